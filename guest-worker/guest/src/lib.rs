@@ -1,0 +1,153 @@
+//! What guests are written with: the contract's types, its stubs, and [`handler!`].
+//!
+//! A worker is one function from [`Request`] to [`Response`]:
+//!
+//! ```
+//! use wasm_pool_guest::{Request, Response, handler};
+//!
+//! handler!(hello);
+//!
+//! fn hello(request: Request) -> Response {
+//!     Response::text(200, format!("hello, {}\n", request.client))
+//! }
+//! ```
+//!
+//! Everything that `wit/` says holds here; the stubs below are generated from it.
+
+/// The client stubs, generated from `wit/` by `wit-bindgen`.
+#[allow(missing_docs, clippy::too_many_arguments)] // the WIT's comments document it; nobody wrote it
+pub mod bindings {
+    wit_bindgen::generate!({
+        path: "../../wit",
+        world: "handler",
+        pub_export_macro: true,
+        export_macro_name: "export_handler",
+        default_bindings_module: "wasm_pool_guest::bindings",
+        runtime_path: "wasm_pool_guest::wit_bindgen_rt",
+    });
+}
+
+#[doc(hidden)]
+pub use wit_bindgen::rt as wit_bindgen_rt;
+
+pub use bindings::wasm_pool::worker::files;
+pub use bindings::wasm_pool::worker::http::{Body, FileSlice, Header, Request, Response};
+
+extern crate self as wasm_pool_guest;
+
+/// Makes a function `fn(Request) -> Response` this component's `handle`.
+#[macro_export]
+macro_rules! handler {
+    ($handle:path) => {
+        const _: () = {
+            struct Handler;
+
+            impl $crate::bindings::Guest for Handler {
+                fn handle(request: $crate::Request) -> $crate::Response {
+                    $handle(request)
+                }
+            }
+
+    $crate::bindings::export_handler!(Handler with_types_in $crate::bindings);
+        };
+    };
+}
+
+impl Request {
+    /// The first field of this name, where its value is text. Give `name` in lower case.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers_named(name).next()
+    }
+
+    /// The value of each field of this name that is text, in order. Give `name` in lower case.
+    pub fn headers_named<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a str> {
+        self.headers
+            .iter()
+            .filter(move |field| field.name == name)
+            .filter_map(|field| std::str::from_utf8(&field.value).ok())
+    }
+
+    /// `value` of the first `name=value` in the query, both as they were sent: still percent-encoded.
+    pub fn parameter(&self, name: &str) -> Option<&str> {
+        let pairs = self.query.as_deref()?.split('&');
+        pairs
+            .filter_map(|pair| pair.split_once('='))
+            .find_map(|(key, value)| (key == name).then_some(value))
+    }
+}
+
+impl Response {
+    /// A response of this status without fields or body.
+    pub fn new(status: u16) -> Self {
+        Self {
+            status,
+            headers: Vec::new(),
+            body: Body::Bytes(Vec::new()),
+        }
+    }
+
+    /// Plain text.
+    pub fn text(status: u16, text: impl Into<String>) -> Self {
+        Self::new(status)
+            .with_header("content-type", "text/plain; charset=utf-8")
+            .with_body(text.into())
+    }
+
+    /// This response with one more field.
+    pub fn with_header(mut self, name: impl Into<String>, value: impl Into<Vec<u8>>) -> Self {
+        self.headers.push(Header {
+            name: name.into(),
+            value: value.into(),
+        });
+        self
+    }
+
+    /// This response with these bytes as its body.
+    pub fn with_body(mut self, bytes: impl Into<Vec<u8>>) -> Self {
+        self.body = Body::Bytes(bytes.into());
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(query: Option<&str>, headers: &[(&str, &[u8])]) -> Request {
+        let field = |&(name, value): &(&str, &[u8])| Header {
+            name: name.into(),
+            value: value.into(),
+        };
+        Request {
+            id: 1,
+            method: "GET".into(),
+            path: "/".into(),
+            query: query.map(Into::into),
+            headers: headers.iter().map(field).collect(),
+            body: Vec::new(),
+            client: "127.0.0.1:1".into(),
+        }
+    }
+
+    #[test]
+    fn a_header_is_the_first_text_of_its_name() {
+        let request = request(
+            None,
+            &[("a", b"1"), ("b", b"\xff"), ("b", b"2"), ("a", b"3")],
+        );
+        assert_eq!(request.header("a"), Some("1"));
+        assert_eq!(request.header("b"), Some("2"));
+        assert_eq!(request.header("c"), None);
+        assert_eq!(request.headers_named("a").collect::<Vec<_>>(), ["1", "3"]);
+    }
+
+    #[test]
+    fn a_parameter_is_the_first_of_its_name() {
+        let parameter = |query, name| request(query, &[]).parameter(name).map(str::to_owned);
+        assert_eq!(parameter(None, "n"), None);
+        assert_eq!(parameter(Some(""), "n"), None);
+        assert_eq!(parameter(Some("n"), "n"), None);
+        assert_eq!(parameter(Some("n="), "n"), Some("".into()));
+        assert_eq!(parameter(Some("m=1&n=2=3&n=4"), "n"), Some("2=3".into()));
+    }
+}

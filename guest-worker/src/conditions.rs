@@ -1,0 +1,248 @@
+//! Conditional requests (RFC 9110, 13): a client names the version of a file that it has or expects, and
+//! is told that nothing changed, or that too much did.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use wasm_pool_guest::Request;
+use wasm_pool_guest::files::Metadata;
+
+use crate::encoding::Coding;
+
+/// What tells one version of a file from another.
+pub(crate) struct Validators {
+    /// Quoted, as on the wire.
+    etag: String,
+    /// Seconds since 1970: as much of the time of change as HTTP can say.
+    modified: u64,
+}
+
+/// What the conditions of a request come to.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Verdict {
+    Proceed,
+    /// The client has this version already: `304`.
+    NotModified,
+    /// The client expects another version: `412`.
+    Failed,
+}
+
+impl Validators {
+    /// Size and time of change make the tag. It is a strong one, as other file servers have it: two
+    /// versions share it only if they are as long as each other and the clock didn't move between them.
+    pub(crate) fn of(metadata: &Metadata, coding: Option<Coding>) -> Self {
+        let (size, modified) = (metadata.size, metadata.modified);
+        let (seconds, nanoseconds) = (modified.seconds, modified.nanoseconds);
+        let etag = match coding {
+            None => format!("\"{seconds:x}.{nanoseconds:x}-{size:x}\""),
+            Some(coding) => {
+                let coding = coding.extension();
+                format!("\"{seconds:x}.{nanoseconds:x}-{size:x}-{coding}\"")
+            }
+        };
+        Self {
+            etag,
+            modified: seconds,
+        }
+    }
+
+    /// The value of `ETag`.
+    pub(crate) fn etag(&self) -> &str {
+        &self.etag
+    }
+
+    /// The value of `Last-Modified`; none for times that HTTP can't write.
+    pub(crate) fn last_modified(&self) -> Option<String> {
+        /// The first second of the year 10000, whose name has a digit too many.
+        const TOO_LATE: u64 = 253_402_300_800;
+        let since_1970 = Duration::from_secs(self.modified);
+        (self.modified < TOO_LATE).then(|| httpdate::fmt_http_date(UNIX_EPOCH + since_1970))
+    }
+
+    /// Weighs the conditions of a request in the order that RFC 9110, 13.2.2, demands.
+    pub(crate) fn judge(&self, request: &Request) -> Verdict {
+        let expected = match Match::of(request, "if-match") {
+            Some(tags) => tags.names(|tag| tag == self.etag), // strong: a `W/` before the tag fails it
+            None => match date(request, "if-unmodified-since") {
+                Some(date) => self.modified <= date,
+                None => true,
+            },
+        };
+        if !expected {
+            return Verdict::Failed;
+        }
+        let known = match Match::of(request, "if-none-match") {
+            Some(tags) => tags.names(|tag| tag.trim_start_matches("W/") == self.etag),
+            None => match date(request, "if-modified-since") {
+                Some(date) => self.modified <= date,
+                None => false,
+            },
+        };
+        if known {
+            Verdict::NotModified
+        } else {
+            Verdict::Proceed
+        }
+    }
+
+    /// Whether a part of this version continues what the client has, as its `If-Range` tells.
+    pub(crate) fn continue_with(&self, if_range: Option<&str>) -> bool {
+        match if_range.map(str::trim) {
+            None => true,
+            Some(tag) if tag.ends_with('"') => tag == self.etag,
+            Some(date) => seconds(date) == Some(self.modified),
+        }
+    }
+}
+
+/// A field that is a list of entity tags, or `*` for any.
+struct Match<'a> {
+    request: &'a Request,
+    name: &'a str,
+}
+
+impl<'a> Match<'a> {
+    fn of(request: &'a Request, name: &'a str) -> Option<Self> {
+        let is_there = request.headers.iter().any(|field| field.name == name);
+        is_there.then_some(Self { request, name })
+    }
+
+    fn names(&self, is_it: impl Fn(&str) -> bool) -> bool {
+        let mut fields = self.request.headers_named(self.name);
+        fields.any(|field| field.trim() == "*" || tags(field).any(&is_it))
+    }
+}
+
+/// The tags in a list, with quotes and `W/`. A tag may contain commas. What is malformed ends the list.
+fn tags(mut list: &str) -> impl Iterator<Item = &str> {
+    std::iter::from_fn(move || {
+        list = list.trim_start_matches([' ', '\t', ',']);
+        let opening = if list.starts_with("W/\"") { 2 } else { 0 };
+        let content = list.get(opening..)?.strip_prefix('"')?;
+        let length = opening + content.find('"')? + 2;
+        let (tag, rest) = list.split_at(length);
+        list = rest;
+        Some(tag)
+    })
+}
+
+/// A field that is a date, in seconds since 1970. One that can't be read is as good as none (13.1.3).
+fn date(request: &Request, name: &str) -> Option<u64> {
+    seconds(request.header(name)?)
+}
+
+fn seconds(date: &str) -> Option<u64> {
+    let date: SystemTime = httpdate::parse_http_date(date).ok()?;
+    Some(date.duration_since(UNIX_EPOCH).ok()?.as_secs())
+}
+
+#[cfg(test)]
+mod tests {
+    use wasm_pool_guest::Header;
+    use wasm_pool_guest::files::{Kind, Timestamp};
+
+    use super::*;
+
+    const BEFORE: &str = "Sun, 06 Nov 1994 08:49:36 GMT";
+    const THEN: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
+    const AFTER: &str = "Sun, 06 Nov 1994 08:49:38 GMT";
+    const TAG: &str = "\"2ebc98a1.ff-10\"";
+    const WEAK: &str = "W/\"2ebc98a1.ff-10\"";
+
+    fn validators(seconds: u64, coding: Option<Coding>) -> Validators {
+        let modified = Timestamp {
+            seconds,
+            nanoseconds: 255,
+        };
+        let metadata = Metadata {
+            kind: Kind::RegularFile,
+            size: 16,
+            modified,
+        };
+        Validators::of(&metadata, coding)
+    }
+
+    fn judge(fields: &[(&str, &str)]) -> Verdict {
+        let field = |&(name, value): &(&str, &str)| Header {
+            name: name.into(),
+            value: value.into(),
+        };
+        let request = Request {
+            id: 1,
+            method: "GET".into(),
+            path: "/".into(),
+            query: None,
+            headers: fields.iter().map(field).collect(),
+            body: Vec::new(),
+            client: "127.0.0.1:1".into(),
+        };
+        validators(784_111_777, None).judge(&request)
+    }
+
+    #[test]
+    fn a_version_has_a_tag_and_a_date() {
+        assert_eq!(validators(784_111_777, None).etag(), TAG);
+        let gzip = validators(784_111_777, Some(Coding::Gzip));
+        assert_eq!(gzip.etag(), "\"2ebc98a1.ff-10-gz\"");
+        let last_modified = |seconds| validators(seconds, None).last_modified();
+        assert_eq!(last_modified(784_111_777).as_deref(), Some(THEN));
+        let last = "Fri, 31 Dec 9999 23:59:59 GMT";
+        assert_eq!(last_modified(253_402_300_799).as_deref(), Some(last));
+        assert_eq!(last_modified(253_402_300_800), None);
+        assert_eq!(last_modified(u64::MAX), None);
+    }
+
+    #[test]
+    fn a_known_version_is_not_sent_again() {
+        use Verdict::{NotModified, Proceed};
+        let list = format!("\"a,b\", W/\"c\" ,,{TAG}");
+        assert_eq!(judge(&[]), Proceed);
+        assert_eq!(judge(&[("if-none-match", TAG)]), NotModified);
+        assert_eq!(judge(&[("if-none-match", WEAK)]), NotModified);
+        assert_eq!(judge(&[("if-none-match", &list)]), NotModified);
+        assert_eq!(judge(&[("if-none-match", " * ")]), NotModified);
+        assert_eq!(judge(&[("if-none-match", "\"a\"")]), Proceed);
+        assert_eq!(judge(&[("if-none-match", "2ebc98a1.ff-10")]), Proceed);
+        assert_eq!(judge(&[("if-none-match", "\"")]), Proceed);
+        assert_eq!(judge(&[("if-none-match", "")]), Proceed);
+        let two = [("if-none-match", "\"a\""), ("if-none-match", TAG)];
+        assert_eq!(judge(&two), NotModified);
+        assert_eq!(judge(&[("if-modified-since", BEFORE)]), Proceed);
+        assert_eq!(judge(&[("if-modified-since", THEN)]), NotModified);
+        assert_eq!(judge(&[("if-modified-since", AFTER)]), NotModified);
+        assert_eq!(judge(&[("if-modified-since", "yesterday")]), Proceed);
+        let both = [("if-none-match", "\"a\""), ("if-modified-since", THEN)];
+        assert_eq!(judge(&both), Proceed);
+    }
+
+    #[test]
+    fn an_unexpected_version_is_not_sent() {
+        use Verdict::{Failed, NotModified, Proceed};
+        assert_eq!(judge(&[("if-match", TAG)]), Proceed);
+        assert_eq!(judge(&[("if-match", "*")]), Proceed);
+        assert_eq!(judge(&[("if-match", WEAK)]), Failed);
+        assert_eq!(judge(&[("if-match", "\"a\"")]), Failed);
+        assert_eq!(judge(&[("if-match", "")]), Failed);
+        assert_eq!(judge(&[("if-unmodified-since", BEFORE)]), Failed);
+        assert_eq!(judge(&[("if-unmodified-since", THEN)]), Proceed);
+        assert_eq!(judge(&[("if-unmodified-since", "tomorrow")]), Proceed);
+        let match_wins = [("if-match", TAG), ("if-unmodified-since", BEFORE)];
+        assert_eq!(judge(&match_wins), Proceed);
+        let both = [("if-match", TAG), ("if-none-match", TAG)];
+        assert_eq!(judge(&both), NotModified);
+        let failed_first = [("if-match", "\"a\""), ("if-none-match", TAG)];
+        assert_eq!(judge(&failed_first), Failed);
+    }
+
+    #[test]
+    fn a_range_continues_the_same_version_only() {
+        let continues = |field| validators(784_111_777, None).continue_with(field);
+        assert!(continues(None));
+        assert!(continues(Some(TAG)));
+        assert!(continues(Some(THEN)));
+        assert!(!continues(Some(WEAK)));
+        assert!(!continues(Some("\"a\"")));
+        assert!(!continues(Some(BEFORE)));
+        assert!(!continues(Some(AFTER)));
+        assert!(!continues(Some("")));
+    }
+}

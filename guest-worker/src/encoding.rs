@@ -1,0 +1,99 @@
+//! Compressed copies: `style.css.br` and `style.css.gz` beside `style.css` are sent in its place to
+//! clients that can unpack them. Nothing is compressed here.
+
+/// A content coding (RFC 9110, 8.4.1) that a copy may have.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Coding {
+    Brotli,
+    Gzip,
+}
+
+impl Coding {
+    /// As `Accept-Encoding` and `Content-Encoding` name it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Brotli => "br",
+            Self::Gzip => "gzip",
+        }
+    }
+
+    /// What the copy's name has in addition; the same word tells its `ETag` from the original's.
+    pub(crate) fn extension(self) -> &'static str {
+        match self {
+            Self::Brotli => "br",
+            Self::Gzip => "gz",
+        }
+    }
+}
+
+/// The codings that a client accepts, the better first: by its weights, then by how small they make a file.
+///
+/// `fields` are the values of `Accept-Encoding`. None at all would mean that anything goes, but clients
+/// that say nothing are mostly those that can't unpack. The original is always acceptable here, also where
+/// a client says `identity;q=0`: bytes that it may not like serve it better than none.
+pub(crate) fn accepted<'a>(fields: impl Iterator<Item = &'a str>) -> impl Iterator<Item = Coding> {
+    let (mut brotli, mut gzip, mut any) = (None, None, None);
+    for member in fields.flat_map(|field| field.split(',')) {
+        let (coding, weight) = member.split_once(';').unwrap_or((member, ""));
+        let coding = coding.trim();
+        let wanted = match () {
+            () if coding.eq_ignore_ascii_case("br") => &mut brotli,
+            () if coding.eq_ignore_ascii_case("gzip") => &mut gzip,
+            () if coding.eq_ignore_ascii_case("x-gzip") => &mut gzip,
+            () if coding == "*" => &mut any,
+            () => continue,
+        };
+        *wanted = Some(thousandths(weight));
+    }
+    let weight = |wanted: Option<u16>| wanted.or(any).unwrap_or(0);
+    let (brotli, gzip) = (weight(brotli), weight(gzip));
+    let mut ranked = [(brotli, Coding::Brotli), (gzip, Coding::Gzip)];
+    if gzip > brotli {
+        ranked.reverse();
+    }
+    let acceptable = ranked.into_iter().filter(|&(weight, _)| weight > 0);
+    acceptable.map(|(_, coding)| coding)
+}
+
+/// A weight such as `q=0.5`, from 0 to 1000. None given is 1; one that can't be read is 0, to be safe.
+fn thousandths(weight: &str) -> u16 {
+    let weight = weight.trim();
+    if weight.is_empty() {
+        return 1000;
+    }
+    let value = weight.strip_prefix("q=").or(weight.strip_prefix("Q="));
+    match value.and_then(|value| value.parse::<f32>().ok()) {
+        Some(q) if (0.0..=1.0).contains(&q) => (q * 1000.0).round() as u16,
+        Some(_) | None => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_client_chooses_the_coding() {
+        use Coding::{Brotli, Gzip};
+        let of = |fields: &[&str]| accepted(fields.iter().copied()).collect::<Vec<_>>();
+        assert_eq!(of(&[]), []);
+        assert_eq!(of(&[""]), []);
+        assert_eq!(of(&["identity"]), []);
+        assert_eq!(of(&["deflate, zstd"]), []);
+        assert_eq!(of(&["gzip"]), [Gzip]);
+        assert_eq!(of(&["GZIP"]), [Gzip]);
+        assert_eq!(of(&["x-gzip"]), [Gzip]);
+        assert_eq!(of(&["gzip, deflate, br, zstd"]), [Brotli, Gzip]);
+        assert_eq!(of(&["gzip", "br"]), [Brotli, Gzip]);
+        assert_eq!(of(&["br;q=0.5, gzip"]), [Gzip, Brotli]);
+        assert_eq!(of(&["br;q=0.5,gzip;q=0.50"]), [Brotli, Gzip]);
+        assert_eq!(of(&["br ; Q=0.001 , gzip ; q=0"]), [Brotli]);
+        assert_eq!(of(&["*"]), [Brotli, Gzip]);
+        assert_eq!(of(&["br;q=0, *"]), [Gzip]);
+        assert_eq!(of(&["gzip, *;q=0"]), [Gzip]);
+        assert_eq!(of(&["gzip;q=2"]), []);
+        assert_eq!(of(&["gzip;q=x"]), []);
+        assert_eq!(of(&["gzip;level=9"]), []);
+        assert_eq!(of(&["gzip;q=NaN"]), []);
+    }
+}

@@ -1,0 +1,206 @@
+//! The default worker: a static file server. This file is the way of one request, from top to bottom.
+//!
+//! For most requests that way is three calls to the host: open, stat, read. Nothing learned about a file
+//! is kept for the next request: files may change at any time.
+
+mod conditions;
+mod encoding;
+mod media;
+mod path;
+mod range;
+mod refusal;
+
+use wasm_pool_guest::files::{self, ErrorCode, File, Metadata};
+use wasm_pool_guest::{Body, FileSlice, Header, Request, Response, handler};
+
+use conditions::{Validators, Verdict};
+use encoding::Coding;
+use media::MediaType;
+use range::Range;
+use refusal::Refusal;
+
+/// Files of at most this many bytes are read here and go back as a message: for these, copying costs less
+/// than handing over a file that the host then reads by itself. Larger ones never enter this process.
+const SMALL: u64 = 64 * 1024;
+
+handler!(serve);
+
+fn serve(request: Request) -> Response {
+    answer(&request).unwrap_or_else(Refusal::into_response)
+}
+
+fn answer(request: &Request) -> Result<Response, Refusal> {
+    match request.method.as_str() {
+        "GET" | "HEAD" => {}
+        "OPTIONS" => return Ok(Response::new(204).with_header("allow", refusal::METHODS)),
+        _ => return Err(Refusal::Method),
+    }
+    let path = path::to_file(&request.path)?;
+    let original = match files::open(&path) {
+        Ok(file) => Version::of(file, None)?,
+        Err(ErrorCode::IsDirectory) if !path::is_folder(&request.path) => {
+            return with_final_slash(request);
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let media = MediaType::of(&path);
+    let version = smallest(original, &path, media, request);
+    let validators = Validators::of(&version.metadata, version.coding);
+    match validators.judge(request) {
+        Verdict::Proceed => send(version, media, &validators, request),
+        Verdict::NotModified => {
+            let mut response = Response::new(304);
+            response.headers = fields(media, Some(&validators));
+            Ok(response)
+        }
+        Verdict::Failed => Err(Refusal::Precondition),
+    }
+}
+
+/// One of the files that a path may be answered with: the original or a compressed copy.
+struct Version {
+    file: File,
+    metadata: Metadata,
+    coding: Option<Coding>,
+}
+
+impl Version {
+    fn of(file: File, coding: Option<Coding>) -> Result<Self, ErrorCode> {
+        let metadata = file.stat()?;
+        Ok(Self {
+            file,
+            metadata,
+            coding,
+        })
+    }
+}
+
+/// A folder has its files under `folder/`: only from there do relative links in its index lead to them.
+fn with_final_slash(request: &Request) -> Result<Response, Refusal> {
+    let location = path::of_folder(&request.path, request.query.as_deref())?;
+    Ok(Response::text(308, "This folder's path ends in a slash.\n")
+        .with_header("location", location))
+}
+
+/// A compressed copy that this client can unpack, or else the original.
+///
+/// A range is always one of the original: parts of a compressed file are of no use to those who ask for
+/// parts. A copy older than its original was forgotten when that changed, and is passed over. Whatever
+/// else is wrong with a copy, the original is there.
+fn smallest(original: Version, path: &str, media: MediaType, request: &Request) -> Version {
+    if !media.is_compressible() || request.header("range").is_some() {
+        return original;
+    }
+    for coding in encoding::accepted(request.headers_named("accept-encoding")) {
+        let copy = files::open(&[path, ".", coding.extension()].concat())
+            .and_then(|file| Version::of(file, Some(coding)));
+        if let Ok(copy) = copy
+            && !is_older(&copy.metadata, &original.metadata)
+        {
+            return copy;
+        }
+    }
+    original
+}
+
+/// In whole seconds: some compressors copy the original's time, and not all copy its fractions.
+fn is_older(one: &Metadata, other: &Metadata) -> bool {
+    one.modified.seconds < other.modified.seconds
+}
+
+/// The file, or the part of it that was asked for.
+fn send(
+    version: Version,
+    media: MediaType,
+    validators: &Validators,
+    request: &Request,
+) -> Result<Response, Refusal> {
+    let size = version.metadata.size;
+    let is_get = request.method == "GET";
+    let range = match request.header("range") {
+        Some(range) if is_get && validators.continue_with(request.header("if-range")) => {
+            Range::of(range, size)
+        }
+        Some(_) | None => Range::Whole,
+    };
+    let mut response = Response::new(200);
+    match range {
+        Range::Whole if is_get && size <= SMALL => {
+            let bytes = read(&version.file, size)?;
+            // The file was cut short since we asked for its size: what is left of it is sent as what it
+            // is, without the marks of a version that is gone.
+            let is_complete = bytes.len() as u64 == size;
+            response.headers = fields(media, is_complete.then_some(validators));
+            response.body = Body::Bytes(bytes);
+        }
+        Range::Whole => {
+            response.headers = fields(media, Some(validators));
+            response.body = slice(version.file, 0, size);
+        }
+        Range::Part { offset, length } => {
+            let last = offset + length - 1;
+            response.status = 206;
+            response.headers = fields(media, Some(validators));
+            add(
+                &mut response.headers,
+                "content-range",
+                format!("bytes {offset}-{last}/{size}"),
+            );
+            response.body = slice(version.file, offset, length);
+        }
+        Range::Outside => return Err(Refusal::Range { size }),
+    }
+    add(&mut response.headers, "content-type", media.content_type());
+    match version.coding {
+        Some(coding) => add(&mut response.headers, "content-encoding", coding.name()),
+        None => add(&mut response.headers, "accept-ranges", "bytes"),
+    }
+    Ok(response)
+}
+
+/// The fields that a file has with every status, `304` included.
+fn fields(media: MediaType, validators: Option<&Validators>) -> Vec<Header> {
+    let mut fields = Vec::with_capacity(6); // as many as there are at most: the list never moves
+    if let Some(validators) = validators {
+        add(&mut fields, "etag", validators.etag());
+        if let Some(date) = validators.last_modified() {
+            add(&mut fields, "last-modified", date);
+        }
+    }
+    if media.is_compressible() {
+        add(&mut fields, "vary", "accept-encoding"); // also without copies: there may be some tomorrow
+    }
+    fields
+}
+
+fn add(fields: &mut Vec<Header>, name: &str, value: impl Into<Vec<u8>>) {
+    let (name, value) = (name.into(), value.into());
+    fields.push(Header { name, value });
+}
+
+/// The first `size` bytes of a file, or fewer if it has become shorter. Should it have become longer,
+/// these are still the bytes that its size was true for.
+fn read(file: &File, size: u64) -> Result<Vec<u8>, ErrorCode> {
+    let mut bytes = Vec::new();
+    while (bytes.len() as u64) < size {
+        let missing = size - bytes.len() as u64;
+        let more = file.read(missing as u32)?; // `SMALL` fits
+        if more.is_empty() {
+            break;
+        }
+        if bytes.is_empty() {
+            bytes = more; // all of it, nearly always
+        } else {
+            bytes.extend(more);
+        }
+    }
+    Ok(bytes)
+}
+
+fn slice(file: File, offset: u64, length: u64) -> Body {
+    Body::File(FileSlice {
+        file,
+        offset,
+        length,
+    })
+}

@@ -1,0 +1,345 @@
+//! The command line: what can be asked for, what it means by default, and why a value is refused. Nothing
+//! is opened, bound or started here.
+
+use std::net::SocketAddr;
+use std::num::NonZeroU64;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use wasm_pool_host::sandbox::Module;
+use wasm_pool_host::{Settings, http, pool, sandbox};
+
+/// Serves HTTP with a pool of isolated WebAssembly processes.
+///
+/// Each request runs in a process of its own memory: one that crashes fails one request, and is replaced.
+#[derive(Debug, Parser)]
+#[command(version, args_conflicts_with_subcommands = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+    #[command(flatten)]
+    pub(crate) serve: Serve,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Say what a module exports and imports, and whether it would run here
+    Check {
+        /// The component, binary or text
+        module: PathBuf,
+    },
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Serve {
+    /// The worker: a component, binary or text (.wat) [default: the built-in static file server]
+    #[arg(long, value_name = "FILE")]
+    module: Option<PathBuf>,
+
+    /// The folder that workers may read; nothing outside of it can be reached
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    root: PathBuf,
+
+    /// Where to listen; port 0 takes a free one
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
+    pub(crate) listen: SocketAddr,
+
+    /// How requests meet processes
+    #[arg(long, value_enum, default_value_t = Mode::Pool)]
+    mode: Mode,
+
+    /// Processes: MIN are kept warm, up to MAX are started under load. One number is both; with
+    /// `--mode per-request` it is the most at one time [default: one per core .. 32 per core]
+    #[arg(long, value_name = "N|MIN..MAX")]
+    workers: Option<Workers>,
+
+    /// Replace a process after so many requests, less up to an eighth at random [default: never]
+    #[arg(long, value_name = "N")]
+    max_requests: Option<NonZeroU64>,
+
+    /// End a process beyond MIN that had nothing to do for so long [default: 10s]
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    idle_timeout: Option<Duration>,
+
+    /// Requests that wait while all processes are busy; the next one gets 503 at once
+    #[arg(long, value_name = "N", default_value_t = 1024)]
+    queue: usize,
+
+    /// The longest that a request waits for a process before it gets 503
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = time)]
+    queue_timeout: Duration,
+
+    /// The longest that a process may take for a request before it is ended and the client gets 504
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = time)]
+    request_timeout: Duration,
+
+    /// Memory that one process may have, all its linear memories together
+    #[arg(long, value_name = "SIZE", default_value = "64MiB")]
+    memory: ByteSize,
+
+    /// The largest request body; a larger one gets 413
+    #[arg(long, value_name = "SIZE", default_value = "1MiB")]
+    max_body: ByteSize,
+
+    /// The largest response body that is copied out of a process; files that it hands over may be larger
+    #[arg(long, value_name = "SIZE", default_value = "64MiB")]
+    max_response: ByteSize,
+
+    /// Files that one process may have open at a time
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    max_open_files: u32,
+
+    /// Connections at one time; the next one gets 503 [default: 4096, or as many as the system's limit
+    /// on open files leaves]
+    #[arg(long, value_name = "N")]
+    max_connections: Option<usize>,
+
+    /// How long a client may take to send a request's head or to take any of a response, and how long
+    /// a connection may be idle
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = time)]
+    header_timeout: Duration,
+
+    /// When stopping, how long running requests may go on
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = time)]
+    grace: Duration,
+
+    /// Say in each response which process made it, in the field `x-wasm-pid`
+    #[arg(long)]
+    expose_pid: bool,
+
+    /// How the log, on standard error, is written
+    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
+    pub(crate) log_format: LogFormat,
+
+    /// What goes into the log: `info` has a line per request, `debug` one per process too
+    #[arg(long, value_enum, default_value_t = LogLevel::Info)]
+    pub(crate) log_level: LogLevel,
+}
+
+/// The three structurings of a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Mode {
+    /// Processes are created at the start and serve one request after the other
+    Pool,
+    /// A process is created for each request, and ends with it
+    PerRequest,
+    /// One process, one request at a time: the second waits for the first
+    Single,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    Text,
+    Json,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogLevel {
+    Off,
+    Error,
+    Warn,
+    Info,
+    Debug,
+}
+
+/// How many processes: both ends count.
+#[derive(Clone, Copy, Debug)]
+struct Workers {
+    min: u32,
+    max: u32,
+    is_range: bool,
+}
+
+/// The most processes: the address space of one process of Linux, 2^47 bytes, has room for so many
+/// memories of 4 GiB and their guards, and for half as much again of everything else.
+const MAX_WORKERS: u32 = 20_000;
+
+/// Processes per core that the pool grows to by default: enough that some tens of slow requests leave room
+/// for quick ones, few enough that all of them at their memory limit fit a usual machine.
+const MAX_WORKERS_PER_CORE: u32 = 32;
+
+/// By default; nginx's is 512 per core, and most are idle.
+const MAX_CONNECTIONS: usize = 4096;
+
+/// The most linear memory that wasm's 32-bit addresses reach.
+const MAX_MEMORY: ByteSize = ByteSize::gib(4);
+
+/// One page of linear memory: nothing runs in less.
+const MIN_MEMORY: ByteSize = ByteSize::kib(64);
+
+const DEFAULT_IDLE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The largest of the sizes that the host must hold in its own memory.
+const MAX_COPIED: ByteSize = ByteSize::gib(4);
+
+/// Longer times than a year are mistakes, and would overflow clocks.
+const MAX_TIME: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+/// The library's settings, and a line that says what will be served.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) settings: Settings,
+    pub(crate) summary: String,
+    /// As many connections as descriptors leave room for, or this number and no other.
+    pub(crate) connections: Connections,
+}
+
+/// How many connections were asked for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Connections {
+    Exactly(usize),
+    AtMost(usize),
+}
+
+impl Serve {
+    /// Fits what was asked for together.
+    ///
+    /// # Errors
+    /// A sentence that names the flag.
+    pub(crate) fn plan(self, cores: u32) -> Result<Plan, String> {
+        self.check()?;
+        let Workers { min, max, .. } = self.workers(cores)?;
+        let reuse = match self.mode {
+            Mode::Pool | Mode::Single => pool::Reuse::ManyRequests,
+            Mode::PerRequest => pool::Reuse::OneRequest,
+        };
+        let connections = self
+            .max_connections
+            .map_or(Connections::AtMost(MAX_CONNECTIONS), Connections::Exactly);
+        let module = self.module.map_or(Module::BuiltIn, Module::File);
+        let count = if min == max {
+            max.to_string()
+        } else {
+            format!("{min}..{max}")
+        };
+        let (mode, root) = (self.mode, self.root.display());
+        let summary = format!("module {module}, mode {mode}, workers {count}, root {root}");
+        let settings = Settings {
+            sandbox: sandbox::Settings {
+                module,
+                instances: max + pool::OVERLAP,
+                memory: self.memory.as_u64(),
+                max_response: self.max_response.as_u64(),
+                max_open_files: self.max_open_files,
+            },
+            pool: pool::Settings {
+                reuse,
+                min,
+                max,
+                max_requests: self.max_requests,
+                memory: self.memory.as_u64(),
+                idle_timeout: self.idle_timeout.unwrap_or(DEFAULT_IDLE_TIMEOUT),
+                queue: self.queue,
+                queue_timeout: self.queue_timeout,
+            },
+            http: http::Settings {
+                request_timeout: self.request_timeout,
+                header_timeout: self.header_timeout,
+                max_body: self.max_body.as_u64(),
+                max_connections: self.max_connections.unwrap_or(MAX_CONNECTIONS),
+                expose_pid: self.expose_pid,
+            },
+            grace: self.grace,
+            root: self.root,
+        };
+        Ok(Plan {
+            settings,
+            summary,
+            connections,
+        })
+    }
+
+    fn workers(&self, cores: u32) -> Result<Workers, String> {
+        match (self.mode, self.workers) {
+            (Mode::Single, None) => Ok(Workers { min: 1, max: 1, is_range: false }),
+            (Mode::Single, Some(_)) => Err("--workers: --mode single has one process, always".into()),
+            (Mode::Pool, None) => {
+                let max = cores.saturating_mul(MAX_WORKERS_PER_CORE).min(MAX_WORKERS);
+                Ok(Workers { min: cores.min(max), max, is_range: true })
+            }
+            (Mode::Pool, Some(workers)) => Ok(workers),
+            (Mode::PerRequest, None) => {
+                let max = cores.saturating_mul(MAX_WORKERS_PER_CORE).min(MAX_WORKERS);
+                Ok(Workers { min: 0, max, is_range: false })
+            }
+            (Mode::PerRequest, Some(workers)) if workers.is_range => {
+                Err("--workers: --mode per-request keeps none warm; give one number, the most at one time".into())
+            }
+            (Mode::PerRequest, Some(workers)) => Ok(Workers { min: 0, ..workers }),
+        }
+    }
+
+    fn check(&self) -> Result<(), String> {
+        if self.mode == Mode::PerRequest && self.max_requests.is_some() {
+            return Err("--max-requests: with --mode per-request each process serves one".into());
+        }
+        if self.mode != Mode::Pool && self.idle_timeout.is_some() {
+            return Err(format!(
+                "--idle-timeout: with --mode {} no process waits to be ended",
+                self.mode
+            ));
+        }
+        if !(MIN_MEMORY..=MAX_MEMORY).contains(&self.memory) {
+            return Err(format!(
+                "--memory {}: must be from {MIN_MEMORY} to {MAX_MEMORY}",
+                self.memory
+            ));
+        }
+        for (flag, size) in [
+            ("--max-body", self.max_body),
+            ("--max-response", self.max_response),
+        ] {
+            if size > MAX_COPIED {
+                return Err(format!("{flag} {size}: must be at most {MAX_COPIED}"));
+            }
+        }
+        if self.max_connections == Some(0) {
+            return Err("--max-connections 0: nobody could connect".into());
+        }
+        Ok(())
+    }
+}
+
+impl FromStr for Workers {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let number = |text: &str| {
+            text.parse::<u32>()
+                .map_err(|_| format!("{text:?} is not a number; give N or MIN..MAX"))
+        };
+        let (min, max, is_range) = match text.split_once("..") {
+            Some((min, max)) => (number(min)?, number(max)?, true),
+            None => (number(text)?, number(text)?, false),
+        };
+        if max == 0 || max > MAX_WORKERS {
+            return Err(format!("there must be from 1 to {MAX_WORKERS}"));
+        }
+        if min > max {
+            return Err(format!("MIN {min} is more than MAX {max}"));
+        }
+        Ok(Self { min, max, is_range })
+    }
+}
+
+impl std::fmt::Display for Mode {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Pool => "pool",
+            Self::PerRequest => "per-request",
+            Self::Single => "single",
+        })
+    }
+}
+
+fn time(text: &str) -> Result<Duration, String> {
+    let time = humantime::parse_duration(text)
+        .map_err(|error| format!("{error}; give a time such as 10s or 500ms"))?;
+    if time.is_zero() || time > MAX_TIME {
+        return Err("must be more than nothing and at most a year".into());
+    }
+    Ok(time)
+}

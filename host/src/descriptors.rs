@@ -1,0 +1,52 @@
+//! File descriptors: a budget, made before anything is bound, so that the host does not run out of them
+//! in the middle of its work.
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use crate::cli::{Connections, Plan};
+
+/// Descriptors beside those of connections and guests: the root, the runtime, the log, and some to spare.
+const OWN: u64 = 64;
+
+/// A connection has a socket and, while a file is being sent, that file.
+const PER_CONNECTION: u64 = 2;
+
+/// Raises the soft limit as far as it goes, and fits the plan to it.
+///
+/// # Errors
+/// Where the plan needs more than the system allows: a sentence that names the flags.
+pub(crate) fn fit(plan: &mut Plan) -> Result<(), String> {
+    let limit = raise();
+    let guests = u64::from(plan.settings.sandbox.instances)
+        * u64::from(plan.settings.sandbox.max_open_files);
+    let left = limit.saturating_sub(OWN + guests) / PER_CONNECTION;
+    let left = usize::try_from(left).unwrap_or(usize::MAX);
+    let (wanted, fits) = match plan.connections {
+        Connections::AtMost(most) => (most.min(left).max(1), left > 0),
+        Connections::Exactly(exactly) => (exactly, exactly <= left),
+    };
+    if !fits {
+        return Err(format!(
+            "--max-connections {wanted}, --workers and --max-open-files together need {} open files, and the \
+             system allows {limit}: lower one of them, or raise the hard limit (ulimit -Hn)",
+            OWN + guests + wanted as u64 * PER_CONNECTION
+        ));
+    }
+    plan.settings.http.max_connections = wanted;
+    Ok(())
+}
+
+/// The soft limit, after it was made as large as the hard one.
+fn raise() -> u64 {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    match setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: maximum,
+            maximum,
+        },
+    ) {
+        Ok(()) => maximum.unwrap_or(u64::MAX),
+        Err(_) => current.unwrap_or(u64::MAX),
+    }
+}

@@ -1,0 +1,112 @@
+//! A *fault* is why a request was not answered by a process. Here it becomes a status and a short text for
+//! the client; what the log has to say was said where it happened.
+
+use bytes::Bytes;
+use hyper::StatusCode;
+use hyper::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+
+use super::Sent;
+use super::body::ResponseBody;
+use crate::pool::Refusal;
+use crate::sandbox::Failure;
+use crate::supervisor::StartError;
+
+/// When a client may try again after an overload, in seconds: the least that the header can say.
+const RETRY_SECONDS: u64 = 1;
+
+#[derive(Debug)]
+pub(super) enum Fault {
+    /// The request is not one that HTTP allows, for this reason.
+    BadRequest(&'static str),
+    /// A method that a server of this kind does not have.
+    NotImplemented,
+    /// Its body has more bytes than `--max-body`.
+    BodyTooLarge,
+    /// Its body did not come in time.
+    BodyTooSlow,
+    /// The pool has no process for it.
+    Refused(Refusal),
+    /// Its process did not answer in time.
+    Deadline,
+    /// Its process ended before it answered.
+    Crashed,
+    /// Its process answered with something that is not HTTP.
+    BadResponse,
+}
+
+impl From<&Failure> for Fault {
+    fn from(failure: &Failure) -> Self {
+        match failure {
+            Failure::Deadline => Self::Deadline,
+            Failure::Response(_) => Self::BadResponse,
+            Failure::Trap(_) | Failure::Exit(_) | Failure::Stack(_) | Failure::Memory(_) => {
+                Self::Crashed
+            }
+        }
+    }
+}
+
+impl Fault {
+    /// The response for a client whose request has this number.
+    pub(super) fn response(&self, id: u64) -> Sent {
+        let status = self.status();
+        let text = format!("{status}: {} (request {id})\n", self.text());
+        let mut response = hyper::Response::new(ResponseBody::from(Bytes::from(text)));
+        *response.status_mut() = status;
+        let headers = response.headers_mut();
+        headers.insert(
+            CONTENT_TYPE,
+            HeaderValue::from_static("text/plain; charset=utf-8"),
+        );
+        if let Some(seconds) = self.retry_after() {
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
+    }
+
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::BadRequest(_) => StatusCode::BAD_REQUEST,
+            Self::NotImplemented => StatusCode::NOT_IMPLEMENTED,
+            Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::BodyTooSlow => StatusCode::REQUEST_TIMEOUT,
+            Self::Refused(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Deadline => StatusCode::GATEWAY_TIMEOUT,
+            Self::Crashed | Self::BadResponse => StatusCode::BAD_GATEWAY,
+        }
+    }
+
+    fn text(&self) -> &'static str {
+        match self {
+            Self::BadRequest(why) => why,
+            Self::NotImplemented => "this server does not forward connections",
+            Self::BodyTooLarge => "the request body is larger than this server takes",
+            Self::BodyTooSlow => "the request body did not come in time",
+            Self::Refused(Refusal::LineFull | Refusal::WaitedTooLong) => "all processes are busy",
+            Self::Refused(Refusal::NotStarted(_)) => "no process could be started",
+            Self::Refused(Refusal::Closed) => "the server is stopping",
+            Self::Deadline => "the process that served this request did not answer in time",
+            Self::Crashed => "the process that served this request ended before it answered",
+            Self::BadResponse => {
+                "the process that served this request answered with something that is not HTTP"
+            }
+        }
+    }
+
+    /// In seconds, where trying again makes sense (RFC 9110, section 10.2.3).
+    fn retry_after(&self) -> Option<u64> {
+        match self {
+            Self::Refused(Refusal::NotStarted(StartError::BackingOff(pause))) => {
+                Some(pause.as_secs().saturating_add(1))
+            }
+            Self::Refused(_) => Some(RETRY_SECONDS),
+            Self::BadRequest(_)
+            | Self::NotImplemented
+            | Self::BodyTooLarge
+            | Self::BodyTooSlow
+            | Self::Deadline
+            | Self::Crashed
+            | Self::BadResponse => None,
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! The only floor that knows HTTP. A connection comes in, a [`Request`] goes down, a [`Response`] comes up,
+//! and whatever went wrong on the way becomes a status in one place: [`fault`].
+
+mod body;
+mod connection;
+mod fault;
+mod request;
+mod response;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use hyper::body::Incoming;
+use hyper::header::HeaderValue;
+
+use crate::pool::{Pool, Refusal};
+use crate::process::{Exit, Pid};
+use crate::shutdown::{Phase, Stopping};
+use body::ResponseBody;
+pub use connection::listen;
+use fault::Fault;
+
+/// What a client may do, and for how long.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// From the moment a process has a request until it must have answered. Reading the request's body may
+    /// take as long again.
+    pub request_timeout: Duration,
+    /// How long a client may take to send a head, or to read any of a response; also how long a
+    /// connection may be idle.
+    pub header_timeout: Duration,
+    /// The largest request body, in bytes.
+    pub max_body: u64,
+    /// Connections at one time.
+    pub max_connections: usize,
+    /// Whether responses say which process made them.
+    pub expose_pid: bool,
+}
+
+/// What all connections share.
+#[derive(Debug)]
+pub struct Service {
+    pool: Arc<Pool>,
+    settings: Settings,
+    stopping: Stopping,
+    next_id: AtomicU64,
+}
+
+/// A response that is ready to be sent.
+type Sent = hyper::Response<ResponseBody>;
+
+impl Service {
+    /// Serves with this pool.
+    #[must_use]
+    pub fn new(pool: Arc<Pool>, settings: Settings, stopping: Stopping) -> Self {
+        Self {
+            pool,
+            settings,
+            stopping,
+            next_id: AtomicU64::new(1),
+        }
+    }
+
+    /// One request, from its head to the head of its response, and its line in the log.
+    async fn respond(&self, request: hyper::Request<Incoming>, client: SocketAddr) -> Sent {
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        let mut record = Record::begin(id, &request);
+        let sent = match self.serve(request, id, client, &mut record).await {
+            Ok(sent) => sent,
+            Err(fault) => fault.response(id),
+        };
+        record.end(&sent);
+        sent
+    }
+
+    async fn serve(
+        &self,
+        request: hyper::Request<Incoming>,
+        id: u64,
+        client: SocketAddr,
+        record: &mut Record,
+    ) -> Result<Sent, Fault> {
+        let is_head = request.method() == hyper::Method::HEAD;
+        let request = request::receive(request, id, client, &self.settings).await?;
+        let mut lease = self.pool.take().await.map_err(Fault::Refused)?;
+        let pid = lease.pid();
+        record.pid = Some(pid);
+        let deadline = Instant::now() + self.settings.request_timeout;
+        let mut stopping = self.stopping.clone();
+        let answer = tokio::select! {
+            biased;
+            answer = lease.handle(&request, deadline) => Some(answer),
+            () = stopping.reached(Phase::Ending) => None,
+        };
+        let answer = match answer {
+            Some(Ok(response)) => response::send(response, is_head).await,
+            Some(Err(failure)) => Err(failure),
+            None => {
+                lease.end();
+                return Err(Fault::Refused(Refusal::Closed));
+            }
+        };
+        match answer {
+            Ok(mut sent) => {
+                lease.release();
+                if self.settings.expose_pid {
+                    sent.headers_mut()
+                        .insert("x-wasm-pid", HeaderValue::from(pid.get()));
+                }
+                Ok(sent)
+            }
+            Err(failure) => {
+                let fault = Fault::from(&failure);
+                record.exit = Some(failure.name());
+                lease.fail(failure);
+                Err(fault)
+            }
+        }
+    }
+}
+
+/// One line of the log. It is written when the response's head is ready, or when the client leaves first.
+struct Record {
+    line: Option<Line>,
+    pid: Option<Pid>,
+    exit: Option<&'static str>,
+}
+
+struct Line {
+    id: u64,
+    started: Instant,
+    method: hyper::Method,
+    uri: hyper::Uri,
+}
+
+impl Record {
+    fn begin(id: u64, request: &hyper::Request<Incoming>) -> Self {
+        let line = tracing::enabled!(tracing::Level::INFO).then(|| Line {
+            id,
+            started: Instant::now(),
+            method: request.method().clone(),
+            uri: request.uri().clone(),
+        });
+        Self {
+            line,
+            pid: None,
+            exit: None,
+        }
+    }
+
+    fn end(mut self, sent: &Sent) {
+        use hyper::body::Body;
+        if let Some(Line {
+            id,
+            started,
+            method,
+            uri,
+        }) = self.line.take()
+        {
+            tracing::info!(
+                id,
+                pid = self.pid.map(Pid::get),
+                method = %method,
+                path = uri.path(),
+                status = sent.status().as_u16(),
+                us = started.elapsed().as_micros() as u64,
+                bytes = sent.body().size_hint().exact(),
+                exit = self.exit,
+                "request"
+            );
+        }
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        if let Some(Line {
+            id,
+            started,
+            method,
+            uri,
+        }) = self.line.take()
+        {
+            let (pid, us) = (self.pid.map(Pid::get), started.elapsed().as_micros() as u64);
+            let exit = Exit::ClientLeft.name();
+            tracing::info!(id, pid, method = %method, path = uri.path(), us, exit, "request");
+        }
+    }
+}

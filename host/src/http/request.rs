@@ -1,0 +1,106 @@
+//! From hyper's request to ours: the first copy. Bounded in size and in time before anything is taken from
+//! the pool, so that a slow client costs a connection and no process.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use http_body_util::BodyExt;
+use hyper::Method;
+use hyper::body::{Body, Incoming};
+use hyper::header::{EXPECT, HOST};
+
+use super::Settings;
+use super::fault::Fault;
+use crate::message::{Headers, Request};
+
+/// What is read and thrown away of a body that is too large, so that its client, still sending, gets to
+/// read the answer: closing the connection at once would reset it (RFC 9112, section 9.6).
+const DISCARD_BYTES: u64 = 16 << 20;
+
+/// For how long, at most.
+const DISCARD_TIME: Duration = Duration::from_secs(1);
+
+pub(super) async fn receive(
+    request: hyper::Request<Incoming>,
+    id: u64,
+    client: SocketAddr,
+    settings: &Settings,
+) -> Result<Request, Fault> {
+    let (head, body) = request.into_parts();
+    if head.method == Method::CONNECT {
+        return Err(Fault::NotImplemented);
+    }
+    // RFC 9112, section 3.2: exactly one, from HTTP/1.1 on.
+    let hosts = head.headers.get_all(HOST).iter().count();
+    if hosts > 1 || (hosts == 0 && head.version >= hyper::Version::HTTP_11) {
+        return Err(Fault::BadRequest("a request needs one Host field"));
+    }
+    let mut headers = Headers::with_capacity(head.headers.len());
+    for (name, value) in &head.headers {
+        headers.push(name.as_str(), value.as_bytes());
+    }
+    let waits = head.headers.contains_key(EXPECT);
+    let body = if body.is_end_stream() {
+        Vec::new()
+    } else {
+        read(body, waits, settings).await?
+    };
+    Ok(Request {
+        id,
+        method: head.method.as_str().to_owned(),
+        path: head.uri.path().to_owned(),
+        query: head.uri.query().map(str::to_owned),
+        headers,
+        body,
+        client: client.to_string(),
+    })
+}
+
+/// The whole body. `waits`: the client sends it only when it is asked to, by reading.
+async fn read(mut body: Incoming, waits: bool, settings: &Settings) -> Result<Vec<u8>, Fault> {
+    let limit = settings.max_body;
+    if body.size_hint().lower() > limit {
+        if !waits {
+            discard(body).await;
+        }
+        return Err(Fault::BodyTooLarge);
+    }
+    let mut bytes = Vec::new();
+    let whole = tokio::time::timeout(settings.request_timeout, async {
+        while let Some(frame) = body.frame().await {
+            let frame = frame
+                .map_err(|_| Fault::BadRequest("the request body is broken off or malformed"))?;
+            let Ok(data) = frame.into_data() else {
+                continue;
+            }; // trailers mean nothing here
+            if bytes.len() as u64 + data.len() as u64 > limit {
+                return Err(Fault::BodyTooLarge);
+            }
+            bytes.extend_from_slice(&data);
+        }
+        Ok(())
+    });
+    match whole.await {
+        Ok(Ok(())) => Ok(bytes),
+        Ok(Err(fault)) => {
+            if matches!(fault, Fault::BodyTooLarge) {
+                discard(body).await;
+            }
+            Err(fault)
+        }
+        Err(_elapsed) => Err(Fault::BodyTooSlow),
+    }
+}
+
+async fn discard(mut body: Incoming) {
+    let all = async {
+        let mut discarded = 0;
+        while let Some(Ok(frame)) = body.frame().await {
+            discarded += frame.data_ref().map_or(0, |data| data.len() as u64);
+            if discarded > DISCARD_BYTES {
+                break;
+            }
+        }
+    };
+    let _elapsed = tokio::time::timeout(DISCARD_TIME, all).await;
+}

@@ -1,0 +1,71 @@
+//! Looks at a module without running it: what it exports, what it imports, whether it would run here.
+
+use wasmtime::Engine;
+
+use super::bindings::HandlerPre;
+use super::{LoadError, Module, engine, handler};
+
+/// What [`check`] found.
+#[derive(Debug)]
+pub struct Report {
+    /// Names of what the module exports.
+    pub exports: Vec<String>,
+    /// Names of what it imports, and whether this host has them.
+    pub imports: Vec<Import>,
+    /// Why it would not run here, if so.
+    pub obstacle: Option<String>,
+}
+
+/// One import.
+#[derive(Debug)]
+pub struct Import {
+    /// As the module names it, version included.
+    pub name: String,
+    /// Whether this host has an interface of that name. Its functions may still not fit.
+    pub provided: bool,
+}
+
+/// Compiles the module and compares it with what this host offers and calls.
+///
+/// # Errors
+/// Where it can't be read or compiled: there is nothing to report on then.
+pub fn check(module: &Module) -> Result<Report, LoadError> {
+    let engine = Engine::new(&engine::config()).map_err(LoadError::Host)?;
+    let component = engine::compile(&engine, module)?;
+    let kind = component.component_type();
+    let exports = kind
+        .exports(&engine)
+        .map(|(name, _)| name.to_owned())
+        .collect();
+    let imports = kind
+        .imports(&engine)
+        .map(|(name, _)| Import {
+            name: name.to_owned(),
+            provided: provided(name),
+        })
+        .collect();
+    let prepared = handler::linker(&engine)?
+        .instantiate_pre(&component)
+        .and_then(HandlerPre::new);
+    Ok(Report {
+        exports,
+        imports,
+        obstacle: prepared.err().map(|error| format!("{error:#}")),
+    })
+}
+
+/// WASI promises that 0.2 only grows, so a module of any 0.2 finds its interfaces in ours.
+fn provided(import: &str) -> bool {
+    const OURS: [&str; 2] = [
+        "wasm-pool:worker/files@0.1.0",
+        "wasm-pool:worker/http@0.1.0",
+    ];
+    const WASI: [&str; 6] = ["cli", "clocks", "filesystem", "io", "random", "sockets"];
+    let wasi = |(name, version): (&str, &str)| {
+        let package = name
+            .strip_prefix("wasi:")
+            .and_then(|name| name.split_once('/'));
+        version.starts_with("0.2.") && package.is_some_and(|(package, _)| WASI.contains(&package))
+    };
+    OURS.contains(&import) || import.split_once('@').is_some_and(wasi)
+}

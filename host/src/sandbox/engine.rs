@@ -1,0 +1,164 @@
+//! The *engine* compiles a module and keeps the memory that its instances live in. Every number here is a
+//! size of that memory, and is taken from the pool's size, so that the engine can't run out before the
+//! pool does.
+
+use std::path::Path;
+use std::time::Duration;
+
+use wasmtime::component::Component;
+use wasmtime::{
+    Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig,
+    ResourcesRequired, WasmBacktraceDetails,
+};
+
+use super::{LoadError, Module, Settings};
+
+/// How often running guests look up: the longest that one holds its thread while others wait for it.
+/// A tick costs the thread that makes it some microseconds; a millisecond keeps that below one percent of
+/// a core, and a spinning guest below what a client would notice.
+pub(super) const TICK: Duration = Duration::from_millis(1);
+
+/// The stack of wasm frames: what Linux's threads have in other pools, and more than any guest should need.
+const STACK_BYTES: usize = 512 << 10;
+
+/// Beyond it, the same again for the host's own frames while it serves a guest's call.
+const FIBER_BYTES: usize = 2 * STACK_BYTES;
+
+/// What a slot keeps mapped when its instance ends, for the next to find without page faults.
+/// From measurements: the default worker touches less than this in each.
+const KEEP_MEMORY_BYTES: usize = 256 << 10;
+const KEEP_TABLE_BYTES: usize = 64 << 10;
+const KEEP_STACK_BYTES: usize = 64 << 10;
+
+/// Elements in one table: function pointers, in practice. Rust guests use some hundreds, interpreters
+/// some ten thousand.
+const TABLE_ELEMENTS: usize = 20_000;
+
+/// The host's bookkeeping for one component and for one core instance; they grow with the number of
+/// imports and exports. Virtual until used.
+const INSTANCE_BYTES: usize = 1 << 20;
+
+const WASM_PAGE_BYTES: u64 = 64 << 10;
+
+/// Built from `guest-worker/` by the build script.
+const BUILT_IN_WORKER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/worker.wasm"));
+
+/// Compiles the module and starts the clock that interrupts its instances.
+pub(super) fn load(settings: &Settings) -> Result<Component, LoadError> {
+    // Compiled before the pooled engine exists, since only the compiled component tells how many
+    // memories and tables an instance of it has.
+    let compiler = Engine::new(&config()).map_err(LoadError::Host)?;
+    let compiled = compile(&compiler, &settings.module)?;
+    let reserve = |error| LoadError::Reserve {
+        instances: settings.instances,
+        error,
+    };
+
+    let mut pooled = config();
+    pooled.allocation_strategy(pool(settings, compiled.resources_required()));
+    let engine = Engine::new(&pooled).map_err(reserve)?;
+
+    let bytes = compiled.serialize().map_err(LoadError::Host)?;
+    // SAFETY: `deserialize` trusts its bytes to come from `serialize` of this version of wasmtime. These
+    // come from the line above; nobody else has had a hand on them.
+    let component = unsafe { Component::deserialize(&engine, &bytes) }.map_err(reserve)?;
+    tick(&engine)?;
+    Ok(component)
+}
+
+/// Compiles without an eye to running: for [`load`] and for looking at a module.
+pub(super) fn compile(engine: &Engine, module: &Module) -> Result<Component, LoadError> {
+    let bytes = match module {
+        Module::BuiltIn => BUILT_IN_WORKER.to_vec(),
+        Module::File(path) => read(path)?,
+    };
+    let path = match module {
+        Module::BuiltIn => None,
+        Module::File(path) => Some(path.as_path()),
+    };
+    wasmtime::CodeBuilder::new(engine)
+        .wasm_binary_or_text(&bytes, path)
+        .and_then(|builder| builder.compile_component())
+        .map_err(|error| LoadError::Compile {
+            module: module.clone(),
+            error,
+        })
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, LoadError> {
+    /// The preamble of a core module; a component's has another number in its second half.
+    const CORE_MODULE: &[u8] = b"\0asm\x01\0\0\0";
+    let bytes = std::fs::read(path).map_err(|error| LoadError::Read {
+        path: path.to_owned(),
+        error,
+    })?;
+    if bytes.starts_with(CORE_MODULE) {
+        return Err(LoadError::CoreModule {
+            path: path.to_owned(),
+        });
+    }
+    Ok(bytes)
+}
+
+/// What shapes compiled code: the same for every engine here, so that one's code runs in another.
+pub(super) fn config() -> Config {
+    let mut config = Config::new();
+    config
+        .epoch_interruption(true)
+        .max_wasm_stack(STACK_BYTES)
+        .async_stack_size(FIBER_BYTES)
+        // A backtrace names functions; the guest's debug information, if any, adds lines.
+        .wasm_backtrace_details(WasmBacktraceDetails::Enable);
+    config
+}
+
+fn pool(settings: &Settings, needs: Option<ResourcesRequired>) -> InstanceAllocationStrategy {
+    // A component that imports core modules can't tell; it can't be instantiated here either.
+    let (memories, tables, table_elements) = needs.map_or((1, 1, 0), |needs| {
+        (
+            needs.num_memories,
+            needs.num_tables,
+            needs.max_initial_table_size.unwrap_or(0),
+        )
+    });
+    let table_elements = usize::try_from(table_elements).unwrap_or(usize::MAX);
+    let memory = settings.memory.next_multiple_of(WASM_PAGE_BYTES);
+    let instances = settings.instances;
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_component_instances(instances)
+        .total_core_instances(u32::MAX)
+        .total_memories(instances.saturating_mul(memories))
+        .total_tables(instances.saturating_mul(tables))
+        .total_stacks(instances)
+        .max_memories_per_component(memories)
+        .max_tables_per_component(tables)
+        .max_memories_per_module(memories)
+        .max_tables_per_module(tables)
+        .max_memory_size(usize::try_from(memory).unwrap_or(usize::MAX))
+        .table_elements(table_elements.max(TABLE_ELEMENTS))
+        .max_component_instance_size(INSTANCE_BYTES)
+        .max_core_instance_size(INSTANCE_BYTES)
+        .linear_memory_keep_resident(KEEP_MEMORY_BYTES)
+        .table_keep_resident(KEEP_TABLE_BYTES)
+        .async_stack_keep_resident(KEEP_STACK_BYTES)
+        .max_unused_warm_slots(instances)
+        // Linux 6.7 and later say which pages an instance touched, so that only those are reset.
+        .pagemap_scan(Enabled::Auto);
+    pool.into()
+}
+
+/// One thread moves the engine's epoch on. It holds the engine weakly and ends with it.
+fn tick(engine: &Engine) -> Result<(), LoadError> {
+    let engine = engine.weak();
+    std::thread::Builder::new()
+        .name("epoch".into())
+        .spawn(move || {
+            while let Some(engine) = engine.upgrade() {
+                engine.increment_epoch();
+                drop(engine);
+                std::thread::sleep(TICK);
+            }
+        })
+        .map(drop)
+        .map_err(|error| LoadError::Host(error.into()))
+}

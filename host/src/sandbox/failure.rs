@@ -1,0 +1,140 @@
+//! Why a guest can't be run, and why one that ran does so no longer, in words that need no wasmtime.
+
+use std::path::PathBuf;
+
+use wasmtime::{Trap, WasmBacktrace};
+use wasmtime_wasi::I32Exit;
+
+use super::Module;
+
+/// Why an instance ended before it answered. It is never called again.
+#[derive(Debug)]
+pub enum Failure {
+    /// It trapped: `unreachable`, a panic, an abort, an access out of bounds. With its backtrace.
+    Trap(String),
+    /// It called `exit` with this code.
+    Exit(i32),
+    /// It used up its stack. With its backtrace.
+    Stack(String),
+    /// It was refused more memory and did not survive that. With its backtrace.
+    Memory(String),
+    /// It had not answered when its time was up.
+    Deadline,
+    /// What it answered is not of the contract's form, or too large.
+    Response(String),
+}
+
+/// Why a module can't be served.
+#[derive(Debug)]
+pub enum LoadError {
+    /// Its file can't be read.
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the disk said.
+        error: std::io::Error,
+    },
+    /// It is a core module, as built for `wasm32-wasip1` or `wasm32-unknown-unknown`.
+    CoreModule {
+        /// The file.
+        path: PathBuf,
+    },
+    /// It does not compile.
+    Compile {
+        /// Which module.
+        module: Module,
+        /// What the compiler said.
+        error: wasmtime::Error,
+    },
+    /// It needs an import that this host does not have, or has no export that this host can call.
+    Contract {
+        /// Which module.
+        module: Module,
+        /// What the linker said.
+        error: wasmtime::Error,
+    },
+    /// The memory for so many instances can't be reserved, or the module needs more than it may have.
+    Reserve {
+        /// How many were wanted.
+        instances: u32,
+        /// What the allocator said.
+        error: wasmtime::Error,
+    },
+    /// The host's own side of the contract is broken.
+    Host(wasmtime::Error),
+}
+
+impl Failure {
+    /// One word, for logs.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Trap(_) => "trap",
+            Self::Exit(_) => "exit",
+            Self::Stack(_) => "stack",
+            Self::Memory(_) => "memory",
+            Self::Deadline => "deadline",
+            Self::Response(_) => "response",
+        }
+    }
+
+    /// What is known beyond the name: a backtrace, an exit code.
+    #[must_use]
+    pub fn detail(&self) -> String {
+        match self {
+            Self::Trap(text) | Self::Stack(text) | Self::Memory(text) | Self::Response(text) => {
+                text.clone()
+            }
+            Self::Exit(code) => format!("exit code {code}"),
+            Self::Deadline => "it had not answered by its deadline".into(),
+        }
+    }
+
+    /// Reads wasmtime's error. `starved`: the instance was refused memory while it ran.
+    pub(super) fn from_error(error: &wasmtime::Error, starved: bool) -> Self {
+        if let Some(I32Exit(code)) = error.downcast_ref() {
+            return Self::Exit(*code);
+        }
+        let text = format!("{error:?}");
+        match error.downcast_ref::<Trap>() {
+            Some(Trap::StackOverflow) => Self::Stack(text),
+            // A guest whose allocator is refused aborts, and an abort is a trap.
+            Some(_) if starved => Self::Memory(text),
+            Some(_) => Self::Trap(text),
+            None if starved => Self::Memory(text),
+            // An error without wasm frames comes from reading what `handle` returned.
+            None if error.downcast_ref::<WasmBacktrace>().is_none() => Self::Response(text),
+            None => Self::Trap(text),
+        }
+    }
+}
+
+impl std::fmt::Display for LoadError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Read { path, error } => write!(f, "--module {}: {error}", path.display()),
+            Self::CoreModule { path } => write!(
+                f,
+                "--module {}: this is a core module, not a component; build it for wasm32-wasip2, or wrap it \
+                 with `wasm-tools component new`",
+                path.display()
+            ),
+            Self::Compile { module, error } => {
+                write!(f, "--module {module}: not a component: {error:#}")
+            }
+            Self::Contract { module, error } => write!(
+                f,
+                "--module {module}: not a worker that this host can run: {error:#}; \
+                 `wasm-pool-host check` says what it needs"
+            ),
+            Self::Reserve { instances, error } => write!(
+                f,
+                "can't reserve memory for {instances} processes: {error:#}; lower --workers, or raise --memory \
+                 where the module needs more"
+            ),
+            Self::Host(error) => write!(f, "can't set up wasmtime: {error:#}"),
+        }
+    }
+}
+
+impl std::error::Error for LoadError {}

@@ -1,0 +1,144 @@
+//! The server stub of `files`: each call becomes plain values, then a call of the `files` floor, then plain
+//! values again. It adds the one rule that is about processes: how many files one may have open.
+
+use wasmtime::Result;
+use wasmtime::component::Resource;
+
+use super::bindings::wasm_pool::worker::files::{
+    Entry, ErrorCode, Host, HostFile, Kind, Metadata, Timestamp,
+};
+use super::handler::State;
+use crate::files::{self, FileError, OpenFile};
+
+/// The outer result is the process's: an error ends it (a handle that is not its own, say). The inner one
+/// is the guest's to look at.
+type Answer<T> = Result<Result<T, ErrorCode>>;
+
+impl Host for State {
+    async fn open(&mut self, path: String) -> Answer<Resource<OpenFile>> {
+        if self.open_files >= self.max_open_files {
+            return Ok(Err(ErrorCode::TooManyOpen));
+        }
+        match self.root.open_file(&path).await {
+            Ok(file) => {
+                let handle = self.table.push(file)?;
+                self.open_files += 1;
+                Ok(Ok(handle))
+            }
+            Err(error) => Ok(Err(error.into())),
+        }
+    }
+
+    async fn stat(&mut self, path: String) -> Answer<Metadata> {
+        Ok(self
+            .root
+            .stat(&path)
+            .await
+            .map(Metadata::from)
+            .map_err(ErrorCode::from))
+    }
+
+    async fn read_dir(&mut self, path: String) -> Answer<Vec<Entry>> {
+        let entries = self.root.read_dir(&path).await;
+        Ok(entries
+            .map(|entries| entries.into_iter().map(Entry::from).collect())
+            .map_err(ErrorCode::from))
+    }
+}
+
+impl HostFile for State {
+    async fn read(&mut self, file: Resource<OpenFile>, nbytes: u32) -> Answer<Vec<u8>> {
+        let file = self.table.get_mut(&file)?;
+        Ok(file.read(bounded(nbytes)).await.map_err(ErrorCode::from))
+    }
+
+    async fn read_at(
+        &mut self,
+        file: Resource<OpenFile>,
+        offset: u64,
+        nbytes: u32,
+    ) -> Answer<Vec<u8>> {
+        let file = self.table.get(&file)?;
+        Ok(file
+            .read_at(offset, bounded(nbytes))
+            .await
+            .map_err(ErrorCode::from))
+    }
+
+    fn stat(&mut self, file: Resource<OpenFile>) -> Answer<Metadata> {
+        Ok(self
+            .table
+            .get(&file)?
+            .stat()
+            .map(Metadata::from)
+            .map_err(ErrorCode::from))
+    }
+
+    async fn drop(&mut self, file: Resource<OpenFile>) -> Result<()> {
+        self.give_away(file).map(drop)
+    }
+}
+
+impl State {
+    /// Takes an open file from the process.
+    pub(super) fn give_away(&mut self, file: Resource<OpenFile>) -> Result<OpenFile> {
+        let file = self.table.delete(file)?;
+        self.open_files -= 1;
+        Ok(file)
+    }
+}
+
+fn bounded(nbytes: u32) -> usize {
+    usize::try_from(nbytes).map_or(files::MAX_READ_BYTES, |nbytes| {
+        nbytes.min(files::MAX_READ_BYTES)
+    })
+}
+
+impl From<FileError> for ErrorCode {
+    fn from(error: FileError) -> Self {
+        match error {
+            FileError::NoEntry => Self::NoEntry,
+            FileError::Access => Self::Access,
+            FileError::IsDirectory => Self::IsDirectory,
+            FileError::NotDirectory => Self::NotDirectory,
+            FileError::NotSupported => Self::NotSupported,
+            FileError::InvalidPath => Self::InvalidPath,
+            FileError::NameTooLong => Self::NameTooLong,
+            FileError::Loop => Self::Loop,
+            FileError::TooManyOpen => Self::TooManyOpen,
+            FileError::TooLarge => Self::TooLarge,
+            FileError::Io => Self::Io,
+        }
+    }
+}
+
+impl From<files::Kind> for Kind {
+    fn from(kind: files::Kind) -> Self {
+        match kind {
+            files::Kind::RegularFile => Self::RegularFile,
+            files::Kind::Directory => Self::Directory,
+        }
+    }
+}
+
+impl From<files::Metadata> for Metadata {
+    fn from(metadata: files::Metadata) -> Self {
+        Self {
+            kind: metadata.kind.into(),
+            size: metadata.size,
+            modified: Timestamp {
+                seconds: metadata.modified_seconds,
+                nanoseconds: metadata.modified_nanoseconds,
+            },
+        }
+    }
+}
+
+impl From<files::Entry> for Entry {
+    fn from(entry: files::Entry) -> Self {
+        Self {
+            name: entry.name,
+            kind: entry.kind.into(),
+        }
+    }
+}
