@@ -80,7 +80,10 @@ pub struct Root {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Resolver {
     /// `openat2(2)` with `RESOLVE_BENEATH`: one system call, and safe against renames meanwhile.
-    Kernel,
+    Kernel {
+        /// Whether it can also be told not to wait for the disk: `RESOLVE_CACHED`, Linux 5.12.
+        can_decline: bool,
+    },
     /// cap-std, name by name, where the kernel is older than Linux 5.6 or a seccomp filter hides the call.
     Library,
 }
@@ -102,9 +105,11 @@ impl Root {
     pub fn open(path: &Path) -> io::Result<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let dir = Arc::new(rustix::fs::open(path, flags, Mode::empty())?);
-        let probe = open_beneath(dir.as_fd(), ".", OFlags::PATH, ResolveFlags::empty());
-        let resolver = if probe.is_ok() {
-            Resolver::Kernel
+        let probe = |extra| open_beneath(dir.as_fd(), ".", OFlags::PATH, extra).is_ok();
+        let resolver = if probe(ResolveFlags::empty()) {
+            Resolver::Kernel {
+                can_decline: probe(ResolveFlags::CACHED),
+            }
         } else {
             Resolver::Library
         };
@@ -167,10 +172,10 @@ impl Root {
 
     fn open_now(&self, path: &str, flags: OFlags, patience: Patience) -> Result<OwnedFd, Errno> {
         match (self.resolver, patience) {
-            (Resolver::Kernel, Patience::Cached) => {
+            (Resolver::Kernel { can_decline: true }, Patience::Cached) => {
                 open_beneath(self.dir.as_fd(), path, flags, ResolveFlags::CACHED)
             }
-            (Resolver::Kernel, Patience::Disk) => {
+            (Resolver::Kernel { .. }, Patience::Disk) => {
                 // openat2 answers EAGAIN where a rename meanwhile leaves it unsure that `..` in a link
                 // stays beneath: its manual says to try again.
                 const TRIES: usize = 16;
@@ -183,7 +188,9 @@ impl Root {
                 }
                 answer
             }
-            (Resolver::Library, Patience::Cached) => Err(Errno::AGAIN),
+            (Resolver::Kernel { can_decline: false } | Resolver::Library, Patience::Cached) => {
+                Err(Errno::AGAIN)
+            }
             (Resolver::Library, Patience::Disk) => open_by_library(self.dir.as_fd(), path, flags),
         }
     }

@@ -3,7 +3,7 @@
 
 use std::io;
 
-use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
+use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::cli::{LogFormat, LogLevel};
@@ -11,13 +11,32 @@ use crate::cli::{LogFormat, LogLevel};
 /// Lines that wait to be written; beyond, they are dropped. At 200 bytes each, some 6 MiB.
 const WAITING_LINES: usize = 32 << 10;
 
-/// Starts the log. Dropping the guard writes what is left.
-pub(crate) fn start(format: LogFormat, level: LogLevel) -> WorkerGuard {
+/// A running log. Dropping it writes what is left, and says how much is missing.
+pub(crate) struct Log {
+    lines: Option<WorkerGuard>,
+    dropped: ErrorCounter,
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        drop(self.lines.take());
+        match self.dropped.dropped_lines() {
+            0 => {}
+            lines => {
+                eprintln!("wasm-pool-host: the log could not keep up: {lines} lines are missing")
+            }
+        }
+    }
+}
+
+/// Starts the log.
+pub(crate) fn start(format: LogFormat, level: LogLevel) -> Log {
     let (writer, guard): (NonBlocking, _) = NonBlockingBuilder::default()
         .buffered_lines_limit(WAITING_LINES)
         .lossy(true)
         .thread_name("log")
         .finish(io::stderr());
+    let dropped = writer.error_counter();
     let level = match level {
         LogLevel::Off => LevelFilter::OFF,
         LogLevel::Error => LevelFilter::ERROR,
@@ -40,5 +59,8 @@ pub(crate) fn start(format: LogFormat, level: LogLevel) -> WorkerGuard {
             .with_span_list(false)
             .init(),
     }
-    guard
+    Log {
+        lines: Some(guard),
+        dropped,
+    }
 }

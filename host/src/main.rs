@@ -44,7 +44,7 @@ fn serve(args: Serve) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
-    runtime.block_on(async {
+    let outcome = runtime.block_on(async {
         let stop = stop_signal()?; // from here on a signal stops us in order, even while we start
         let host = Host::start(settings).await?;
         let listener =
@@ -53,8 +53,10 @@ fn serve(args: Serve) -> anyhow::Result<ExitCode> {
         writeln!(std::io::stdout(), "wasm-pool-host: {url} · {summary}")
             .context("can't write the start line")?;
         host.serve(listener, stop).await
-    })?;
-    Ok(ExitCode::SUCCESS)
+    });
+    // A thread that still waits for a disk must not keep us.
+    runtime.shutdown_background();
+    outcome.map(|()| ExitCode::SUCCESS)
 }
 
 /// A bad value is refused like clap refuses one: exit code 2, and where to read on.
@@ -72,12 +74,15 @@ fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
     }
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
-    Ok(async move {
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    tokio::spawn(async move {
         either(&mut interrupt, &mut terminate).await;
-        tokio::spawn(async move {
-            let kind = either(&mut interrupt, &mut terminate).await;
-            std::process::exit(killed_by(kind));
-        });
+        drop(stop);
+        let kind = either(&mut interrupt, &mut terminate).await;
+        std::process::exit(killed_by(kind));
+    });
+    Ok(async move {
+        let _dropped = stopped.await;
     })
 }
 

@@ -2,6 +2,8 @@
 //! way out. Both are plain, owned and finite, so that neither side can reach into the other's memory. They
 //! know nothing of sockets, of hyper or of wasm; `http` and `sandbox` translate, each at its own wall.
 
+use std::sync::Arc;
+
 use crate::files::OpenFile;
 
 /// A request, whole: its head and its body.
@@ -20,7 +22,7 @@ pub struct Request {
     /// The body; its size was bounded while it was read.
     pub body: Vec<u8>,
     /// `address:port` of the client.
-    pub client: String,
+    pub client: Arc<str>,
 }
 
 /// What a process answered, not yet known to be good HTTP.

@@ -89,11 +89,12 @@ async fn serve(
     let _ = stream.set_nodelay(true);
     let (io, activity) = Watched::new(stream, &service.settings);
     let mut stopping = service.stopping.clone();
+    let name: Arc<str> = client.to_string().into();
     let respond = service_fn(|request| {
         activity.pause();
-        let (service, activity) = (&service, &activity);
+        let (service, activity, name) = (&service, &activity, Arc::clone(&name));
         async move {
-            let response = service.respond(request, client).await;
+            let response = service.respond(request, name).await;
             activity.note();
             Ok::<_, Infallible>(response)
         }

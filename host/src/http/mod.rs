@@ -7,9 +7,11 @@ mod fault;
 mod request;
 mod response;
 
-use std::net::SocketAddr;
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use hyper::body::Incoming;
@@ -64,13 +66,17 @@ impl Service {
     }
 
     /// One request, from its head to the head of its response, and its line in the log.
-    async fn respond(&self, request: hyper::Request<Incoming>, client: SocketAddr) -> Sent {
+    async fn respond(&self, request: hyper::Request<Incoming>, client: Arc<str>) -> Sent {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let mut record = Record::begin(id, &request);
-        let sent = match self.serve(request, id, client, &mut record).await {
+        let mut sent = match self.serve(request, id, client, &mut record).await {
             Ok(sent) => sent,
             Err(fault) => fault.response(id),
         };
+        if let (true, Some(pid)) = (self.settings.expose_pid, record.pid) {
+            sent.headers_mut()
+                .insert("x-wasm-pid", HeaderValue::from(pid.get()));
+        }
         record.end(&sent);
         sent
     }
@@ -79,21 +85,15 @@ impl Service {
         &self,
         request: hyper::Request<Incoming>,
         id: u64,
-        client: SocketAddr,
+        client: Arc<str>,
         record: &mut Record,
     ) -> Result<Sent, Fault> {
         let is_head = request.method() == hyper::Method::HEAD;
         let request = request::receive(request, id, client, &self.settings).await?;
         let mut lease = self.pool.take().await.map_err(Fault::Refused)?;
-        let pid = lease.pid();
-        record.pid = Some(pid);
+        record.pid = Some(lease.pid());
         let deadline = Instant::now() + self.settings.request_timeout;
-        let mut stopping = self.stopping.clone();
-        let answer = tokio::select! {
-            biased;
-            answer = lease.handle(&request, deadline) => Some(answer),
-            () = stopping.reached(Phase::Ending) => None,
-        };
+        let answer = self.unless_ending(lease.handle(&request, deadline)).await;
         let answer = match answer {
             Some(Ok(response)) => response::send(response, is_head).await,
             Some(Err(failure)) => Err(failure),
@@ -103,12 +103,8 @@ impl Service {
             }
         };
         match answer {
-            Ok(mut sent) => {
+            Ok(sent) => {
                 lease.release();
-                if self.settings.expose_pid {
-                    sent.headers_mut()
-                        .insert("x-wasm-pid", HeaderValue::from(pid.get()));
-                }
                 Ok(sent)
             }
             Err(failure) => {
@@ -117,6 +113,21 @@ impl Service {
                 lease.fail(failure);
                 Err(fault)
             }
+        }
+    }
+
+    /// What `call` gives, or nothing where the host can't wait for it any longer.
+    async fn unless_ending<T>(&self, call: impl Future<Output = T>) -> Option<T> {
+        let mut call = pin!(call);
+        // Most calls never wait; only for those that do is it worth listening.
+        if let Poll::Ready(answer) = poll_fn(|cx| Poll::Ready(call.as_mut().poll(cx))).await {
+            return Some(answer);
+        }
+        let mut stopping = self.stopping.clone();
+        tokio::select! {
+            biased;
+            answer = call => Some(answer),
+            () = stopping.reached(Phase::Ending) => None,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! From hyper's request to ours: the first copy. Bounded in size and in time before anything is taken from
 //! the pool, so that a slow client costs a connection and no process.
 
-use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http_body_util::BodyExt;
@@ -23,7 +23,7 @@ const DISCARD_TIME: Duration = Duration::from_secs(1);
 pub(super) async fn receive(
     request: hyper::Request<Incoming>,
     id: u64,
-    client: SocketAddr,
+    client: Arc<str>,
     settings: &Settings,
 ) -> Result<Request, Fault> {
     let (head, body) = request.into_parts();
@@ -52,7 +52,7 @@ pub(super) async fn receive(
         query: head.uri.query().map(str::to_owned),
         headers,
         body,
-        client: client.to_string(),
+        client,
     })
 }
 

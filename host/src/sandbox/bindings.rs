@@ -7,6 +7,7 @@ wasmtime::component::bindgen!({
     imports: {
         // Opening and reading may have to wait for the disk; the process waits then, its thread does not.
         "wasm-pool:worker/files.[method]file.stat": trappable,
+        "wasm-pool:worker/files.[drop]file": trappable,
         default: async | trappable,
     },
     exports: { default: async },

@@ -95,7 +95,7 @@ impl Failure {
         if let Some(I32Exit(code)) = error.downcast_ref() {
             return Self::Exit(*code);
         }
-        let text = format!("{error:?}");
+        let text = describe(error);
         match error.downcast_ref::<Trap>() {
             Some(Trap::StackOverflow) => Self::Stack(text),
             // A guest whose allocator is refused aborts, and an abort is a trap.
@@ -138,3 +138,35 @@ impl std::fmt::Display for LoadError {
 }
 
 impl std::error::Error for LoadError {}
+
+/// The cause and the wasm frames, innermost first, in one line.
+fn describe(error: &wasmtime::Error) -> String {
+    let cause = error.root_cause();
+    let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() else {
+        return format!("{error:#}");
+    };
+    // wasmtime demangles names only when it prints: "0: 0x1f2 - worker.wasm!worker::handle".
+    let printed = backtrace.to_string();
+    let mut frames: Vec<(&str, u32)> = Vec::new();
+    for line in printed.lines() {
+        let Some((_, frame)) = line.split_once(" - ") else {
+            continue; // a file and a line number
+        };
+        let function = frame
+            .split_once('!')
+            .map_or(frame, |(_, function)| function)
+            .trim();
+        match frames.last_mut() {
+            Some((last, times)) if *last == function => *times += 1,
+            Some(_) | None => frames.push((function, 1)),
+        }
+    }
+    let frames: Vec<_> = frames
+        .into_iter()
+        .map(|(function, times)| match times {
+            1 => function.to_owned(),
+            _ => format!("{function} ({times} times)"),
+        })
+        .collect();
+    format!("{cause}; backtrace: {}", frames.join(" < "))
+}

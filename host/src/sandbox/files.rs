@@ -74,7 +74,7 @@ impl HostFile for State {
             .map_err(ErrorCode::from))
     }
 
-    async fn drop(&mut self, file: Resource<OpenFile>) -> Result<()> {
+    fn drop(&mut self, file: Resource<OpenFile>) -> Result<()> {
         self.give_away(file).map(drop)
     }
 }

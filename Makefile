@@ -1,0 +1,41 @@
+# From nothing to a running server: `make run`. From nothing to green: `make test`.
+# After either, plain `cargo run`, `cargo test` and `cargo build --release` work too.
+
+TARGET := wasm32-wasip2
+DEBIAN := rustc-web cargo-web rust-web-src wasi-libc
+
+.PHONY: run test examples bench lint setup
+
+run: setup
+	@echo "make: building the host (the first time takes some minutes), then serving examples/site"
+	cargo run --quiet -- --root examples/site
+
+test: setup
+	@echo "make: building and running all tests"
+	cargo test --workspace
+
+examples: setup
+	@echo "make: building the example workers"
+	@cargo run --quiet --example guests -- hello counter misbehave
+
+bench: setup
+	@echo "make: building with the release profile, then measuring"
+	cargo bench --bench throughput
+	cargo bench --bench operations
+
+lint: setup
+	cargo fmt --check
+	cargo clippy --workspace --all-targets -- --deny warnings
+
+# Guests are compiled for wasm. rustup brings the target where it can; where it can't, Debian's compiler
+# builds the target's standard library from source.
+setup:
+	@command -v cargo >/dev/null || { echo "make: Rust is missing; install rustup (https://rustup.rs)"; exit 1; }
+	@command -v cc >/dev/null || { echo "make: a C compiler is missing; install one (apt-get install build-essential)"; exit 1; }
+	@if [ -d "$$(rustc --print sysroot)/lib/rustlib/$(TARGET)/lib" ]; then :; \
+	elif echo "make: adding the $(TARGET) target with rustup" && timeout 300 rustup target add $(TARGET); then :; \
+	elif dpkg --status $(DEBIAN) >/dev/null 2>&1; then :; \
+	elif echo "make: rustup can't; installing $(DEBIAN) from Debian" && \
+		$$([ "$$(id -u)" = 0 ] || echo sudo) apt-get update --quiet=2 && \
+		$$([ "$$(id -u)" = 0 ] || echo sudo) apt-get install --quiet=2 --yes $(DEBIAN); then :; \
+	else echo "make: neither rustup nor apt-get can install a compiler for $(TARGET)"; exit 1; fi
