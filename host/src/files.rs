@@ -411,3 +411,117 @@ async fn blocking<T: Send + 'static>(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    /// A root with a bit of everything in it, and a secret beside it.
+    fn folder() -> (tempfile::TempDir, [Root; 3]) {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let root = dir.path().join("root");
+        std::fs::create_dir_all(root.join("folder")).expect("a folder");
+        std::fs::write(dir.path().join("secret"), "secret").expect("a file");
+        std::fs::write(root.join("file"), "content").expect("a file");
+        rustix::fs::mkfifoat(rustix::fs::CWD, root.join("fifo"), Mode::RUSR).expect("a FIFO");
+        let links = [
+            ("inside", "file"),
+            ("outside", "../secret"),
+            ("absolute", "/etc/passwd"),
+            ("self", "self"),
+            ("magic", "/proc/self/root/etc/passwd"),
+        ];
+        for (name, target) in links {
+            symlink(target, root.join(name)).expect("a link");
+        }
+        let resolvers = [
+            Resolver::Kernel { can_decline: true },
+            Resolver::Kernel { can_decline: false },
+            Resolver::Library,
+        ];
+        let root = Root::open(&root).expect("the root");
+        (
+            dir,
+            resolvers.map(|resolver| Root {
+                resolver,
+                ..root.clone()
+            }),
+        )
+    }
+
+    #[tokio::test]
+    async fn every_resolver_keeps_paths_beneath_the_root() {
+        let (_dir, roots) = folder();
+        let cases = [
+            ("file", Ok(())),
+            ("inside", Ok(())),
+            ("./file", Ok(())),
+            ("none", Err(FileError::NoEntry)),
+            ("folder", Err(FileError::IsDirectory)),
+            ("file/below", Err(FileError::NotDirectory)),
+            ("fifo", Err(FileError::NotSupported)),
+            ("", Err(FileError::InvalidPath)),
+            ("fi\0le", Err(FileError::InvalidPath)),
+            ("/etc/passwd", Err(FileError::Access)),
+            ("../secret", Err(FileError::Access)),
+            ("folder/../file", Err(FileError::Access)),
+            ("outside", Err(FileError::Access)),
+            ("absolute", Err(FileError::Access)),
+            ("magic", Err(FileError::Access)),
+            ("self", Err(FileError::Loop)),
+        ];
+        for root in &roots {
+            for (path, expected) in cases {
+                let opened = root.open_file(path).await.map(drop);
+                assert_eq!(
+                    opened, expected,
+                    "opening {path:?} with {:?}",
+                    root.resolver
+                );
+                let known = root.stat(path).await.map(drop);
+                let expected = if path == "folder" { Ok(()) } else { expected };
+                assert_eq!(known, expected, "stat of {path:?} with {:?}", root.resolver);
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn every_resolver_lists_what_can_be_served() {
+        let (_dir, roots) = folder();
+        let listed = |name: &str, kind| Entry {
+            name: name.into(),
+            kind,
+        };
+        let expected = [
+            listed("file", Kind::RegularFile),
+            listed("folder", Kind::Directory),
+            listed("inside", Kind::RegularFile),
+        ];
+        for root in &roots {
+            assert_eq!(
+                root.read_dir(".").await.expect("the root's names"),
+                expected
+            );
+            assert_eq!(
+                root.read_dir("file").await.map(drop),
+                Err(FileError::NotDirectory)
+            );
+            assert_eq!(
+                root.read_dir("outside").await.map(drop),
+                Err(FileError::Access)
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn reading_moves_the_position_and_reading_at_does_not() {
+        let (_dir, [root, ..]) = folder();
+        let mut file = root.open_file("file").await.expect("the file");
+        assert_eq!(file.read(3).await.expect("bytes"), b"con");
+        assert_eq!(file.read_at(1, 2).await.expect("bytes"), b"on");
+        assert_eq!(file.read(100).await.expect("bytes"), b"tent");
+        assert_eq!(file.read(1).await.expect("the end"), b"");
+        assert_eq!(file.read_at(u64::MAX, 1).await.expect("past any end"), b"");
+    }
+}
