@@ -14,7 +14,13 @@ fn main() -> Result<(), String> {
     let folder = guest_build::build(workspace, &packages)?;
     let folder = folder.strip_prefix(workspace).unwrap_or(&folder);
     for package in packages {
-        println!("{}", folder.join(package.replace('-', "_")).with_extension("wasm").display());
+        println!(
+            "{}",
+            folder
+                .join(package.replace('-', "_"))
+                .with_extension("wasm")
+                .display()
+        );
     }
     Ok(())
 }

@@ -8,6 +8,7 @@
 use std::collections::VecDeque;
 use std::num::NonZeroU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::ThreadId;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, Semaphore, oneshot};
@@ -24,6 +25,10 @@ pub const OVERLAP: u32 = 4;
 /// A process whose memory has grown by this share of what it may still grow, since it started, is replaced
 /// between two requests, before a request has to fail for want of memory.
 const HIGH_WATER: (u64, u64) = (3, 4);
+
+/// Of the processes that were used last, so many are looked at for one that ran on the same thread. Moving a
+/// process to another core costs more than the call itself; looking at more would undo last-in-first-out.
+const RECENT: usize = 8;
 
 /// How many processes there are, and how long each lives.
 #[derive(Clone, Copy, Debug)]
@@ -95,6 +100,21 @@ struct State {
 struct Idle {
     process: Process,
     since: Instant,
+    /// The thread it last ran on: its memory is in that core's cache.
+    home: ThreadId,
+}
+
+impl State {
+    /// The process that was used last, if possible the last on this thread.
+    fn pop(&mut self) -> Option<Process> {
+        let here = std::thread::current().id();
+        let recent = self.idle.len().saturating_sub(RECENT);
+        let at_home = self.idle[recent..]
+            .iter()
+            .rposition(|idle| idle.home == here);
+        let at = at_home.map_or(self.idle.len().checked_sub(1)?, |at| recent + at);
+        Some(self.idle.remove(at).process)
+    }
 }
 
 /// One request in line, by the ticket it drew.
@@ -169,8 +189,8 @@ impl Pool {
         let mut state = self.state();
         if state.closed {
             Err(Refusal::Closed)
-        } else if let Some(idle) = state.idle.pop() {
-            Ok(Claim::Process(idle.process, Seat { pool: self }))
+        } else if let Some(process) = state.pop() {
+            Ok(Claim::Process(process, Seat { pool: self }))
         } else if state.seats < self.settings.max {
             state.seats += 1;
             Ok(Claim::Seat(Seat { pool: self }))
@@ -269,6 +289,7 @@ impl Pool {
                 state.idle.push(Idle {
                     process,
                     since: Instant::now(),
+                    home: std::thread::current().id(),
                 });
                 return;
             };

@@ -34,10 +34,13 @@ struct Rest {
     reading: Reading,
 }
 
+/// What a read gives back: the file, and bytes of it.
+type Piece = (OpenFile, Result<Vec<u8>, FileError>);
+
 /// The file rests here, or a read has it.
 enum Reading {
     Idle(OpenFile),
-    Busy(Pin<Box<dyn Future<Output = (OpenFile, Result<Vec<u8>, FileError>)> + Send + Sync>>),
+    Busy(Pin<Box<dyn Future<Output = Piece> + Send + Sync>>),
     Over,
 }
 
