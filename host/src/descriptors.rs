@@ -29,7 +29,9 @@ pub(crate) fn fit(plan: &mut Plan) -> Result<(), String> {
         return Err(format!(
             "--max-connections {wanted}, --workers and --max-open-files together need {} open files, and the \
              system allows {limit}: lower one of them, or raise the hard limit (ulimit -Hn)",
-            OWN + guests + wanted as u64 * PER_CONNECTION
+            (wanted as u64)
+                .saturating_mul(PER_CONNECTION)
+                .saturating_add(OWN + guests)
         ));
     }
     plan.settings.http.max_connections = wanted;

@@ -261,11 +261,13 @@ impl OpenFile {
     /// # Errors
     /// [`FileError::Io`] where the disk fails.
     pub async fn read_at(&self, offset: u64, nbytes: usize) -> Result<Vec<u8>, FileError> {
-        // Past what off_t can say there is no file.
-        if i64::try_from(offset).is_err() {
+        // No file has bytes past what the kernel's offsets can say, and the kernel minds being asked.
+        const LAST_OFFSET: u64 = i64::MAX as u64;
+        let possible = usize::try_from(LAST_OFFSET.saturating_sub(offset)).unwrap_or(usize::MAX);
+        let nbytes = nbytes.min(MAX_READ_BYTES).min(possible);
+        if nbytes == 0 {
             return Ok(Vec::new());
         }
-        let nbytes = nbytes.min(MAX_READ_BYTES);
         match read_now(&self.fd, offset, nbytes, Patience::Cached) {
             // Not in the page cache, or a file system that can't tell.
             Err(Errno::AGAIN | Errno::OPNOTSUPP | Errno::NOSYS) => {

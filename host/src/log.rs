@@ -4,7 +4,10 @@
 use std::io;
 
 use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
-use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::Layer;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::cli::{LogFormat, LogLevel};
 
@@ -37,28 +40,35 @@ pub(crate) fn start(format: LogFormat, level: LogLevel) -> Log {
         .thread_name("log")
         .finish(io::stderr());
     let dropped = writer.error_counter();
-    let level = match level {
+    let ours = match level {
         LogLevel::Off => LevelFilter::OFF,
         LogLevel::Error => LevelFilter::ERROR,
         LogLevel::Warn => LevelFilter::WARN,
         LogLevel::Info => LevelFilter::INFO,
         LogLevel::Debug => LevelFilter::DEBUG,
     };
-    let lines = tracing_subscriber::fmt()
-        .with_max_level(level)
+    // What our dependencies have to say is for them, unless something is wrong.
+    let theirs = ours.min(LevelFilter::WARN);
+    let filter = Targets::new()
+        .with_default(theirs)
+        .with_target("wasm_pool_host", ours);
+    let lines = tracing_subscriber::fmt::layer()
         .with_target(false)
         .with_writer(writer);
-    match format {
+    let lines = match format {
         LogFormat::Text => lines
             .with_ansi(io::IsTerminal::is_terminal(&io::stderr()))
-            .init(),
+            .boxed(),
         LogFormat::Json => lines
             .json()
             .flatten_event(true)
             .with_current_span(false)
             .with_span_list(false)
-            .init(),
-    }
+            .boxed(),
+    };
+    tracing_subscriber::registry()
+        .with(lines.with_filter(filter))
+        .init();
     Log {
         lines: Some(guard),
         dropped,

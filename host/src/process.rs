@@ -155,7 +155,7 @@ impl Drop for Process {
 }
 
 fn log_end(pid: Pid, exit: &Exit, started: Instant, served: u64) {
-    let (pid, age) = (pid.get(), started.elapsed().as_millis());
+    let (pid, age) = (pid.get(), started.elapsed().as_millis() as u64);
     if exit.is_normal() {
         tracing::debug!(pid, %exit, served, age_ms = age, "process ended");
     } else {

@@ -2,6 +2,7 @@
 //! stops.
 
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
@@ -18,8 +19,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::{Instant, Sleep};
 
-use super::{Service, Settings};
-use crate::shutdown::{Phase, Stopping};
+use super::Service;
+use crate::shutdown::Phase;
 
 /// The largest head, request line and all fields, in bytes. A larger one gets 431. Twice what nginx and
 /// Apache take by default.
@@ -34,7 +35,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// What a connection beyond `--max-connections` is sent, before it is closed.
 const TURNED_AWAY: &[u8] =
     b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nconnection: close\r\n\
-    content-type: text/plain; charset=utf-8\r\ncontent-length: 53\r\n\r\n\
+    content-type: text/plain; charset=utf-8\r\ncontent-length: 54\r\n\r\n\
     503 Service Unavailable: too many connections at once\n";
 
 /// Accepts connections until the host stops; returns when all of them are closed.
@@ -87,7 +88,11 @@ async fn serve(
 ) {
     // Responses are written whole; waiting for more to send would only delay them.
     let _ = stream.set_nodelay(true);
-    let (io, activity) = Watched::new(stream, &service.settings);
+    let activity = Arc::new(Activity::new());
+    let io = TokioIo::new(Watched {
+        stream,
+        activity: Arc::clone(&activity),
+    });
     let mut stopping = service.stopping.clone();
     let name: Arc<str> = client.to_string().into();
     let respond = service_fn(|request| {
@@ -101,47 +106,56 @@ async fn serve(
     });
     let connection = http1::Builder::new()
         .max_buf_size(MAX_HEAD_BYTES)
-        .serve_connection(TokioIo::new(io), respond);
+        .serve_connection(io, respond);
     let mut connection = pin!(connection);
+    let mut alarm = Alarm::new(&activity, service.settings.header_timeout);
     let mut result = tokio::select! {
         biased;
-        result = connection.as_mut() => Some(result),
+        result = alarm.watch(connection.as_mut()) => Some(result),
         () = stopping.reached(Phase::Draining) => None,
     };
     if result.is_none() {
         connection.as_mut().graceful_shutdown();
-        result = drain(connection, &mut stopping).await;
+        // What has begun may finish.
+        result = tokio::select! {
+            biased;
+            result = alarm.watch(connection.as_mut()) => Some(result),
+            () = stopping.reached(Phase::Ending) => {
+                tokio::time::timeout(LINGER, connection).await.ok().map(|result| result.map_err(Ended::from))
+            }
+        };
     }
     if let Some(Err(error)) = result {
         tracing::debug!(%client, %error, "connection ended early");
     }
 }
 
-/// Lets a connection finish what it has begun.
-async fn drain<F: Future>(
-    mut connection: Pin<&mut F>,
-    stopping: &mut Stopping,
-) -> Option<F::Output> {
-    tokio::select! {
-        biased;
-        result = connection.as_mut() => return Some(result),
-        () = stopping.reached(Phase::Ending) => {}
+/// Why a connection ended before its client closed it.
+#[derive(Debug)]
+enum Ended {
+    /// Its client made no progress.
+    Stalled,
+    /// What its client sent is not HTTP, or it went away in the middle.
+    Broken(hyper::Error),
+}
+
+impl From<hyper::Error> for Ended {
+    fn from(error: hyper::Error) -> Self {
+        Self::Broken(error)
     }
-    tokio::time::timeout(LINGER, connection).await.ok()
 }
 
-/// A socket that fails when its client makes no progress: when neither a whole head came nor any of a
-/// response was taken for the header timeout. A head that trickles in byte by byte is no progress.
-struct Watched {
-    stream: TcpStream,
-    activity: Arc<Activity>,
-    /// Fires at the earliest time that could be too late, and is set again only then: a connection costs
-    /// one timer per timeout, not one per request.
-    alarm: Pin<Box<Sleep>>,
-    patience: Duration,
+impl std::fmt::Display for Ended {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Stalled => f.write_str("its client made no progress"),
+            Self::Broken(error) => error.fmt(f),
+        }
+    }
 }
 
-/// When a client last made progress.
+/// When a client last made progress: sent a whole head, or took some of a response. A head that trickles in
+/// byte by byte is no progress.
 #[derive(Debug)]
 struct Activity {
     connected: Instant,
@@ -153,13 +167,20 @@ impl Activity {
     /// A request is being served: now the client waits for us.
     const PAUSED: u64 = u64::MAX;
 
+    fn new() -> Self {
+        Self {
+            connected: Instant::now(),
+            last: AtomicU64::new(0),
+        }
+    }
+
     fn pause(&self) {
         self.last.store(Self::PAUSED, Ordering::Relaxed);
     }
 
     fn note(&self) {
-        let millis =
-            u64::try_from(self.connected.elapsed().as_millis()).unwrap_or(Self::PAUSED - 1);
+        let millis = self.connected.elapsed().as_millis();
+        let millis = u64::try_from(millis).unwrap_or(Self::PAUSED - 1);
         self.last.store(millis, Ordering::Relaxed);
     }
 
@@ -177,38 +198,63 @@ impl Activity {
     }
 }
 
-impl Watched {
-    fn new(stream: TcpStream, settings: &Settings) -> (Self, Arc<Activity>) {
-        let patience = settings.header_timeout;
-        let activity = Arc::new(Activity {
-            connected: Instant::now(),
-            last: AtomicU64::new(0),
-        });
-        let alarm = Box::pin(tokio::time::sleep(patience));
-        (
-            Self {
-                stream,
-                activity: Arc::clone(&activity),
-                alarm,
-                patience,
-            },
+/// Ends a connection whose client makes no progress for as long as the header timeout.
+struct Alarm<'a> {
+    activity: &'a Activity,
+    patience: Duration,
+    /// Fires at the earliest time that could be too late, and is set again only then: a connection costs
+    /// one timer per timeout, not one per request.
+    timer: Pin<Box<Sleep>>,
+}
+
+impl<'a> Alarm<'a> {
+    fn new(activity: &'a Activity, patience: Duration) -> Self {
+        let timer = Box::pin(tokio::time::sleep(patience));
+        Self {
             activity,
-        )
+            patience,
+            timer,
+        }
     }
 
-    /// Called where the socket is not ready: is that the client's fault by now?
-    fn poll_alarm<T>(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
+    async fn watch(
+        &mut self,
+        mut connection: Pin<&mut impl Future<Output = hyper::Result<()>>>,
+    ) -> Result<(), Ended> {
+        poll_fn(|cx| match connection.as_mut().poll(cx) {
+            Poll::Ready(result) => Poll::Ready(result.map_err(Ended::from)),
+            Poll::Pending => self.poll_stalled(cx).map(|()| Err(Ended::Stalled)),
+        })
+        .await
+    }
+
+    fn poll_stalled(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         while let Some(last) = self.activity.last() {
-            if self.alarm.as_mut().poll(cx).is_pending() {
+            if self.timer.as_mut().poll(cx).is_pending() {
                 break;
             }
             let due = last + self.patience;
             if Instant::now() >= due {
-                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+                return Poll::Ready(());
             }
-            self.alarm.as_mut().reset(due);
+            self.timer.as_mut().reset(due);
         }
         Poll::Pending
+    }
+}
+
+/// A socket that notes when its client takes what is sent.
+struct Watched {
+    stream: TcpStream,
+    activity: Arc<Activity>,
+}
+
+impl Watched {
+    fn written(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if written.is_ready() {
+            self.activity.note_unless_paused();
+        }
+        written
     }
 }
 
@@ -218,10 +264,7 @@ impl AsyncRead for Watched {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        match Pin::new(&mut self.stream).poll_read(cx, buffer) {
-            Poll::Pending => self.poll_alarm(cx),
-            ready @ Poll::Ready(_) => ready,
-        }
+        Pin::new(&mut self.stream).poll_read(cx, buffer)
     }
 }
 
@@ -232,7 +275,7 @@ impl AsyncWrite for Watched {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
-        self.written(cx, written)
+        self.written(written)
     }
 
     fn poll_write_vectored(
@@ -241,7 +284,7 @@ impl AsyncWrite for Watched {
         pieces: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write_vectored(cx, pieces);
-        self.written(cx, written)
+        self.written(written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -254,21 +297,5 @@ impl AsyncWrite for Watched {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-}
-
-impl Watched {
-    fn written(
-        &mut self,
-        cx: &mut Context<'_>,
-        written: Poll<io::Result<usize>>,
-    ) -> Poll<io::Result<usize>> {
-        match written {
-            Poll::Pending => self.poll_alarm(cx),
-            ready @ Poll::Ready(_) => {
-                self.activity.note_unless_paused();
-                ready
-            }
-        }
     }
 }

@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use hyper::StatusCode;
-use hyper::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 
 use super::Sent;
 use super::body::ResponseBody;
@@ -58,6 +58,9 @@ impl Fault {
             CONTENT_TYPE,
             HeaderValue::from_static("text/plain; charset=utf-8"),
         );
+        if self.loses_track() {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
         if let Some(seconds) = self.retry_after() {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
@@ -90,6 +93,19 @@ impl Fault {
             Self::BadResponse => {
                 "the process that served this request answered with something that is not HTTP"
             }
+        }
+    }
+
+    /// Whether nobody can tell any more where in the connection's bytes the next request begins.
+    fn loses_track(&self) -> bool {
+        match self {
+            Self::BadRequest(_) | Self::BodyTooSlow => true,
+            Self::NotImplemented
+            | Self::BodyTooLarge
+            | Self::Refused(_)
+            | Self::Deadline
+            | Self::Crashed
+            | Self::BadResponse => false,
         }
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use http_body_util::BodyExt;
 use hyper::Method;
 use hyper::body::{Body, Incoming};
-use hyper::header::{EXPECT, HOST};
+use hyper::header::{EXPECT, HOST, HeaderMap, TRANSFER_ENCODING};
 
 use super::Settings;
 use super::fault::Fault;
@@ -35,6 +35,7 @@ pub(super) async fn receive(
     if hosts > 1 || (hosts == 0 && head.version >= hyper::Version::HTTP_11) {
         return Err(Fault::BadRequest("a request needs one Host field"));
     }
+    check_framing(&head.headers)?;
     let mut headers = Headers::with_capacity(head.headers.len());
     for (name, value) in &head.headers {
         headers.push(name.as_str(), value.as_bytes());
@@ -54,6 +55,19 @@ pub(super) async fn receive(
         body,
         client,
     })
+}
+
+/// Where a body ends must be beyond doubt, or a proxy before us and we could see different requests in the
+/// same bytes. `Transfer-Encoding` is `chunked`, once, or it is not there (RFC 9112, section 6.1).
+fn check_framing(headers: &HeaderMap) -> Result<(), Fault> {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    match (codings.next(), codings.next()) {
+        (None, _) => Ok(()),
+        (Some(coding), None) if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => Ok(()),
+        (Some(_), _) => Err(Fault::BadRequest(
+            "the only transfer coding here is chunked, once",
+        )),
+    }
 }
 
 /// The whole body. `waits`: the client sends it only when it is asked to, by reading.

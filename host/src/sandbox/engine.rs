@@ -11,6 +11,7 @@ use wasmtime::{
     ResourcesRequired, WasmBacktraceDetails,
 };
 
+use super::limits::TABLE_ELEMENT_BYTES;
 use super::{LoadError, Module, Settings};
 
 /// How often running guests look up: the longest that one holds its thread while others wait for it.
@@ -32,7 +33,7 @@ const KEEP_STACK_BYTES: usize = 64 << 10;
 
 /// Elements in one table: function pointers, in practice. Rust guests use some hundreds, interpreters
 /// some ten thousand.
-const TABLE_ELEMENTS: usize = 20_000;
+const TABLE_ELEMENTS: u64 = 20_000;
 
 /// The host's bookkeeping for one component and for one core instance; they grow with the number of
 /// imports and exports. Virtual until used.
@@ -121,6 +122,9 @@ fn pool(settings: &Settings, needs: Option<ResourcesRequired>) -> InstanceAlloca
             needs.max_initial_table_size.unwrap_or(0),
         )
     });
+    // Tables count as memory: one that could never be granted need not be reserved either.
+    let most_elements = settings.memory / TABLE_ELEMENT_BYTES as u64;
+    let table_elements = table_elements.max(TABLE_ELEMENTS).min(most_elements);
     let table_elements = usize::try_from(table_elements).unwrap_or(usize::MAX);
     let memory = settings.memory.next_multiple_of(WASM_PAGE_BYTES);
     let instances = settings.instances;
@@ -135,7 +139,7 @@ fn pool(settings: &Settings, needs: Option<ResourcesRequired>) -> InstanceAlloca
         .max_memories_per_module(memories)
         .max_tables_per_module(tables)
         .max_memory_size(usize::try_from(memory).unwrap_or(usize::MAX))
-        .table_elements(table_elements.max(TABLE_ELEMENTS))
+        .table_elements(table_elements)
         .max_component_instance_size(INSTANCE_BYTES)
         .max_core_instance_size(INSTANCE_BYTES)
         .linear_memory_keep_resident(KEEP_MEMORY_BYTES)

@@ -1,7 +1,10 @@
-//! What an instance may have. Memory is counted over all memories of the process together, since that is
-//! what the machine has to give.
+//! What an instance may have. Memory is counted over all memories and tables of the process together, since
+//! that is what the machine has to give.
 
 use wasmtime::ResourceLimiter;
+
+/// What a table takes for each of its elements: a pointer.
+pub(super) const TABLE_ELEMENT_BYTES: usize = size_of::<usize>();
 
 /// Counts, and refuses. A refusal is `memory.grow`'s -1: the guest may cope with it.
 #[derive(Debug)]
@@ -20,7 +23,21 @@ impl Limits {
         }
     }
 
-    /// Linear memory in use, in bytes.
+    fn grow(&mut self, current: usize, desired: usize) -> wasmtime::Result<bool> {
+        let wanted = self
+            .bytes
+            .saturating_sub(current as u64)
+            .saturating_add(desired as u64);
+        let granted = wanted <= self.max_bytes;
+        if granted {
+            self.bytes = wanted;
+        } else {
+            self.starved = true;
+        }
+        Ok(granted)
+    }
+
+    /// Memory and tables in use, in bytes.
     pub(super) fn bytes(&self) -> u64 {
         self.bytes
     }
@@ -38,14 +55,7 @@ impl ResourceLimiter for Limits {
         desired: usize,
         _maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        let wanted = self.bytes - (current as u64) + desired as u64;
-        let granted = wanted <= self.max_bytes;
-        if granted {
-            self.bytes = wanted;
-        } else {
-            self.starved = true;
-        }
-        Ok(granted)
+        self.grow(current, desired)
     }
 
     fn memory_grow_failed(&mut self, _error: wasmtime::Error) -> wasmtime::Result<()> {
@@ -55,11 +65,16 @@ impl ResourceLimiter for Limits {
 
     fn table_growing(
         &mut self,
-        _current: usize,
-        _desired: usize,
+        current: usize,
+        desired: usize,
         _maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        // The pooled tables have a fixed size; growing past it fails by itself.
-        Ok(true)
+        let bytes = |elements: usize| elements.saturating_mul(TABLE_ELEMENT_BYTES);
+        self.grow(bytes(current), bytes(desired))
+    }
+
+    fn table_grow_failed(&mut self, _error: wasmtime::Error) -> wasmtime::Result<()> {
+        self.starved = true;
+        Ok(())
     }
 }

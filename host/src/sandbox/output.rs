@@ -50,7 +50,12 @@ impl Lines {
 
     fn log(&mut self) {
         let line = String::from_utf8_lossy(&self.unfinished);
-        tracing::info!(pid = %self.pid, stream = self.stream, line = &*line, "guest output");
+        tracing::info!(
+            pid = self.pid.get(),
+            stream = self.stream,
+            line = &*line,
+            "guest output"
+        );
         self.unfinished.clear();
     }
 }

@@ -1,0 +1,343 @@
+//! The command line: what it explains, what it refuses and how, and `check`.
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::Command;
+
+use crate::support::server::{PROGRAM, component, serve};
+use crate::support::wat::{Worker, worker};
+use crate::support::{Folder, guests};
+
+/// All flags, with their defaults as `--help` names them.
+const FLAGS: &[(&str, &str)] = &[
+    ("--module", "built-in"),
+    ("--root", "[default: .]"),
+    ("--listen", "[default: 127.0.0.1:8080]"),
+    ("--mode", "[default: pool]"),
+    ("--workers", "[default: "),
+    ("--max-requests", "[default: "),
+    ("--idle-timeout", "[default: 10s]"),
+    ("--queue", "[default: "),
+    ("--queue-timeout", "[default: 5s]"),
+    ("--request-timeout", "[default: 30s]"),
+    ("--memory", "[default: 64MiB]"),
+    ("--max-body", "[default: 1MiB]"),
+    ("--max-response", "[default: 64MiB]"),
+    ("--max-open-files", "[default: 64]"),
+    ("--max-connections", "[default: "),
+    ("--header-timeout", "[default: 10s]"),
+    ("--grace", "[default: 10s]"),
+    ("--expose-pid", ""),
+    ("--log-format", "[default: text]"),
+    ("--log-level", "[default: info]"),
+];
+
+#[test]
+fn help_explains_every_flag() {
+    let (code, help, _) = run(&["--help"]);
+    assert_eq!(code, 0);
+    let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let at = |flag: &str| {
+        help.find(&format!("      {flag}"))
+            .unwrap_or_else(|| panic!("{flag} in\n{help}"))
+    };
+    for (flag, default) in FLAGS {
+        let after = &help[at(flag) + 8..];
+        let end = after.find("\n      --").unwrap_or(after.len());
+        let about = words(&after[..end]);
+        assert!(
+            about.len() > flag.len() + 20,
+            "{flag} is explained: {about}"
+        );
+        assert!(
+            about.contains(&words(default)),
+            "{flag} has its default: {about}"
+        );
+    }
+    let count = help
+        .lines()
+        .filter(|line| line.trim_start().starts_with("--"))
+        .count();
+    assert_eq!(count, FLAGS.len(), "every flag is tested here\n{help}");
+    assert!(help.contains("check"), "{help}");
+}
+
+#[test]
+fn version() {
+    let (code, output, _) = run(&["--version"]);
+    assert_eq!(
+        (code, output.as_str()),
+        (
+            0,
+            concat!("wasm-pool-host ", env!("CARGO_PKG_VERSION"), "\n")
+        )
+    );
+}
+
+#[test]
+fn bad_values_are_refused_before_anything_is_bound() {
+    // A port that is taken: who tried to bind it would say so.
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let listen = taken.local_addr().expect("its address").to_string();
+    #[rustfmt::skip] // one line per case
+    let cases: &[(&str, &str)] = &[
+        ("--workers", "--workers 0"),
+        ("--workers", "--workers 0..0"),
+        ("--workers", "--workers 4..2"),
+        ("--workers", "--workers=-1"),
+        ("--workers", "--workers many"),
+        ("--workers", "--workers 1.."),
+        ("--workers", "--workers ..4"),
+        ("--workers", "--workers 1..2..3"),
+        ("--workers", "--workers 99999999999"),
+        ("--workers", "--workers 1000000"),
+        ("--workers", "--mode single --workers 1"),
+        ("--workers", "--mode single --workers 2"),
+        ("--workers", "--mode per-request --workers 1..2"),
+        ("--max-requests", "--mode per-request --max-requests 5"),
+        ("--idle-timeout", "--mode per-request --idle-timeout 5s"),
+        ("--idle-timeout", "--mode single --idle-timeout 5s"),
+        ("--max-requests", "--max-requests 0"),
+        ("--max-requests", "--max-requests x"),
+        ("--mode", "--mode fork"),
+        ("--listen", "--listen nowhere"),
+        ("--listen", "--listen 127.0.0.1"),
+        ("--listen", "--listen 127.0.0.1:99999"),
+        ("--idle-timeout", "--idle-timeout 0s"),
+        ("--idle-timeout", "--idle-timeout 5"),
+        ("--idle-timeout", "--idle-timeout soon"),
+        ("--idle-timeout", "--idle-timeout 1000years"),
+        ("--queue", "--queue=-1"),
+        ("--queue", "--queue x"),
+        ("--queue-timeout", "--queue-timeout 0s"),
+        ("--request-timeout", "--request-timeout 0s"),
+        ("--request-timeout", "--request-timeout=-5s"),
+        ("--header-timeout", "--header-timeout 0s"),
+        ("--grace", "--grace never"),
+        ("--memory", "--memory 0"),
+        ("--memory", "--memory 1"),
+        ("--memory", "--memory 8GiB"),
+        ("--memory", "--memory lots"),
+        ("--max-body", "--max-body x"),
+        ("--max-body", "--max-body 100TiB"),
+        ("--max-response", "--max-response=-1"),
+        ("--max-response", "--max-response 100TiB"),
+        ("--max-open-files", "--max-open-files=-1"),
+        ("--max-open-files", "--max-open-files 99999999999"),
+        ("--max-connections", "--max-connections 0"),
+        ("--max-connections", "--max-connections 999999999999"),
+        ("--max-connections", "--max-connections 18446744073709551615"),
+        ("--log-format", "--log-format xml"),
+        ("--log-level", "--log-level loud"),
+        ("--no-such-flag", "--no-such-flag"),
+        ("check", "check"),
+    ];
+    for (named, flags) in cases {
+        let mut arguments: Vec<&str> = flags.split_whitespace().collect();
+        if !["--listen", "check"].contains(named) {
+            arguments.extend(["--listen", &listen]);
+        }
+        let (code, output, errors) = run(&arguments);
+        assert_eq!(code, 2, "{flags}: {errors}");
+        assert_eq!(output, "", "{flags}");
+        assert!(
+            errors.contains(named) || *named == "check",
+            "{flags}: {errors}"
+        );
+        assert!(!errors.contains("in use"), "{flags}: {errors}");
+    }
+}
+
+#[test]
+fn what_is_not_there_is_named() {
+    let folder = Folder::new()
+        .file("garbage", "this is no wasm")
+        .file("core.wasm", b"\0asm\x01\0\0\0");
+    let path = |name: &str| folder.root().join(name).display().to_string();
+    for (flags, named) in [
+        (format!("--root {}", path("missing")), "--root"),
+        (format!("--root {}", path("garbage")), "--root"),
+        (format!("--module {}", path("missing.wasm")), "missing.wasm"),
+        (format!("--module {}", path("garbage")), "garbage"),
+        (format!("--module {}", path("core.wasm")), "component"),
+        (format!("--module {}", folder.root().display()), "--module"),
+    ] {
+        let arguments: Vec<&str> = flags
+            .split_whitespace()
+            .chain(["--listen", "127.0.0.1:0"])
+            .collect();
+        let (code, output, errors) = run(&arguments);
+        assert!([1, 2].contains(&code), "{flags}: {code} {errors}");
+        assert_eq!(output, "", "{flags}");
+        assert!(errors.contains(named), "{flags}: {errors}");
+        assert!(!errors.contains("panicked"), "{flags}: {errors}");
+    }
+}
+
+#[test]
+fn a_port_that_is_taken_is_named() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = taken.local_addr().expect("its address").to_string();
+    let (code, output, errors) = run(&["--listen", &address]);
+    assert_eq!((code, output.as_str()), (1, ""), "{errors}");
+    assert!(errors.contains(&address), "{errors}");
+}
+
+#[test]
+fn check_of_a_worker_that_runs() {
+    let by_hand = wat_file(&worker(""));
+    for module in [guests::path("hello").as_path(), by_hand.path()] {
+        let (code, output, errors) = check(module);
+        assert_eq!(code, 0, "{output}{errors}");
+        for word in ["handle", "wasm-pool:worker/http@0.1.0"] {
+            assert!(output.contains(word), "{word} in {output}");
+        }
+    }
+    let (_, output, _) = check(by_hand.path());
+    for word in [
+        "wasm-pool:worker/files@0.1.0",
+        "wasi:clocks/wall-clock@0.2.0",
+    ] {
+        assert!(output.contains(word), "{word} in {output}");
+    }
+}
+
+#[test]
+fn check_names_the_import_that_is_missing() {
+    let imports = "(import \"acme:billing/ledger@1.0.0\" (instance (export \"charge\" (func))))\n";
+    let missing = wat_file(
+        &Worker {
+            imports,
+            ..Worker::default()
+        }
+        .text(),
+    );
+    let (code, output, errors) = check(missing.path());
+    assert_eq!(code, 1, "{output}{errors}");
+    let said = output + &errors;
+    assert!(said.contains("acme:billing/ledger@1.0.0"), "{said}");
+
+    let (code, output, errors) = run(&[
+        "--module",
+        &missing.path().display().to_string(),
+        "--listen",
+        "127.0.0.1:0",
+    ]);
+    assert!(code != 0 && output.is_empty(), "{output}");
+    assert!(errors.contains("acme:billing/ledger@1.0.0"), "{errors}");
+}
+
+#[test]
+fn check_names_the_function_that_is_missing() {
+    let text = worker("").replace(
+        "\"now\" (func (result $datetime))",
+        "\"later\" (func (result $datetime))",
+    );
+    let text = text.replace(
+        "(alias export $clock \"now\"",
+        "(alias export $clock \"later\"",
+    );
+    let (code, output, errors) = check(wat_file(&text).path());
+    assert_eq!(code, 1, "{output}{errors}");
+    assert!((output + &errors).contains("later"));
+}
+
+#[test]
+fn check_of_what_does_not_handle_requests() {
+    for text in [
+        "(component)",
+        "(component (core module $m (func (export \"handle\"))) (core instance $i (instantiate $m))
+           (func (export \"handle\") (canon lift (core func $i \"handle\"))))",
+        "(component (core module $m (func (export \"run\"))) (core instance $i (instantiate $m))
+           (func (export \"run\") (canon lift (core func $i \"run\"))))",
+    ] {
+        let (code, output, errors) = check(wat_file(text).path());
+        assert_eq!(code, 1, "{output}{errors}");
+        assert!((output + &errors).contains("handle"), "{text}");
+    }
+}
+
+#[test]
+fn check_of_what_is_no_component() {
+    let folder = Folder::new()
+        .file("garbage.wasm", b"\x7fELF and so on")
+        .file("empty.wasm", "")
+        .file("half.wasm", b"\0asm\x0d\0\x01\0\x07")
+        .file("core.wasm", b"\0asm\x01\0\0\0")
+        .file("core.wat", "(module)")
+        .file("broken.wat", "(component (what");
+    for name in [
+        "garbage.wasm",
+        "empty.wasm",
+        "half.wasm",
+        "core.wasm",
+        "core.wat",
+        "broken.wat",
+        "missing.wasm",
+    ] {
+        let (code, output, errors) = check(&folder.root().join(name));
+        assert_eq!(code, 1, "{name}: {output}{errors}");
+        assert!(
+            errors.contains(name) || output.contains(name),
+            "{name}: {output}{errors}"
+        );
+        assert!(!errors.contains("panicked"), "{name}: {errors}");
+    }
+    for name in ["core.wasm", "core.wat"] {
+        let (_, output, errors) = check(&folder.root().join(name));
+        assert!(
+            (output + &errors).contains("component"),
+            "{name} is a core module, and says so"
+        );
+    }
+}
+
+#[test]
+fn components_as_text() {
+    let server = component(
+        &worker("(i32.store16 (i32.const 1024) (i32.const 299))"),
+        Folder::new(),
+        "--workers 1",
+    );
+    assert_eq!(server.get("/").status, 299);
+}
+
+#[test]
+fn without_a_module_files_are_served() {
+    let server = serve(Folder::new().file("index.html", "home"), "");
+    assert_eq!(server.get("/").body, b"home");
+    let address = server.address();
+    assert!(address.ip().is_loopback());
+}
+
+fn check(module: &Path) -> (i32, String, String) {
+    run(&["check", module.to_str().expect("a plain path")])
+}
+
+/// The exit code, standard output and standard error.
+fn run(arguments: &[&str]) -> (i32, String, String) {
+    // In a folder that is empty: nothing is served by mistake.
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let output = Command::new(PROGRAM)
+        .args(arguments)
+        .current_dir(folder.path())
+        .output()
+        .expect("the program runs");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("output is text");
+    (
+        output.status.code().unwrap_or(-1),
+        text(output.stdout),
+        text(output.stderr),
+    )
+}
+
+/// A file with this component, as long as the value lives.
+fn wat_file(text: &str) -> tempfile::NamedTempFile {
+    let file = tempfile::Builder::new()
+        .suffix(".wat")
+        .tempfile()
+        .expect("a temporary file");
+    fs::write(file.path(), text).expect("a component's text");
+    file
+}

@@ -1,0 +1,337 @@
+//! What one process does to itself: its own client gets a status and a request's number, the log gets the
+//! reason, and everybody else notices nothing.
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use crate::support::server::{component, guest, try_component};
+use crate::support::wat::{worker, worker_with};
+use crate::support::{Folder, Server, eventually};
+
+/// A way to fail, the status that its client gets, and the word for it in the log.
+const WAYS: &[(&str, u16, &str)] = &[
+    ("/trap", 502, "trap"),
+    ("/panic", 502, "trap"),
+    ("/abort", 502, "trap"),
+    ("/exit?code=0", 502, "exit"),
+    ("/exit?code=3", 502, "exit"),
+    ("/stack", 502, "stack"),
+    ("/oom", 502, "memory"),
+    ("/spin", 504, "deadline"),
+    ("/slow?ms=50000", 504, "deadline"),
+    ("/big?bytes=100000", 502, "response"),
+    ("/bad-response?kind=status", 502, "response"),
+    ("/bad-response?kind=name", 502, "response"),
+    ("/bad-response?kind=value", 502, "response"),
+    ("/bad-response?kind=length", 502, "response"),
+    ("/bad-response?kind=hop", 502, "response"),
+    ("/bad-response?kind=body-204", 502, "response"),
+];
+
+#[test]
+fn every_way_to_fail_in_a_pool() {
+    every_way_to_fail("--mode pool --workers 2");
+}
+
+#[test]
+fn every_way_to_fail_in_one_process() {
+    every_way_to_fail("--mode single");
+}
+
+#[test]
+fn every_way_to_fail_in_a_process_per_request() {
+    every_way_to_fail("--mode per-request");
+}
+
+fn every_way_to_fail(mode: &str) {
+    let flags = format!("{mode} --request-timeout 2s --max-response 64KiB --expose-pid");
+    let server = guest("misbehave", &flags);
+    for (target, status, exit) in WAYS {
+        let mut client = server.client();
+        assert_eq!(client.get("/ok").status, 200, "before {target}");
+        let reply = client.get(target);
+        assert_eq!(reply.status, *status, "{target}: {reply:?}");
+        assert!(reply.body.len() < 1000, "a short text: {reply:?}");
+        assert!(
+            reply
+                .field("content-type")
+                .is_some_and(|kind| kind.starts_with("text/plain")),
+            "{reply:?}"
+        );
+
+        let request = server.wait_request(reply.request_id());
+        assert_eq!(request["exit"], *exit, "{request}");
+        assert_eq!(request["status"], *status, "{request}");
+        assert_eq!(
+            request["path"],
+            target.split('?').next().expect("a path"),
+            "{request}"
+        );
+        let pid = request["pid"].as_u64().expect("a pid");
+        let end = server.wait_end(pid);
+        assert_eq!(end["exit"], *exit, "{end}");
+        assert!(
+            end["reason"]
+                .as_str()
+                .is_some_and(|reason| !reason.is_empty()),
+            "{end}"
+        );
+        assert!(
+            ["WARN", "warn"].contains(&end["level"].as_str().unwrap_or("")),
+            "{end}"
+        );
+
+        let healthy = client.get("/ok");
+        assert_eq!(
+            healthy.status, 200,
+            "after {target}, on the same connection"
+        );
+        assert_ne!(
+            healthy.pid(),
+            pid,
+            "{target}: a process that failed is never called again"
+        );
+    }
+}
+
+#[test]
+fn a_trap_leaves_a_backtrace_in_the_log_and_none_with_the_client() {
+    let server = guest("misbehave", "--workers 1");
+    let reply = server.get("/trap");
+    let pid = server.wait_request(reply.request_id())["pid"]
+        .as_u64()
+        .expect("a pid");
+    let reason = server.wait_end(pid)["reason"]
+        .as_str()
+        .expect("a reason")
+        .to_owned();
+    assert!(reason.contains("unreachable"), "{reason}");
+    assert!(
+        reason.contains("misbehave"),
+        "a wasm backtrace names functions: {reason}"
+    );
+    assert!(
+        !reply.text().contains("unreachable") && !reply.text().contains("misbehave"),
+        "{reply:?}"
+    );
+}
+
+#[test]
+fn others_go_on_while_one_crashes() {
+    let server = guest("misbehave", "--workers 3 --expose-pid");
+    let before = server.wait_living(3);
+    let mut slow = server.client();
+    slow.send(b"GET /slow?ms=700 HTTP/1.1\r\nhost: x\r\n\r\n")
+        .expect("the request is sent");
+    assert_eq!(server.get("/trap").status, 502);
+    assert_eq!(server.get("/panic").status, 502);
+    assert_eq!(slow.reply("GET").expect("a reply").text(), "slept 700 ms\n");
+    // The second crash may have hit the replacement of the first.
+    let ended = server.wait_entries("process ended", 2);
+    assert_eq!(ended.len(), 2, "{ended:?}");
+    let after = server.wait_living(3);
+    assert!(
+        after.difference(&before).all(|pid| *pid > 3),
+        "pids are never used again: {after:?}"
+    );
+}
+
+#[test]
+fn the_pool_is_full_again_before_anybody_asks() {
+    let server = guest("misbehave", "--workers 4");
+    let mut before = server.wait_living(4);
+    for _ in 0..5 {
+        assert_eq!(server.get("/trap").status, 502);
+        before = eventually("a replacement", || {
+            let living = server.living();
+            (living.len() == 4 && living != before).then_some(living)
+        });
+    }
+}
+
+#[test]
+fn nothing_of_a_process_is_left_in_the_next() {
+    let server = guest("misbehave", "--workers 1 --max-open-files 3");
+    std::fs::write(server.folder.root().join("index.html"), "x").expect("a file");
+    assert_eq!(
+        server.get("/leak-files").text(),
+        "opened 3, then too-many-open\n"
+    );
+    assert_eq!(server.get("/trap").status, 502);
+    assert_eq!(
+        server.get("/leak-files").text(),
+        "opened 3, then too-many-open\n"
+    );
+    assert_eq!(server.get("/trap").status, 502);
+    eventually("handles die with their process", || {
+        (server.open_files("index.html") <= 1).then_some(())
+    });
+}
+
+#[test]
+fn a_client_that_leaves_while_its_process_waits() {
+    a_client_that_leaves("/slow?ms=50000");
+}
+
+#[test]
+fn a_client_that_leaves_while_its_process_computes() {
+    a_client_that_leaves("/spin");
+}
+
+fn a_client_that_leaves(target: &str) {
+    let flags = "--workers 1 --request-timeout 50s --queue 4 --queue-timeout 1s --expose-pid";
+    let server = guest("misbehave", flags);
+    let before = server.get("/ok").pid();
+    let mut client = server.client();
+    client
+        .send(format!("GET {target} HTTP/1.1\r\nhost: x\r\n\r\n").as_bytes())
+        .expect("the request is sent");
+    server.wait_until_busy();
+    drop(client);
+    assert_eq!(server.wait_end(before)["exit"], "client-left");
+    let after = server.wait_living(1);
+    assert!(
+        !after.contains(&before),
+        "{before} was replaced by {after:?}"
+    );
+    assert_eq!(server.get("/ok").status, 200);
+    let request = server.wait_entry("request", |entry| {
+        target.starts_with(entry["path"].as_str().unwrap_or("-"))
+    });
+    assert_eq!(request["exit"], "client-left", "{request}");
+}
+
+#[test]
+fn clients_that_leave_the_line_take_nobodys_place() {
+    let server = guest("misbehave", "--workers 1 --queue 10 --queue-timeout 50s");
+    let mut first = server.client();
+    first
+        .send(b"GET /slow?ms=1000 HTTP/1.1\r\nhost: x\r\n\r\n")
+        .expect("the request is sent");
+    for _ in 0..50 {
+        let mut impatient = server.client();
+        impatient
+            .send(b"GET /slow?ms=50000 HTTP/1.1\r\nhost: x\r\n\r\n")
+            .expect("the request is sent");
+    }
+    let last = server.get("/ok");
+    assert!([200, 503].contains(&last.status), "{last:?}");
+    assert_eq!(first.reply("GET").expect("a reply").status, 200);
+    eventually("the line is empty", || {
+        (server.get("/ok").status == 200).then_some(())
+    });
+}
+
+#[test]
+fn a_crash_loop_backs_off_and_recovers() {
+    let server = guest("misbehave", "--workers 2");
+    let start = Instant::now();
+    let mut client = server.client();
+    let refused = eventually("a crash loop is noticed", || {
+        let reply = client.get("/trap");
+        assert!([502, 503].contains(&reply.status), "{reply:?}");
+        (reply.status == 503).then_some(reply)
+    });
+    let seconds = refused
+        .field("retry-after")
+        .and_then(|text| text.parse::<u64>().ok());
+    assert!(
+        seconds.is_some_and(|seconds| (1..=60).contains(&seconds)),
+        "{refused:?}"
+    );
+    let started = server.entries("process started").len() as u128;
+    assert!(
+        started < 200 + start.elapsed().as_millis() / 10,
+        "{started} processes were started"
+    );
+
+    let mut client = server.client();
+    eventually("it recovers by itself", || {
+        (client.get("/ok").status == 200).then_some(())
+    });
+    server.wait_living(2);
+    assert_eq!(client.get("/ok").status, 200);
+}
+
+#[test]
+fn a_module_that_crashes_at_its_start() {
+    let text = worker_with("(func $start (unreachable)) (start $start)", "");
+    for mode in [
+        "--mode pool --workers 2",
+        "--mode single",
+        "--mode per-request",
+    ] {
+        let Some(server) = start_or_refuse(&text, mode) else {
+            continue;
+        };
+        for _ in 0..200 {
+            let reply = server.get("/");
+            assert_eq!(reply.status, 503, "{reply:?}");
+            assert!(reply.field("retry-after").is_some(), "{reply:?}");
+        }
+        assert!(
+            server.entries("process ended").len() < 100,
+            "starts are not tried without a pause"
+        );
+    }
+}
+
+#[test]
+fn a_module_that_works_after_a_while() {
+    // As one that needs something which is not there yet: it traps until the clock says so.
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .expect("a time after 1970");
+    let ready = now.as_secs() + 3;
+    let crash_while_early = format!(
+        "(call $now (i32.const 2048))
+         (if (i64.lt_u (i64.load (i32.const 2048)) (i64.const {ready})) (then unreachable))"
+    );
+    let text = worker(&crash_while_early);
+    let server = component(&text, Folder::new(), "--workers 2");
+    let mut refused = 0;
+    eventually("it answers", || {
+        let reply = server.get("/");
+        match reply.status {
+            200 => Some(()),
+            502 => None,
+            503 => {
+                assert!(reply.field("retry-after").is_some(), "{reply:?}");
+                refused += 1;
+                None
+            }
+            _ => panic!("{reply:?}"),
+        }
+    });
+    assert!(refused > 0, "meanwhile it backed off");
+    assert_eq!(server.get("/").status, 200);
+    server.wait_living(2);
+}
+
+#[test]
+fn a_start_that_never_ends() {
+    let text = worker_with("(func $start (loop (br 0))) (start $start)", "");
+    let begun = Instant::now();
+    for mode in ["--mode pool --workers 1", "--mode per-request"] {
+        let flags = format!("{mode} --request-timeout 1s --queue-timeout 1s");
+        if let Some(server) = start_or_refuse(&text, &flags) {
+            let reply = server.get("/");
+            assert_eq!(reply.status, 503, "{reply:?}");
+        }
+    }
+    assert!(begun.elapsed() < Duration::from_secs(30));
+}
+
+/// A module that can't start may be refused with a reason, or served with `503` until it can.
+fn start_or_refuse(text: &str, flags: &str) -> Option<Server> {
+    match try_component(text, flags) {
+        Ok(server) => Some(server),
+        Err((status, text)) => {
+            assert!(
+                !status.success() && status.code().is_some(),
+                "{status}: {text}"
+            );
+            assert!(!text.is_empty(), "a reason is given");
+            None
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! Files come back as they are on the disk: of every size, streamed with bounded memory, and honestly cut
+//! short where they change underneath.
+
+use std::fs::File;
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::fs::FileExt;
+
+use crate::support::server::serve;
+use crate::support::{Folder, PATIENCE, eventually, pattern};
+
+const KIB: usize = 1024;
+const MIB: u64 = 1024 * 1024;
+const GIB: u64 = 1024 * MIB;
+
+#[test]
+fn byte_exact_at_every_size() {
+    // Around each size is where one byte too many or too few would show. 64 KiB is where the default
+    // worker begins to hand files over, 1 MiB the most that one read gives.
+    let around = |size: usize| [size - 1, size, size + 1];
+    let sizes = [0, 1].into_iter().chain(
+        [KIB, 4 * KIB, 64 * KIB, KIB * KIB, 3 * KIB * KIB]
+            .map(around)
+            .concat(),
+    );
+    let sizes: Vec<usize> = sizes.collect();
+    let folder = sizes.iter().fold(Folder::new(), |folder, &size| {
+        folder.file(&size.to_string(), pattern(size))
+    });
+    let server = serve(folder, "--workers 2");
+    let mut client = server.client();
+    for size in sizes {
+        let reply = client.get(&format!("/{size}"));
+        assert_eq!(reply.status, 200);
+        assert_eq!(
+            reply.field("content-length"),
+            Some(size.to_string().as_str())
+        );
+        assert!(
+            reply.body == pattern(size),
+            "a file of {size} B came back with {} B",
+            reply.body.len()
+        );
+
+        let head = client.request("HEAD", &format!("/{size}"), &[], b"");
+        assert_eq!(
+            head.field("content-length"),
+            Some(size.to_string().as_str())
+        );
+    }
+}
+
+#[test]
+fn ranges_of_files_that_are_streamed() {
+    let content = pattern(MIB as usize);
+    let server = serve(Folder::new().file("big", &content), "--workers 1");
+    let mut client = server.client();
+    for (first, last) in [
+        (0, 0),
+        (0, 65_535),
+        (65_535, 65_537),
+        (1, MIB - 2),
+        (MIB - 1, MIB - 1),
+        (500_000, 700_000),
+    ] {
+        let range = format!("bytes={first}-{last}");
+        let reply = client.request("GET", "/big", &[("range", &range)], b"");
+        assert_eq!(reply.status, 206, "{range}");
+        assert!(
+            reply.body == content[first as usize..=last as usize],
+            "{range}"
+        );
+    }
+}
+
+#[test]
+fn a_gibibyte_with_bounded_memory() {
+    let folder = Folder::new();
+    let marks: &[(u64, &[u8])] = &[(0, b"first"), (GIB / 2 - 3, b"middle"), (GIB - 4, b"last")];
+    let file = File::create(folder.root().join("sparse")).expect("a file");
+    file.set_len(GIB).expect("a sparse file");
+    for (offset, mark) in marks {
+        file.write_all_at(mark, *offset).expect("a mark in it");
+    }
+    let server = serve(folder, "--workers 2");
+    assert_eq!(server.request("HEAD", "/sparse", &[], b"").status, 200);
+    let before = server.memory("VmRSS");
+
+    let mut client = server.client();
+    client
+        .send(b"GET /sparse HTTP/1.1\r\nhost: x\r\n\r\n")
+        .expect("the request is sent");
+    let head = client.head().expect("a head");
+    assert_eq!(head.field("content-length"), Some(GIB.to_string().as_str()));
+    let mut offset = 0;
+    let mut found = Vec::new();
+    let body = client.body("GET", &head, |piece| {
+        if piece.iter().any(|byte| *byte != 0) {
+            let marked = piece.iter().enumerate().filter(|(_, byte)| **byte != 0);
+            found.extend(marked.map(|(at, byte)| (offset + at as u64, *byte)));
+        }
+        offset += piece.len() as u64;
+    });
+    body.expect("the whole body");
+
+    assert_eq!(offset, GIB);
+    let marked = |(at, mark): &(u64, &[u8])| (*at..).zip(mark.to_vec()).collect::<Vec<_>>();
+    assert_eq!(found, marks.iter().flat_map(marked).collect::<Vec<_>>());
+    let grown = server.memory("VmHWM").saturating_sub(before);
+    assert!(grown < 64 * MIB, "memory grew by {grown} B");
+
+    let range = format!("bytes={}-", GIB - 8);
+    let end = client.request("GET", "/sparse", &[("range", &range)], b"");
+    assert_eq!(
+        (end.status, end.body.as_slice()),
+        (206, b"\0\0\0\0last".as_slice())
+    );
+}
+
+#[test]
+fn a_file_that_shrinks_ends_the_connection() {
+    let size = 256 * MIB;
+    let folder = Folder::new();
+    let path = folder.root().join("shrinks");
+    File::create(&path)
+        .and_then(|file| file.set_len(size))
+        .expect("a sparse file");
+    let server = serve(folder.file("other", "other"), "--workers 2");
+
+    let mut client = server.client();
+    client
+        .send(b"GET /shrinks HTTP/1.1\r\nhost: x\r\n\r\n")
+        .expect("the request is sent");
+    let head = client.head().expect("a head");
+    assert_eq!(
+        head.field("content-length"),
+        Some(size.to_string().as_str())
+    );
+    // More than the sockets' buffers hold is still to come: the host is in the middle of the file.
+    File::options()
+        .write(true)
+        .open(&path)
+        .and_then(|file| file.set_len(MIB))
+        .expect("the file shrinks");
+    let mut count = 0;
+    let ended = client.body("GET", &head, |piece| count += piece.len() as u64);
+    assert!(ended.is_err() && count < size, "{ended:?} after {count} B");
+
+    assert_eq!(server.get("/other").body, b"other");
+}
+
+#[test]
+fn a_file_that_grows_is_sent_as_long_as_it_was() {
+    let size = 32 * MIB;
+    let folder = Folder::new();
+    let path = folder.root().join("grows");
+    File::create(&path)
+        .and_then(|file| file.set_len(size))
+        .expect("a sparse file");
+    let server = serve(folder, "--workers 1");
+
+    let mut client = server.client();
+    client
+        .send(b"GET /grows HTTP/1.1\r\nhost: x\r\n\r\n")
+        .expect("the request is sent");
+    let head = client.head().expect("a head");
+    let mut file = File::options().append(true).open(&path).expect("the file");
+    file.write_all(b"and more").expect("the file grows");
+    let mut count = 0;
+    client
+        .body("GET", &head, |piece| count += piece.len() as u64)
+        .expect("the whole body");
+    assert_eq!(count, size);
+    assert_eq!(
+        client.get("/missing").status,
+        404,
+        "the connection goes on after it"
+    );
+}
+
+#[test]
+fn a_slow_reader_holds_no_process() {
+    let folder = Folder::new().file("other", "other");
+    File::create(folder.root().join("big"))
+        .and_then(|file| file.set_len(GIB))
+        .expect("a sparse file");
+    let server = serve(folder, "--workers 1 --queue-timeout 50s");
+    let mut slow = server.client();
+    slow.send(b"GET /big HTTP/1.1\r\nhost: x\r\n\r\n")
+        .expect("the request is sent");
+    let head = slow.head().expect("a head");
+    assert_eq!(head.status, 200);
+    // It reads no further. The one process there is has given the file away and serves others.
+    assert_eq!(server.get("/other").body, b"other");
+}
+
+#[test]
+fn a_reader_that_leaves_gives_the_descriptor_back() {
+    let folder = Folder::new();
+    File::create(folder.root().join("big"))
+        .and_then(|file| file.set_len(GIB))
+        .expect("a sparse file");
+    let server = serve(folder.file("other", "other"), "--workers 1");
+    assert_eq!(server.get("/other").status, 200);
+    for _ in 0..10 {
+        let mut client = server.client();
+        client
+            .send(b"GET /big HTTP/1.1\r\nhost: x\r\n\r\n")
+            .expect("the request is sent");
+        assert_eq!(client.head().expect("a head").status, 200);
+    }
+    // One may stay open: the host keeps descriptors that it may need again.
+    eventually("the descriptors are closed", || {
+        (server.open_files("big") <= 1).then_some(())
+    });
+}
+
+#[test]
+fn a_reader_in_no_hurry_gets_everything() {
+    let content = pattern(4 * MIB as usize);
+    let server = serve(Folder::new().file("big", &content), "--workers 1");
+    let mut stream = std::net::TcpStream::connect(server.address()).expect("a connection");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    stream
+        .write_all(b"GET /big HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+        .expect("the request is sent");
+    let mut reply = Vec::new();
+    let mut buffer = [0; 1000];
+    loop {
+        match stream.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(count) => reply.extend_from_slice(&buffer[..count]),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
+    assert!(reply.ends_with(&content));
+}

@@ -1,0 +1,377 @@
+//! Every limit is enforced: what it stops, what the client is told, and that just below it all is well.
+
+use std::fs::File;
+use std::time::Instant;
+
+use crate::support::http::request_bytes;
+use crate::support::server::{component, guest, serve, try_component};
+use crate::support::wat::{worker, worker_with};
+use crate::support::{Folder, PATIENCE, Reply, Server, eventually};
+
+#[test]
+fn deadline_of_code_that_computes() {
+    let server = guest("misbehave", "--workers 1 --request-timeout 500ms");
+    let start = Instant::now();
+    failed(&server, &server.get("/spin"), 504, "deadline");
+    assert!(start.elapsed().as_millis() >= 500);
+    assert_eq!(server.get("/ok").status, 200);
+}
+
+#[test]
+fn deadline_of_a_host_call_that_waits() {
+    let server = guest("misbehave", "--workers 1 --request-timeout 500ms");
+    failed(&server, &server.get("/slow?ms=600000"), 504, "deadline");
+    assert_eq!(server.get("/slow?ms=1").status, 200);
+}
+
+#[test]
+fn memory_of_one_process() {
+    let server = guest("misbehave", "--workers 1 --memory 16MiB");
+    assert_eq!(server.get("/grow?mib=4").status, 200);
+    failed(&server, &server.get("/grow?mib=20"), 502, "memory");
+    failed(&server, &server.get("/oom"), 502, "memory");
+    let server = guest("misbehave", "--workers 1 --memory 64MiB");
+    assert_eq!(server.get("/grow?mib=20").status, 200);
+}
+
+#[test]
+fn memory_is_summed_over_all_memories() {
+    // Each of the two grows by 40 MiB; what doesn't get it traps.
+    let grow = "
+        (if (i32.eq (memory.grow $shared (i32.const 640)) (i32.const -1)) (then unreachable))
+        (if (i32.eq (memory.grow $other (i32.const 640)) (i32.const -1)) (then unreachable))";
+    let text = worker_with("(memory $other 1)", grow);
+    let server = component(&text, Folder::new(), "--workers 1 --memory 64MiB");
+    failed(&server, &server.get("/"), 502, "memory");
+    let server = component(&text, Folder::new(), "--workers 1 --memory 128MiB");
+    assert_eq!(server.get("/").status, 200);
+}
+
+#[test]
+fn memory_that_a_module_starts_with() {
+    let text = worker_with("(memory $other 1600)", ""); // 100 MiB
+    match try_component(&text, "--workers 1 --memory 64MiB") {
+        Ok(server) => assert_eq!(server.get("/").status, 503),
+        Err((status, text)) => assert!(
+            status.code() > Some(0) && text.contains("--memory"),
+            "{text}"
+        ),
+    }
+    let server = component(&text, Folder::new(), "--workers 1 --memory 128MiB");
+    assert_eq!(server.get("/").status, 200);
+}
+
+#[test]
+fn memory_that_is_refused_and_not_missed() {
+    let text = worker("(drop (memory.grow (i32.const 60000)))");
+    let server = component(&text, Folder::new(), "--workers 1");
+    assert_eq!(server.get("/").status, 200);
+}
+
+#[test]
+fn tables_that_grow() {
+    // Grows until it is refused, fills what it got, and answers with how often it got 1,000 more elements.
+    let fields = "(table $table 1 funcref)";
+    let grow = "
+        (block $refused (loop $again
+          (br_if $refused (i32.eq (table.grow $table (ref.null func) (i32.const 1000)) (i32.const -1)))
+          (br_if $again (i32.lt_u (table.size $table) (i32.const 100000000)))))
+        (table.fill $table (i32.const 0) (ref.null func) (table.size $table))
+        (i32.store16 (i32.const 1024) (select (i32.const 200) (i32.const 500)
+          (i32.lt_u (table.size $table) (i32.const 10000000))))";
+    let server = component(&worker_with(fields, grow), Folder::new(), "--workers 1");
+    assert_eq!(
+        server.get("/").status,
+        200,
+        "a table stays below ten million elements"
+    );
+}
+
+#[test]
+fn tables_that_a_module_starts_with() {
+    // 800 MB, were they ever written to.
+    let fields = "(table $table 100000000 funcref) (func $f) (elem declare func $f)";
+    let fill = "(table.fill $table (i32.const 0) (ref.func $f) (table.size $table))";
+    match try_component(&worker_with(fields, fill), "--workers 1") {
+        Ok(server) => {
+            let before = server.memory("VmHWM");
+            let status = server.get("/").status;
+            let grown = server.memory("VmHWM") - before;
+            assert!(
+                grown < 256 << 20,
+                "answered {status}, and took {grown} B of memory"
+            );
+        }
+        Err((status, text)) => assert!(
+            status.code() > Some(0) && !text.is_empty(),
+            "{status} {text}"
+        ),
+    }
+}
+
+#[test]
+fn depth_of_the_stack() {
+    let server = guest("misbehave", "--workers 1");
+    failed(&server, &server.get("/stack"), 502, "stack");
+    assert_eq!(server.get("/ok").status, 200);
+}
+
+#[test]
+fn open_files_of_one_process() {
+    for limit in [1, 5, 64] {
+        let server = guest(
+            "misbehave",
+            &format!("--workers 1 --max-open-files {limit}"),
+        );
+        std::fs::write(server.folder.root().join("file"), "x").expect("a file");
+        let reply = server.get("/leak-files?path=file");
+        assert_eq!(
+            reply.text(),
+            format!("opened {limit}, then too-many-open\n")
+        );
+        assert_eq!(
+            server.get("/leak-files?path=file").text(),
+            "opened 0, then too-many-open\n"
+        );
+    }
+}
+
+#[test]
+fn open_files_that_are_given_away_are_not_counted() {
+    let folder = Folder::new().file("file", "x".repeat(200_000));
+    let server = serve(folder, "--workers 1 --max-open-files 2");
+    let mut client = server.client();
+    for _ in 0..20 {
+        assert_eq!(client.get("/file").body.len(), 200_000);
+    }
+}
+
+#[test]
+fn head_of_a_request() {
+    let server = guest("misbehave", "--workers 1");
+    let with = |length: usize| {
+        let mut client = server.client();
+        // The server may close before it has read everything: what counts is what it answers.
+        let _ = client.send(&request_bytes(
+            "GET",
+            "/ok",
+            &[("x-long", &"x".repeat(length))],
+            b"",
+        ));
+        client.reply("GET").map(|reply| reply.status)
+    };
+    assert_eq!(with(1000).expect("a reply"), 200);
+    assert_eq!(with(4000).expect("a reply"), 200);
+    assert_eq!(with(200_000).expect("a reply"), 431);
+
+    let mut client = server.client();
+    let many: Vec<(String, String)> = (0..5000)
+        .map(|n| (format!("x-{n}"), "x".to_owned()))
+        .collect();
+    let many: Vec<(&str, &str)> = many
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_str()))
+        .collect();
+    let _ = client.send(&request_bytes("GET", "/ok", &many, b""));
+    assert_eq!(client.reply("GET").expect("a reply").status, 431);
+
+    let mut client = server.client();
+    let _ =
+        client.send(format!("GET /{} HTTP/1.1\r\nhost: x\r\n\r\n", "x".repeat(500_000)).as_bytes());
+    let status = client.reply("GET").expect("a reply").status;
+    assert!([414, 431].contains(&status), "{status}");
+    assert_eq!(server.get("/ok").status, 200);
+}
+
+#[test]
+fn body_of_a_request() {
+    let server = guest("misbehave", "--workers 1 --max-body 64KiB");
+    let exact = vec![b'x'; 64 * 1024];
+    let reply = server.request("POST", "/echo", &[], &exact);
+    assert_eq!(reply.status, 200);
+    assert!(reply.body.ends_with(&exact));
+
+    let reply = server.request("POST", "/echo", &[], &vec![b'x'; 64 * 1024 + 1]);
+    assert_eq!(reply.status, 413);
+    assert!(reply.text().contains("request "), "{reply:?}");
+    // Refused by its length alone, before any of it was sent.
+    let reply = server.request("POST", "/echo", &[("content-length", "99999999999")], b"");
+    assert_eq!(reply.status, 413);
+}
+
+#[test]
+fn body_of_a_request_in_chunks() {
+    let server = guest("misbehave", "--workers 1 --max-body 64KiB");
+    let chunked = |chunks: usize| {
+        let mut client = server.client();
+        let chunk = format!("400\r\n{}\r\n", "x".repeat(1024)).repeat(chunks);
+        let head = "POST /echo HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n";
+        // The server may close before it has read everything.
+        let _ = client.send(format!("{head}{chunk}0\r\n\r\n").as_bytes());
+        client.reply("POST").expect("a reply")
+    };
+    let reply = chunked(64);
+    assert_eq!(reply.status, 200);
+    assert!(reply.body.ends_with(&vec![b'x'; 64 * 1024]));
+    assert_eq!(chunked(65).status, 413);
+    assert_eq!(server.get("/ok").status, 200);
+}
+
+#[test]
+fn body_of_a_response() {
+    let server = guest("misbehave", "--workers 1 --max-response 1MiB");
+    assert_eq!(server.get("/big?bytes=1048576").body.len(), 1 << 20);
+    failed(&server, &server.get("/big?bytes=1048577"), 502, "response");
+    failed(&server, &server.get("/big?bytes=20000000"), 502, "response");
+    assert_eq!(server.get("/ok").status, 200);
+}
+
+#[test]
+fn connections() {
+    let server = guest("misbehave", "--workers 1 --max-connections 3");
+    let mut clients: Vec<_> = (0..3).map(|_| server.client()).collect();
+    for client in &mut clients {
+        assert_eq!(client.get("/ok").status, 200);
+    }
+    let mut late = server.client();
+    let reply = late.get("/ok");
+    assert_eq!(reply.status, 503, "{reply:?}");
+    assert!(reply.field("retry-after").is_some(), "{reply:?}");
+    assert!(
+        reply.text().ends_with(" once\n"),
+        "the text is whole: {reply:?}"
+    );
+    assert_eq!(late.rest().expect("an end"), b"", "and is all that comes");
+    for client in &mut clients {
+        assert_eq!(
+            client.get("/ok").status,
+            200,
+            "those who were there before notice nothing"
+        );
+    }
+    drop(clients.pop());
+    eventually("there is room again", || {
+        (server.get("/ok").status == 200).then_some(())
+    });
+}
+
+#[test]
+fn time_to_send_a_head() {
+    let server = guest("misbehave", "--workers 1 --header-timeout 1s");
+    let mut slow = server.client();
+    slow.send(b"GET /ok HT").expect("some of the head");
+    let start = Instant::now();
+    let rest = slow.rest().expect("the connection is closed");
+    assert!(start.elapsed() < PATIENCE);
+    assert!(
+        rest.is_empty() || rest.starts_with(b"HTTP/1.1 408"),
+        "{:?}",
+        String::from_utf8_lossy(&rest)
+    );
+    assert_eq!(server.get("/ok").status, 200);
+}
+
+#[test]
+fn time_to_send_a_body() {
+    let server = guest(
+        "misbehave",
+        "--workers 1 --header-timeout 1s --request-timeout 2s",
+    );
+    let mut slow = server.client();
+    slow.send(b"POST /echo HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\nhalf")
+        .expect("some of it");
+    let reply = slow.reply("POST").expect("an answer");
+    assert_eq!(reply.status, 408, "{reply:?}");
+    assert_eq!(server.get("/ok").status, 200, "no process waits for a body");
+}
+
+#[test]
+fn time_to_do_nothing() {
+    let server = guest("misbehave", "--workers 1 --header-timeout 1s");
+    let mut silent = server.client();
+    assert_eq!(silent.rest().expect("an end"), b"", "after nothing at all");
+    let mut idle = server.client();
+    assert_eq!(idle.get("/ok").status, 200);
+    assert_eq!(idle.rest().expect("an end"), b"", "after a request");
+    let mut stuck = server.client();
+    stuck
+        .send(b"GET /ok HTTP/1.1\r\nhost: x\r\n\r\nGET /ok HT")
+        .expect("one and a half requests");
+    assert_eq!(stuck.reply("GET").expect("a reply").status, 200);
+    let rest = stuck.rest().expect("an end");
+    assert!(
+        rest.is_empty() || rest.starts_with(b"HTTP/1.1 408"),
+        "after half a request"
+    );
+}
+
+#[test]
+fn time_to_take_an_answer() {
+    let folder = Folder::new();
+    File::create(folder.root().join("big"))
+        .and_then(|file| file.set_len(1 << 30))
+        .expect("a sparse file");
+    let server = serve(folder, "--workers 1 --header-timeout 1s");
+    let mut stuck = server.client();
+    stuck
+        .send(&request_bytes("GET", "/big", &[], b""))
+        .expect("the request is sent");
+    assert_eq!(stuck.head().expect("a head").status, 200);
+    eventually("nobody waits for it", || {
+        (server.open_files("big") == 0).then_some(())
+    });
+}
+
+#[test]
+fn time_that_a_process_takes_is_not_the_clients() {
+    let server = guest("misbehave", "--workers 1 --header-timeout 1s");
+    let mut client = server.client();
+    assert_eq!(client.get("/slow?ms=2500").status, 200);
+    assert_eq!(client.get("/ok").status, 200);
+}
+
+#[test]
+fn host_memory_that_one_answer_takes() {
+    // A list of 60,000 header values, each of which is the same 1 MiB: 60 GB, if the host believed it.
+    let values = "
+        (drop (memory.grow (i32.const 32)))
+        (local.set $at (i32.const 131072))
+        (loop $next
+          (i32.store (local.get $at) (i32.const 2048))
+          (i32.store offset=4 (local.get $at) (i32.const 1))
+          (i32.store offset=8 (local.get $at) (i32.const 65536))
+          (i32.store offset=12 (local.get $at) (i32.const 1048576))
+          (local.set $at (i32.add (local.get $at) (i32.const 16)))
+          (br_if $next (i32.lt_u (local.get $at) (i32.const 1091072))))
+        (i32.store8 (i32.const 2048) (i32.const 120))
+        (i32.store (i32.const 1028) (i32.const 131072))
+        (i32.store (i32.const 1032) (i32.const 60000))";
+    let names = values
+        .replace("(i32.const 2048))\n", "(i32.const 65536))\n")
+        .replace(
+            "offset=4 (local.get $at) (i32.const 1))",
+            "offset=4 (local.get $at) (i32.const 1048576))",
+        );
+    let empty = values.replace("(i32.const 1048576))\n", "(i32.const 0))\n");
+    for (what, handle) in [("values", values), ("names", &names), ("fields", &empty)] {
+        let server = component(
+            &worker(handle),
+            Folder::new(),
+            "--workers 1 --max-response 16MiB",
+        );
+        let before = server.memory("VmHWM");
+        failed(&server, &server.get("/"), 502, "response");
+        let grown = server.memory("VmHWM") - before;
+        // The body's limit, as much again for a copy, and what one process and its backtrace take.
+        assert!(grown < 64 << 20, "{what}: the host took {grown} B");
+    }
+}
+
+/// The client got this status and text, and the log says the same of request and process.
+fn failed(server: &Server, reply: &Reply, status: u16, exit: &str) {
+    assert_eq!(reply.status, status, "{reply:?}");
+    let request = server.wait_request(reply.request_id());
+    assert_eq!(request["exit"], exit, "{request}");
+    let end = server.wait_end(request["pid"].as_u64().expect("a pid"));
+    assert_eq!(end["exit"], exit, "{end}");
+}

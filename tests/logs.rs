@@ -1,0 +1,314 @@
+//! What a person sees: one start line, one line for each request, and what guests print, with their pids.
+//! Every test's server checks beside that each line of its log is flat JSON.
+
+use crate::support::http::request_bytes;
+use crate::support::server::{component, guest, serve};
+use crate::support::wat::Worker;
+use crate::support::{Folder, Server};
+
+#[test]
+fn the_start_line_says_what_is_served() {
+    let server = serve(Folder::new(), "--workers 2..3");
+    let root = server.folder.root();
+    for word in [
+        &format!("http://{}", server.address()),
+        "built-in",
+        "pool",
+        "2..3",
+        &root.display().to_string(),
+    ] {
+        assert!(
+            server.start_line.contains(word),
+            "{word} in {:?}",
+            server.start_line
+        );
+    }
+    let server = guest("hello", "--mode single");
+    for word in ["hello.wasm", "single"] {
+        assert!(
+            server.start_line.contains(word),
+            "{word} in {:?}",
+            server.start_line
+        );
+    }
+}
+
+#[test]
+fn one_line_for_each_request() {
+    let server = serve(
+        Folder::new().file("file", "content"),
+        "--workers 1 --expose-pid",
+    );
+    let reply = server.get("/file?secret=1");
+    let entry = &server.wait_entries("request", 1)[0];
+    assert_eq!(
+        entry["level"].as_str().map(str::to_lowercase).as_deref(),
+        Some("info"),
+        "{entry}"
+    );
+    assert_eq!(entry["pid"], reply.pid(), "{entry}");
+    assert_eq!(entry["method"], "GET", "{entry}");
+    assert_eq!(entry["path"], "/file", "{entry}");
+    assert_eq!(entry["status"], 200, "{entry}");
+    assert_eq!(entry["bytes"], 7, "{entry}");
+    assert!(entry["us"].as_u64().is_some(), "{entry}");
+    assert!(entry["exit"].is_null(), "{entry}");
+    let first = entry["id"].as_u64().expect("a number");
+
+    assert_eq!(server.get("/missing").status, 404);
+    let entry = &server.wait_entries("request", 2)[1];
+    assert_eq!(
+        (&entry["status"], entry["id"].as_u64()),
+        (&404.into(), Some(first + 1)),
+        "{entry}"
+    );
+    assert!(
+        !server.log_text().contains("secret"),
+        "what follows a ? may be private"
+    );
+}
+
+#[test]
+fn no_pid_unless_it_is_asked_for() {
+    let server = guest("hello", "--workers 1");
+    assert_eq!(server.get("/").field("x-wasm-pid"), None);
+}
+
+#[test]
+fn what_a_guest_prints() {
+    let server = guest("misbehave", "--workers 1 --expose-pid");
+    let pid = server.get("/print").pid();
+    for (stream, line) in [
+        ("stdout", "a line on standard output"),
+        ("stderr", "a line on standard error"),
+    ] {
+        let entry = server.wait_entry("guest output", |entry| entry["stream"] == stream);
+        assert_eq!(
+            (&entry["line"], &entry["pid"]),
+            (&line.into(), &pid.into()),
+            "{entry}"
+        );
+    }
+    assert_eq!(server.get("/panic").status, 502);
+    server.wait_entry("guest output", |entry| {
+        entry["line"]
+            .as_str()
+            .is_some_and(|line| line.contains("this worker was asked to panic"))
+    });
+}
+
+#[test]
+fn lines_are_written_when_they_end() {
+    // Without a newline at its end: it is written when the process ends.
+    let server = component(
+        &printer("one\\ntwo\\r\\nthree"),
+        Folder::new(),
+        "--mode per-request",
+    );
+    assert_eq!(server.get("/").status, 200);
+    let lines: Vec<_> = server
+        .wait_entries("guest output", 3)
+        .iter()
+        .map(|entry| entry["line"].clone())
+        .collect();
+    assert_eq!(lines[0], "one");
+    assert!(lines[1] == "two" || lines[1] == "two\r", "{lines:?}");
+    assert_eq!(lines[2], "three");
+}
+
+#[test]
+fn what_a_guest_prints_forges_nothing() {
+    let forged = "\\n{\\22level\\22:\\22ERROR\\22,\\22message\\22:\\22forged\\22}\\n\\1b[31mred\\1b[0m\\07\\00\\ff\\n";
+    let server = component(&printer(forged), Folder::new(), "--workers 1");
+    assert_eq!(server.get("/").status, 200);
+    server.wait_entry("guest output", |entry| {
+        entry["line"]
+            .as_str()
+            .is_some_and(|line| line.contains("red"))
+    });
+    assert!(server.entries("forged").is_empty(), "{}", server.log_text());
+    assert!(plain_json(&server.log_text()), "{:?}", server.log_text());
+
+    let server = component(
+        &printer(forged),
+        Folder::new(),
+        "--workers 1 --log-format text",
+    );
+    assert_eq!(server.get("/").status, 200);
+    server.wait_text("red");
+    let text = server.log_text();
+    assert!(plain(&text), "{text:?}");
+    assert!(
+        text.lines().all(|line| !line.starts_with('{')),
+        "a guest starts no line of its own: {text}"
+    );
+}
+
+#[test]
+fn a_guest_that_prints_without_end_takes_no_memory() {
+    // 4 KiB without a newline, 16,000 times.
+    let print = "
+        (memory.fill (i32.const 4096) (i32.const 120) (i32.const 4096))
+        (local.set $end (i32.const 16000))
+        (local.set $out (call $get-stdout))
+        (loop $again
+          (call $write (local.get $out) (i32.const 4096) (i32.const 4096) (i32.const 2048))
+          (local.set $end (i32.sub (local.get $end) (i32.const 1)))
+          (br_if $again (local.get $end)))";
+    let server = component(
+        &with_stdout("", print),
+        Folder::new(),
+        "--workers 1 --log-level error",
+    );
+    let before = server.memory("VmHWM");
+    assert_eq!(server.get("/").status, 200);
+    let grown = server.memory("VmHWM") - before;
+    assert!(grown < 64 << 20, "65 MB of output took {grown} B");
+}
+
+#[test]
+fn hostile_paths_forge_nothing() {
+    for format in ["json", "text"] {
+        let server = serve(Folder::new(), &format!("--workers 1 --log-format {format}"));
+        for target in [
+            "/%0a%0dforged",
+            "/\"}{\"message\":\"forged\"}",
+            "/\\\",\"status\":200",
+            "/\u{1b}[31m",
+            "/\u{9b}31m",
+            "/\u{202e}gnp.exe",
+            "/%1b%5b31m",
+            "/\u{7f}",
+        ] {
+            for method in ["GET", "FORGED"] {
+                let mut client = server.client();
+                client
+                    .send(&request_bytes(method, target, &[], b""))
+                    .expect("the request is sent");
+                let _ = client.reply(method).map(|reply| reply.status);
+            }
+        }
+        assert_eq!(server.get("/last").status, 404);
+        server.wait_text("/last");
+        let text = server.log_text();
+        assert!(
+            if format == "json" {
+                plain_json(&text)
+            } else {
+                plain(&text)
+            },
+            "{text:?}"
+        );
+        assert!(
+            text.lines().all(|line| !line.starts_with("forged")),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn levels_say_more_or_less() {
+    let said = |level: &str| {
+        let server = guest("misbehave", &format!("--workers 1 --log-level {level}"));
+        assert_eq!(server.get("/ok").status, 200);
+        assert_eq!(server.get("/trap").status, 502);
+        let mut server: Server = server;
+        server.signal(rustix::process::Signal::TERM);
+        assert!(server.wait_exit().success());
+        ["process started", "request", "process ended"]
+            .map(|message| !server.entries(message).is_empty())
+    };
+    assert_eq!(said("debug"), [true, true, true]);
+    assert_eq!(said("info"), [false, true, true]);
+    assert_eq!(said("warn"), [false, false, true]);
+    assert_eq!(said("error"), [false, false, false]);
+    assert_eq!(said("off"), [false, false, false]);
+}
+
+#[test]
+fn text_is_for_people() {
+    let server = guest(
+        "misbehave",
+        "--workers 1 --log-format text --log-level info",
+    );
+    assert_eq!(server.get("/trap").status, 502);
+    server.wait_text("/trap");
+    server.wait_text("unreachable");
+    assert!(!server.log_text().starts_with('{'), "{}", server.log_text());
+}
+
+/// Whether a terminal would show this as it is.
+fn plain(text: &str) -> bool {
+    text.chars()
+        .all(|letter| letter == '\n' || !letter.is_control())
+}
+
+/// Whether a line ends where a log line ends. (JSON leaves DEL and what is above it as it is.)
+fn plain_json(text: &str) -> bool {
+    text.chars().all(|letter| letter == '\n' || letter >= ' ')
+}
+
+/// A worker that prints this text, which is escaped as WAT has it.
+fn printer(text: &str) -> String {
+    let data = format!("(data (memory $shared) (i32.const 3000) \"{text}\")");
+    let bytes = bytes(text);
+    let print = format!(
+        "(call $write (call $get-stdout) (i32.const 3000) (i32.const {bytes}) (i32.const 2048))"
+    );
+    with_stdout(&data, &print)
+}
+
+/// How many bytes an escaped text has: `\n` and `\r` are one, and so is `\` with two digits.
+fn bytes(text: &str) -> usize {
+    let (mut letters, mut count) = (text.chars(), 0);
+    while let Some(letter) = letters.next() {
+        if letter == '\\' && !matches!(letters.next(), Some('n' | 'r')) {
+            letters.next();
+        }
+        count += 1;
+    }
+    count
+}
+
+/// A worker that has WASI's standard output: `get-stdout` gives a handle, and `write` takes one, an address,
+/// a length and a place for the result.
+fn with_stdout(fields: &str, handle: &str) -> String {
+    let imports = r#"
+  (import "wasi:io/error@0.2.0" (instance $io-error (export "error" (type (sub resource)))))
+  (alias export $io-error "error" (type $the-error))
+  (import "wasi:io/streams@0.2.0" (instance $streams
+    (export "output-stream" (type $output-stream (sub resource)))
+    (export "error" (type $error (eq $the-error)))
+    (type $a-stream-error (variant (case "last-operation-failed" (own $error)) (case "closed")))
+    (export "stream-error" (type $stream-error (eq $a-stream-error)))
+    (export "[method]output-stream.blocking-write-and-flush"
+      (func (param "self" (borrow $output-stream)) (param "contents" (list u8))
+        (result (result (error $stream-error)))))
+  ))
+  (alias export $streams "output-stream" (type $the-stream))
+  (import "wasi:cli/stdout@0.2.0" (instance $stdout
+    (export "output-stream" (type $output-stream (eq $the-stream)))
+    (export "get-stdout" (func (result (own $output-stream))))
+  ))
+"#;
+    let lowered = r#"
+  (alias export $stdout "get-stdout" (func $get-stdout))
+  (alias export $streams "[method]output-stream.blocking-write-and-flush" (func $write))
+  (core func $lowered-get-stdout (canon lower (func $get-stdout)))
+  (core func $lowered-write (canon lower (func $write) (memory $memory) (realloc $realloc)))
+  (core instance $extra
+    (export "get-stdout" (func $lowered-get-stdout)) (export "write" (func $lowered-write)))
+"#;
+    let functions = r#"
+    (import "extra" "get-stdout" (func $get-stdout (result i32)))
+    (import "extra" "write" (func $write (param i32 i32 i32 i32)))
+"#;
+    let fields = functions.to_owned() + fields;
+    Worker {
+        imports,
+        lowered,
+        fields: &fields,
+        handle,
+    }
+    .text()
+}

@@ -1,0 +1,28 @@
+//! The house from outside: every test starts a server of its own and speaks to it through the front door,
+//! which is HTTP, the command line, or the library's `serve`.
+//!
+//! Nothing here sleeps to let something happen: it waits for a condition, and gives up after
+//! [`support::PATIENCE`]. No port is fixed, no folder shared.
+
+mod support;
+
+// What the default worker answers, and the same in every mode.
+mod files;
+mod modes;
+mod requests;
+
+// What goes wrong, and whom it touches.
+mod crashes;
+mod drill;
+mod escape;
+mod hostile;
+mod limits;
+mod overload;
+mod stubs;
+
+// The doors beside HTTP.
+mod cli;
+mod examples;
+mod library;
+mod logs;
+mod stopping;

@@ -1,0 +1,193 @@
+//! More than the pool can do: everybody is answered, and those who can be served are.
+
+use std::sync::Barrier;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::available_parallelism;
+use std::time::{Duration, Instant};
+
+use crate::support::http::request_bytes;
+use crate::support::server::guest;
+use crate::support::{Reply, eventually};
+
+#[test]
+fn everybody_is_answered() {
+    const CLIENTS: usize = 200;
+    let server = guest(
+        "misbehave",
+        "--workers 4 --queue 8 --queue-timeout 2s --max-connections 1000",
+    );
+    server.wait_living(4);
+    let connected = Barrier::new(CLIENTS);
+    let mut replies: Vec<(Reply, Duration)> = Vec::new();
+    std::thread::scope(|scope| {
+        let clients: Vec<_> = (0..CLIENTS)
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut client = server.client();
+                    connected.wait();
+                    let start = Instant::now();
+                    let reply = client.get("/slow?ms=300");
+                    (reply, start.elapsed())
+                })
+            })
+            .collect();
+        replies.extend(
+            clients
+                .into_iter()
+                .map(|client| client.join().expect("a client was answered")),
+        );
+    });
+    let (served, refused): (Vec<_>, Vec<_>) =
+        replies.iter().partition(|(reply, _)| reply.status == 200);
+    assert!(
+        served.len() >= 12,
+        "four at once and eight from the line: {}",
+        served.len()
+    );
+    assert!(!refused.is_empty());
+    for (reply, _) in &refused {
+        assert_eq!(reply.status, 503, "{reply:?}");
+        let seconds = reply
+            .field("retry-after")
+            .and_then(|text| text.parse::<u64>().ok());
+        assert!(
+            seconds.is_some_and(|seconds| (1..=60).contains(&seconds)),
+            "{reply:?}"
+        );
+        assert!(reply.request_id() > 0);
+    }
+    // The queue timeout, the work, and the same again for two hundred threads on a busy machine.
+    let longest = replies.iter().map(|(_, time)| *time).max();
+    assert!(
+        longest < Some(2 * Duration::from_millis(2_300) + Duration::from_secs(3)),
+        "{longest:?}"
+    );
+    assert_eq!(server.wait_living(4).len(), 4);
+    assert_eq!(
+        server.entries("process started").len(),
+        4,
+        "no process was lost to it"
+    );
+    assert_eq!(server.get("/ok").status, 200);
+}
+
+#[test]
+fn a_full_line_refuses_at_once() {
+    let server = guest("misbehave", "--workers 1 --queue 1 --queue-timeout 50s");
+    // Whichever two come first have the process and the line; the others are told so at once.
+    let mut clients: Vec<_> = (0..6).map(|_| server.client()).collect();
+    for client in &mut clients {
+        client
+            .send(&request_bytes("GET", "/slow?ms=3000", &[], b""))
+            .expect("the request is sent");
+    }
+    let mut statuses: Vec<u16> = clients
+        .iter_mut()
+        .map(|client| client.reply("GET").expect("a reply").status)
+        .collect();
+    statuses.sort_unstable();
+    assert_eq!(statuses, [200, 200, 503, 503, 503, 503]);
+    let refused = server
+        .wait_entries("request", 6)
+        .into_iter()
+        .filter(|entry| entry["status"] == 503);
+    for entry in refused {
+        assert!(entry["us"].as_u64() < Some(3_000_000), "{entry}");
+        assert!(entry["pid"].is_null(), "no process was involved: {entry}");
+    }
+}
+
+#[test]
+fn no_line_at_all() {
+    let server = guest("misbehave", "--workers 1 --queue 0");
+    let mut clients = [server.client(), server.client()];
+    for client in &mut clients {
+        client
+            .send(&request_bytes("GET", "/slow?ms=5000", &[], b""))
+            .expect("the request is sent");
+    }
+    let mut statuses = clients.map(|mut client| client.reply("GET").expect("a reply").status);
+    statuses.sort_unstable();
+    assert_eq!(statuses, [200, 503]);
+    assert_eq!(server.get("/ok").status, 200);
+}
+
+#[test]
+fn waiting_in_line_has_an_end() {
+    let server = guest("misbehave", "--workers 1 --queue 4 --queue-timeout 1s");
+    let mut running = server.client();
+    running
+        .send(&request_bytes("GET", "/slow?ms=25000", &[], b""))
+        .expect("the request is sent");
+    server.wait_until_busy();
+    let start = Instant::now();
+    let reply = server.get("/ok");
+    assert_eq!(reply.status, 503);
+    assert!(reply.field("retry-after").is_some(), "{reply:?}");
+    assert!(start.elapsed() >= Duration::from_millis(900), "it did wait");
+}
+
+#[test]
+fn the_line_is_served_in_its_order() {
+    let server = guest(
+        "misbehave",
+        "--workers 1 --queue 8 --queue-timeout 50s --expose-pid",
+    );
+    let mut running = server.client();
+    running
+        .send(&request_bytes("GET", "/slow?ms=500", &[], b""))
+        .expect("the request is sent");
+    let mut waiting: Vec<_> = (0..8).map(|_| server.client()).collect();
+    for client in &mut waiting {
+        client
+            .send(&request_bytes("GET", "/slow?ms=1", &[], b""))
+            .expect("the request is sent");
+    }
+    for client in &mut waiting {
+        assert_eq!(client.reply("GET").expect("a reply").status, 200);
+    }
+}
+
+#[test]
+fn spinning_processes_on_all_cores() {
+    let cores = available_parallelism().map_or(2, usize::from);
+    let workers = cores + 2;
+    let server = guest(
+        "misbehave",
+        &format!("--workers {workers} --request-timeout 50s"),
+    );
+    let spinning: Vec<_> = (0..cores)
+        .map(|_| {
+            let mut client = server.client();
+            client
+                .send(&request_bytes("GET", "/spin", &[], b""))
+                .expect("the request is sent");
+            client
+        })
+        .collect();
+    // Nothing else here takes so much time: half a second of it for each core.
+    let busy = server.processor_ticks() + 50 * cores as u64;
+    eventually("all cores are busy", || {
+        (server.processor_ticks() > busy).then_some(())
+    });
+
+    let served = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                let mut client = server.client();
+                for _ in 0..100 {
+                    assert_eq!(client.get("/ok").text(), "ok\n");
+                    served.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+    });
+    assert_eq!(served.into_inner(), 200);
+    for spinner in &spinning {
+        assert!(
+            !spinner.has_news(),
+            "all healthy requests were done while these were spinning"
+        );
+    }
+}

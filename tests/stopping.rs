@@ -1,0 +1,169 @@
+//! Stopping: nothing new is begun, what runs may finish within the grace time, and a second signal is the
+//! last word.
+
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+
+use crate::support::http::request_bytes;
+use crate::support::server::{guest, serve};
+use crate::support::{Client, Folder, Server, eventually, own_address};
+
+#[test]
+fn idle_servers_stop_at_once() {
+    for signal in [Signal::TERM, Signal::INT] {
+        for mode in [
+            "--mode pool --workers 3",
+            "--mode single",
+            "--mode per-request",
+        ] {
+            let mut server = serve(
+                Folder::new().file("file", "content"),
+                &format!("{mode} --grace 50s"),
+            );
+            // An idle connection keeps nobody waiting.
+            let mut client = server.client();
+            assert_eq!(client.get("/file").status, 200);
+            let start = Instant::now();
+            server.signal(signal);
+            assert_eq!(server.wait_exit().code(), Some(0), "{mode}");
+            assert!(start.elapsed() < Duration::from_secs(20), "{mode}");
+            assert_eq!(client.rest().expect("an end"), b"");
+            assert!(
+                server.living().is_empty(),
+                "{mode}: every process has ended"
+            );
+        }
+    }
+}
+
+#[test]
+fn running_requests_finish() {
+    let flags = "--workers 2 --grace 50s --queue-timeout 1s";
+    let mut server = guest("misbehave", &on_own_address(flags));
+    let mut running = [
+        running(&server, "/slow?ms=2500"),
+        running(&server, "/slow?ms=2500"),
+    ];
+    server.wait_until_busy();
+    server.signal(Signal::TERM);
+    refuses_connections(&server);
+    for client in &mut running {
+        assert_eq!(
+            client.reply("GET").expect("a reply").text(),
+            "slept 2500 ms\n"
+        );
+        assert_eq!(
+            client.rest().expect("an end"),
+            b"",
+            "the connection is closed after it"
+        );
+    }
+    assert_eq!(server.wait_exit().code(), Some(0));
+    assert!(server.living().is_empty(), "every process has ended");
+    assert!(
+        server
+            .entries("process ended")
+            .iter()
+            .all(|entry| entry["exit"] == "stopped")
+    );
+}
+
+#[test]
+fn files_under_way_are_sent_to_their_end() {
+    let folder = Folder::new();
+    let size = 64 << 20;
+    std::fs::File::create(folder.root().join("big"))
+        .and_then(|file| file.set_len(size))
+        .expect("a sparse file");
+    let mut server = serve(folder, &on_own_address("--workers 1 --grace 50s"));
+    let mut client = running(&server, "/big");
+    let head = client.head().expect("a head");
+    server.signal(Signal::TERM);
+    refuses_connections(&server);
+    let mut count = 0;
+    client
+        .body("GET", &head, |piece| count += piece.len() as u64)
+        .expect("the whole file");
+    assert_eq!(count, size);
+    assert_eq!(server.wait_exit().code(), Some(0));
+}
+
+#[test]
+fn what_outlasts_the_grace_time_gets_503() {
+    for target in ["/slow?ms=50000", "/spin"] {
+        let mut server = guest(
+            "misbehave",
+            "--workers 1 --grace 1s --request-timeout 50s --queue 4 --queue-timeout 1s",
+        );
+        let mut client = running(&server, target);
+        server.wait_until_busy();
+        let start = Instant::now();
+        server.signal(Signal::TERM);
+        let reply = client.reply("GET").expect("a reply");
+        assert_eq!(reply.status, 503, "{target}: {reply:?}");
+        assert!(reply.request_id() > 0);
+        assert_eq!(server.wait_exit().code(), Some(0), "{target}");
+        assert!(start.elapsed() < Duration::from_secs(20), "{target}");
+    }
+}
+
+#[test]
+fn those_in_line_are_answered() {
+    let mut server = guest(
+        "misbehave",
+        "--workers 1 --grace 2s --request-timeout 50s --queue-timeout 40s",
+    );
+    let mut first = running(&server, "/slow?ms=45000");
+    let mut second = running(&server, "/slow?ms=45000");
+    let mut third = running(&server, "/slow?ms=45000");
+    // One of them runs, and the others are in line, as soon as the host has read them.
+    eventually("the requests are read", || {
+        (server.unread() == 0).then_some(())
+    });
+    server.signal(Signal::TERM);
+    for client in [&mut first, &mut second, &mut third] {
+        assert_eq!(client.reply("GET").expect("a reply").status, 503);
+    }
+    assert_eq!(server.wait_exit().code(), Some(0));
+}
+
+#[test]
+fn a_second_signal_ends_at_once() {
+    for (first, second) in [
+        (Signal::TERM, Signal::TERM),
+        (Signal::INT, Signal::TERM),
+        (Signal::TERM, Signal::INT),
+    ] {
+        let flags = "--workers 1 --grace 50s --request-timeout 50s --queue 4 --queue-timeout 1s";
+        let mut server = guest("misbehave", &on_own_address(flags));
+        let _client = running(&server, "/slow?ms=50000");
+        server.wait_until_busy();
+        let start = Instant::now();
+        server.signal(first);
+        refuses_connections(&server);
+        server.signal(second);
+        assert_ne!(server.wait_exit().code(), Some(0));
+        assert!(start.elapsed() < Duration::from_secs(20));
+    }
+}
+
+fn running(server: &Server, target: &str) -> Client {
+    let mut client = server.client();
+    client
+        .send(&request_bytes("GET", target, &[], b""))
+        .expect("the request is sent");
+    client
+}
+
+/// For servers whose port must not be the next server's.
+fn on_own_address(flags: &str) -> String {
+    format!("{flags} --listen {}:0", own_address())
+}
+
+/// Waits until nobody listens any more.
+fn refuses_connections(server: &Server) {
+    eventually("no connection is accepted", || {
+        Client::try_connect(server.address()).is_err().then_some(())
+    });
+}

@@ -1,0 +1,24 @@
+//! The example guests as components, built once for all tests.
+
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+#[allow(dead_code)] // the build script uses the rest of it
+#[path = "../../host/guest_build.rs"]
+mod guest_build;
+
+/// The component of an example.
+pub(crate) fn path(name: &str) -> PathBuf {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    let build = || guest_build::build(workspace(), &["hello", "counter", "misbehave"]);
+    FOLDER
+        .get_or_init(|| build().expect("the example guests build"))
+        .join(format!("{name}.wasm"))
+}
+
+/// The folder above all packages.
+pub(crate) fn workspace() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("the workspace is above the host's package")
+}

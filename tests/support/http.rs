@@ -1,0 +1,289 @@
+//! A blocking HTTP/1.1 client over a bare socket: small, strict about what comes back, and able to send
+//! anything at all.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+
+use super::PATIENCE;
+
+/// One connection. Replies are read in the order in which requests were sent.
+pub(crate) struct Client {
+    stream: TcpStream,
+    /// Bytes that were read and belong to what comes next.
+    ahead: Vec<u8>,
+}
+
+/// A response, whole.
+#[derive(Debug, Clone)]
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    /// Names in lower case.
+    pub(crate) fields: Vec<(String, String)>,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Client {
+    pub(crate) fn connect(address: SocketAddr) -> Self {
+        Self::try_connect(address).expect("a connection to the server")
+    }
+
+    pub(crate) fn try_connect(address: SocketAddr) -> io::Result<Self> {
+        let stream = TcpStream::connect_timeout(&address, PATIENCE)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_write_timeout(Some(PATIENCE))?;
+        stream.set_nodelay(true)?;
+        Ok(Self {
+            stream,
+            ahead: Vec::new(),
+        })
+    }
+
+    pub(crate) fn get(&mut self, target: &str) -> Reply {
+        self.request("GET", target, &[], b"")
+    }
+
+    /// Sends a well-formed request and reads its reply.
+    pub(crate) fn request(
+        &mut self,
+        method: &str,
+        target: &str,
+        fields: &[(&str, &str)],
+        body: &[u8],
+    ) -> Reply {
+        self.try_request(method, target, fields, body)
+            .unwrap_or_else(|error| panic!("no reply to {method} {target}: {error}"))
+    }
+
+    pub(crate) fn try_request(
+        &mut self,
+        method: &str,
+        target: &str,
+        fields: &[(&str, &str)],
+        body: &[u8],
+    ) -> io::Result<Reply> {
+        self.send(&request_bytes(method, target, fields, body))?;
+        self.reply(method)
+    }
+
+    /// Sends bytes, whatever they are.
+    pub(crate) fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.stream.write_all(bytes)
+    }
+
+    /// Says that nothing more will be sent, and keeps listening.
+    pub(crate) fn finish_sending(&self) -> io::Result<()> {
+        self.stream.shutdown(std::net::Shutdown::Write)
+    }
+
+    /// Reads the reply to a request with this method.
+    pub(crate) fn reply(&mut self, method: &str) -> io::Result<Reply> {
+        let mut reply = self.head()?;
+        let mut body = Vec::new();
+        self.body(method, &reply, |bytes| body.extend_from_slice(bytes))?;
+        reply.body = body;
+        Ok(reply)
+    }
+
+    /// Reads a status line and fields, leaving the body where it is.
+    pub(crate) fn head(&mut self) -> io::Result<Reply> {
+        loop {
+            let head = self.until(b"\r\n\r\n")?;
+            let reply = parse_head(&head)?;
+            if reply.status >= 200 {
+                return Ok(reply);
+            }
+        }
+    }
+
+    /// Reads the body that belongs to `head`, piece by piece.
+    pub(crate) fn body(
+        &mut self,
+        method: &str,
+        head: &Reply,
+        mut piece: impl FnMut(&[u8]),
+    ) -> io::Result<()> {
+        if method == "HEAD" || matches!(head.status, 204 | 304) {
+            return Ok(());
+        }
+        if head.field("transfer-encoding") == Some("chunked") {
+            return self.chunks(&mut piece);
+        }
+        match head.field("content-length") {
+            Some(length) => self.exactly(
+                length.parse().map_err(|_| malformed("content-length"))?,
+                &mut piece,
+            ),
+            None => self.everything(&mut piece),
+        }
+    }
+
+    /// Everything that still comes until the server closes. A reset counts as a close.
+    pub(crate) fn rest(&mut self) -> io::Result<Vec<u8>> {
+        let mut rest = Vec::new();
+        match self.everything(&mut |bytes| rest.extend_from_slice(bytes)) {
+            Err(error) if error.kind() != ErrorKind::ConnectionReset => Err(error),
+            _ => Ok(rest),
+        }
+    }
+
+    /// Whether the server has sent something, or closed, that was not read yet.
+    pub(crate) fn has_news(&self) -> bool {
+        self.stream
+            .set_nonblocking(true)
+            .expect("a socket that can be made non-blocking");
+        let news = self.stream.peek(&mut [0]);
+        self.stream
+            .set_nonblocking(false)
+            .expect("a socket that can be made blocking");
+        !matches!(news, Err(error) if error.kind() == ErrorKind::WouldBlock)
+    }
+
+    pub(crate) fn local_address(&self) -> SocketAddr {
+        self.stream.local_addr().expect("the client's address")
+    }
+
+    fn chunks(&mut self, piece: &mut impl FnMut(&[u8])) -> io::Result<()> {
+        loop {
+            let line = self.until(b"\r\n")?;
+            let size = std::str::from_utf8(&line[..line.len() - 2])
+                .ok()
+                .and_then(|line| u64::from_str_radix(line.split(';').next()?.trim(), 16).ok())
+                .ok_or_else(|| malformed("chunk size"))?;
+            if size == 0 {
+                while self.until(b"\r\n")? != b"\r\n" {}
+                return Ok(());
+            }
+            self.exactly(size, piece)?;
+            if self.until(b"\r\n")? != b"\r\n" {
+                return Err(malformed("end of chunk"));
+            }
+        }
+    }
+
+    fn exactly(&mut self, mut length: u64, piece: &mut impl FnMut(&[u8])) -> io::Result<()> {
+        while length > 0 {
+            if self.ahead.is_empty() && self.fill()? == 0 {
+                return Err(ErrorKind::UnexpectedEof.into());
+            }
+            let take = self
+                .ahead
+                .len()
+                .min(usize::try_from(length).unwrap_or(usize::MAX));
+            piece(&self.ahead[..take]);
+            self.ahead.drain(..take);
+            length -= take as u64;
+        }
+        Ok(())
+    }
+
+    fn everything(&mut self, piece: &mut impl FnMut(&[u8])) -> io::Result<()> {
+        loop {
+            piece(&self.ahead);
+            self.ahead.clear();
+            if self.fill()? == 0 {
+                return Ok(());
+            }
+        }
+    }
+
+    fn until(&mut self, end: &[u8]) -> io::Result<Vec<u8>> {
+        loop {
+            if let Some(at) = self
+                .ahead
+                .windows(end.len())
+                .position(|window| window == end)
+            {
+                return Ok(self.ahead.drain(..at + end.len()).collect());
+            }
+            if self.fill()? == 0 {
+                return Err(ErrorKind::UnexpectedEof.into());
+            }
+        }
+    }
+
+    fn fill(&mut self) -> io::Result<usize> {
+        let mut buffer = [0; 64 * 1024];
+        let count = self.stream.read(&mut buffer)?;
+        self.ahead.extend_from_slice(&buffer[..count]);
+        Ok(count)
+    }
+}
+
+impl Reply {
+    /// The first field of this name.
+    pub(crate) fn field(&self, name: &str) -> Option<&str> {
+        self.fields
+            .iter()
+            .find(|field| field.0 == name)
+            .map(|field| field.1.as_str())
+    }
+
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    /// The process that answered, where the server runs with `--expose-pid`.
+    pub(crate) fn pid(&self) -> u64 {
+        let pid = self
+            .field("x-wasm-pid")
+            .unwrap_or_else(|| panic!("no pid in {self:?}"));
+        pid.parse().expect("a pid is a number")
+    }
+
+    /// The number of the request, out of an error page.
+    pub(crate) fn request_id(&self) -> u64 {
+        let text = self.text();
+        let digits: String = text
+            .rsplit_once("request ")
+            .map(|(_, after)| after.chars().take_while(char::is_ascii_digit).collect())
+            .unwrap_or_default();
+        digits
+            .parse()
+            .unwrap_or_else(|_| panic!("no request id in {text:?}"))
+    }
+}
+
+/// A well-formed request. A body gets its `content-length`.
+pub(crate) fn request_bytes(
+    method: &str,
+    target: &str,
+    fields: &[(&str, &str)],
+    body: &[u8],
+) -> Vec<u8> {
+    let mut head = format!("{method} {target} HTTP/1.1\r\nhost: localhost\r\n");
+    for (name, value) in fields {
+        head += &format!("{name}: {value}\r\n");
+    }
+    if !body.is_empty() {
+        head += &format!("content-length: {}\r\n", body.len());
+    }
+    let mut bytes = (head + "\r\n").into_bytes();
+    bytes.extend_from_slice(body);
+    bytes
+}
+
+fn parse_head(head: &[u8]) -> io::Result<Reply> {
+    // Field values may hold any octet from 0x80 up: read as ISO 8859-1, nothing is lost.
+    let text: String = head.iter().map(|byte| char::from(*byte)).collect();
+    let mut lines = text.trim_end_matches("\r\n").split("\r\n");
+    let status = lines
+        .next()
+        .and_then(|line| line.strip_prefix("HTTP/1."))
+        .and_then(|line| line.get(2..5)?.parse().ok())
+        .ok_or_else(|| malformed("status line"))?;
+    let fields = lines
+        .map(|line| {
+            let (name, value) = line.split_once(':').ok_or_else(|| malformed("field"))?;
+            Ok((name.to_ascii_lowercase(), value.trim().to_owned()))
+        })
+        .collect::<io::Result<_>>()?;
+    Ok(Reply {
+        status,
+        fields,
+        body: Vec::new(),
+    })
+}
+
+fn malformed(what: &str) -> io::Error {
+    io::Error::new(ErrorKind::InvalidData, format!("malformed {what}"))
+}
