@@ -1,6 +1,7 @@
 //! Conditional requests (RFC 9110, 13): a client names the version of a file that it has or expects, and
 //! is told that nothing changed, or that too much did.
 
+use std::cell::RefCell;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use wasm_pool_guest::Request;
@@ -32,13 +33,18 @@ impl Validators {
     pub(crate) fn of(metadata: &Metadata, coding: Option<Coding>) -> Self {
         let (size, modified) = (metadata.size, metadata.modified);
         let (seconds, nanoseconds) = (modified.seconds, modified.nanoseconds);
-        let etag = match coding {
-            None => format!("\"{seconds:x}.{nanoseconds:x}-{size:x}\""),
-            Some(coding) => {
-                let coding = coding.extension();
-                format!("\"{seconds:x}.{nanoseconds:x}-{size:x}-{coding}\"")
-            }
-        };
+        let mut etag = String::with_capacity(LONGEST_TAG);
+        etag.push('"');
+        push_hex(&mut etag, seconds);
+        etag.push('.');
+        push_hex(&mut etag, nanoseconds.into());
+        etag.push('-');
+        push_hex(&mut etag, size);
+        if let Some(coding) = coding {
+            etag.push('-');
+            etag.push_str(coding.extension());
+        }
+        etag.push('"');
         Self {
             etag,
             modified: seconds,
@@ -52,10 +58,22 @@ impl Validators {
 
     /// The value of `Last-Modified`; none for times that HTTP can't write.
     pub(crate) fn last_modified(&self) -> Option<String> {
+        thread_local! {
+            /// The last date that was written. Files that are asked for again and again have the same one,
+            /// and writing it takes longer than reading a small file.
+            static LAST: RefCell<(u64, String)> = const { RefCell::new((u64::MAX, String::new())) };
+        }
         /// The first second of the year 10000, whose name has a digit too many.
         const TOO_LATE: u64 = 253_402_300_800;
-        let since_1970 = Duration::from_secs(self.modified);
-        (self.modified < TOO_LATE).then(|| httpdate::fmt_http_date(UNIX_EPOCH + since_1970))
+        (self.modified < TOO_LATE).then(|| {
+            LAST.with_borrow_mut(|(seconds, date)| {
+                if *seconds != self.modified {
+                    *seconds = self.modified;
+                    *date = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(*seconds));
+                }
+                date.clone()
+            })
+        })
     }
 
     /// Weighs the conditions of a request in the order that RFC 9110, 13.2.2, demands.
@@ -91,6 +109,18 @@ impl Validators {
             Some(tag) if tag.ends_with('"') => tag == self.etag,
             Some(date) => seconds(date) == Some(self.modified),
         }
+    }
+}
+
+/// Two quotes, two numbers of 64 bits and one of 32, a coding's extension, and what is between them.
+const LONGEST_TAG: usize = 2 + 2 * 16 + 8 + 2 + 4;
+
+/// A number in hexadecimal. `format!` would do it too, at the price of all else in this file together.
+fn push_hex(text: &mut String, number: u64) {
+    let digits = (u64::BITS - (number | 1).leading_zeros()).div_ceil(4);
+    for digit in (0..digits).rev() {
+        let value = (number >> (4 * digit)) & 0xf;
+        text.push(char::from(b"0123456789abcdef"[value as usize]));
     }
 }
 

@@ -76,7 +76,7 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = time)]
     request_timeout: Duration,
 
-    /// Memory that one process may have, all its linear memories together
+    /// Memory that one process may have, all its memories and tables together
     #[arg(long, value_name = "SIZE", default_value = "64MiB")]
     memory: ByteSize,
 

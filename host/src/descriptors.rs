@@ -3,10 +3,13 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use wasm_pool_host::files::MAX_RECENT_FILES;
+
 use crate::cli::{Connections, Plan};
 
-/// Descriptors beside those of connections and guests: the root, the runtime, the log, and some to spare.
-const OWN: u64 = 64;
+/// Descriptors beside those of connections and guests: the root, the runtime, the log, files that were opened
+/// a moment ago, and some to spare.
+const OWN: u64 = 64 + MAX_RECENT_FILES as u64;
 
 /// A connection has a socket and, while a file is being sent, that file.
 const PER_CONNECTION: u64 = 2;

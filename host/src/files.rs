@@ -5,12 +5,16 @@
 //! A call first tries what can be done without waiting for the disk, on the thread it is on. What the
 //! kernel has not cached is finished on tokio's blocking threads, so that a cold disk holds up nobody else.
 
+mod recent;
+
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
 
+pub use recent::MAX_RECENT_FILES;
+use recent::Recent;
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::{Errno, ReadWriteFlags};
 
@@ -74,6 +78,7 @@ pub struct Entry {
 pub struct Root {
     dir: Arc<OwnedFd>,
     resolver: Resolver,
+    recent: Arc<Recent>,
 }
 
 /// Who keeps a path beneath the root.
@@ -113,7 +118,11 @@ impl Root {
         } else {
             Resolver::Library
         };
-        Ok(Self { dir, resolver })
+        Ok(Self {
+            dir,
+            resolver,
+            recent: Arc::default(),
+        })
     }
 
     /// Opens a regular file for reading.
@@ -121,15 +130,21 @@ impl Root {
     /// # Errors
     /// See [`FileError`].
     pub async fn open_file(&self, path: &str) -> Result<OpenFile, FileError> {
+        if let Some(fd) = self.recent.get(path) {
+            // A file whose last name is gone was deleted, or another took its name.
+            if rustix::fs::fstat(&fd).is_ok_and(|stat| stat.st_nlink > 0) {
+                return Ok(OpenFile { fd, position: 0 });
+            }
+            self.recent.remove(path);
+        }
         // O_NONBLOCK: opening a FIFO would otherwise wait for its writer. It means nothing to regular files.
-        let fd = self
-            .resolve(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY)
-            .await?;
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
+        let fd = Arc::new(self.resolve(path, flags).await?);
         match metadata_of(fd.as_fd())?.kind {
-            Kind::RegularFile => Ok(OpenFile {
-                fd: Arc::new(fd),
-                position: 0,
-            }),
+            Kind::RegularFile => {
+                self.recent.put(path, &fd);
+                Ok(OpenFile { fd, position: 0 })
+            }
             Kind::Directory => Err(FileError::IsDirectory),
         }
     }
@@ -452,6 +467,18 @@ mod tests {
         )
     }
 
+    /// Looks again and again, for at most ten seconds.
+    async fn eventually(is_so: impl AsyncFn() -> bool) {
+        const LOOK_AGAIN: std::time::Duration = std::time::Duration::from_millis(10);
+        for _ in 0..1000 {
+            if is_so().await {
+                return;
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+        panic!("it never was");
+    }
+
     #[tokio::test]
     async fn every_resolver_keeps_paths_beneath_the_root() {
         let (_dir, roots) = folder();
@@ -525,5 +552,39 @@ mod tests {
         assert_eq!(file.read(100).await.expect("bytes"), b"tent");
         assert_eq!(file.read(1).await.expect("the end"), b"");
         assert_eq!(file.read_at(u64::MAX, 1).await.expect("past any end"), b"");
+    }
+
+    #[tokio::test]
+    async fn what_happens_to_a_file_is_seen() {
+        let (dir, [root, ..]) = folder();
+        let path = dir.path().join("root/file");
+        let read = async || -> Result<String, FileError> {
+            let mut file = root.open_file("file").await?;
+            let bytes = file.read(100).await?;
+            assert_eq!(file.stat()?.size, bytes.len() as u64);
+            Ok(String::from_utf8_lossy(&bytes).into_owned())
+        };
+        assert_eq!(read().await, Ok("content".into()));
+        std::fs::write(&path, "changed in place").expect("written");
+        assert_eq!(read().await, Ok("changed in place".into()));
+        std::fs::write(dir.path().join("other"), "replaced").expect("written");
+        std::fs::rename(dir.path().join("other"), &path).expect("renamed");
+        assert_eq!(read().await, Ok("replaced".into()));
+        std::fs::rename(&path, dir.path().join("root/moved")).expect("renamed");
+        // For a moment the path may still mean it.
+        eventually(async || read().await == Err(FileError::NoEntry)).await;
+        std::fs::rename(dir.path().join("root/moved"), &path).expect("renamed");
+        assert_eq!(read().await, Ok("replaced".into()));
+        std::fs::remove_file(&path).expect("removed");
+        assert_eq!(read().await, Err(FileError::NoEntry));
+    }
+
+    #[tokio::test]
+    async fn files_are_not_kept_open_for_long() {
+        let (_dir, [root, ..]) = folder();
+        let file = root.open_file("file").await.expect("the file");
+        let fd = Arc::downgrade(&file.fd);
+        drop(file);
+        eventually(async || fd.upgrade().is_none()).await;
     }
 }

@@ -47,8 +47,11 @@ fn serve(args: Serve) -> anyhow::Result<ExitCode> {
     let outcome = runtime.block_on(async {
         let stop = stop_signal()?; // from here on a signal stops us in order, even while we start
         let host = Host::start(settings).await?;
-        let listener =
-            std::net::TcpListener::bind(listen).with_context(|| format!("--listen {listen}"))?;
+        // tokio's backlog is eight times the standard library's: a burst of clients is not dropped.
+        let listener = tokio::net::TcpListener::bind(listen).await;
+        let listener = listener
+            .with_context(|| format!("--listen {listen}"))?
+            .into_std()?;
         let url = format!("http://{}", listener.local_addr()?);
         writeln!(std::io::stdout(), "wasm-pool-host: {url} · {summary}")
             .context("can't write the start line")?;

@@ -3,7 +3,6 @@
 //! pool does.
 
 use std::path::Path;
-use std::time::Duration;
 
 use wasmtime::component::Component;
 use wasmtime::{
@@ -13,11 +12,6 @@ use wasmtime::{
 
 use super::limits::TABLE_ELEMENT_BYTES;
 use super::{LoadError, Module, Settings};
-
-/// How often running guests look up: the longest that one holds its thread while others wait for it.
-/// A tick costs the thread that makes it some microseconds; a millisecond keeps that below one percent of
-/// a core, and a spinning guest below what a client would notice.
-pub(super) const TICK: Duration = Duration::from_millis(1);
 
 /// The stack of wasm frames: what Linux's threads have in other pools, and more than any guest should need.
 const STACK_BYTES: usize = 512 << 10;
@@ -30,6 +24,10 @@ const FIBER_BYTES: usize = 2 * STACK_BYTES;
 const KEEP_MEMORY_BYTES: usize = 256 << 10;
 const KEEP_TABLE_BYTES: usize = 64 << 10;
 const KEEP_STACK_BYTES: usize = 64 << 10;
+
+/// Slots that stay mapped while nobody uses them; others are given back to the system when their instance
+/// ends. Few, so that instances that come and go find the same memory, still in the core's cache.
+const WARM_SLOTS: u32 = 8;
 
 /// Elements in one table: function pointers, in practice. Rust guests use some hundreds, interpreters
 /// some ten thousand.
@@ -44,7 +42,7 @@ const WASM_PAGE_BYTES: u64 = 64 << 10;
 /// Built from `guest-worker/` by the build script.
 const BUILT_IN_WORKER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/worker.wasm"));
 
-/// Compiles the module and starts the clock that interrupts its instances.
+/// Compiles the module for an engine that has room for its instances.
 pub(super) fn load(settings: &Settings) -> Result<Component, LoadError> {
     // Compiled before the pooled engine exists, since only the compiled component tells how many
     // memories and tables an instance of it has.
@@ -63,7 +61,6 @@ pub(super) fn load(settings: &Settings) -> Result<Component, LoadError> {
     // SAFETY: `deserialize` trusts its bytes to come from `serialize` of this version of wasmtime. These
     // come from the line above; nobody else has had a hand on them.
     let component = unsafe { Component::deserialize(&engine, &bytes) }.map_err(reserve)?;
-    tick(&engine)?;
     Ok(component)
 }
 
@@ -145,24 +142,8 @@ fn pool(settings: &Settings, needs: Option<ResourcesRequired>) -> InstanceAlloca
         .linear_memory_keep_resident(KEEP_MEMORY_BYTES)
         .table_keep_resident(KEEP_TABLE_BYTES)
         .async_stack_keep_resident(KEEP_STACK_BYTES)
-        .max_unused_warm_slots(instances)
+        .max_unused_warm_slots(WARM_SLOTS)
         // Linux 6.7 and later say which pages an instance touched, so that only those are reset.
         .pagemap_scan(Enabled::Auto);
     pool.into()
-}
-
-/// One thread moves the engine's epoch on. It holds the engine weakly and ends with it.
-fn tick(engine: &Engine) -> Result<(), LoadError> {
-    let engine = engine.weak();
-    std::thread::Builder::new()
-        .name("epoch".into())
-        .spawn(move || {
-            while let Some(engine) = engine.upgrade() {
-                engine.increment_epoch();
-                drop(engine);
-                std::thread::sleep(TICK);
-            }
-        })
-        .map(drop)
-        .map_err(|error| LoadError::Host(error.into()))
 }

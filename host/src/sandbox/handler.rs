@@ -1,16 +1,18 @@
 //! An *instance* of a module whose world is `handler`: a request is copied in, a response is copied out.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use wasmtime::component::{Linker, ResourceTable};
-use wasmtime::{Engine, Store, UpdateDeadline};
+use wasmtime::{Engine, Store};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
+use super::bindings::Handler;
 use super::bindings::wasm_pool::worker::{files, http};
-use super::bindings::{Handler, HandlerPre};
+use super::clock::{Clock, Slices};
 use super::limits::Limits;
 use super::output::Output;
-use super::{Failure, LoadError, Settings};
+use super::{Failure, LoadError, Sandbox};
 use crate::files::{OpenFile, Root};
 use crate::message::{Body, FileSlice, Request, Response};
 use crate::process::Pid;
@@ -39,6 +41,8 @@ pub(super) struct State {
     pub(super) open_files: u32,
     pub(super) max_open_files: u32,
     limits: Limits,
+    clock: Arc<Clock>,
+    slices: Slices,
     pid: Pid,
     /// Made when the guest first calls WASI; most never do.
     wasi: Option<Box<WasiCtx>>,
@@ -54,12 +58,16 @@ pub(super) fn linker(engine: &Engine) -> Result<Linker<State>, LoadError> {
 
 impl Instance {
     pub(super) async fn create(
-        prepared: &HandlerPre<State>,
+        sandbox: &Sandbox,
         pid: Pid,
-        root: &Root,
-        settings: &Settings,
         patience: Duration,
     ) -> Result<Self, Failure> {
+        let Sandbox {
+            prepared,
+            clock,
+            root,
+            settings,
+        } = sandbox;
         let mut table = ResourceTable::new();
         let max_open_files = settings.max_open_files;
         table.set_max_capacity(WASI_RESOURCES.saturating_add(max_open_files as usize));
@@ -69,6 +77,8 @@ impl Instance {
             open_files: 0,
             max_open_files,
             limits: Limits::new(settings.memory),
+            clock: Arc::clone(clock),
+            slices: Slices::default(),
             pid,
             wasi: None,
         };
@@ -77,15 +87,14 @@ impl Instance {
         // What the guest makes the host allocate in one call: a list may name the same bytes many times.
         let copied = settings.max_response.saturating_add(HEAD_BYTES);
         store.set_hostcall_fuel(usize::try_from(copied).unwrap_or(usize::MAX));
-        // At each tick a running guest steps aside for whatever else this thread has to do. Deadlines
-        // need no more than that: the timer around the call fires meanwhile.
-        store.epoch_deadline_callback(|_| {
-            Ok(UpdateDeadline::YieldCustom(
-                1,
-                Box::pin(tokio::task::yield_now()),
-            ))
+        // At each tick a running guest steps aside. Deadlines need no more than that: the timer around the
+        // call fires meanwhile.
+        store.epoch_deadline_callback(|mut store| {
+            let State { clock, slices, .. } = store.data_mut();
+            Ok(clock.step_aside(slices))
         });
         store.set_epoch_deadline(1);
+        let _running = clock.run();
         let starting = prepared.instantiate_async(&mut store);
         match tokio::time::timeout(patience, starting).await {
             Ok(Ok(guest)) => Ok(Self {
@@ -110,6 +119,9 @@ impl Instance {
         request: &Request,
         deadline: Instant,
     ) -> Result<Response, Failure> {
+        let clock = Arc::clone(&self.store.data().clock);
+        let _running = clock.run();
+        self.store.data_mut().slices.reset();
         self.store.set_epoch_deadline(1);
         let headers: Vec<_> = request
             .headers

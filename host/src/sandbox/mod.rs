@@ -6,6 +6,7 @@
 
 mod bindings;
 mod check;
+mod clock;
 mod engine;
 mod failure;
 mod files;
@@ -14,6 +15,7 @@ mod limits;
 mod output;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use check::{Report, check};
@@ -23,6 +25,7 @@ pub use handler::Instance;
 use crate::files::Root;
 use crate::process::Pid;
 use bindings::HandlerPre;
+use clock::Clock;
 use handler::State;
 
 /// What instances are made of and what they may use.
@@ -52,6 +55,7 @@ pub enum Module {
 /// A compiled module, ready to be instantiated any number of times.
 pub struct Sandbox {
     prepared: HandlerPre<State>,
+    clock: Arc<Clock>,
     root: Root,
     settings: Settings,
 }
@@ -88,8 +92,11 @@ impl Sandbox {
                 module: settings.module.clone(),
                 error,
             })?;
+        let clock = Clock::start(component.engine().weak())
+            .map_err(|error| LoadError::Host(error.into()))?;
         Ok(Self {
             prepared,
+            clock: Arc::new(clock),
             root,
             settings,
         })
@@ -100,6 +107,6 @@ impl Sandbox {
     /// # Errors
     /// Where the start code traps or outstays a limit.
     pub async fn instantiate(&self, pid: Pid, patience: Duration) -> Result<Instance, Failure> {
-        Instance::create(&self.prepared, pid, &self.root, &self.settings, patience).await
+        Instance::create(self, pid, patience).await
     }
 }
