@@ -38,6 +38,24 @@ fn idle_servers_stop_at_once() {
 }
 
 #[test]
+fn a_crash_loop_holds_up_nothing() {
+    let mut server = guest("misbehave", "--workers 1 --grace 1s");
+    let mut client = server.client();
+    // So deep in it that the pauses between starts are longer than stopping may take.
+    eventually("the pauses are long", || {
+        let reply = client.get("/trap");
+        let pause = reply
+            .field("retry-after")
+            .and_then(|text| text.parse::<u64>().ok());
+        pause.filter(|seconds| *seconds > 5)
+    });
+    let start = Instant::now();
+    server.signal(Signal::TERM);
+    assert_eq!(server.wait_exit().code(), Some(0));
+    assert!(start.elapsed() < Duration::from_secs(4));
+}
+
+#[test]
 fn running_requests_finish() {
     let flags = "--workers 2 --grace 50s --queue-timeout 1s";
     let mut server = guest("misbehave", &on_own_address(flags));

@@ -17,7 +17,8 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use tokio::runtime::Runtime;
 use wasm_pool_host::files::Root;
 use wasm_pool_host::message::{Body, Headers, Request};
-use wasm_pool_host::process::{Exit, Pids, Process};
+use wasm_pool_host::pid::Pids;
+use wasm_pool_host::process::{Exit, Process};
 use wasm_pool_host::sandbox::{Module, Sandbox, Settings};
 
 /// Longer than anything here takes.

@@ -30,6 +30,10 @@ pub(crate) enum Command {
     Check {
         /// The component, binary or text
         module: PathBuf,
+
+        /// Memory that one process may have
+        #[arg(long, value_name = "SIZE", default_value = DEFAULT_MEMORY, value_parser = size)]
+        memory: ByteSize,
     },
 }
 
@@ -43,8 +47,8 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "DIR", default_value = ".")]
     root: PathBuf,
 
-    /// Where to listen; port 0 takes a free one
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
+    /// IP address and port to listen on; port 0 takes a free one
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080", value_parser = address)]
     pub(crate) listen: SocketAddr,
 
     /// How requests meet processes
@@ -57,7 +61,7 @@ pub(crate) struct Serve {
     workers: Option<Workers>,
 
     /// Replace a process after so many requests, less up to an eighth at random [default: never]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = count)]
     max_requests: Option<NonZeroU64>,
 
     /// End a process beyond MIN that had nothing to do for so long [default: 10s]
@@ -77,15 +81,15 @@ pub(crate) struct Serve {
     request_timeout: Duration,
 
     /// Memory that one process may have, all its memories and tables together
-    #[arg(long, value_name = "SIZE", default_value = "64MiB")]
+    #[arg(long, value_name = "SIZE", default_value = DEFAULT_MEMORY, value_parser = size)]
     memory: ByteSize,
 
     /// The largest request body; a larger one gets 413
-    #[arg(long, value_name = "SIZE", default_value = "1MiB")]
+    #[arg(long, value_name = "SIZE", default_value = "1MiB", value_parser = size)]
     max_body: ByteSize,
 
     /// The largest response body that is copied out of a process; files that it hands over may be larger
-    #[arg(long, value_name = "SIZE", default_value = "64MiB")]
+    #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = size)]
     max_response: ByteSize,
 
     /// Files that one process may have open at a time
@@ -163,6 +167,9 @@ const MAX_WORKERS_PER_CORE: u32 = 32;
 
 /// By default; nginx's is 512 per core, and most are idle.
 const MAX_CONNECTIONS: usize = 4096;
+
+/// What a process may have by default: as much as small interpreters need, and eight times what most do.
+const DEFAULT_MEMORY: &str = "64MiB";
 
 /// The most linear memory that wasm's 32-bit addresses reach.
 const MAX_MEMORY: ByteSize = ByteSize::gib(4);
@@ -342,4 +349,19 @@ fn time(text: &str) -> Result<Duration, String> {
         return Err("must be more than nothing and at most a year".into());
     }
     Ok(time)
+}
+
+fn size(text: &str) -> Result<ByteSize, String> {
+    text.parse()
+        .map_err(|_| "give a size such as 64MiB or 500KB".into())
+}
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse()
+        .map_err(|_| "give an IP address and a port, such as 127.0.0.1:8080 or [::]:8080".into())
+}
+
+fn count(text: &str) -> Result<NonZeroU64, String> {
+    text.parse()
+        .map_err(|_| "give a number from 1 up; leave it out for no limit".into())
 }

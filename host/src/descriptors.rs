@@ -11,6 +11,9 @@ use crate::cli::{Connections, Plan};
 /// a moment ago, and some to spare.
 const OWN: u64 = 64 + MAX_RECENT_FILES as u64;
 
+/// A guest that lists a folder has that open for a moment, and what a link in it leads to.
+const IN_PASSING: u64 = 2;
+
 /// A connection has a socket and, while a file is being sent, that file.
 const PER_CONNECTION: u64 = 2;
 
@@ -20,8 +23,8 @@ const PER_CONNECTION: u64 = 2;
 /// Where the plan needs more than the system allows: a sentence that names the flags.
 pub(crate) fn fit(plan: &mut Plan) -> Result<(), String> {
     let limit = raise();
-    let guests = u64::from(plan.settings.sandbox.instances)
-        * u64::from(plan.settings.sandbox.max_open_files);
+    let per_guest = u64::from(plan.settings.sandbox.max_open_files) + IN_PASSING;
+    let guests = u64::from(plan.settings.sandbox.instances) * per_guest;
     let left = limit.saturating_sub(OWN + guests) / PER_CONNECTION;
     let left = usize::try_from(left).unwrap_or(usize::MAX);
     let (wanted, fits) = match plan.connections {

@@ -130,6 +130,7 @@ impl Root {
     /// # Errors
     /// See [`FileError`].
     pub async fn open_file(&self, path: &str) -> Result<OpenFile, FileError> {
+        check(path)?;
         if let Some(fd) = self.recent.get(path) {
             // A file whose last name is gone was deleted, or another took its name.
             if rustix::fs::fstat(&fd).is_ok_and(|stat| stat.st_nlink > 0) {
@@ -349,6 +350,11 @@ fn open_by_library(dir: impl AsFd, path: &str, flags: OFlags) -> Result<OwnedFd,
 /// Refuses what needs no look at the disk. `..` is refused even where it would stay beneath the root:
 /// whoever wants `b` need not ask for `a/../b`.
 fn check(path: &str) -> Result<(), FileError> {
+    /// The kernel's, with the NUL at the end. A guest may pass megabytes.
+    const PATH_MAX: usize = 4096;
+    if path.len() >= PATH_MAX {
+        return Err(FileError::NameTooLong);
+    }
     if path.is_empty() || path.contains('\0') {
         return Err(FileError::InvalidPath);
     }

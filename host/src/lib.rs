@@ -5,6 +5,8 @@
 
 pub mod message;
 
+pub mod pid;
+
 pub mod files;
 
 pub mod shutdown;
@@ -59,7 +61,12 @@ impl Host {
         let root = files::Root::open(&settings.root).with_context(|| {
             format!("--root {}: can't open this folder", settings.root.display())
         })?;
-        let sandbox = sandbox::Sandbox::load(settings.sandbox.clone(), root)?;
+        // Compiling takes from tens of milliseconds to seconds; whoever waits for us may want to stop.
+        let sandbox = tokio::task::spawn_blocking({
+            let settings = settings.sandbox.clone();
+            move || sandbox::Sandbox::load(settings, root)
+        });
+        let sandbox = sandbox.await.context("the compiler failed")??;
         let supervisor = supervisor::Supervisor::new(sandbox, settings.http.request_timeout);
         let pool = Arc::new(pool::Pool::new(supervisor, settings.pool));
         pool.warm().await.context("the module can't be started")?;
@@ -94,16 +101,16 @@ impl Host {
             pool.close();
             std::future::pending().await
         };
-        let keeper = tokio::spawn({
-            let pool = Arc::clone(&pool);
-            async move { pool.keep().await }
-        });
+        let keep = async {
+            pool.keep().await;
+            std::future::pending().await // the pool is closed: now it is for the connections to end
+        };
         tokio::select! {
             () = http::listen(listener, service) => {}
             () = stop_in_steps => {}
+            () = keep => {}
         }
         pool.close();
-        keeper.await.context("the pool's keeper failed")?;
         Ok(())
     }
 }

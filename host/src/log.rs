@@ -11,7 +11,8 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::cli::{LogFormat, LogLevel};
 
-/// Lines that wait to be written; beyond, they are dropped. At 200 bytes each, some 6 MiB.
+/// Lines that wait to be written; beyond, they are dropped. At 200 bytes each that is some 6 MiB, and no line
+/// has more than 4 KiB of what guests and clients choose, which is 128 MiB where all of them are hostile.
 const WAITING_LINES: usize = 32 << 10;
 
 /// A running log. Dropping it writes what is left, and says how much is missing.

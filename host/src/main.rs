@@ -19,7 +19,7 @@ use cli::{Cli, Command, Plan, Serve};
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match cli.command {
-        Some(Command::Check { module }) => check(module),
+        Some(Command::Check { module, memory }) => check(module, memory.as_u64()),
         None => serve(cli.serve),
     };
     result.unwrap_or_else(|error| {
@@ -45,12 +45,16 @@ fn serve(args: Serve) -> anyhow::Result<ExitCode> {
         .enable_all()
         .build()?;
     let outcome = runtime.block_on(async {
-        let stop = stop_signal()?; // from here on a signal stops us in order, even while we start
-        let host = Host::start(settings).await?;
+        let mut stop = std::pin::pin!(stop_signal()?);
+        let host = tokio::select! {
+            biased;
+            () = stop.as_mut() => return Ok(()),
+            host = Host::start(settings) => host?,
+        };
         // tokio's backlog is eight times the standard library's: a burst of clients is not dropped.
         let listener = tokio::net::TcpListener::bind(listen).await;
         let listener = listener
-            .with_context(|| format!("--listen {listen}"))?
+            .with_context(|| format!("--listen {listen}: can't listen there"))?
             .into_std()?;
         let url = format!("http://{}", listener.local_addr()?);
         writeln!(std::io::stdout(), "wasm-pool-host: {url} · {summary}")
@@ -96,8 +100,8 @@ async fn either(interrupt: &mut Signal, terminate: &mut Signal) -> SignalKind {
     }
 }
 
-fn check(path: PathBuf) -> anyhow::Result<ExitCode> {
-    let report = sandbox::check(&Module::File(path.clone()))?;
+fn check(path: PathBuf, memory: u64) -> anyhow::Result<ExitCode> {
+    let report = sandbox::check(&Module::File(path.clone()), memory)?;
     let mut out = std::io::stdout().lock();
     writeln!(out, "exports")?;
     for export in &report.exports {

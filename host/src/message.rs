@@ -17,7 +17,7 @@ pub struct Request {
     pub path: String,
     /// What followed the first `?`.
     pub query: Option<String>,
-    /// The fields, in the order they came, with lower-case names.
+    /// The fields, with lower-case names. Those of one name stand together, in the order they came.
     pub headers: Headers,
     /// The body; its size was bounded while it was read.
     pub body: Vec<u8>,

@@ -14,7 +14,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Notify, Semaphore, oneshot};
 
 use crate::message::{Request, Response};
-use crate::process::{Exit, Pid, Process};
+use crate::pid::Pid;
+use crate::process::{Exit, Process};
 use crate::sandbox::Failure;
 use crate::supervisor::{StartError, Supervisor};
 
@@ -162,17 +163,14 @@ impl Pool {
     /// [`Refusal`].
     pub async fn take(self: &Arc<Self>) -> Result<Lease<'_>, Refusal> {
         let seat = match self.claim()? {
-            Claim::Process(process, seat) => return Ok(Lease { process, seat }),
+            Claim::Process(process, seat) => return Ok(Lease::new(process, seat)),
             Claim::Seat(seat) => seat,
             Claim::Waiting(mut waiting) => {
                 let granted =
                     tokio::time::timeout(self.settings.queue_timeout, &mut waiting.granted).await;
                 match granted {
                     Ok(Ok(Grant::Process(process))) => {
-                        return Ok(Lease {
-                            process,
-                            seat: Seat { pool: self },
-                        });
+                        return Ok(Lease::new(process, Seat { pool: self }));
                     }
                     Ok(Ok(Grant::Seat)) => Seat { pool: self },
                     Ok(Err(_dropped)) => return Err(Refusal::Closed),
@@ -181,7 +179,7 @@ impl Pool {
             }
         };
         let process = self.supervisor.start().await.map_err(Refusal::NotStarted)?;
-        Ok(Lease { process, seat })
+        Ok(Lease::new(process, seat))
     }
 
     /// The part of [`Pool::take`] that is under the lock.
@@ -283,6 +281,7 @@ impl Pool {
 
     /// A process is free, and brings its seat: to the head of the line, or onto the stack.
     fn put_back(&self, mut process: Process) {
+        process.presume(Exit::Stopped);
         let mut state = self.state();
         while !state.closed {
             let Some(waiter) = state.line.pop_front() else {
@@ -321,7 +320,8 @@ impl Pool {
 
     /// Starts a new process on the old one's seat, and only then ends the old one: if the new one can't be
     /// started, the old one goes on. None of this is on a request's path.
-    fn replace(self: &Arc<Self>, old: Process, exit: Exit) {
+    fn replace(self: &Arc<Self>, mut old: Process, exit: Exit) {
+        old.presume(Exit::Stopped);
         let Ok(overlap) = Arc::clone(&self.overlap).try_acquire_owned() else {
             return self.put_back(old); // others are being replaced; after its next request, then
         };
@@ -422,7 +422,11 @@ pub struct Lease<'a> {
     seat: Seat<'a>,
 }
 
-impl Lease<'_> {
+impl<'a> Lease<'a> {
+    fn new(mut process: Process, seat: Seat<'a>) -> Self {
+        process.presume(Exit::ClientLeft);
+        Self { process, seat }
+    }
     /// The process's number.
     #[must_use]
     pub fn pid(&self) -> Pid {

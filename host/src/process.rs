@@ -1,20 +1,11 @@
 //! A *process* is one living guest: an instance with a pid, a count of what it served, and an end with a
 //! reason. It shares no memory with any other, and what ends one touches no other.
 
-use std::num::NonZeroU64;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::message::{Request, Response};
+use crate::pid::{Pid, Pids};
 use crate::sandbox::{Failure, Instance, Sandbox};
-
-/// The number of a process. Never used twice while the host runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Pid(NonZeroU64);
-
-/// Gives out pids.
-#[derive(Debug)]
-pub struct Pids(AtomicU64);
 
 /// Why a process ended.
 #[derive(Debug)]
@@ -40,44 +31,10 @@ pub struct Process {
     instance: Instance,
     started: Instant,
     served: u64,
-    /// Why it ended, said by whoever ends it; read when it is dropped.
+    /// Why it ended, said by whoever ends it or presumed before; read when it is dropped.
     exit: Exit,
-    /// Memory in use when it had just started, in bytes.
+    /// Memory and tables in use when it had just started, in bytes.
     first_memory: u64,
-}
-
-impl Pids {
-    /// Pids from 1 up.
-    #[must_use]
-    pub const fn new() -> Self {
-        Self(AtomicU64::new(1))
-    }
-
-    fn next(&self) -> Pid {
-        // 2^64 processes at a million a second last for half a million years.
-        let number = self.0.fetch_add(1, Ordering::Relaxed);
-        Pid(NonZeroU64::new(number).unwrap_or(NonZeroU64::MIN))
-    }
-}
-
-impl Default for Pids {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl Pid {
-    /// The number itself.
-    #[must_use]
-    pub fn get(self) -> u64 {
-        self.0.get()
-    }
-}
-
-impl std::fmt::Display for Pid {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.fmt(f)
-    }
 }
 
 impl Process {
@@ -92,13 +49,12 @@ impl Process {
             Ok(instance) => {
                 tracing::debug!(pid = pid.get(), "process started");
                 let first_memory = instance.memory();
-                // Who ends it on purpose says why; a request's task that is dropped can't.
                 Ok(Self {
                     pid,
                     instance,
                     started,
                     served: 0,
-                    exit: Exit::ClientLeft,
+                    exit: Exit::Stopped,
                     first_memory,
                 })
             }
@@ -122,7 +78,7 @@ impl Process {
         self.served
     }
 
-    /// Linear memory in use, in bytes: now, and when it had just started.
+    /// Memory and tables in use, in bytes: now, and when it had just started.
     #[must_use]
     pub fn memory(&self) -> (u64, u64) {
         (self.instance.memory(), self.first_memory)
@@ -142,6 +98,12 @@ impl Process {
         Ok(response)
     }
 
+    /// Says why it will have ended, should it be dropped without a word: what runs in a request's task is
+    /// dropped with that task.
+    pub fn presume(&mut self, exit: Exit) {
+        self.exit = exit;
+    }
+
     /// Ends it, and logs why. Its memory and its open files go back to the host.
     pub fn end(mut self, exit: Exit) {
         self.exit = exit;
@@ -155,11 +117,15 @@ impl Drop for Process {
 }
 
 fn log_end(pid: Pid, exit: &Exit, started: Instant, served: u64) {
+    /// A guest chooses the names in a backtrace and in a response that is not HTTP.
+    const LOGGED_REASON_BYTES: usize = 4 << 10;
+    let mut reason = exit.reason();
+    reason.truncate(reason.floor_char_boundary(LOGGED_REASON_BYTES));
     let (pid, age) = (pid.get(), started.elapsed().as_millis() as u64);
     if exit.is_normal() {
         tracing::debug!(pid, %exit, served, age_ms = age, "process ended");
     } else {
-        tracing::warn!(pid, %exit, served, age_ms = age, reason = exit.reason(), "process ended");
+        tracing::warn!(pid, %exit, served, age_ms = age, reason, "process ended");
     }
 }
 

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::process::{Exit, Pids, Process};
+use crate::pid::Pids;
+use crate::process::{Exit, Process};
 use crate::sandbox::Sandbox;
 
 /// So many failures in a row, nothing answered between them and all within [`PERIOD`], are a crash loop.

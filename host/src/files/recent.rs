@@ -2,8 +2,9 @@
 //! neither opened nor closed again: that is half of what reading a small file costs.
 //!
 //! What a path means is believed for [`VALIDITY`], and no longer; what the file holds is never remembered.
-//! So a change of a file is seen at once, and so are its end and its replacement by another, since a file
-//! without a name is believed no more. Only a file that was moved elsewhere keeps its old path for a moment.
+//! So a change of a file is seen at once, and so is the end of its last name, by which most files are
+//! replaced. What only changes the way to it is seen that much later: a link or a folder that leads elsewhere,
+//! a rename over a file that has another name too, permissions.
 
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
@@ -20,7 +21,14 @@ pub const MAX_RECENT_FILES: usize = 256;
 
 /// The files, by path. The table belongs to one root.
 #[derive(Debug, Default)]
-pub(super) struct Recent(Mutex<HashMap<Box<str>, File>>);
+pub(super) struct Recent(Mutex<Table>);
+
+#[derive(Debug, Default)]
+struct Table {
+    files: HashMap<Box<str>, File>,
+    /// Whether [`sweep`] is at work.
+    is_swept: bool,
+}
 
 #[derive(Debug)]
 struct File {
@@ -31,31 +39,31 @@ struct File {
 impl Recent {
     /// The file that this path meant a moment ago.
     pub(super) fn get(&self, path: &str) -> Option<Arc<OwnedFd>> {
-        let files = self.files();
-        let file = files.get(path)?;
+        let table = self.table();
+        let file = table.files.get(path)?;
         (file.opened.elapsed() < VALIDITY).then(|| Arc::clone(&file.fd))
     }
 
     /// Keeps a file that was just opened, if there is room.
     pub(super) fn put(self: &Arc<Self>, path: &str, fd: &Arc<OwnedFd>) {
-        let mut files = self.files();
-        if files.len() >= MAX_RECENT_FILES && !files.contains_key(path) {
+        let mut table = self.table();
+        if table.files.len() >= MAX_RECENT_FILES && !table.files.contains_key(path) {
             return;
         }
-        if files.is_empty() {
+        if !std::mem::replace(&mut table.is_swept, true) {
             tokio::spawn(sweep(Arc::downgrade(self)));
         }
         let fd = Arc::clone(fd);
         let opened = Instant::now();
-        files.insert(path.into(), File { fd, opened });
+        table.files.insert(path.into(), File { fd, opened });
     }
 
     /// Forgets a file that turned out to be another by now.
     pub(super) fn remove(&self, path: &str) {
-        self.files().remove(path);
+        self.table().files.remove(path);
     }
 
-    fn files(&self) -> MutexGuard<'_, HashMap<Box<str>, File>> {
+    fn table(&self) -> MutexGuard<'_, Table> {
         // A table of whole entries, whatever happened elsewhere.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -68,9 +76,12 @@ async fn sweep(recent: Weak<Recent>) {
         let Some(recent) = recent.upgrade() else {
             return;
         };
-        let mut files = recent.files();
-        files.retain(|_, file| file.opened.elapsed() < VALIDITY);
-        if files.is_empty() {
+        let mut table = recent.table();
+        table
+            .files
+            .retain(|_, file| file.opened.elapsed() < VALIDITY);
+        if table.files.is_empty() {
+            table.is_swept = false;
             return;
         }
     }

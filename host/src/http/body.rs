@@ -13,7 +13,7 @@ use crate::message::FileSlice;
 use crate::sandbox::Failure;
 
 /// One piece of a file. Large enough that system calls no longer count beside the copies, small enough
-/// that a thousand slow clients cost the host 256 MiB and not more.
+/// that a thousand slow clients who take such files cost the host 256 MiB and not more.
 const PIECE_BYTES: u64 = 256 << 10;
 
 /// What hyper sends after the head.

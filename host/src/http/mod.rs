@@ -17,8 +17,10 @@ use std::time::{Duration, Instant};
 use hyper::body::Incoming;
 use hyper::header::HeaderValue;
 
+use crate::pid::Pid;
 use crate::pool::{Pool, Refusal};
-use crate::process::{Exit, Pid};
+use crate::process::Exit;
+use crate::sandbox::Failure;
 use crate::shutdown::{Phase, Stopping};
 use body::ResponseBody;
 pub use connection::listen;
@@ -93,25 +95,26 @@ impl Service {
         let mut lease = self.pool.take().await.map_err(Fault::Refused)?;
         record.pid = Some(lease.pid());
         let deadline = Instant::now() + self.settings.request_timeout;
-        let answer = self.unless_ending(lease.handle(&request, deadline)).await;
-        let answer = match answer {
-            Some(Ok(response)) => response::send(response, is_head).await,
-            Some(Err(failure)) => Err(failure),
-            None => {
-                lease.end();
-                return Err(Fault::Refused(Refusal::Closed));
-            }
-        };
-        match answer {
-            Ok(sent) => {
+        let answer = self.unless_ending(async {
+            let response = lease.handle(&request, deadline).await?;
+            let sent = tokio::time::timeout_at(deadline.into(), response::send(response, is_head));
+            sent.await.unwrap_or(Err(Failure::Deadline))
+        });
+        match answer.await {
+            Some(Ok(sent)) => {
                 lease.release();
                 Ok(sent)
             }
-            Err(failure) => {
+            Some(Err(failure)) => {
                 let fault = Fault::from(&failure);
                 record.exit = Some(failure.name());
                 lease.fail(failure);
                 Err(fault)
+            }
+            None => {
+                record.exit = Some(Exit::Stopped.name());
+                lease.end();
+                Err(Fault::Refused(Refusal::Closed))
             }
         }
     }
@@ -174,7 +177,7 @@ impl Record {
                 id,
                 pid = self.pid.map(Pid::get),
                 method = %method,
-                path = uri.path(),
+                path = logged(uri.path()),
                 status = sent.status().as_u16(),
                 us = started.elapsed().as_micros() as u64,
                 bytes = sent.body().size_hint().exact(),
@@ -196,7 +199,13 @@ impl Drop for Record {
         {
             let (pid, us) = (self.pid.map(Pid::get), started.elapsed().as_micros() as u64);
             let exit = Exit::ClientLeft.name();
-            tracing::info!(id, pid, method = %method, path = uri.path(), us, exit, "request");
+            tracing::info!(id, pid, method = %method, path = logged(uri.path()), us, exit, "request");
         }
     }
+}
+
+/// What the log has of a path: waiting lines must not fill the memory.
+fn logged(path: &str) -> &str {
+    const LOGGED_PATH_BYTES: usize = 1 << 10;
+    &path[..path.floor_char_boundary(LOGGED_PATH_BYTES)]
 }

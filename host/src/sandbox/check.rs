@@ -25,11 +25,12 @@ pub struct Import {
     pub provided: bool,
 }
 
-/// Compiles the module and compares it with what this host offers and calls.
+/// Compiles the module and compares it with what this host offers and calls, where a process may have
+/// `memory` bytes.
 ///
 /// # Errors
 /// Where it can't be read or compiled: there is nothing to report on then.
-pub fn check(module: &Module) -> Result<Report, LoadError> {
+pub fn check(module: &Module, memory: u64) -> Result<Report, LoadError> {
     let engine = Engine::new(&engine::config()).map_err(LoadError::Host)?;
     let component = engine::compile(&engine, module)?;
     let kind = component.component_type();
@@ -47,10 +48,16 @@ pub fn check(module: &Module) -> Result<Report, LoadError> {
     let prepared = handler::linker(&engine)?
         .instantiate_pre(&component)
         .and_then(HandlerPre::new);
+    let obstacle = match prepared {
+        Err(error) => Some(format!("{error:#}")),
+        Ok(_) => engine::fits(&component, memory)
+            .err()
+            .map(|error| error.to_string()),
+    };
     Ok(Report {
         exports,
         imports,
-        obstacle: prepared.err().map(|error| format!("{error:#}")),
+        obstacle,
     })
 }
 

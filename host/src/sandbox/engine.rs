@@ -53,6 +53,8 @@ pub(super) fn load(settings: &Settings) -> Result<Component, LoadError> {
         error,
     };
 
+    fits(&compiled, settings.memory)?;
+
     let mut pooled = config();
     pooled.allocation_strategy(pool(settings, compiled.resources_required()));
     let engine = Engine::new(&pooled).map_err(reserve)?;
@@ -62,6 +64,18 @@ pub(super) fn load(settings: &Settings) -> Result<Component, LoadError> {
     // come from the line above; nobody else has had a hand on them.
     let component = unsafe { Component::deserialize(&engine, &bytes) }.map_err(reserve)?;
     Ok(component)
+}
+
+/// Whether the module can start with this much memory.
+pub(super) fn fits(component: &Component, memory: u64) -> Result<(), LoadError> {
+    let pages = component
+        .resources_required()
+        .and_then(|needs| needs.max_initial_memory_size);
+    let needs = pages.unwrap_or(0).saturating_mul(WASM_PAGE_BYTES);
+    if needs > memory {
+        return Err(LoadError::TooLarge { needs, memory });
+    }
+    Ok(())
 }
 
 /// Compiles without an eye to running: for [`load`] and for looking at a module.

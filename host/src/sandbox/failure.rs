@@ -53,7 +53,14 @@ pub enum LoadError {
         /// What the linker said.
         error: wasmtime::Error,
     },
-    /// The memory for so many instances can't be reserved, or the module needs more than it may have.
+    /// It starts with more memory than a process may have.
+    TooLarge {
+        /// What its largest memory starts with, in bytes.
+        needs: u64,
+        /// What a process may have, in bytes.
+        memory: u64,
+    },
+    /// The memory for so many instances can't be reserved.
     Reserve {
         /// How many were wanted.
         instances: u32,
@@ -127,10 +134,13 @@ impl std::fmt::Display for LoadError {
                 "--module {module}: not a worker that this host can run: {error:#}; \
                  `wasm-pool-host check` says what it needs"
             ),
+            Self::TooLarge { needs, memory } => write!(
+                f,
+                "--memory: a process may have {memory} bytes, and the module starts with {needs}: allow it more"
+            ),
             Self::Reserve { instances, error } => write!(
                 f,
-                "can't reserve memory for {instances} processes: {error:#}; lower --workers, or raise --memory \
-                 where the module needs more"
+                "--workers: can't reserve memory for {instances} processes: {error:#}; allow fewer"
             ),
             Self::Host(error) => write!(f, "can't set up wasmtime: {error:#}"),
         }

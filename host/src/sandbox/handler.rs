@@ -15,7 +15,7 @@ use super::output::Output;
 use super::{Failure, LoadError, Sandbox};
 use crate::files::{OpenFile, Root};
 use crate::message::{Body, FileSlice, Request, Response};
-use crate::process::Pid;
+use crate::pid::Pid;
 
 /// WASI's resources in one instance, streams and timers mostly. Each costs the host some hundred bytes.
 const WASI_RESOURCES: usize = 1_000;
@@ -97,11 +97,14 @@ impl Instance {
         let _running = clock.run();
         let starting = prepared.instantiate_async(&mut store);
         match tokio::time::timeout(patience, starting).await {
-            Ok(Ok(guest)) => Ok(Self {
-                store,
-                guest,
-                max_response: settings.max_response,
-            }),
+            Ok(Ok(guest)) => {
+                store.data_mut().limits.take_starved(); // it coped
+                Ok(Self {
+                    store,
+                    guest,
+                    max_response: settings.max_response,
+                })
+            }
             Ok(Err(error)) => {
                 let starved = store.data_mut().limits.take_starved();
                 Err(Failure::from_error(&error, starved))
@@ -151,7 +154,7 @@ impl Instance {
         self.lift(response)
     }
 
-    /// Linear memory in use, in bytes.
+    /// Memory and tables in use, in bytes.
     #[must_use]
     pub fn memory(&self) -> u64 {
         self.store.data().limits.bytes()

@@ -23,7 +23,7 @@ pub use failure::{Failure, LoadError};
 pub use handler::Instance;
 
 use crate::files::Root;
-use crate::process::Pid;
+use crate::pid::Pid;
 use bindings::HandlerPre;
 use clock::Clock;
 use handler::State;
@@ -35,7 +35,7 @@ pub struct Settings {
     pub module: Module,
     /// Instances that may exist at one time. Memory for them is reserved, not used, at the start.
     pub instances: u32,
-    /// The most linear memory that one instance may have, in bytes, all its memories together.
+    /// The most memory that one instance may have, in bytes, all its memories and tables together.
     pub memory: u64,
     /// The largest response body, in bytes, that is copied out of an instance.
     pub max_response: u64,

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use tokio::io::AsyncWrite;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 
-use crate::process::Pid;
+use crate::pid::Pid;
 
 /// A longer line is logged in pieces of this size.
 const MAX_LINE_BYTES: usize = 4 << 10;
