@@ -80,11 +80,16 @@ pub enum Refusal {
 pub struct Pool {
     supervisor: Supervisor,
     settings: Settings,
-    state: Mutex<State>,
+    state: Shared<Mutex<State>>,
     /// Wakes [`Pool::keep`] when there are fewer processes than `min`.
     missing: Notify,
     overlap: Arc<Semaphore>,
 }
+
+/// What all threads write, on cache lines of its own: what they only read must not travel with it.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Shared<T>(T);
 
 #[derive(Debug, Default)]
 struct State {
@@ -140,7 +145,7 @@ impl Pool {
         Self {
             supervisor,
             settings,
-            state: Mutex::default(),
+            state: Shared::default(),
             missing: Notify::new(),
             overlap,
         }
@@ -354,7 +359,7 @@ impl Pool {
 
     fn state(&self) -> MutexGuard<'_, State> {
         // No code that could panic runs under this lock.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

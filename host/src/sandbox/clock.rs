@@ -27,6 +27,7 @@ pub(super) struct Clock {
 }
 
 #[derive(Debug, Default)]
+#[repr(align(128))] // two cache lines: what every call writes must not slow down what others read
 struct Shared {
     /// Calls into guests that began, and that ended: where they differ, guests run.
     begun: AtomicU64,

@@ -30,6 +30,7 @@ const RANDOM_BYTES: u64 = 1 << 20;
 pub struct Instance {
     store: Store<State>,
     guest: Handler,
+    clock: Arc<Clock>,
     max_response: u64,
 }
 
@@ -102,6 +103,7 @@ impl Instance {
                 Ok(Self {
                     store,
                     guest,
+                    clock: Arc::clone(clock),
                     max_response: settings.max_response,
                 })
             }
@@ -122,8 +124,7 @@ impl Instance {
         request: &Request,
         deadline: Instant,
     ) -> Result<Response, Failure> {
-        let clock = Arc::clone(&self.store.data().clock);
-        let _running = clock.run();
+        let running = self.clock.run();
         self.store.data_mut().slices.reset();
         self.store.set_epoch_deadline(1);
         let headers: Vec<_> = request
@@ -142,7 +143,9 @@ impl Instance {
         };
         // Dropping the call where the timer fires unwinds the guest's stack.
         let call = self.guest.call_handle(&mut self.store, lowered);
-        let response = match tokio::time::timeout_at(deadline.into(), call).await {
+        let answer = tokio::time::timeout_at(deadline.into(), call).await;
+        drop(running);
+        let response = match answer {
             Ok(Ok(response)) => response,
             Ok(Err(error)) => {
                 let starved = self.store.data_mut().limits.take_starved();
