@@ -165,42 +165,32 @@ impl Record {
     }
 
     fn end(mut self, sent: &Sent) {
+        self.write(Some(sent));
+    }
+
+    /// Writes the line, once. Without a response, the client has left.
+    fn write(&mut self, sent: Option<&Sent>) {
         use hyper::body::Body;
-        if let Some(Line {
-            id,
-            started,
-            method,
-            uri,
-        }) = self.line.take()
-        {
-            tracing::info!(
-                id,
-                pid = self.pid.map(Pid::get),
-                method = %method,
-                path = logged(uri.path()),
-                status = sent.status().as_u16(),
-                us = started.elapsed().as_micros() as u64,
-                bytes = sent.body().size_hint().exact(),
-                exit = self.exit,
-                "request"
-            );
-        }
+        let Some(line) = self.line.take() else {
+            return;
+        };
+        tracing::info!(
+            id = line.id,
+            pid = self.pid.map(Pid::get),
+            method = %line.method,
+            path = logged(line.uri.path()),
+            status = sent.map(|sent| sent.status().as_u16()),
+            us = line.started.elapsed().as_micros() as u64,
+            bytes = sent.and_then(|sent| sent.body().size_hint().exact()),
+            exit = sent.map_or(Some(Exit::ClientLeft.name()), |_| self.exit),
+            "request"
+        );
     }
 }
 
 impl Drop for Record {
     fn drop(&mut self) {
-        if let Some(Line {
-            id,
-            started,
-            method,
-            uri,
-        }) = self.line.take()
-        {
-            let (pid, us) = (self.pid.map(Pid::get), started.elapsed().as_micros() as u64);
-            let exit = Exit::ClientLeft.name();
-            tracing::info!(id, pid, method = %method, path = logged(uri.path()), us, exit, "request");
-        }
+        self.write(None);
     }
 }
 
