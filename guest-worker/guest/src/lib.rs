@@ -1,4 +1,4 @@
-//! What guests are written with: the contract's types, its stubs, and [`handler!`].
+//! What guests are written with: the contract's types, its stubs, [`handler!`] and [`program!`].
 //!
 //! A worker is one function from [`Request`] to [`Response`]:
 //!
@@ -12,7 +12,28 @@
 //! }
 //! ```
 //!
+//! A program is one function that is the whole life of a process, with [`mailbox`] to talk to others and
+//! [`process`] to start them; see [`talk`] for what makes that short.
+//!
+//! ```
+//! use wasm_pool_guest::mailbox::{self, Content};
+//! use wasm_pool_guest::{Response, program, talk};
+//!
+//! program!(serve);
+//!
+//! fn serve() {
+//!     loop {
+//!         if let Content::Request(asked) = mailbox::receive().content {
+//!             let text = format!("process {} says hello\n", mailbox::self_());
+//!             let _gone = talk::respond(asked.client, Response::text(200, text));
+//!         }
+//!     }
+//! }
+//! ```
+//!
 //! Everything that `wit/` says holds here; the stubs below are generated from it.
+
+pub mod talk;
 
 /// The client stubs, generated from `wit/` by `wit-bindgen`.
 #[allow(missing_docs, clippy::too_many_arguments)] // the WIT's comments document it; nobody wrote it
@@ -27,10 +48,28 @@ pub mod bindings {
     });
 }
 
+/// Those of the world `program`. What both worlds have is generated once.
+#[allow(missing_docs)] // see above
+pub mod program_bindings {
+    wit_bindgen::generate!({
+        path: "../../wit",
+        world: "program",
+        pub_export_macro: true,
+        export_macro_name: "export_program",
+        default_bindings_module: "wasm_pool_guest::program_bindings",
+        runtime_path: "wasm_pool_guest::wit_bindgen_rt",
+        with: {
+            "wasm-pool:worker/files@0.1.0": crate::bindings::wasm_pool::worker::files,
+            "wasm-pool:worker/http@0.1.0": crate::bindings::wasm_pool::worker::http,
+        },
+    });
+}
+
 #[doc(hidden)]
 pub use wit_bindgen::rt as wit_bindgen_rt;
 
 pub use bindings::wasm_pool::worker::files;
+pub use program_bindings::wasm_pool::worker::{mailbox, process};
 pub use bindings::wasm_pool::worker::http::{Body, FileSlice, Header, Request, Response};
 
 extern crate self as wasm_pool_guest;
@@ -49,6 +88,24 @@ macro_rules! handler {
             }
 
     $crate::bindings::export_handler!(Handler with_types_in $crate::bindings);
+        };
+    };
+}
+
+/// Makes a function `fn()` the whole life of each process of this component: its `run`.
+#[macro_export]
+macro_rules! program {
+    ($run:path) => {
+        const _: () = {
+            struct Program;
+
+            impl $crate::program_bindings::Guest for Program {
+                fn run() {
+                    $run()
+                }
+            }
+
+    $crate::program_bindings::export_program!(Program with_types_in $crate::program_bindings);
         };
     };
 }
