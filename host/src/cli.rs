@@ -8,9 +8,10 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use bytesize::ByteSize;
-use clap::{Args, Parser, Subcommand, ValueEnum};
-use wasm_pool_host::sandbox::Module;
-use wasm_pool_host::{Settings, http, pool, sandbox};
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args, Parser, Subcommand, ValueEnum};
+use wasm_pool_host::sandbox::{Module, Output, World};
+use wasm_pool_host::{RunSettings, Settings, http, mailbox, pool, sandbox, table};
 
 /// Serves HTTP with a pool of isolated WebAssembly processes.
 ///
@@ -26,6 +27,13 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Run a program, a module that exports `run`, without HTTP; its root's exit is the exit code
+    ///
+    /// What processes print goes to standard output and standard error as it is. A root that ends normally
+    /// is exit code 0, one that exits with a code is that code (255 where it is larger), one that ran out of
+    /// time is 124, one that trapped or ran out of memory is 134, one that was killed is 137.
+    Run(Run),
+
     /// Say what a module exports and imports, and whether it would run here
     Check {
         /// The component, binary or text
@@ -42,10 +50,6 @@ pub(crate) struct Serve {
     /// The worker: a component, binary or text (.wat) [default: the built-in static file server]
     #[arg(long, value_name = "FILE")]
     module: Option<PathBuf>,
-
-    /// The folder that workers may read; nothing outside of it can be reached
-    #[arg(long, value_name = "DIR", default_value = ".")]
-    root: PathBuf,
 
     /// IP address and port to listen on; port 0 takes a free one
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080", value_parser = address)]
@@ -80,10 +84,6 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = time)]
     request_timeout: Duration,
 
-    /// Memory that one process may have, all its memories and tables together
-    #[arg(long, value_name = "SIZE", default_value = DEFAULT_MEMORY, value_parser = size)]
-    memory: ByteSize,
-
     /// The largest request body; a larger one gets 413
     #[arg(long, value_name = "SIZE", default_value = "1MiB", value_parser = size)]
     max_body: ByteSize,
@@ -91,10 +91,6 @@ pub(crate) struct Serve {
     /// The largest response body that is copied out of a process; files that it hands over may be larger
     #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = size)]
     max_response: ByteSize,
-
-    /// Files that one process may have open at a time
-    #[arg(long, value_name = "N", default_value_t = 64)]
-    max_open_files: u32,
 
     /// Connections at one time; the next one gets 503 [default: 4096, or as many as the system's limit
     /// on open files leaves]
@@ -114,13 +110,85 @@ pub(crate) struct Serve {
     #[arg(long)]
     expose_pid: bool,
 
-    /// How the log, on standard error, is written
-    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
-    pub(crate) log_format: LogFormat,
-
     /// What goes into the log: `info` has a line per request, `debug` one per process too
     #[arg(long, value_enum, default_value_t = LogLevel::Info)]
     pub(crate) log_level: LogLevel,
+
+    #[command(flatten)]
+    pub(crate) guests: Guests,
+
+    #[command(flatten)]
+    processes: Processes,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Run {
+    /// The program: a component, binary or text (.wat)
+    module: PathBuf,
+
+    /// What goes into the log: `warn` has processes that failed, `debug` every start and end
+    #[arg(long, value_enum, default_value_t = LogLevel::Warn)]
+    pub(crate) log_level: LogLevel,
+
+    #[command(flatten)]
+    pub(crate) guests: Guests,
+
+    #[command(flatten)]
+    processes: Processes,
+
+    /// The root's arguments
+    #[arg(last = true, value_name = "ARGS")]
+    pub(crate) args: Vec<String>,
+}
+
+/// What goes for every guest.
+#[derive(Args, Debug)]
+pub(crate) struct Guests {
+    /// The folder that guests may read; nothing outside of it can be reached
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    root: PathBuf,
+
+    /// Memory that one process may have, all its memories and tables together
+    #[arg(long, value_name = "SIZE", default_value = DEFAULT_MEMORY, value_parser = size)]
+    memory: ByteSize,
+
+    /// Files that one process may have open at a time
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    max_open_files: u32,
+
+    /// How the log, on standard error, is written
+    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
+    pub(crate) log_format: LogFormat,
+}
+
+/// What goes for programs: modules that export `run`.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Programs (modules that export `run`)")]
+pub(crate) struct Processes {
+    /// Processes alive at one time
+    #[arg(long, value_name = "N", default_value_t = 4096, value_parser = processes)]
+    max_processes: u32,
+
+    /// Children that one process may have at a time
+    #[arg(long, value_name = "N", default_value_t = 1024)]
+    max_children: usize,
+
+    /// Messages that one mailbox holds; as many processes may be monitored. Of an HTTP program's root: the
+    /// requests that wait for it; the next one gets 503
+    #[arg(long, value_name = "N", default_value_t = 4096, value_parser = messages)]
+    max_mailbox: usize,
+
+    /// Bytes that one mailbox holds, all its messages together
+    #[arg(long, value_name = "SIZE", default_value = "8MiB", value_parser = size)]
+    max_mailbox_bytes: ByteSize,
+
+    /// Bytes of one message from process to process
+    #[arg(long, value_name = "SIZE", default_value = "1MiB", value_parser = size)]
+    max_message: ByteSize,
+
+    /// Names that processes may have registered, all together
+    #[arg(long, value_name = "N", default_value_t = 1024)]
+    max_names: usize,
 }
 
 /// The three structurings of a server.
@@ -174,6 +242,9 @@ const DEFAULT_MEMORY: &str = "64MiB";
 /// The most linear memory that wasm's 32-bit addresses reach.
 const MAX_MEMORY: ByteSize = ByteSize::gib(4);
 
+/// What the head of a request may weigh in a mailbox, beside its body: more than hyper's buffer takes.
+const HEAD_SIZE: ByteSize = ByteSize::kib(512);
+
 /// One page of linear memory: nothing runs in less.
 const MIN_MEMORY: ByteSize = ByteSize::kib(64);
 
@@ -182,6 +253,9 @@ const DEFAULT_IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The largest of the sizes that the host must hold in its own memory.
 const MAX_COPIED: ByteSize = ByteSize::gib(4);
 
+/// How long the start code of a program's process may take where no request's time says so.
+const START_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// Longer times than a year are mistakes, and would overflow clocks.
 const MAX_TIME: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
@@ -189,9 +263,16 @@ const MAX_TIME: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 #[derive(Debug)]
 pub(crate) struct Plan {
     pub(crate) settings: Settings,
-    pub(crate) summary: String,
+    pub(crate) summary: Summary,
     /// As many connections as descriptors leave room for, or this number and no other.
     pub(crate) connections: Connections,
+}
+
+/// What will be served, by the module's world.
+#[derive(Debug)]
+pub(crate) struct Summary {
+    pub(crate) handler: String,
+    pub(crate) program: String,
 }
 
 /// How many connections were asked for.
@@ -222,26 +303,38 @@ impl Serve {
         } else {
             format!("{min}..{max}")
         };
-        let (mode, root) = (self.mode, self.root.display());
-        let summary = format!("module {module}, mode {mode}, workers {count}, root {root}");
+        let (mode, root) = (self.mode, self.guests.root.display());
+        let summary = Summary {
+            handler: format!("module {module}, mode {mode}, workers {count}, root {root}"),
+            program: format!(
+                "program {module}, at most {} processes, root {root}",
+                self.processes.max_processes
+            ),
+        };
         let settings = Settings {
             sandbox: sandbox::Settings {
                 module,
-                instances: max + pool::OVERLAP,
-                memory: self.memory.as_u64(),
+                handlers: max + pool::OVERLAP,
+                processes: self.processes.max_processes,
+                memory: self.guests.memory.as_u64(),
                 max_response: self.max_response.as_u64(),
-                max_open_files: self.max_open_files,
+                max_body: self.max_body.as_u64(),
+                max_message: self.processes.max_message.as_u64(),
+                max_open_files: self.guests.max_open_files,
+                max_open_files_in_all: u32::MAX,
+                output: Output::Log,
             },
             pool: pool::Settings {
                 reuse,
                 min,
                 max,
                 max_requests: self.max_requests,
-                memory: self.memory.as_u64(),
+                memory: self.guests.memory.as_u64(),
                 idle_timeout: self.idle_timeout.unwrap_or(DEFAULT_IDLE_TIMEOUT),
                 queue: self.queue,
                 queue_timeout: self.queue_timeout,
             },
+            processes: self.processes.settings(),
             http: http::Settings {
                 request_timeout: self.request_timeout,
                 header_timeout: self.header_timeout,
@@ -250,7 +343,7 @@ impl Serve {
                 expose_pid: self.expose_pid,
             },
             grace: self.grace,
-            root: self.root,
+            root: self.guests.root,
         };
         Ok(Plan {
             settings,
@@ -289,10 +382,13 @@ impl Serve {
                 self.mode
             ));
         }
-        if !(MIN_MEMORY..=MAX_MEMORY).contains(&self.memory) {
+        self.guests.check()?;
+        self.processes.check()?;
+        if self.processes.max_mailbox_bytes < self.max_body + HEAD_SIZE {
             return Err(format!(
-                "--memory {}: must be from {MIN_MEMORY} to {MAX_MEMORY}",
-                self.memory
+                "--max-mailbox-bytes {}: must have room for the largest request, --max-body {} and {HEAD_SIZE} \
+                 for its head",
+                self.processes.max_mailbox_bytes, self.max_body
             ));
         }
         for (flag, size) in [
@@ -310,6 +406,136 @@ impl Serve {
     }
 }
 
+impl Run {
+    /// Fits what was asked for together.
+    ///
+    /// # Errors
+    /// A sentence that names the flag.
+    pub(crate) fn settings(&self) -> Result<RunSettings, String> {
+        self.guests.check()?;
+        self.processes.check()?;
+        Ok(RunSettings {
+            root: self.guests.root.clone(),
+            sandbox: sandbox::Settings {
+                module: Module::File(self.module.clone()),
+                handlers: 1,
+                processes: self.processes.max_processes,
+                memory: self.guests.memory.as_u64(),
+                // Nobody is there to take a request or a response.
+                max_response: 0,
+                max_body: 0,
+                max_message: self.processes.max_message.as_u64(),
+                max_open_files: self.guests.max_open_files,
+                max_open_files_in_all: u32::MAX,
+                output: Output::Inherit,
+            },
+            processes: self.processes.settings(),
+            patience: START_TIMEOUT,
+        })
+    }
+}
+
+impl Guests {
+    fn check(&self) -> Result<(), String> {
+        if !(MIN_MEMORY..=MAX_MEMORY).contains(&self.memory) {
+            return Err(format!(
+                "--memory {}: must be from {MIN_MEMORY} to {MAX_MEMORY}",
+                self.memory
+            ));
+        }
+        Ok(())
+    }
+}
+
+impl Processes {
+    fn check(&self) -> Result<(), String> {
+        if self.max_mailbox_bytes < self.max_message {
+            return Err(format!(
+                "--max-mailbox-bytes {}: must have room for one message, --max-message {}",
+                self.max_mailbox_bytes, self.max_message
+            ));
+        }
+        if self.max_mailbox_bytes > MAX_COPIED {
+            return Err(format!(
+                "--max-mailbox-bytes {}: must be at most {MAX_COPIED}",
+                self.max_mailbox_bytes
+            ));
+        }
+        Ok(())
+    }
+
+    fn settings(&self) -> table::Settings {
+        table::Settings {
+            processes: self.max_processes,
+            children: self.max_children,
+            names: self.max_names,
+            mailbox: mailbox::Settings {
+                messages: self.max_mailbox,
+                bytes: usize::try_from(self.max_mailbox_bytes.as_u64()).unwrap_or(usize::MAX),
+            },
+        }
+    }
+}
+
+/// Flags that mean nothing to a handler, or to a program: whoever gives one would wait for its effect in
+/// vain.
+const ONLY_PROGRAMS: [&str; 6] = [
+    "max_processes",
+    "max_children",
+    "max_mailbox",
+    "max_mailbox_bytes",
+    "max_message",
+    "max_names",
+];
+const ONLY_HANDLERS: [&str; 6] = [
+    "mode",
+    "workers",
+    "max_requests",
+    "idle_timeout",
+    "queue",
+    "queue_timeout",
+];
+
+/// The flags that were given and that only a module of the other world heeds.
+#[derive(Debug)]
+pub(crate) struct Given {
+    only_programs: Option<&'static str>,
+    only_handlers: Option<&'static str>,
+}
+
+impl Given {
+    pub(crate) fn from(matches: &ArgMatches) -> Self {
+        let given = |flags: &[&'static str]| {
+            flags
+                .iter()
+                .find(|flag| matches.value_source(flag) == Some(ValueSource::CommandLine))
+                .copied()
+        };
+        Self {
+            only_programs: given(&ONLY_PROGRAMS),
+            only_handlers: given(&ONLY_HANDLERS),
+        }
+    }
+
+    /// # Errors
+    /// A sentence that names a flag which this module would not heed.
+    pub(crate) fn suits(&self, world: World) -> Result<(), String> {
+        let (given, what) = match world {
+            World::Handler => (
+                self.only_programs,
+                "the module exports `handle`; this is for modules that export `run`",
+            ),
+            World::Program => (
+                self.only_handlers,
+                "the module exports `run`, and starts processes as it likes; this is for modules that export `handle`",
+            ),
+        };
+        given.map_or(Ok(()), |flag| {
+            Err(format!("--{}: {what}", flag.replace('_', "-")))
+        })
+    }
+}
+
 impl FromStr for Workers {
     type Err = String;
 
@@ -322,9 +548,7 @@ impl FromStr for Workers {
             Some((min, max)) => (number(min)?, number(max)?, true),
             None => (number(text)?, number(text)?, false),
         };
-        if max == 0 || max > MAX_WORKERS {
-            return Err(format!("there must be from 1 to {MAX_WORKERS}"));
-        }
+        in_range(max)?;
         if min > max {
             return Err(format!("MIN {min} is more than MAX {max}"));
         }
@@ -339,6 +563,26 @@ impl std::fmt::Display for Mode {
             Self::PerRequest => "per-request",
             Self::Single => "single",
         })
+    }
+}
+
+fn in_range(processes: u32) -> Result<u32, String> {
+    if (1..=MAX_WORKERS).contains(&processes) {
+        Ok(processes)
+    } else {
+        Err(format!("there must be from 1 to {MAX_WORKERS}"))
+    }
+}
+
+fn processes(text: &str) -> Result<u32, String> {
+    let number = text.parse().map_err(|_| "give a number")?;
+    in_range(number)
+}
+
+fn messages(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) | Err(_) => Err("give a number from 1 up".into()),
+        Ok(number) => Ok(number),
     }
 }
 

@@ -4,6 +4,7 @@
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use wasm_pool_host::files::MAX_RECENT_FILES;
+use wasm_pool_host::sandbox;
 
 use crate::cli::{Connections, Plan};
 
@@ -24,7 +25,7 @@ const PER_CONNECTION: u64 = 2;
 pub(crate) fn fit(plan: &mut Plan) -> Result<(), String> {
     let limit = raise();
     let per_guest = u64::from(plan.settings.sandbox.max_open_files) + IN_PASSING;
-    let guests = u64::from(plan.settings.sandbox.instances) * per_guest;
+    let guests = u64::from(plan.settings.sandbox.handlers) * per_guest;
     let left = limit.saturating_sub(OWN + guests) / PER_CONNECTION;
     let left = usize::try_from(left).unwrap_or(usize::MAX);
     let (wanted, fits) = match plan.connections {
@@ -41,7 +42,16 @@ pub(crate) fn fit(plan: &mut Plan) -> Result<(), String> {
         ));
     }
     plan.settings.http.max_connections = wanted;
+    let connections = (wanted as u64).saturating_mul(PER_CONNECTION);
+    let guests = limit.saturating_sub(OWN + connections);
+    plan.settings.sandbox.max_open_files_in_all = u32::try_from(guests).unwrap_or(u32::MAX);
     Ok(())
+}
+
+/// Raises the soft limit as far as it goes, and has a program's processes share what there is.
+pub(crate) fn fit_program(settings: &mut sandbox::Settings) {
+    let guests = raise().saturating_sub(OWN);
+    settings.max_open_files_in_all = u32::try_from(guests).unwrap_or(u32::MAX);
 }
 
 /// The soft limit, after it was made as large as the hard one.

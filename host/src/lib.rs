@@ -11,24 +11,40 @@ pub mod files;
 
 pub mod shutdown;
 
+pub mod mailbox;
+
+pub mod table;
+
 pub mod sandbox;
 
 pub mod process;
 
+pub mod tree;
+
 pub mod supervisor;
+
+pub mod root;
 
 pub mod pool;
 
 pub mod http;
 
 use std::net::TcpListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 
+use http::Guests;
+use message::ExitStatus;
+use pool::Pool;
+use root::RootKeeper;
+use sandbox::{Sandbox, World};
 use shutdown::Phase;
+use supervisor::Supervisor;
+use table::Table;
+use tree::Tree;
 
 /// Everything that can be set, floor by floor.
 #[derive(Clone, Debug)]
@@ -37,40 +53,76 @@ pub struct Settings {
     pub root: PathBuf,
     /// What processes are made of.
     pub sandbox: sandbox::Settings,
-    /// How many there are.
+    /// How many there are, if the module is a handler.
     pub pool: pool::Settings,
+    /// How many there may be, if it is a program.
+    pub processes: table::Settings,
     /// What clients may do.
     pub http: http::Settings,
     /// How long running requests may go on when the host stops.
     pub grace: Duration,
 }
 
-/// A host whose module is compiled and whose processes are started, but that does not listen yet.
+/// A module that is compiled.
+#[derive(Debug)]
+pub struct Loaded {
+    sandbox: Sandbox,
+    settings: Settings,
+}
+
+/// A host whose first processes are started, but that does not listen yet.
 #[derive(Debug)]
 pub struct Host {
-    pool: Arc<pool::Pool>,
+    guests: Guests,
     settings: Settings,
+}
+
+impl Loaded {
+    /// Opens the root and compiles the module.
+    ///
+    /// # Errors
+    /// Where the root can't be opened, or the module can't be run.
+    pub async fn new(settings: Settings) -> anyhow::Result<Self> {
+        let sandbox = load(&settings.root, &settings.sandbox).await?;
+        Ok(Self { sandbox, settings })
+    }
+
+    /// What the module is made for.
+    #[must_use]
+    pub fn world(&self) -> World {
+        self.sandbox.world()
+    }
+
+    /// Starts the processes that are kept alive.
+    ///
+    /// # Errors
+    /// Where one of them can't be started.
+    pub async fn start(self) -> anyhow::Result<Host> {
+        let Self { sandbox, settings } = self;
+        let patience = settings.http.request_timeout;
+        let guests = match sandbox {
+            Sandbox::Handlers(handlers) => {
+                let supervisor = Supervisor::new(handlers, patience);
+                let pool = Arc::new(Pool::new(supervisor, settings.pool));
+                pool.warm().await.context("the module can't be started")?;
+                Guests::Pool(pool)
+            }
+            Sandbox::Programs(programs) => {
+                let tree = Tree::new(programs, Table::new(settings.processes), patience);
+                Guests::Program(Arc::new(RootKeeper::new(tree)))
+            }
+        };
+        Ok(Host { guests, settings })
+    }
 }
 
 impl Host {
     /// Compiles the module and starts the processes that are kept alive.
     ///
     /// # Errors
-    /// Where the root can't be opened, the module can't be run, or a process can't be started.
+    /// Those of [`Loaded::new`] and [`Loaded::start`].
     pub async fn start(settings: Settings) -> anyhow::Result<Self> {
-        let root = files::Root::open(&settings.root).with_context(|| {
-            format!("--root {}: can't open this folder", settings.root.display())
-        })?;
-        // Compiling takes from tens of milliseconds to seconds; whoever waits for us may want to stop.
-        let sandbox = tokio::task::spawn_blocking({
-            let settings = settings.sandbox.clone();
-            move || sandbox::Sandbox::load(settings, root)
-        });
-        let sandbox = sandbox.await.context("the compiler failed")??;
-        let supervisor = supervisor::Supervisor::new(sandbox, settings.http.request_timeout);
-        let pool = Arc::new(pool::Pool::new(supervisor, settings.pool));
-        pool.warm().await.context("the module can't be started")?;
-        Ok(Self { pool, settings })
+        Loaded::new(settings).await?.start().await
     }
 
     /// Serves connections of `listener` until `stop` completes; then lets running requests finish within
@@ -85,32 +137,35 @@ impl Host {
     ) -> anyhow::Result<()> {
         listener.set_nonblocking(true)?;
         let listener = tokio::net::TcpListener::from_std(listener)?;
-        let Self { pool, settings } = self;
+        let Self { guests, settings } = self;
         let (stopper, stopping) = shutdown::channel();
-        let service = Arc::new(http::Service::new(
-            Arc::clone(&pool),
-            settings.http,
-            stopping,
-        ));
+        let service = Arc::new(http::Service::new(guests.clone(), settings.http, stopping));
+        let close = || match &guests {
+            Guests::Pool(pool) => pool.close(),
+            Guests::Program(program) => program.close(),
+        };
         let stop_in_steps = async {
             stop.await;
             tracing::info!("stopping");
             stopper.enter(Phase::Draining);
             tokio::time::sleep(settings.grace).await;
             stopper.enter(Phase::Ending);
-            pool.close();
+            close();
             std::future::pending().await
         };
         let keep = async {
-            pool.keep().await;
-            std::future::pending().await // the pool is closed: now it is for the connections to end
+            match &guests {
+                Guests::Pool(pool) => pool.keep().await,
+                Guests::Program(program) => program.keep().await,
+            }
+            std::future::pending().await // all is closed: now it is for the connections to end
         };
         tokio::select! {
             () = http::listen(listener, service) => {}
             () = stop_in_steps => {}
             () = keep => {}
         }
-        pool.close();
+        close();
         Ok(())
     }
 }
@@ -125,4 +180,60 @@ pub async fn serve(
     stop: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
     Host::start(settings).await?.serve(listener, stop).await
+}
+
+/// What a program may do that is run by itself, without HTTP.
+#[derive(Clone, Debug)]
+pub struct RunSettings {
+    /// The folder that guests may read.
+    pub root: PathBuf,
+    /// What processes are made of.
+    pub sandbox: sandbox::Settings,
+    /// How many there may be.
+    pub processes: table::Settings,
+    /// How long start code may take.
+    pub patience: Duration,
+}
+
+/// Runs a program until its root ends, or until `stop` completes. All its processes end with it.
+///
+/// # Errors
+/// Where the root folder can't be opened, or the module is not a program that can be run here.
+pub async fn run(
+    settings: RunSettings,
+    args: Vec<String>,
+    stop: impl Future<Output = ()>,
+) -> anyhow::Result<Option<ExitStatus>> {
+    let RunSettings {
+        root,
+        sandbox,
+        processes,
+        patience,
+    } = settings;
+    let programs = match load(&root, &sandbox).await? {
+        Sandbox::Programs(programs) => programs,
+        Sandbox::Handlers(_) => bail!(
+            "{}: this module exports `handle`, not `run`: serve it with --module",
+            sandbox.module
+        ),
+    };
+    let tree = Tree::new(programs, Table::new(processes), patience);
+    let root = tree.plant(args).map_err(|error| {
+        anyhow::anyhow!("--max-processes: the root could not be started: {error:?}")
+    })?;
+    let status = tokio::select! {
+        status = root.ended() => Some(status),
+        () = stop => None,
+    };
+    tree.table().close();
+    Ok(status)
+}
+
+/// Compiling takes from tens of milliseconds to seconds; whoever waits for it may want to stop.
+async fn load(root: &Path, settings: &sandbox::Settings) -> anyhow::Result<Sandbox> {
+    let root = files::Root::open(root)
+        .with_context(|| format!("--root {}: can't open this folder", root.display()))?;
+    let settings = settings.clone();
+    let loading = tokio::task::spawn_blocking(move || Sandbox::load(settings, root));
+    Ok(loading.await.context("the compiler failed")??)
 }

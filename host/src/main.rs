@@ -1,4 +1,4 @@
-//! The program: reads the command line, starts a host, and stops it on a signal.
+//! The program: reads the command line, starts a host or runs a program, and stops it on a signal.
 
 mod cli;
 mod descriptors;
@@ -9,18 +9,21 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use clap::{CommandFactory, Parser};
+use clap::{CommandFactory, FromArgMatches};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use wasm_pool_host::Host;
-use wasm_pool_host::sandbox::{self, Module};
+use wasm_pool_host::Loaded;
+use wasm_pool_host::message::ExitStatus;
+use wasm_pool_host::sandbox::{self, Module, World};
 
-use cli::{Cli, Command, Plan, Serve};
+use cli::{Cli, Command, Given, Plan, Run, Serve};
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let matches = Cli::command().get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let result = match cli.command {
+        Some(Command::Run(args)) => run(args),
         Some(Command::Check { module, memory }) => check(module, memory.as_u64()),
-        None => serve(cli.serve),
+        None => serve(cli.serve, &Given::from(&matches)),
     };
     result.unwrap_or_else(|error| {
         eprintln!("wasm-pool-host: {error:#}");
@@ -28,9 +31,9 @@ fn main() -> ExitCode {
     })
 }
 
-fn serve(args: Serve) -> anyhow::Result<ExitCode> {
+fn serve(args: Serve, given: &Given) -> anyhow::Result<ExitCode> {
     let listen = args.listen;
-    let (format, level) = (args.log_format, args.log_level);
+    let (format, level) = (args.guests.log_format, args.log_level);
     let cores = std::thread::available_parallelism()
         .map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(1));
     let mut plan = args.plan(cores).unwrap_or_else(|problem| usage(&problem));
@@ -41,15 +44,19 @@ fn serve(args: Serve) -> anyhow::Result<ExitCode> {
 
     // Written by a thread of its own; what is left is written when the guard goes.
     let _log = log::start(format, level);
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()?;
+    let runtime = runtime()?;
     let outcome = runtime.block_on(async {
         let mut stop = std::pin::pin!(stop_signal()?);
-        let host = tokio::select! {
+        let start = async {
+            let loaded = Loaded::new(settings).await?;
+            let world = loaded.world();
+            given.suits(world).unwrap_or_else(|problem| usage(&problem));
+            anyhow::Ok((world, loaded.start().await?))
+        };
+        let (world, host) = tokio::select! {
             biased;
-            () = stop.as_mut() => return Ok(()),
-            host = Host::start(settings) => host?,
+            _signal = stop.as_mut() => return Ok(()),
+            started = start => started?,
         };
         // tokio's backlog is eight times the standard library's: a burst of clients is not dropped.
         let listener = tokio::net::TcpListener::bind(listen).await;
@@ -57,13 +64,56 @@ fn serve(args: Serve) -> anyhow::Result<ExitCode> {
             .with_context(|| format!("--listen {listen}: can't listen there"))?
             .into_std()?;
         let url = format!("http://{}", listener.local_addr()?);
+        let summary = match world {
+            World::Handler => summary.handler,
+            World::Program => summary.program,
+        };
         writeln!(std::io::stdout(), "wasm-pool-host: {url} · {summary}")
             .context("can't write the start line")?;
+        let stop = async {
+            stop.await;
+        };
         host.serve(listener, stop).await
     });
     // A thread that still waits for a disk must not keep us.
     runtime.shutdown_background();
     outcome.map(|()| ExitCode::SUCCESS)
+}
+
+fn run(args: Run) -> anyhow::Result<ExitCode> {
+    /// What `timeout` and shells report for a program that ran out of time, aborted or was killed.
+    const TIMED_OUT: u8 = 124;
+    const ABORTED: u8 = 128 + 6;
+    const KILLED: u8 = 128 + 9;
+
+    let mut settings = args.settings().unwrap_or_else(|problem| usage(&problem));
+    descriptors::fit_program(&mut settings.sandbox);
+    let _log = log::start(args.guests.log_format, args.log_level);
+    let runtime = runtime()?;
+    let mut signal = None;
+    let outcome = runtime.block_on(async {
+        let stopped = stop_signal()?;
+        let stop = async { signal = stopped.await };
+        wasm_pool_host::run(settings, args.args, stop).await
+    });
+    runtime.shutdown_background();
+    let code = match outcome? {
+        Some(ExitStatus::Normal) => 0,
+        Some(ExitStatus::Code(code)) => u8::try_from(code).unwrap_or(u8::MAX),
+        Some(ExitStatus::Deadline) => TIMED_OUT,
+        Some(ExitStatus::Trap | ExitStatus::Memory) => ABORTED,
+        Some(ExitStatus::Killed) => KILLED,
+        None => signal.map_or(KILLED, |signal| {
+            u8::try_from(killed_by(signal)).unwrap_or(u8::MAX)
+        }),
+    };
+    Ok(ExitCode::from(code))
+}
+
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
 }
 
 /// A bad value is refused like clap refuses one: exit code 2, and where to read on.
@@ -74,23 +124,22 @@ fn usage(problem: &str) -> ! {
 }
 
 /// Completes at the first SIGINT or SIGTERM; the second ends the program at once.
-fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
-    /// What a shell reports for a program that this signal ended.
-    fn killed_by(kind: SignalKind) -> i32 {
-        128 + kind.as_raw_value()
-    }
+fn stop_signal() -> anyhow::Result<impl Future<Output = Option<SignalKind>>> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
-    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let (stop, stopped) = tokio::sync::oneshot::channel();
     tokio::spawn(async move {
-        either(&mut interrupt, &mut terminate).await;
-        drop(stop);
+        let kind = either(&mut interrupt, &mut terminate).await;
+        let _nobody = stop.send(kind);
         let kind = either(&mut interrupt, &mut terminate).await;
         std::process::exit(killed_by(kind));
     });
-    Ok(async move {
-        let _dropped = stopped.await;
-    })
+    Ok(async move { stopped.await.ok() })
+}
+
+/// What a shell reports for a program that this signal ended.
+fn killed_by(kind: SignalKind) -> i32 {
+    128 + kind.as_raw_value()
 }
 
 async fn either(interrupt: &mut Signal, terminate: &mut Signal) -> SignalKind {

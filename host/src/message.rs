@@ -1,10 +1,65 @@
-//! A *message* is what crosses the wall around a process: an HTTP request on its way in, a response on its
-//! way out. Both are plain, owned and finite, so that neither side can reach into the other's memory. They
-//! know nothing of sockets, of hyper or of wasm; `http` and `sandbox` translate, each at its own wall.
+//! A *message* is what crosses the wall around a process: what processes say to each other, an HTTP request
+//! on its way in, a response on its way out. All are plain, owned and finite, so that neither side can reach
+//! into the other's memory. They know nothing of sockets, of hyper or of wasm; `http` and `sandbox`
+//! translate, each at its own wall.
 
 use std::sync::Arc;
 
 use crate::files::OpenFile;
+use crate::pid::Pid;
+
+/// What a process finds in its mailbox.
+#[derive(Debug)]
+pub struct Message {
+    /// Who sent it: a process; for a request from outside, its client; for the news of an end, the process
+    /// that ended.
+    pub sender: Pid,
+    /// What it says.
+    pub content: Content,
+}
+
+/// What a message says.
+#[derive(Debug)]
+pub enum Content {
+    /// Bytes, from another process or from the same.
+    Data {
+        /// Of the sender's choice.
+        tag: u64,
+        /// Copied out of the sender.
+        bytes: Vec<u8>,
+    },
+    /// A request, and with it the duty to answer.
+    Request {
+        /// Who waits.
+        client: Pid,
+        /// What for.
+        request: Box<Request>,
+    },
+    /// A monitored process has ended.
+    Down {
+        /// Which.
+        pid: Pid,
+        /// How.
+        status: ExitStatus,
+    },
+}
+
+/// How a process ended, as far as other processes are told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExitStatus {
+    /// `run` returned, or it exited with code 0.
+    Normal,
+    /// It exited with this code.
+    Code(u32),
+    /// It trapped, panicked, aborted, or used up its stack.
+    Trap,
+    /// An ancestor or the host ended it, or its parent ended.
+    Killed,
+    /// It was refused memory and did not survive that, or there was none to start it with.
+    Memory,
+    /// Its start code outstayed its time, or it still had a request when the client's time was up.
+    Deadline,
+}
 
 /// A request, whole: its head and its body.
 #[derive(Debug)]
@@ -63,6 +118,51 @@ pub struct Headers {
     bytes: Vec<u8>,
     /// Where each name and each value ends.
     ends: Vec<(usize, usize)>,
+}
+
+impl Content {
+    /// What it weighs in a mailbox, in bytes.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        match self {
+            Self::Data { bytes, .. } => bytes.len(),
+            Self::Request { request, .. } => request.weight(),
+            Self::Down { .. } => 0,
+        }
+    }
+}
+
+impl Request {
+    fn weight(&self) -> usize {
+        let query = self.query.as_ref().map_or(0, String::len);
+        self.method.len() + self.path.len() + query + self.headers.bytes.len() + self.body.len()
+    }
+}
+
+impl ExitStatus {
+    /// One word, for logs.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Normal => "normal",
+            Self::Code(_) => "code",
+            Self::Trap => "trap",
+            Self::Killed => "killed",
+            Self::Memory => "memory",
+            Self::Deadline => "deadline",
+        }
+    }
+}
+
+impl std::fmt::Display for ExitStatus {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Code(code) => write!(f, "code {code}"),
+            Self::Normal | Self::Trap | Self::Killed | Self::Memory | Self::Deadline => {
+                f.write_str(self.name())
+            }
+        }
+    }
 }
 
 impl Headers {

@@ -1,9 +1,9 @@
-//! A *pid* is the number of a process.
+//! A *pid* is the number of a process, or of a client who waits for a program's response.
 
 use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// The number of a process. Never used twice while the host runs.
+/// The number of a process or of a client. Never used twice while the host runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Pid(NonZeroU64);
 
@@ -32,6 +32,11 @@ impl Default for Pids {
 }
 
 impl Pid {
+    /// The pid of this number. Nobody has 0.
+    pub(crate) fn new(number: u64) -> Option<Self> {
+        NonZeroU64::new(number).map(Self)
+    }
+
     /// The number itself.
     #[must_use]
     pub fn get(self) -> u64 {

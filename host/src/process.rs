@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::message::{Request, Response};
 use crate::pid::{Pid, Pids};
-use crate::sandbox::{Failure, Instance, Sandbox};
+use crate::sandbox::{Failure, Handlers, Instance};
 
 /// Why a process ended.
 #[derive(Debug)]
@@ -42,10 +42,10 @@ impl Process {
     ///
     /// # Errors
     /// Where the start code fails. The end of that process is logged.
-    pub async fn start(sandbox: &Sandbox, pids: &Pids, patience: Duration) -> Result<Self, Exit> {
+    pub async fn start(handlers: &Handlers, pids: &Pids, patience: Duration) -> Result<Self, Exit> {
         let pid = pids.next();
         let started = Instant::now();
-        match sandbox.instantiate(pid, patience).await {
+        match handlers.instantiate(pid, patience).await {
             Ok(instance) => {
                 tracing::debug!(pid = pid.get(), "process started");
                 let first_memory = instance.memory();
@@ -117,10 +117,7 @@ impl Drop for Process {
 }
 
 fn log_end(pid: Pid, exit: &Exit, started: Instant, served: u64) {
-    /// A guest chooses the names in a backtrace and in a response that is not HTTP.
-    const LOGGED_REASON_BYTES: usize = 4 << 10;
-    let mut reason = exit.reason();
-    reason.truncate(reason.floor_char_boundary(LOGGED_REASON_BYTES));
+    let reason = exit.reason();
     let (pid, age) = (pid.get(), started.elapsed().as_millis() as u64);
     if exit.is_normal() {
         tracing::debug!(pid, %exit, served, age_ms = age, "process ended");
@@ -156,7 +153,7 @@ impl Exit {
     #[must_use]
     pub fn reason(&self) -> String {
         match self {
-            Self::Failed(failure) => failure.detail(),
+            Self::Failed(failure) => failure.logged(),
             Self::ClientLeft | Self::Served | Self::Grown | Self::Idle | Self::Stopped => {
                 String::new()
             }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::pid::Pids;
 use crate::process::{Exit, Process};
-use crate::sandbox::Sandbox;
+use crate::sandbox::Handlers;
 
 /// So many failures in a row, nothing answered between them and all within [`PERIOD`], are a crash loop.
 /// Erlang's supervisors give up at 1 in 5 s, but they fail whole programs; here only single requests fail,
@@ -19,15 +19,15 @@ const INTENSITY: u32 = 16;
 const PERIOD: Duration = Duration::from_secs(10);
 
 /// The first pause between starts in a crash loop; each further failure doubles it.
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
+pub const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
 /// The longest pause: how late at most the end of a crash loop is noticed.
-const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+pub const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 /// Starts processes of one module.
 #[derive(Debug)]
 pub struct Supervisor {
-    sandbox: Sandbox,
+    handlers: Handlers,
     pids: Pids,
     /// How long start code may take.
     patience: Duration,
@@ -71,9 +71,9 @@ impl std::error::Error for StartError {}
 impl Supervisor {
     /// Start code may take as long as `patience`.
     #[must_use]
-    pub fn new(sandbox: Sandbox, patience: Duration) -> Self {
+    pub fn new(handlers: Handlers, patience: Duration) -> Self {
         Self {
-            sandbox,
+            handlers,
             pids: Pids::new(),
             patience,
             failing: AtomicBool::new(false),
@@ -89,7 +89,7 @@ impl Supervisor {
         if let Some(pause) = self.pause() {
             return Err(StartError::BackingOff(pause));
         }
-        let started = Process::start(&self.sandbox, &self.pids, self.patience).await;
+        let started = Process::start(&self.handlers, &self.pids, self.patience).await;
         started.map_err(|exit| {
             self.back_off(&mut self.health());
             StartError::Failed(exit)

@@ -69,8 +69,8 @@ pub mod program_bindings {
 pub use wit_bindgen::rt as wit_bindgen_rt;
 
 pub use bindings::wasm_pool::worker::files;
-pub use program_bindings::wasm_pool::worker::{mailbox, process};
 pub use bindings::wasm_pool::worker::http::{Body, FileSlice, Header, Request, Response};
+pub use program_bindings::wasm_pool::worker::{mailbox, process};
 
 extern crate self as wasm_pool_guest;
 

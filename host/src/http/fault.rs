@@ -8,6 +8,7 @@ use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use super::Sent;
 use super::body::ResponseBody;
 use crate::pool::Refusal;
+use crate::root::Unanswered;
 use crate::sandbox::Failure;
 use crate::supervisor::StartError;
 
@@ -42,6 +43,19 @@ impl From<&Failure> for Fault {
             Failure::Trap(_) | Failure::Exit(_) | Failure::Stack(_) | Failure::Memory(_) => {
                 Self::Crashed
             }
+        }
+    }
+}
+
+impl From<Unanswered> for Fault {
+    fn from(unanswered: Unanswered) -> Self {
+        match unanswered {
+            Unanswered::Full => Self::Refused(Refusal::LineFull),
+            Unanswered::NoRoot(pause) => {
+                Self::Refused(Refusal::NotStarted(StartError::BackingOff(pause)))
+            }
+            Unanswered::Ended(..) => Self::Crashed,
+            Unanswered::Late(_) => Self::Deadline,
         }
     }
 }

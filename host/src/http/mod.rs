@@ -1,4 +1,4 @@
-//! The only floor that knows HTTP. A connection comes in, a [`Request`] goes down, a [`Response`] comes up,
+//! The only floor that knows HTTP. A connection comes in, a [`Request`] goes down, a [`Response`](crate::message::Response) comes up,
 //! and whatever went wrong on the way becomes a status in one place: [`fault`].
 
 mod body;
@@ -17,9 +17,11 @@ use std::time::{Duration, Instant};
 use hyper::body::Incoming;
 use hyper::header::HeaderValue;
 
+use crate::message::Request;
 use crate::pid::Pid;
 use crate::pool::{Pool, Refusal};
 use crate::process::Exit;
+use crate::root::{RootKeeper, Unanswered};
 use crate::sandbox::Failure;
 use crate::shutdown::{Phase, Stopping};
 use body::ResponseBody;
@@ -43,10 +45,19 @@ pub struct Settings {
     pub expose_pid: bool,
 }
 
+/// Who answers.
+#[derive(Clone, Debug)]
+pub enum Guests {
+    /// Processes that are handed one request at a time.
+    Pool(Arc<Pool>),
+    /// A program, whose root has each request in its mailbox.
+    Program(Arc<RootKeeper>),
+}
+
 /// What all connections share.
 #[derive(Debug)]
 pub struct Service {
-    pool: Arc<Pool>,
+    guests: Guests,
     settings: Settings,
     stopping: Stopping,
     next_id: AtomicU64,
@@ -56,11 +67,11 @@ pub struct Service {
 type Sent = hyper::Response<ResponseBody>;
 
 impl Service {
-    /// Serves with this pool.
+    /// Serves with these guests.
     #[must_use]
-    pub fn new(pool: Arc<Pool>, settings: Settings, stopping: Stopping) -> Self {
+    pub fn new(guests: Guests, settings: Settings, stopping: Stopping) -> Self {
         Self {
-            pool,
+            guests,
             settings,
             stopping,
             next_id: AtomicU64::new(1),
@@ -92,11 +103,25 @@ impl Service {
     ) -> Result<Sent, Fault> {
         let is_head = request.method() == hyper::Method::HEAD;
         let request = request::receive(request, id, client, &self.settings).await?;
-        let mut lease = self.pool.take().await.map_err(Fault::Refused)?;
+        match &self.guests {
+            Guests::Pool(pool) => self.call(pool, &request, is_head, record).await,
+            Guests::Program(program) => self.ask(program, request, is_head, record).await,
+        }
+    }
+
+    /// Has a process of the pool handle the request.
+    async fn call(
+        &self,
+        pool: &Arc<Pool>,
+        request: &Request,
+        is_head: bool,
+        record: &mut Record,
+    ) -> Result<Sent, Fault> {
+        let mut lease = pool.take().await.map_err(Fault::Refused)?;
         record.pid = Some(lease.pid());
         let deadline = Instant::now() + self.settings.request_timeout;
         let answer = self.unless_ending(async {
-            let response = lease.handle(&request, deadline).await?;
+            let response = lease.handle(request, deadline).await?;
             let sent = tokio::time::timeout_at(deadline.into(), response::send(response, is_head));
             sent.await.unwrap_or(Err(Failure::Deadline))
         });
@@ -117,6 +142,39 @@ impl Service {
                 Err(Fault::Refused(Refusal::Closed))
             }
         }
+    }
+
+    /// Has a program answer the request.
+    async fn ask(
+        &self,
+        program: &RootKeeper,
+        request: Request,
+        is_head: bool,
+        record: &mut Record,
+    ) -> Result<Sent, Fault> {
+        let deadline = Instant::now() + self.settings.request_timeout;
+        let answer = self.unless_ending(program.ask(request, deadline)).await;
+        let answer = answer.ok_or(Fault::Refused(Refusal::Closed))?;
+        let (pid, response) = answer.map_err(|unanswered| {
+            match unanswered {
+                Unanswered::Ended(pid, exit) => {
+                    (record.pid, record.exit) = (Some(pid), Some(exit.name()));
+                }
+                Unanswered::Late(pid) => {
+                    (record.pid, record.exit) = (pid, Some(Failure::Deadline.name()));
+                }
+                Unanswered::Full | Unanswered::NoRoot(_) => {}
+            }
+            Fault::from(unanswered)
+        })?;
+        record.pid = Some(pid);
+        let sent = tokio::time::timeout_at(deadline.into(), response::send(response, is_head));
+        let sent = sent.await.unwrap_or(Err(Failure::Deadline));
+        sent.map_err(|failure| {
+            tracing::warn!(pid = pid.get(), reason = failure.logged(), "bad response");
+            record.exit = Some(failure.name());
+            Fault::from(&failure)
+        })
     }
 
     /// What `call` gives, or nothing where the host can't wait for it any longer.

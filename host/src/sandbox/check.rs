@@ -2,8 +2,7 @@
 
 use wasmtime::Engine;
 
-use super::bindings::HandlerPre;
-use super::{LoadError, Module, engine, handler};
+use super::{LoadError, Module, World, engine, handler, program};
 
 /// What [`check`] found.
 #[derive(Debug)]
@@ -45,12 +44,13 @@ pub fn check(module: &Module, memory: u64) -> Result<Report, LoadError> {
             provided: provided(name),
         })
         .collect();
-    let prepared = handler::linker(&engine)?
-        .instantiate_pre(&component)
-        .and_then(HandlerPre::new);
+    let prepared = World::of(&component).and_then(|world| match world {
+        World::Handler => handler::prepare(&component).map(drop),
+        World::Program => program::prepare(&component).map(drop),
+    });
     let obstacle = match prepared {
         Err(error) => Some(format!("{error:#}")),
-        Ok(_) => engine::fits(&component, memory)
+        Ok(()) => engine::fits(&component, memory)
             .err()
             .map(|error| error.to_string()),
     };
@@ -63,9 +63,11 @@ pub fn check(module: &Module, memory: u64) -> Result<Report, LoadError> {
 
 /// WASI promises that 0.2 only grows, so a module of any 0.2 finds its interfaces in ours.
 fn provided(import: &str) -> bool {
-    const OURS: [&str; 2] = [
+    const OURS: [&str; 4] = [
         "wasm-pool:worker/files@0.1.0",
         "wasm-pool:worker/http@0.1.0",
+        "wasm-pool:worker/mailbox@0.1.0",
+        "wasm-pool:worker/process@0.1.0",
     ];
     const WASI: [&str; 6] = ["cli", "clocks", "filesystem", "io", "random", "sockets"];
     let wasi = |(name, version): (&str, &str)| {

@@ -1,6 +1,9 @@
 //! The *clock* of an engine: while guests run, one thread moves the engine's epoch on, and at each tick a
-//! running guest steps aside for whatever else its thread has to do. While none runs, the clock rests.
+//! running guest steps aside for whatever else its thread has to do. While none runs, the clock rests: a
+//! guest that waits costs nothing.
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::Thread;
@@ -13,7 +16,7 @@ use wasmtime::{EngineWeak, UpdateDeadline};
 /// what a client would notice.
 const TICK: Duration = Duration::from_millis(1);
 
-/// A call that has run for so many ticks is a long one. Nearly all calls end before the first.
+/// A guest that has run for so many ticks without waiting runs long. Nearly all are done before the first.
 const LONG: u32 = 10;
 
 /// Ticks without a running guest until the clock rests: waking it costs a call more than a tick costs us.
@@ -27,23 +30,28 @@ pub(super) struct Clock {
 }
 
 #[derive(Debug, Default)]
-#[repr(align(128))] // two cache lines: what every call writes must not slow down what others read
+#[repr(align(128))] // two cache lines: what every slice writes must not slow down what others read
 struct Shared {
-    /// Calls into guests that began, and that ended: where they differ, guests run.
+    /// Slices that began, and that ended: where they differ, guests run. A slice is what a guest does from
+    /// one wait, or one stepping aside, to the next.
     begun: AtomicU64,
     ended: AtomicU64,
+    /// Slices that ended by stepping aside; another of the same guest begins at once.
+    aside: AtomicU64,
     resting: AtomicBool,
 }
 
-/// A call into a guest, from its beginning to its end.
-pub(super) struct Running<'a>(&'a Shared);
+/// A slice, from its beginning to its end.
+struct Slice<'a>(&'a Shared);
 
-/// What one instance knows of the time: how long its call has run.
+/// What one instance knows of the time: how long it has run without waiting.
 #[derive(Debug, Default)]
 pub(super) struct Slices {
     ticks: u32,
-    /// Calls that had begun at the last tick, all instances together.
+    /// At the last tick: slices that had begun after a wait, all instances together.
     begun: u64,
+    /// It waited since its last tick, which was some time ago then.
+    waited: bool,
 }
 
 impl Clock {
@@ -60,20 +68,37 @@ impl Clock {
         })
     }
 
-    /// A call begins; it ends where the guard is dropped.
-    pub(super) fn run(&self) -> Running<'_> {
-        // In one order with the clock's own look at both: either it sees this call, or we see it rest.
+    /// Runs a guest: whatever polls this future is a slice.
+    pub(super) async fn during<F: Future>(&self, guest: F) -> F::Output {
+        let mut guest = pin!(guest);
+        poll_fn(|cx| {
+            let _slice = self.begin();
+            guest.as_mut().poll(cx)
+        })
+        .await
+    }
+
+    fn begin(&self) -> Slice<'_> {
+        // In one order with the clock's own look at both: either it sees this slice, or we see it rest.
         self.shared.begun.fetch_add(1, Ordering::SeqCst);
         if self.shared.resting.load(Ordering::SeqCst) {
             self.thread.unpark();
         }
-        Running(&self.shared)
+        Slice(&self.shared)
     }
 
-    /// What a guest does at a tick. A long call that is alone goes on at once. While others are served it
-    /// pauses for a tick, so that it has at most half of a core, and they wait for it half as often.
+    /// What a guest does at a tick. One that runs long and is alone goes on at once. While others are served
+    /// it pauses for a tick, so that it has at most half of a core, and they wait for it half as often.
     pub(super) fn step_aside(&self, slices: &mut Slices) -> UpdateDeadline {
-        let begun = self.shared.begun.load(Ordering::Relaxed);
+        if std::mem::take(&mut slices.waited) {
+            return UpdateDeadline::Continue(1); // the tick was over before this slice began
+        }
+        let aside = self.shared.aside.fetch_add(1, Ordering::Relaxed) + 1;
+        let begun = self
+            .shared
+            .begun
+            .load(Ordering::Relaxed)
+            .wrapping_sub(aside);
         let alone = std::mem::replace(&mut slices.begun, begun) == begun;
         slices.ticks = slices.ticks.saturating_add(1);
         if slices.ticks > LONG && !alone {
@@ -90,16 +115,23 @@ impl Drop for Clock {
     }
 }
 
-impl Drop for Running<'_> {
+impl Drop for Slice<'_> {
     fn drop(&mut self) {
         self.0.ended.fetch_add(1, Ordering::SeqCst);
     }
 }
 
 impl Slices {
-    /// A new call begins.
+    /// A new call begins, with a new deadline for its first tick.
     pub(super) fn reset(&mut self) {
         self.ticks = 0;
+        self.waited = false;
+    }
+
+    /// The guest has waited for somebody else.
+    pub(super) fn waited(&mut self) {
+        self.ticks = 0;
+        self.waited = true;
     }
 }
 

@@ -11,7 +11,7 @@ use wasmtime::{
 };
 
 use super::limits::TABLE_ELEMENT_BYTES;
-use super::{LoadError, Module, Settings};
+use super::{LoadError, Module, Settings, World};
 
 /// The stack of wasm frames: what Linux's threads have in other pools, and more than any guest should need.
 const STACK_BYTES: usize = 512 << 10;
@@ -43,27 +43,32 @@ const WASM_PAGE_BYTES: u64 = 64 << 10;
 const BUILT_IN_WORKER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/worker.wasm"));
 
 /// Compiles the module for an engine that has room for its instances.
-pub(super) fn load(settings: &Settings) -> Result<Component, LoadError> {
+pub(super) fn load(settings: &Settings) -> Result<(Component, World), LoadError> {
     // Compiled before the pooled engine exists, since only the compiled component tells how many
     // memories and tables an instance of it has.
     let compiler = Engine::new(&config()).map_err(LoadError::Host)?;
     let compiled = compile(&compiler, &settings.module)?;
-    let reserve = |error| LoadError::Reserve {
-        instances: settings.instances,
+    let world = World::of(&compiled).map_err(|error| LoadError::Contract {
+        module: settings.module.clone(),
         error,
+    })?;
+    let instances = match world {
+        World::Handler => settings.handlers,
+        World::Program => settings.processes,
     };
+    let reserve = |error| LoadError::Reserve { instances, error };
 
     fits(&compiled, settings.memory)?;
 
     let mut pooled = config();
-    pooled.allocation_strategy(pool(settings, compiled.resources_required()));
+    pooled.allocation_strategy(pool(settings, instances, compiled.resources_required()));
     let engine = Engine::new(&pooled).map_err(reserve)?;
 
     let bytes = compiled.serialize().map_err(LoadError::Host)?;
     // SAFETY: `deserialize` trusts its bytes to come from `serialize` of this version of wasmtime. These
     // come from the line above; nobody else has had a hand on them.
     let component = unsafe { Component::deserialize(&engine, &bytes) }.map_err(reserve)?;
-    Ok(component)
+    Ok((component, world))
 }
 
 /// Whether the module can start with this much memory.
@@ -124,7 +129,11 @@ pub(super) fn config() -> Config {
     config
 }
 
-fn pool(settings: &Settings, needs: Option<ResourcesRequired>) -> InstanceAllocationStrategy {
+fn pool(
+    settings: &Settings,
+    instances: u32,
+    needs: Option<ResourcesRequired>,
+) -> InstanceAllocationStrategy {
     // A component that imports core modules can't tell; it can't be instantiated here either.
     let (memories, tables, table_elements) = needs.map_or((1, 1, 0), |needs| {
         (
@@ -138,7 +147,6 @@ fn pool(settings: &Settings, needs: Option<ResourcesRequired>) -> InstanceAlloca
     let table_elements = table_elements.max(TABLE_ELEMENTS).min(most_elements);
     let table_elements = usize::try_from(table_elements).unwrap_or(usize::MAX);
     let memory = settings.memory.next_multiple_of(WASM_PAGE_BYTES);
-    let instances = settings.instances;
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(instances)
         .total_core_instances(u32::MAX)

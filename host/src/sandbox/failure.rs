@@ -97,6 +97,26 @@ impl Failure {
         }
     }
 
+    /// What the log has of it: a guest chooses the names in a backtrace and in a response that is not HTTP.
+    #[must_use]
+    pub fn logged(&self) -> String {
+        const LOGGED_BYTES: usize = 4 << 10;
+        let mut detail = self.detail();
+        detail.truncate(detail.floor_char_boundary(LOGGED_BYTES));
+        detail
+    }
+
+    /// The same for a process that has not begun to run: what is not its own doing is that there was no
+    /// memory for it.
+    pub(super) fn at_start(self) -> Self {
+        match self {
+            Self::Response(text) => Self::Memory(text),
+            Self::Trap(_) | Self::Exit(_) | Self::Stack(_) | Self::Memory(_) | Self::Deadline => {
+                self
+            }
+        }
+    }
+
     /// Reads wasmtime's error. `starved`: the instance was refused memory while it ran.
     pub(super) fn from_error(error: &wasmtime::Error, starved: bool) -> Self {
         if let Some(I32Exit(code)) = error.downcast_ref() {
@@ -140,7 +160,8 @@ impl std::fmt::Display for LoadError {
             ),
             Self::Reserve { instances, error } => write!(
                 f,
-                "--workers: can't reserve memory for {instances} processes: {error:#}; allow fewer"
+                "can't reserve memory for {instances} processes: {error:#}; allow fewer (--workers, or --max-processes \
+                 for a program), or less --memory for each"
             ),
             Self::Host(error) => write!(f, "can't set up wasmtime: {error:#}"),
         }

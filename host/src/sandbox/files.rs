@@ -4,10 +4,10 @@
 use wasmtime::Result;
 use wasmtime::component::Resource;
 
-use super::bindings::wasm_pool::worker::files::{
+use super::bindings::handler::wasm_pool::worker::files::{
     Entry, ErrorCode, Host, HostFile, Kind, Metadata, Timestamp,
 };
-use super::handler::State;
+use super::state::State;
 use crate::files::{self, FileError, OpenFile};
 
 /// The outer result is the process's: an error ends it (a handle that is not its own, say). The inner one
@@ -16,16 +16,15 @@ type Answer<T> = Result<Result<T, ErrorCode>>;
 
 impl Host for State {
     async fn open(&mut self, path: String) -> Answer<Resource<OpenFile>> {
-        if self.open_files >= self.max_open_files {
+        if !self.admit_file() {
             return Ok(Err(ErrorCode::TooManyOpen));
         }
         match self.root.open_file(&path).await {
-            Ok(file) => {
-                let handle = self.table.push(file)?;
-                self.open_files += 1;
-                Ok(Ok(handle))
+            Ok(file) => Ok(Ok(self.table.push(file)?)),
+            Err(error) => {
+                self.dismiss_file();
+                Ok(Err(error.into()))
             }
-            Err(error) => Ok(Err(error.into())),
         }
     }
 
@@ -83,7 +82,7 @@ impl State {
     /// Takes an open file from the process.
     pub(super) fn give_away(&mut self, file: Resource<OpenFile>) -> Result<OpenFile> {
         let file = self.table.delete(file)?;
-        self.open_files -= 1;
+        self.dismiss_file();
         Ok(file)
     }
 }

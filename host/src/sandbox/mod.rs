@@ -12,35 +12,51 @@ mod failure;
 mod files;
 mod handler;
 mod limits;
+mod mailbox;
 mod output;
+mod process;
+mod program;
+mod state;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+
+use wasmtime::component::Component;
 
 pub use check::{Report, check};
 pub use failure::{Failure, LoadError};
-pub use handler::Instance;
+pub use handler::{Handlers, Instance};
+pub use output::Output;
+pub use program::{Birth, Programs, Spawn};
 
 use crate::files::Root;
-use crate::pid::Pid;
-use bindings::HandlerPre;
 use clock::Clock;
-use handler::State;
+use state::Common;
 
 /// What instances are made of and what they may use.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// The component to run.
     pub module: Module,
-    /// Instances that may exist at one time. Memory for them is reserved, not used, at the start.
-    pub instances: u32,
+    /// Instances that may exist at one time, if the module is a handler. Memory for them is reserved, not
+    /// used, at the start.
+    pub handlers: u32,
+    /// The same, if it is a program.
+    pub processes: u32,
     /// The most memory that one instance may have, in bytes, all its memories and tables together.
     pub memory: u64,
     /// The largest response body, in bytes, that is copied out of an instance.
     pub max_response: u64,
+    /// The largest request body, in bytes, that one process may send another.
+    pub max_body: u64,
+    /// The most bytes that one process may send another in one message.
+    pub max_message: u64,
     /// The most files that one instance may have open.
     pub max_open_files: u32,
+    /// The most files that all of them together may have open.
+    pub max_open_files_in_all: u32,
+    /// Where guests print to.
+    pub output: Output,
 }
 
 /// Where a component comes from.
@@ -52,20 +68,22 @@ pub enum Module {
     File(PathBuf),
 }
 
-/// A compiled module, ready to be instantiated any number of times.
-pub struct Sandbox {
-    prepared: HandlerPre<State>,
-    clock: Arc<Clock>,
-    root: Root,
-    settings: Settings,
+/// A compiled module, by its world.
+#[derive(Debug)]
+pub enum Sandbox {
+    /// It exports `handle`, and answers requests one by one.
+    Handlers(Handlers),
+    /// It exports `run`, and is a program of processes that talk to each other.
+    Programs(Programs),
 }
 
-impl std::fmt::Debug for Sandbox {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Sandbox")
-            .field("settings", &self.settings)
-            .finish_non_exhaustive()
-    }
+/// What a module is made for, by what it exports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum World {
+    /// It exports `handle`.
+    Handler,
+    /// It exports `run`.
+    Program,
 }
 
 impl std::fmt::Display for Module {
@@ -77,36 +95,55 @@ impl std::fmt::Display for Module {
     }
 }
 
+impl World {
+    /// A module with neither export is a handler that lacks its own; one with both can't say what it wants.
+    fn of(component: &Component) -> wasmtime::Result<Self> {
+        let kind = component.component_type();
+        let has = |name| {
+            kind.exports(component.engine())
+                .any(|(export, _)| export == name)
+        };
+        match (has("handle"), has("run")) {
+            (_, false) => Ok(Self::Handler),
+            (false, true) => Ok(Self::Program),
+            (true, true) => Err(wasmtime::format_err!(
+                "it exports both `handle` and `run`: it must be either a handler or a program"
+            )),
+        }
+    }
+}
+
 impl Sandbox {
     /// Compiles the module and reserves the memory of its instances.
     ///
     /// # Errors
     /// Where the module is not a component, or not one that this host can run.
     pub fn load(settings: Settings, root: Root) -> Result<Self, LoadError> {
-        let component = engine::load(&settings)?;
-        let linker = handler::linker(component.engine())?;
-        let prepared = linker
-            .instantiate_pre(&component)
-            .and_then(HandlerPre::new)
-            .map_err(|error| LoadError::Contract {
-                module: settings.module.clone(),
-                error,
-            })?;
+        let (component, world) = engine::load(&settings)?;
         let clock = Clock::start(component.engine().weak())
             .map_err(|error| LoadError::Host(error.into()))?;
-        Ok(Self {
-            prepared,
+        let common = Common {
             clock: Arc::new(clock),
             root,
             settings,
-        })
+            open_files: Arc::default(),
+        };
+        let module = common.settings.module.clone();
+        let sandbox = match world {
+            World::Handler => handler::prepare(&component)
+                .map(|prepared| Self::Handlers(Handlers::new(prepared, common))),
+            World::Program => program::prepare(&component)
+                .map(|prepared| Self::Programs(Programs::new(prepared, common))),
+        };
+        sandbox.map_err(|error| LoadError::Contract { module, error })
     }
 
-    /// Creates an instance and runs its start code, for at most `patience`.
-    ///
-    /// # Errors
-    /// Where the start code traps or outstays a limit.
-    pub async fn instantiate(&self, pid: Pid, patience: Duration) -> Result<Instance, Failure> {
-        Instance::create(self, pid, patience).await
+    /// What the module is made for.
+    #[must_use]
+    pub fn world(&self) -> World {
+        match self {
+            Self::Handlers(_) => World::Handler,
+            Self::Programs(_) => World::Program,
+        }
     }
 }

@@ -1,4 +1,5 @@
-//! What a guest prints, turned into log lines with its pid. The host keeps at most one unfinished line.
+//! What a guest prints goes through to the host's own output, or is turned into log lines with its pid. Of
+//! those the host keeps at most one that is unfinished.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,9 +13,18 @@ use crate::pid::Pid;
 /// A longer line is logged in pieces of this size.
 const MAX_LINE_BYTES: usize = 4 << 10;
 
-/// Standard output or standard error of one process.
+/// Where guests' standard output and standard error go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// Into the log, line by line.
+    Log,
+    /// To those of the host, as they are.
+    Inherit,
+}
+
+/// Standard output or standard error of one process, as log lines.
 #[derive(Clone, Debug)]
-pub(super) struct Output(Arc<Mutex<Lines>>);
+pub(super) struct Log(Arc<Mutex<Lines>>);
 
 #[derive(Debug)]
 struct Lines {
@@ -23,7 +33,7 @@ struct Lines {
     unfinished: Vec<u8>,
 }
 
-impl Output {
+impl Log {
     pub(super) fn new(pid: Pid, stream: &'static str) -> Self {
         Self(Arc::new(Mutex::new(Lines {
             pid,
@@ -68,19 +78,19 @@ impl Drop for Lines {
     }
 }
 
-impl IsTerminal for Output {
+impl IsTerminal for Log {
     fn is_terminal(&self) -> bool {
         false
     }
 }
 
-impl StdoutStream for Output {
+impl StdoutStream for Log {
     fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
         Box::new(self.clone())
     }
 }
 
-impl AsyncWrite for Output {
+impl AsyncWrite for Log {
     fn poll_write(
         self: Pin<&mut Self>,
         _: &mut Context<'_>,

@@ -1,0 +1,105 @@
+//! The web server of every operating-systems course, as processes that talk: a listener takes each request
+//! and sends it to one of its workers, and the worker answers the client itself.
+
+mod site;
+
+use wasm_pool_guest::mailbox::{self, ClientRequest, Content, Pid};
+use wasm_pool_guest::{Response, process, program, talk};
+
+/// Workers, started before the first request comes. Each answers one request at a time.
+const WORKERS: usize = 8;
+
+program!(prefork);
+
+fn prefork() {
+    match process::parent() {
+        None => Listener::new().listen(),
+        Some(_) => worker(),
+    }
+}
+
+/// Receives a request, reads the file, answers whoever has asked: not the listener, which knows nothing of
+/// it any more.
+fn worker() {
+    loop {
+        if let Content::Request(asked) = mailbox::receive().content {
+            let response = site::answer(&asked.request);
+            let _client_has_left = talk::respond(asked.client, response);
+        }
+    }
+}
+
+/// The root. It never waits for a worker, and so always has time for the next client.
+struct Listener {
+    workers: Vec<Pid>,
+    /// Whose turn it is.
+    next: usize,
+    /// How many workers may still be started. One that ends is replaced at once, out of this; each request
+    /// adds one. So workers that end of requests are all replaced, and those that end without any, since
+    /// there is no memory to start them with, don't keep the listener starting them for ever.
+    starts: usize,
+}
+
+impl Listener {
+    fn new() -> Self {
+        Self {
+            workers: Vec::with_capacity(WORKERS),
+            next: 0,
+            starts: WORKERS,
+        }
+    }
+
+    fn listen(&mut self) {
+        self.fill();
+        loop {
+            match mailbox::receive().content {
+                Content::Request(asked) => {
+                    self.starts = WORKERS.min(self.starts + 1);
+                    self.fill();
+                    self.forward(&asked);
+                }
+                Content::Down(down) => {
+                    if let Some(nth) = self.workers.iter().position(|&pid| pid == down.pid) {
+                        self.workers.swap_remove(nth); // the others keep their turns
+                    }
+                    self.fill();
+                }
+                Content::Data(_) | Content::Response(_) => {} // nobody has reason to send these
+            }
+        }
+    }
+
+    /// Starts workers for those that are missing. What fails now is tried again at the next message.
+    fn fill(&mut self) {
+        while self.workers.len() < WORKERS && self.starts > 0 {
+            self.starts -= 1;
+            let worker = process::spawn(&[]);
+            match worker.and_then(|pid| process::monitor(pid).map(|()| pid)) {
+                Ok(pid) => self.workers.push(pid),
+                Err(error) => {
+                    eprintln!("a worker can't be started: {}", error.name());
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Sends a request to the next worker that has room for it: they take turns.
+    fn forward(&mut self, asked: &ClientRequest) {
+        for _ in 0..self.workers.len() {
+            let worker = self.workers[self.next % self.workers.len()];
+            self.next = (self.next + 1) % self.workers.len();
+            // A copy: what is sent is gone, also if it doesn't arrive.
+            let request = Content::Request(asked.clone());
+            if mailbox::send(worker, request).is_ok() {
+                return;
+            }
+        }
+        let _client_has_left = talk::respond(asked.client, busy());
+    }
+}
+
+/// What a client gets if there is no worker, or none has room in its mailbox.
+fn busy() -> Response {
+    Response::text(503, "All workers are busy.\n").with_header("retry-after", "1")
+}

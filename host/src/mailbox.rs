@@ -1,0 +1,395 @@
+//! A *mailbox* is where a process finds what others sent it: a queue, bounded in messages and in bytes, that
+//! one process takes from and any other may add to. The news that a monitored process has ended has a place
+//! reserved, so that a full mailbox never loses it.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::time::error::Elapsed;
+
+use crate::message::{Content, Message};
+use crate::pid::Pid;
+
+/// Places that an empty mailbox keeps: what a burst took beyond goes back to the host when it is over.
+const KEPT_PLACES: usize = 64;
+
+/// How much a mailbox holds.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// Messages; and as many processes may be monitored, whose ends come on top.
+    pub messages: usize,
+    /// Bytes of all messages together.
+    pub bytes: usize,
+}
+
+/// Why nothing was sent, or nothing received.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MailError {
+    /// Nobody has this pid, or not any longer.
+    NoProcess,
+    /// As many messages, or as many bytes, as there may be.
+    Full,
+    /// More bytes than one message may have.
+    TooLarge,
+    /// Not for this process to send, or not to this receiver.
+    NotYours,
+    /// The time was over.
+    TimedOut,
+}
+
+/// Which message is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// The oldest.
+    Any,
+    /// The oldest of this sender.
+    From(Pid),
+    /// The oldest data of this sender with this tag.
+    Reply(Pid, u64),
+}
+
+/// What one process receives from.
+#[derive(Debug)]
+pub struct Mailbox {
+    settings: Settings,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    queue: VecDeque<Letter>,
+    /// Messages and bytes in the queue that count.
+    messages: usize,
+    bytes: usize,
+    /// Places for the ends of monitored processes, whether they have ended or not.
+    reserved: usize,
+    next_number: u64,
+    /// The receiver, asleep until there is what it wants.
+    waiting: Option<(Wanted, Waker)>,
+    /// The client whose request was the last thing taken, until the process comes back for more.
+    working_for: Option<Pid>,
+    closed: bool,
+}
+
+/// A message on its way.
+#[derive(Debug)]
+struct Letter {
+    /// Ascending in the queue, so that one can be found again.
+    number: u64,
+    message: Message,
+    postage: Postage,
+}
+
+/// On whose account a message is in the queue.
+#[derive(Debug)]
+enum Postage {
+    /// The mailbox's: it counts.
+    Counted,
+    /// Its sender's, who waits to hear that it was taken and can have no second one.
+    Sender(oneshot::Sender<()>),
+    /// A monitor's, whose place was reserved.
+    Reserved,
+}
+
+/// Somebody to wake, once all locks are released.
+#[derive(Debug)]
+#[must_use]
+pub struct Wake(Option<Waker>);
+
+impl Mailbox {
+    /// An empty one.
+    #[must_use]
+    pub fn new(settings: Settings) -> Self {
+        Self {
+            settings,
+            state: Mutex::default(),
+        }
+    }
+
+    /// Adds a message.
+    ///
+    /// # Errors
+    /// [`MailError::Full`], and [`MailError::NoProcess`] where the receiver has ended. Gives the message back.
+    pub fn send(&self, message: Message) -> Result<Wake, (MailError, Message)> {
+        let mut state = self.lock();
+        let weight = message.content.weight();
+        if state.closed {
+            return Err((MailError::NoProcess, message));
+        }
+        let fits = weight <= self.settings.bytes - state.bytes;
+        if state.messages >= self.settings.messages || !fits {
+            return Err((MailError::Full, message));
+        }
+        state.messages += 1;
+        state.bytes += weight;
+        Ok(state.add(message, Postage::Counted))
+    }
+
+    /// Adds a message whose sender waits until it is taken. It doesn't count: each process can wait for one
+    /// only.
+    ///
+    /// # Errors
+    /// [`MailError::NoProcess`] where the receiver has ended.
+    pub fn post(&self, message: Message) -> Result<(Wake, Posted), MailError> {
+        let mut state = self.lock();
+        if state.closed {
+            return Err(MailError::NoProcess);
+        }
+        let number = state.next_number;
+        let (sender, taken) = oneshot::channel();
+        let wake = state.add(message, Postage::Sender(sender));
+        Ok((wake, Posted { number, taken }))
+    }
+
+    /// Adds a message and waits until it is taken, for `patience` at most. One that nobody waits for any
+    /// longer is withdrawn.
+    ///
+    /// # Errors
+    /// [`MailError::TimedOut`], and [`MailError::NoProcess`] where the receiver has ended or ends before: it
+    /// was not taken and never will be.
+    pub async fn send_wait(&self, message: Message, patience: Duration) -> Result<(), MailError> {
+        let (wake, mut posted) = self.post(message)?;
+        wake.wake();
+        let _withdrawn = Withdrawn {
+            mailbox: self,
+            number: posted.number,
+        };
+        posted.taken(patience).await.unwrap_or_else(|_elapsed| {
+            self.withdraw(&mut posted)
+                .map_or(Err(MailError::TimedOut), |taken| taken)
+        })
+    }
+
+    /// Takes a message back that was posted; or says what became of it.
+    pub fn withdraw(&self, posted: &mut Posted) -> Option<Result<(), MailError>> {
+        let withdrawn = self.lock().withdraw(posted.number);
+        match withdrawn {
+            Some(_) => None,
+            None => Some(posted.taken.try_recv().map_err(|_| MailError::NoProcess)),
+        }
+    }
+
+    /// Reserves a place for the end of a process. Whether there was one.
+    pub fn reserve(&self) -> bool {
+        let mut state = self.lock();
+        let granted = state.reserved < self.settings.messages;
+        state.reserved += usize::from(granted);
+        granted
+    }
+
+    /// Puts the end of a process into its reserved place.
+    pub fn deliver(&self, down: Message) -> Wake {
+        let mut state = self.lock();
+        if state.closed {
+            return Wake(None);
+        }
+        state.add(down, Postage::Reserved)
+    }
+
+    /// Takes a message, if there is one.
+    pub fn try_receive(&self, wanted: Wanted) -> Option<Message> {
+        let mut state = self.lock();
+        state.working_for = None;
+        state.take(wanted)
+    }
+
+    /// Takes a message, and waits for one. With `from`, only as long as that mailbox is open: whoever it
+    /// belongs to sends nothing after.
+    ///
+    /// # Errors
+    /// [`MailError::NoProcess`] where `from` is closed and left nothing behind.
+    pub async fn receive(&self, wanted: Wanted, from: Option<&Self>) -> Result<Message, MailError> {
+        let receive = Receive {
+            mailbox: self,
+            wanted,
+            from,
+            asleep: false,
+        };
+        receive.await
+    }
+
+    /// Wakes the receiver to look again at what it waits for.
+    pub fn rouse(&self) -> Wake {
+        Wake(self.lock().waiting.take().map(|(_, waker)| waker))
+    }
+
+    /// Whether the process took this client's request and has not come back for more since.
+    pub fn works_for(&self, client: Pid) -> bool {
+        self.lock().working_for == Some(client)
+    }
+
+    /// The receiver has ended: what is left is thrown away, and whoever waits for it to be taken is told.
+    pub fn close(&self) {
+        let state = std::mem::replace(
+            &mut *self.lock(),
+            State {
+                closed: true,
+                ..State::default()
+            },
+        );
+        drop(state); // outside the lock: it wakes senders
+    }
+
+    /// Whether the receiver has ended.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.lock().closed
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Whole after every step: a panic elsewhere leaves nothing half-done in it.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn add(&mut self, message: Message, postage: Postage) -> Wake {
+        let number = self.next_number;
+        self.next_number += 1;
+        let awaited = |&mut (wanted, _): &mut (Wanted, Waker)| wanted.matches(&message);
+        let wake = Wake(self.waiting.take_if(awaited).map(|(_, waker)| waker));
+        self.queue.push_back(Letter {
+            number,
+            message,
+            postage,
+        });
+        wake
+    }
+
+    fn take(&mut self, wanted: Wanted) -> Option<Message> {
+        let at = match wanted {
+            Wanted::Any => 0,
+            Wanted::From(_) | Wanted::Reply(..) => self
+                .queue
+                .iter()
+                .position(|letter| wanted.matches(&letter.message))?,
+        };
+        let Letter {
+            message, postage, ..
+        } = self.remove(at)?;
+        if let Postage::Sender(taken) = postage {
+            let _gone = taken.send(());
+        }
+        if let Content::Request { client, .. } = message.content {
+            self.working_for = Some(client);
+        }
+        Some(message)
+    }
+
+    fn withdraw(&mut self, number: u64) -> Option<Letter> {
+        let at = self
+            .queue
+            .binary_search_by_key(&number, |letter| letter.number);
+        self.remove(at.ok()?)
+    }
+
+    fn remove(&mut self, at: usize) -> Option<Letter> {
+        let letter = self.queue.remove(at)?;
+        match letter.postage {
+            Postage::Counted => {
+                self.messages -= 1;
+                self.bytes -= letter.message.content.weight();
+            }
+            Postage::Sender(_) => {}
+            Postage::Reserved => self.reserved -= 1,
+        }
+        if self.queue.is_empty() && self.queue.capacity() > KEPT_PLACES {
+            self.queue.shrink_to(KEPT_PLACES);
+        }
+        Some(letter)
+    }
+}
+
+impl Wanted {
+    fn matches(self, message: &Message) -> bool {
+        match self {
+            Self::Any => true,
+            Self::From(sender) => message.sender == sender,
+            Self::Reply(sender, wanted) => {
+                message.sender == sender
+                    && matches!(message.content, Content::Data { tag, .. } if tag == wanted)
+            }
+        }
+    }
+}
+
+impl Wake {
+    /// Wakes whom it is about, if anybody.
+    pub fn wake(self) {
+        if let Some(waker) = self.0 {
+            waker.wake();
+        }
+    }
+}
+
+/// A message in a mailbox, seen from its sender, who waits.
+#[derive(Debug)]
+pub struct Posted {
+    number: u64,
+    taken: oneshot::Receiver<()>,
+}
+
+/// Takes a letter back from the queue when its sender no longer waits.
+struct Withdrawn<'a> {
+    mailbox: &'a Mailbox,
+    number: u64,
+}
+
+impl Drop for Withdrawn<'_> {
+    fn drop(&mut self) {
+        let letter = self.mailbox.lock().withdraw(self.number);
+        drop(letter); // outside the lock
+    }
+}
+
+impl Posted {
+    /// Waits until it is taken or never will be.
+    pub async fn taken(&mut self, patience: Duration) -> Result<Result<(), MailError>, Elapsed> {
+        let taken = tokio::time::timeout(patience, &mut self.taken).await?;
+        Ok(taken.map_err(|_closed| MailError::NoProcess))
+    }
+}
+
+/// A process that waits for a message.
+struct Receive<'a> {
+    mailbox: &'a Mailbox,
+    wanted: Wanted,
+    from: Option<&'a Mailbox>,
+    asleep: bool,
+}
+
+impl Future for Receive<'_> {
+    type Output = Result<Message, MailError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut state = self.mailbox.lock();
+        state.working_for = None;
+        if let Some(message) = state.take(self.wanted) {
+            state.waiting = None;
+            drop(state);
+            self.asleep = false;
+            return Poll::Ready(Ok(message));
+        }
+        state.waiting = Some((self.wanted, cx.waker().clone()));
+        drop(state);
+        self.asleep = true;
+        if self.from.is_some_and(Mailbox::is_closed) {
+            // Its last message may have come since we looked.
+            let last = self.mailbox.try_receive(self.wanted);
+            return Poll::Ready(last.ok_or(MailError::NoProcess));
+        }
+        Poll::Pending
+    }
+}
+
+impl Drop for Receive<'_> {
+    fn drop(&mut self) {
+        if self.asleep {
+            self.mailbox.lock().waiting = None;
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! The *root* of a program is kept alive while the host serves: where it ends, another is started, at longer
+//! and longer intervals if it does nothing but end. Requests go to whichever root there is.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::mailbox::MailError;
+use crate::message::{ExitStatus, Request, Response};
+use crate::pid::Pid;
+use crate::supervisor::{FIRST_PAUSE, LONGEST_PAUSE};
+use crate::table::ProcessError;
+use crate::tree::{Root, Tree};
+
+/// A program that serves.
+#[derive(Debug)]
+pub struct RootKeeper {
+    tree: Arc<Tree>,
+    /// When the next root is started, while there is none.
+    next: Mutex<Option<Instant>>,
+}
+
+/// Why a request was not answered.
+#[derive(Clone, Copy, Debug)]
+pub enum Unanswered {
+    /// The root's mailbox is full.
+    Full,
+    /// There is no root; another is started in so long.
+    NoRoot(Duration),
+    /// The process that was to answer ended.
+    Ended(Pid, ExitStatus),
+    /// The time was over. Who was to answer.
+    Late(Option<Pid>),
+}
+
+impl RootKeeper {
+    /// Keeps the root of this tree.
+    #[must_use]
+    pub fn new(tree: Arc<Tree>) -> Self {
+        Self {
+            tree,
+            next: Mutex::new(None),
+        }
+    }
+
+    /// Starts the root, and another one whenever it ends, until the tree is closed.
+    pub async fn keep(&self) {
+        let mut pause = Duration::ZERO;
+        loop {
+            let started = Instant::now();
+            if let Ok(root) = self.start() {
+                let (pid, exit) = (root.pid.get(), root.ended().await);
+                if self.tree.table().is_closed() {
+                    return;
+                }
+                tracing::error!(pid, %exit, "the root has ended: starting another");
+            }
+            if started.elapsed() > LONGEST_PAUSE {
+                pause = Duration::ZERO;
+            }
+            pause = (pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE);
+            *self.next() = Some(Instant::now() + pause);
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    /// Asks the program, which has until `deadline`.
+    ///
+    /// # Errors
+    /// [`Unanswered`].
+    pub async fn ask(
+        &self,
+        request: Request,
+        deadline: Instant,
+    ) -> Result<(Pid, Response), Unanswered> {
+        let table = self.tree.table();
+        let mut waiting = table.admit(request).map_err(|error| match error {
+            MailError::Full | MailError::TooLarge => Unanswered::Full,
+            MailError::NoProcess | MailError::NotYours | MailError::TimedOut => {
+                Unanswered::NoRoot(self.pause())
+            }
+        })?;
+        match tokio::time::timeout_at(deadline.into(), waiting.answer()).await {
+            Ok((pid, Ok(response))) => Ok((pid, response)),
+            Ok((pid, Err(exit))) => Err(Unanswered::Ended(pid, exit)),
+            Err(_elapsed) => Err(Unanswered::Late(table.expire(waiting.client()))),
+        }
+    }
+
+    /// Ends the program.
+    pub fn close(&self) {
+        self.tree.table().close();
+    }
+
+    fn start(&self) -> Result<Root, ProcessError> {
+        let root = self.tree.plant(Vec::new());
+        if root.is_ok() {
+            *self.next() = None;
+        }
+        root
+    }
+
+    fn pause(&self) -> Duration {
+        let next = *self.next();
+        next.map_or(FIRST_PAUSE, |next| {
+            next.saturating_duration_since(Instant::now())
+        })
+    }
+
+    fn next(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.next.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

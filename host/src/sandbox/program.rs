@@ -1,0 +1,171 @@
+//! The life of a *program's* process, from the sandbox's side: an instance whose `run` is called once, and
+//! that receives, sends, spawns and kills through the stubs in `mailbox` and `process`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use wasmtime::component::{Component, HasData};
+use wasmtime_wasi::{WasiCtxView, WasiView};
+
+use super::bindings::program::ProgramPre;
+use super::bindings::program::wasm_pool::worker::{http, mailbox, process};
+use super::handler::HEAD_BYTES;
+use super::mailbox::Correspondents;
+use super::state::{Common, HasState, State, failure, linker, store};
+use super::{Failure, Settings};
+use crate::mailbox::Mailbox;
+use crate::pid::Pid;
+use crate::table::{Entry, ProcessError, Table};
+
+/// A module whose world is `program`, ready to be instantiated any number of times.
+pub struct Programs {
+    prepared: ProgramPre<Own>,
+    common: Common,
+}
+
+/// Starts children: what a process asks of the floors above.
+pub trait Spawn: Send + Sync {
+    /// Starts a process with these arguments, whose parent is `parent`.
+    ///
+    /// # Errors
+    /// Where there are too many already.
+    fn spawn(self: Arc<Self>, parent: Pid, args: Vec<String>) -> Result<Pid, ProcessError>;
+}
+
+/// What a process is born with.
+pub struct Birth {
+    /// Its place in the table.
+    pub entry: Entry,
+    /// What its parent, or the command line, told it.
+    pub args: Vec<String>,
+    /// Everybody else.
+    pub table: Arc<Table>,
+    /// How it gets children.
+    pub nursery: Arc<dyn Spawn>,
+    /// How long its start code may take.
+    pub patience: Duration,
+}
+
+/// What the host keeps for one process.
+pub(super) struct Own {
+    state: State,
+    pub(super) pid: Pid,
+    pub(super) parent: Option<Pid>,
+    pub(super) mailbox: Arc<Mailbox>,
+    pub(super) args: Vec<String>,
+    pub(super) table: Arc<Table>,
+    pub(super) nursery: Arc<dyn Spawn>,
+    pub(super) correspondents: Correspondents,
+    pub(super) sizes: Sizes,
+}
+
+/// The most that one message may have, in bytes.
+#[derive(Clone, Copy)]
+pub(super) struct Sizes {
+    pub(super) message: u64,
+    pub(super) body: u64,
+    pub(super) response: u64,
+}
+
+/// What a program needs that this host does not have, or what it does not export.
+pub(super) fn prepare(component: &Component) -> Result<ProgramPre<Own>, wasmtime::Error> {
+    let mut linker = linker::<Own>(component.engine())?;
+    http::add_to_linker::<_, Own>(&mut linker, |own| own)?;
+    mailbox::add_to_linker::<_, Own>(&mut linker, |own| own)?;
+    process::add_to_linker::<_, Own>(&mut linker, |own| own)?;
+    linker.instantiate_pre(component).and_then(ProgramPre::new)
+}
+
+impl Programs {
+    pub(super) fn new(prepared: ProgramPre<Own>, common: Common) -> Self {
+        Self { prepared, common }
+    }
+
+    /// A process, from its first instruction to its last. When this returns, or is dropped, its memory and
+    /// its files are the host's again.
+    ///
+    /// # Errors
+    /// Where it did not just return.
+    pub async fn run(&self, birth: Birth) -> Result<(), Failure> {
+        let Common {
+            clock, settings, ..
+        } = &self.common;
+        let patience = birth.patience;
+        let copied = settings.memory.saturating_add(HEAD_BYTES);
+        let mut store = store(
+            self.prepared.engine(),
+            Own::new(&self.common, birth),
+            copied,
+        );
+        clock
+            .during(async {
+                let starting = self.prepared.instantiate_async(&mut store);
+                let guest = match tokio::time::timeout(patience, starting).await {
+                    Ok(Ok(guest)) => guest,
+                    Ok(Err(error)) => return Err(failure(&mut store, &error).at_start()),
+                    Err(_elapsed) => return Err(Failure::Deadline),
+                };
+                store.data_mut().state.limits.take_starved(); // it coped
+                let ran = guest.call_run(&mut store).await;
+                ran.map_err(|error| failure(&mut store, &error))
+            })
+            .await
+    }
+}
+
+impl Own {
+    fn new(common: &Common, birth: Birth) -> Self {
+        let Birth {
+            entry,
+            args,
+            table,
+            nursery,
+            patience: _,
+        } = birth;
+        let Settings {
+            max_message,
+            max_body,
+            max_response,
+            ..
+        } = common.settings;
+        Self {
+            state: State::new(common, entry.pid),
+            pid: entry.pid,
+            parent: entry.parent,
+            mailbox: entry.mailbox,
+            args,
+            table,
+            nursery,
+            correspondents: Correspondents::default(),
+            sizes: Sizes {
+                message: max_message,
+                body: max_body,
+                response: max_response,
+            },
+        }
+    }
+}
+
+impl HasState for Own {
+    fn state(&mut self) -> &mut State {
+        &mut self.state
+    }
+}
+
+impl HasData for Own {
+    type Data<'a> = &'a mut Self;
+}
+
+impl WasiView for Own {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        self.state.ctx()
+    }
+}
+
+impl http::Host for Own {}
+
+impl std::fmt::Debug for Programs {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Programs").finish_non_exhaustive()
+    }
+}

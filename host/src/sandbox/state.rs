@@ -1,0 +1,188 @@
+//! What the host keeps for one instance, whatever its world: files, limits, a share of the clock, WASI.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use wasmtime::component::{HasData, Linker, ResourceTable};
+use wasmtime::{Engine, Store};
+use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+
+use super::bindings::handler::wasm_pool::worker::{files, http};
+use super::clock::{Clock, Slices};
+use super::limits::Limits;
+use super::output::{Log, Output};
+use super::{Failure, Settings};
+use crate::files::Root;
+use crate::pid::Pid;
+
+/// WASI's resources in one instance, streams and timers mostly. Each costs the host some hundred bytes.
+const WASI_RESOURCES: usize = 1_000;
+
+/// The most random bytes that one call returns: the host allocates them.
+const RANDOM_BYTES: u64 = 1 << 20;
+
+/// What instances of one module share.
+#[derive(Debug)]
+pub(super) struct Common {
+    pub(super) clock: Arc<Clock>,
+    pub(super) root: Root,
+    pub(super) settings: Settings,
+    /// Files that all instances together have open.
+    pub(super) open_files: Arc<AtomicU32>,
+}
+
+/// What the host keeps for one instance.
+pub(super) struct State {
+    pub(super) root: Root,
+    /// Open files, and what WASI keeps.
+    pub(super) table: ResourceTable,
+    open_files: OpenFiles,
+    pub(super) limits: Limits,
+    pub(super) slices: Slices,
+    clock: Arc<Clock>,
+    pid: Pid,
+    output: Output,
+    /// Made when the guest first calls WASI; most never do.
+    wasi: Option<Box<WasiCtx>>,
+}
+
+/// How many files an instance has open, and may have.
+struct OpenFiles {
+    own: u32,
+    max_own: u32,
+    all: Arc<AtomicU32>,
+    max_all: u32,
+}
+
+/// What a store holds: this state, in whatever the world adds to it.
+pub(super) trait HasState: Send + WasiView + 'static {
+    fn state(&mut self) -> &mut State;
+}
+
+impl State {
+    pub(super) fn new(common: &Common, pid: Pid) -> Self {
+        let mut table = ResourceTable::new();
+        let Settings {
+            memory,
+            max_open_files,
+            max_open_files_in_all,
+            output,
+            ..
+        } = common.settings;
+        table.set_max_capacity(WASI_RESOURCES.saturating_add(max_open_files as usize));
+        Self {
+            root: common.root.clone(),
+            table,
+            open_files: OpenFiles {
+                own: 0,
+                max_own: max_open_files,
+                all: Arc::clone(&common.open_files),
+                max_all: max_open_files_in_all,
+            },
+            limits: Limits::new(memory),
+            slices: Slices::default(),
+            clock: Arc::clone(&common.clock),
+            pid,
+            output,
+            wasi: None,
+        }
+    }
+
+    /// Whether one more file may be open; from then on it is.
+    pub(super) fn admit_file(&mut self) -> bool {
+        let OpenFiles {
+            own,
+            max_own,
+            all,
+            max_all,
+        } = &mut self.open_files;
+        let room = |all: u32| (all < *max_all).then_some(all + 1);
+        let admitted = *own < *max_own
+            && all
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, room)
+                .is_ok();
+        *own += u32::from(admitted);
+        admitted
+    }
+
+    /// One file less is open.
+    pub(super) fn dismiss_file(&mut self) {
+        self.open_files.own -= 1;
+        self.open_files.all.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Drop for OpenFiles {
+    fn drop(&mut self) {
+        self.all.fetch_sub(self.own, Ordering::Relaxed);
+    }
+}
+
+/// A store for one instance. In one call the guest can make the host allocate no more than `copied` bytes: a
+/// list may name the same bytes many times.
+pub(super) fn store<T: HasState>(engine: &Engine, data: T, copied: u64) -> Store<T> {
+    let mut store = Store::new(engine, data);
+    store.limiter(|data| &mut data.state().limits);
+    store.set_hostcall_fuel(usize::try_from(copied).unwrap_or(usize::MAX));
+    // At each tick a running guest steps aside. Deadlines need no more than that: the timer around the
+    // call fires meanwhile.
+    store.epoch_deadline_callback(|mut store| {
+        let State { clock, slices, .. } = store.data_mut().state();
+        Ok(clock.step_aside(slices))
+    });
+    store.set_epoch_deadline(1);
+    store
+}
+
+/// Why an instance failed, from wasmtime's error.
+pub(super) fn failure<T: HasState>(store: &mut Store<T>, error: &wasmtime::Error) -> Failure {
+    let starved = store.data_mut().state().limits.take_starved();
+    Failure::from_error(error, starved)
+}
+
+/// What every guest may import: `files` and WASI 0.2.
+pub(super) fn linker<T: HasState>(engine: &Engine) -> wasmtime::Result<Linker<T>> {
+    let mut linker = Linker::new(engine);
+    wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+    files::add_to_linker::<_, State>(&mut linker, T::state)?;
+    Ok(linker)
+}
+
+impl http::Host for State {}
+
+impl HasData for State {
+    type Data<'a> = &'a mut Self;
+}
+
+impl HasState for State {
+    fn state(&mut self) -> &mut State {
+        self
+    }
+}
+
+impl WasiView for State {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        let (pid, output) = (self.pid, self.output);
+        let ctx = self.wasi.get_or_insert_with(|| Box::new(wasi(pid, output)));
+        WasiCtxView {
+            ctx,
+            table: &mut self.table,
+        }
+    }
+}
+
+/// Clocks, random numbers, output and exit; no files, no environment, no arguments, no network.
+fn wasi(pid: Pid, output: Output) -> WasiCtx {
+    let mut wasi = WasiCtx::builder();
+    match output {
+        Output::Log => wasi
+            .stdout(Log::new(pid, "stdout"))
+            .stderr(Log::new(pid, "stderr")),
+        Output::Inherit => wasi.inherit_stdout().inherit_stderr(),
+    };
+    wasi.max_random_size(RANDOM_BYTES)
+        .allow_tcp(false)
+        .allow_udp(false)
+        .allow_ip_name_lookup(false)
+        .build()
+}

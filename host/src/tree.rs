@@ -1,0 +1,161 @@
+//! A *tree* is a program that runs: a root process and its descendants, each a task of its own, each with a
+//! mailbox. Whatever ends a process, its end is told here, once, when nothing of it runs any longer.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+
+use crate::message::ExitStatus;
+use crate::pid::Pid;
+use crate::sandbox::{Birth, Failure, Programs, Spawn};
+use crate::table::{ProcessError, Table};
+
+/// All processes of one program.
+#[derive(Debug)]
+pub struct Tree {
+    programs: Programs,
+    table: Arc<Table>,
+    patience: Duration,
+}
+
+/// The process that the host started itself.
+#[derive(Debug)]
+pub struct Root {
+    /// Its number.
+    pub pid: Pid,
+    ended: oneshot::Receiver<ExitStatus>,
+}
+
+impl Root {
+    /// Waits until it has ended.
+    pub async fn ended(self) -> ExitStatus {
+        // It is told by a guard: only with the whole runtime would it not be.
+        self.ended.await.unwrap_or(ExitStatus::Killed)
+    }
+}
+
+impl Tree {
+    /// A tree without a root. Start code may take as long as `patience`.
+    #[must_use]
+    pub fn new(programs: Programs, table: Table, patience: Duration) -> Arc<Self> {
+        Arc::new(Self {
+            programs,
+            table: Arc::new(table),
+            patience,
+        })
+    }
+
+    /// Who is alive.
+    #[must_use]
+    pub fn table(&self) -> &Table {
+        &self.table
+    }
+
+    /// Starts the root.
+    ///
+    /// # Errors
+    /// Where the last root's descendants have not left enough room yet, or the host is stopping.
+    pub fn plant(self: &Arc<Self>, args: Vec<String>) -> Result<Root, ProcessError> {
+        let (told, ended) = oneshot::channel();
+        let pid = self.start(None, args, Some(told))?;
+        Ok(Root { pid, ended })
+    }
+
+    fn start(
+        self: &Arc<Self>,
+        parent: Option<Pid>,
+        args: Vec<String>,
+        told: Option<oneshot::Sender<ExitStatus>>,
+    ) -> Result<Pid, ProcessError> {
+        let entry = self.table.enter(parent)?;
+        let pid = entry.pid;
+        let life = Life {
+            tree: Arc::clone(self),
+            pid,
+            started: Instant::now(),
+            outcome: None,
+            told,
+        };
+        let birth = Birth {
+            entry,
+            args,
+            table: Arc::clone(&self.table),
+            nursery: Arc::clone(self) as Arc<dyn Spawn>,
+            patience: self.patience,
+        };
+        tracing::debug!(
+            pid = pid.get(),
+            parent = parent.map(Pid::get),
+            "process started"
+        );
+        let task = tokio::spawn(async move {
+            // Dropped with this task, on its way or before: `life` last, when the instance is gone.
+            let outcome = life.tree.programs.run(birth).await;
+            life.over(outcome);
+        });
+        self.table.attach(pid, task.abort_handle());
+        Ok(pid)
+    }
+}
+
+impl Spawn for Tree {
+    fn spawn(self: Arc<Self>, parent: Pid, args: Vec<String>) -> Result<Pid, ProcessError> {
+        self.start(Some(parent), args, None)
+    }
+}
+
+/// One process's time, from its entry in the table to its removal.
+struct Life {
+    tree: Arc<Tree>,
+    pid: Pid,
+    started: Instant,
+    /// How it ended, where it ended by itself.
+    outcome: Option<Result<(), Failure>>,
+    told: Option<oneshot::Sender<ExitStatus>>,
+}
+
+impl Drop for Life {
+    fn drop(&mut self) {
+        let own = self.outcome.as_ref().map(status);
+        let status = self.tree.table.end(self.pid, own);
+        self.log(status);
+        if let Some(told) = self.told.take() {
+            let _nobody = told.send(status);
+        }
+    }
+}
+
+impl Life {
+    /// It ended by itself.
+    fn over(mut self, outcome: Result<(), Failure>) {
+        self.outcome = Some(outcome);
+    }
+
+    fn log(&self, exit: ExitStatus) {
+        let (pid, age_ms) = (self.pid.get(), self.started.elapsed().as_millis() as u64);
+        let reason = match &self.outcome {
+            Some(Err(failure)) => failure.logged(),
+            Some(Ok(())) | None => String::new(),
+        };
+        match exit {
+            ExitStatus::Normal | ExitStatus::Code(_) | ExitStatus::Killed => {
+                tracing::debug!(pid, %exit, age_ms, "process ended");
+            }
+            ExitStatus::Trap | ExitStatus::Memory | ExitStatus::Deadline => {
+                tracing::warn!(pid, %exit, age_ms, reason, "process ended");
+            }
+        }
+    }
+}
+
+fn status(outcome: &Result<(), Failure>) -> ExitStatus {
+    match outcome {
+        Ok(()) | Err(Failure::Exit(0)) => ExitStatus::Normal,
+        Err(Failure::Exit(code)) => ExitStatus::Code(code.cast_unsigned()),
+        // What reached the host was not of the contract's form: as if it had trapped on it.
+        Err(Failure::Trap(_) | Failure::Stack(_) | Failure::Response(_)) => ExitStatus::Trap,
+        Err(Failure::Memory(_)) => ExitStatus::Memory,
+        Err(Failure::Deadline) => ExitStatus::Deadline,
+    }
+}
