@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
-use wasm_pool_host::{Settings, http, pool, sandbox, serve};
+use wasm_pool_host::{Settings, http, mailbox, pool, sandbox, serve, table};
 
 use crate::support::{Client, Folder, eventually, guests, own_address};
 
@@ -94,10 +94,15 @@ fn settings(folder: &Folder, module: sandbox::Module) -> Settings {
         root: folder.root(),
         sandbox: sandbox::Settings {
             module,
-            instances: 2 + pool::OVERLAP,
+            handlers: 2 + pool::OVERLAP,
+            processes: 8,
             memory: 64 << 20,
             max_response: 1 << 20,
+            max_body: 1 << 20,
+            max_message: 1 << 10,
             max_open_files: 8,
+            max_open_files_in_all: 80,
+            output: sandbox::Output::Log,
         },
         pool: pool::Settings {
             reuse: pool::Reuse::ManyRequests,
@@ -108,6 +113,15 @@ fn settings(folder: &Folder, module: sandbox::Module) -> Settings {
             idle_timeout: Duration::from_secs(10),
             queue: 8,
             queue_timeout: Duration::from_secs(5),
+        },
+        processes: table::Settings {
+            processes: 8,
+            children: 8,
+            names: 8,
+            mailbox: mailbox::Settings {
+                messages: 8,
+                bytes: 2 << 20,
+            },
         },
         http: http::Settings {
             request_timeout: Duration::from_secs(30),

@@ -20,6 +20,10 @@ mod limits;
 mod overload;
 mod stubs;
 
+// Programs: processes that talk, what becomes of them, and how they serve.
+mod talk;
+mod trees;
+
 // The doors beside HTTP.
 mod cli;
 mod examples;

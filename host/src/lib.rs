@@ -11,6 +11,8 @@ pub mod files;
 
 pub mod shutdown;
 
+pub mod scheduler;
+
 pub mod mailbox;
 
 pub mod table;

@@ -8,11 +8,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
-use tokio::task::AbortHandle;
 
 use crate::mailbox::{self, MailError, Mailbox};
 use crate::message::{Content, ExitStatus, Message, Request, Response};
 use crate::pid::{Pid, Pids};
+use crate::scheduler::Task;
 
 /// The longest name, in bytes.
 const LONGEST_NAME: usize = 255;
@@ -85,8 +85,8 @@ struct Process {
     names: Vec<Arc<str>>,
     /// Clients that it holds.
     clients: BTreeSet<Pid>,
-    /// Ends the task that runs it.
-    task: Option<AbortHandle>,
+    /// Dropping it ends the process.
+    task: Option<Task>,
     /// It has been told to end, and why.
     sentence: Option<ExitStatus>,
 }
@@ -165,12 +165,10 @@ impl Table {
     }
 
     /// Says which task runs the process. One that was told to end meanwhile ends now.
-    pub fn attach(&self, pid: Pid, task: AbortHandle) {
-        if let Some(process) = self.lock().processes.get_mut(&pid) {
-            if process.sentence.is_some() {
-                task.abort();
-            }
-            process.task = Some(task);
+    pub fn attach(&self, pid: Pid, task: Task) {
+        match self.lock().processes.get_mut(&pid) {
+            Some(process) if process.sentence.is_none() => process.task = Some(task),
+            Some(_) | None => {}
         }
     }
 
@@ -466,9 +464,7 @@ impl State {
     fn sentence(&mut self, pid: Pid, status: ExitStatus) {
         if let Some(process) = self.processes.get_mut(&pid) {
             process.sentence.get_or_insert(status);
-            if let Some(task) = &process.task {
-                task.abort();
-            }
+            process.task = None;
         }
     }
 

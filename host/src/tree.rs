@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 use crate::message::ExitStatus;
 use crate::pid::Pid;
 use crate::sandbox::{Birth, Failure, Programs, Spawn};
+use crate::scheduler::Scheduler;
 use crate::table::{ProcessError, Table};
 
 /// All processes of one program.
@@ -16,6 +17,7 @@ use crate::table::{ProcessError, Table};
 pub struct Tree {
     programs: Programs,
     table: Arc<Table>,
+    scheduler: Arc<Scheduler>,
     patience: Duration,
 }
 
@@ -37,11 +39,15 @@ impl Root {
 
 impl Tree {
     /// A tree without a root. Start code may take as long as `patience`.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
     #[must_use]
     pub fn new(programs: Programs, table: Table, patience: Duration) -> Arc<Self> {
         Arc::new(Self {
             programs,
             table: Arc::new(table),
+            scheduler: Scheduler::start(),
             patience,
         })
     }
@@ -89,12 +95,12 @@ impl Tree {
             parent = parent.map(Pid::get),
             "process started"
         );
-        let task = tokio::spawn(async move {
+        let task = self.scheduler.spawn(async move {
             // Dropped with this task, on its way or before: `life` last, when the instance is gone.
             let outcome = life.tree.programs.run(birth).await;
             life.over(outcome);
         });
-        self.table.attach(pid, task.abort_handle());
+        self.table.attach(pid, task);
         Ok(pid)
     }
 }

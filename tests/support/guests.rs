@@ -1,4 +1,4 @@
-//! The example guests as components, built once for all tests.
+//! The example guests, and those of the tests, as components, built once for all tests.
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -7,12 +7,24 @@ use std::sync::OnceLock;
 #[path = "../../host/guest_build.rs"]
 mod guest_build;
 
-/// The component of an example.
+/// The examples, and the actor beside this file.
+const GUESTS: &[&str] = &[
+    "hello",
+    "counter",
+    "misbehave",
+    "pingpong",
+    "prefork",
+    "ring",
+    "supervisor",
+    "actor",
+];
+
+/// The component of one.
 pub(crate) fn path(name: &str) -> PathBuf {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
-    let build = || guest_build::build(workspace(), &["hello", "counter", "misbehave"]);
+    let build = || guest_build::build(workspace(), GUESTS);
     FOLDER
-        .get_or_init(|| build().expect("the example guests build"))
+        .get_or_init(|| build().expect("the guests build"))
         .join(format!("{name}.wasm"))
 }
 

@@ -2,6 +2,7 @@
 
 pub(crate) mod guests;
 pub(crate) mod http;
+pub(crate) mod program;
 pub(crate) mod server;
 pub(crate) mod wat;
 

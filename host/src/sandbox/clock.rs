@@ -19,7 +19,7 @@ const TICK: Duration = Duration::from_millis(1);
 /// A guest that has run for so many ticks without waiting runs long. Nearly all are done before the first.
 const LONG: u32 = 10;
 
-/// Ticks without a running guest until the clock rests: waking it costs a call more than a tick costs us.
+/// Ticks without a new slice until the clock rests: waking it costs a call more than a tick costs us.
 const RESTLESS_TICKS: u32 = 100;
 
 /// One per engine. Its thread ends with it.
@@ -32,17 +32,13 @@ pub(super) struct Clock {
 #[derive(Debug, Default)]
 #[repr(align(128))] // two cache lines: what every slice writes must not slow down what others read
 struct Shared {
-    /// Slices that began, and that ended: where they differ, guests run. A slice is what a guest does from
-    /// one wait, or one stepping aside, to the next.
+    /// Slices that began. A slice is what a guest does from one wait, or one stepping aside, to the next:
+    /// whoever runs begins one at every tick, so where none begins, nobody runs.
     begun: AtomicU64,
-    ended: AtomicU64,
     /// Slices that ended by stepping aside; another of the same guest begins at once.
     aside: AtomicU64,
     resting: AtomicBool,
 }
-
-/// A slice, from its beginning to its end.
-struct Slice<'a>(&'a Shared);
 
 /// What one instance knows of the time: how long it has run without waiting.
 #[derive(Debug, Default)]
@@ -72,19 +68,18 @@ impl Clock {
     pub(super) async fn during<F: Future>(&self, guest: F) -> F::Output {
         let mut guest = pin!(guest);
         poll_fn(|cx| {
-            let _slice = self.begin();
+            self.begin();
             guest.as_mut().poll(cx)
         })
         .await
     }
 
-    fn begin(&self) -> Slice<'_> {
+    fn begin(&self) {
         // In one order with the clock's own look at both: either it sees this slice, or we see it rest.
         self.shared.begun.fetch_add(1, Ordering::SeqCst);
         if self.shared.resting.load(Ordering::SeqCst) {
             self.thread.unpark();
         }
-        Slice(&self.shared)
     }
 
     /// What a guest does at a tick. One that runs long and is alone goes on at once. While others are served
@@ -115,12 +110,6 @@ impl Drop for Clock {
     }
 }
 
-impl Drop for Slice<'_> {
-    fn drop(&mut self) {
-        self.0.ended.fetch_add(1, Ordering::SeqCst);
-    }
-}
-
 impl Slices {
     /// A new call begins, with a new deadline for its first tick.
     pub(super) fn reset(&mut self) {
@@ -137,30 +126,31 @@ impl Slices {
 
 impl Shared {
     fn tick(&self, engine: &EngineWeak) {
+        let mut begun = 0;
         let mut idle_ticks = 0;
         while let Some(engine) = engine.upgrade() {
             engine.increment_epoch();
             drop(engine);
             std::thread::sleep(TICK);
-            idle_ticks = if self.is_idle() { idle_ticks + 1 } else { 0 };
+            let before = std::mem::replace(&mut begun, self.begun());
+            idle_ticks = if begun == before { idle_ticks + 1 } else { 0 };
             if idle_ticks >= RESTLESS_TICKS {
-                self.rest();
+                self.rest(begun);
                 idle_ticks = 0;
             }
         }
     }
 
-    fn rest(&self) {
+    /// Sleeps until a slice begins, unless one did since there were `begun`.
+    fn rest(&self, begun: u64) {
         self.resting.store(true, Ordering::SeqCst);
-        if self.is_idle() {
+        if self.begun() == begun {
             std::thread::park();
         }
         self.resting.store(false, Ordering::SeqCst);
     }
 
-    fn is_idle(&self) -> bool {
-        // What ended is read first: a call that begins in between is seen as running.
-        let ended = self.ended.load(Ordering::SeqCst);
-        self.begun.load(Ordering::SeqCst) == ended
+    fn begun(&self) -> u64 {
+        self.begun.load(Ordering::SeqCst)
     }
 }

@@ -58,9 +58,6 @@ impl wit::Host for Own {
     }
 
     async fn receive(&mut self) -> Result<wit::Message> {
-        if let Some(message) = self.mailbox.try_receive(Wanted::Any) {
-            return Ok(message.into());
-        }
         let received = self.mailbox.receive(Wanted::Any, None);
         match noting(received).await.account(self.state()) {
             Ok(message) => Ok(message.into()),
@@ -103,9 +100,6 @@ impl wit::Host for Own {
     }
 
     async fn receive_timeout(&mut self, timeout_ms: u32) -> Result<Option<wit::Message>> {
-        if let Some(message) = self.mailbox.try_receive(Wanted::Any) {
-            return Ok(Some(message.into()));
-        }
         let received = self.mailbox.receive(Wanted::Any, None);
         let received = tokio::time::timeout(milliseconds(timeout_ms), received);
         let received = noting(received).await.account(self.state());

@@ -1,0 +1,350 @@
+//! A crowd: processes that send each other messages at random, while the root kills some of them at random.
+//! Each knows at the end whether all that it should have received has come, once, and in its order.
+
+use std::collections::BTreeMap;
+
+use wasm_pool_guest::mailbox::{self, Content, Data, ErrorCode, Exit, Message, Pid};
+use wasm_pool_guest::{process, talk};
+
+/// The number of a message, counted by its sender for each receiver.
+const NUMBERED: u64 = 1;
+/// How many of those there were. Each member sends one to each, as the last.
+const TOTAL: u64 = 2;
+/// To the root: so many more messages are sent.
+const PROGRESS: u64 = 3;
+/// To the root: the totals, or the ends, of all others have come.
+const DONE: u64 = 4;
+/// To the members: who they all are.
+const MEMBERS: u64 = 5;
+/// To the members: who was killed.
+const KILLED: u64 = 6;
+/// To the root: how it was.
+const VERDICT: u64 = 7;
+
+/// Messages between two that tell the root.
+const STEP: u64 = 100;
+
+/// Of so many sends, one waits until the message is taken; for a millisecond at most, since those who wait for
+/// each other would do so for ever.
+const WAITING: u64 = 64;
+
+/// Has `count` members send `messages` each, and kills `kills` of them meanwhile.
+pub(crate) fn crowd(seed: u64, count: usize, messages: u64, kills: usize) -> String {
+    let mut random = Random(seed | 1);
+    let mut living: Vec<Pid> = (0..count)
+        .map(|_| spawn(random.next(), messages))
+        .collect();
+    let list = encoded(&living);
+    tell(&living, MEMBERS, &list);
+
+    let mut killed = Vec::new();
+    let mut downs = BTreeMap::new();
+    let mut done = 0;
+    let steps = (count as u64 * messages / STEP) as usize;
+    // One that was done may have been killed after; with those that are left all are done, or dead.
+    let mut finished = Vec::new();
+    while done < living.len() {
+        let message = mailbox::receive();
+        match &message.content {
+            Content::Data(data) if data.tag == PROGRESS => {
+                // Such that about half of the progress is over when all are dead that shall be.
+                if killed.len() < kills && random.below(steps / 2) < kills {
+                    let victim = living.swap_remove(random.below(living.len()));
+                    process::kill(victim).expect("a child can be killed");
+                    killed.push(victim);
+                }
+            }
+            Content::Data(_) => finished.push(message.sender),
+            _ => down(&mut downs, &message),
+        }
+        done = finished.iter().filter(|pid| living.contains(pid)).count();
+    }
+    tell(&living, KILLED, &encoded(&killed));
+    let mut verdicts = Vec::new();
+    while downs.len() < count {
+        let message = mailbox::receive();
+        match &message.content {
+            Content::Data(data) if data.tag == VERDICT => verdicts.push(data.bytes.clone()),
+            Content::Data(_) => {}
+            _ => down(&mut downs, &message),
+        }
+    }
+    judge(&living, &killed, &downs, &verdicts)
+}
+
+fn spawn(seed: u64, messages: u64) -> Pid {
+    let script = format!("crowd-member {seed} {messages}");
+    let pid = process::spawn(&[script]).expect("a member can be started");
+    process::monitor(pid).expect("and monitored");
+    pid
+}
+
+fn judge(
+    living: &[Pid],
+    killed: &[Pid],
+    downs: &BTreeMap<Pid, String>,
+    verdicts: &[Vec<u8>],
+) -> String {
+    let is = |pid: &Pid, exit: &str| downs.get(pid).is_some_and(|it| it == exit);
+    let right =
+        living.iter().all(|pid| is(pid, "normal")) && killed.iter().all(|pid| is(pid, "killed"));
+    let mut received = 0;
+    for verdict in verdicts {
+        match <[u8; 8]>::try_from(verdict.as_slice()) {
+            Ok(count) => received += u64::from_le_bytes(count),
+            Err(_) => return String::from_utf8_lossy(verdict).into_owned(),
+        }
+    }
+    let (killed, living) = (killed.len(), living.len());
+    let all = verdicts.len() == living;
+    format!("{killed} killed, {living} well: {all}, downs right: {right}, received {received}")
+}
+
+/// One member: what it has sent to each, and what it has received from each.
+struct Member {
+    root: Pid,
+    others: BTreeMap<Pid, Other>,
+    killed: Option<Vec<Pid>>,
+    received: u64,
+    wrong: Option<String>,
+}
+
+#[derive(Default)]
+struct Other {
+    sent: u64,
+    received: u64,
+    total: Option<u64>,
+    downs: Vec<String>,
+    /// It ended before we asked to be told.
+    unheard: bool,
+    /// It was not there any more when it was sent to.
+    gone: bool,
+}
+
+impl Other {
+    fn is_down(&self) -> bool {
+        self.unheard || !self.downs.is_empty()
+    }
+}
+
+pub(crate) fn member(root: Pid, seed: u64, messages: u64) {
+    let mut member = Member::new(root);
+    let mut random = Random(seed | 1);
+    let pids: Vec<Pid> = member.others.keys().copied().collect();
+    for count in 1..=messages {
+        member.send(pids[random.below(pids.len())], &mut random);
+        if random.below(4) == 0 {
+            while let Some(message) = mailbox::try_receive() {
+                member.take(&message);
+            }
+        }
+        if count % STEP == 0 {
+            member.report(PROGRESS, b"");
+        }
+    }
+    for pid in pids {
+        let total = member.others[&pid].sent;
+        member.deliver(pid, TOTAL, total, 0);
+    }
+    member.wait(|member| {
+        member.others.values().all(|other| other.total.is_some() || other.is_down())
+    });
+    member.report(DONE, b"");
+    member.wait(|member| {
+        let down = |pid| member.others[pid].is_down();
+        let killed = member.killed.as_ref();
+        killed.is_some_and(|killed| killed.iter().all(down))
+    });
+    member.judge();
+    match member.wrong.take() {
+        Some(wrong) => member.report(VERDICT, wrong.as_bytes()),
+        None => member.report(VERDICT, &member.received.to_le_bytes()),
+    }
+}
+
+impl Member {
+    fn new(root: Pid) -> Self {
+        let members = match mailbox::receive_from(root).map(|message| message.content) {
+            Ok(Content::Data(data)) => decoded(&data.bytes),
+            other => panic!("not the list: {other:?}"),
+        };
+        let own = mailbox::self_();
+        let mut member = Self {
+            root,
+            others: BTreeMap::new(),
+            killed: None,
+            received: 0,
+            wrong: None,
+        };
+        for pid in members.into_iter().filter(|pid| *pid != own) {
+            let mut other = Other::default();
+            other.gone = process::monitor(pid).is_err(); // what it had sent has come all the same
+            other.unheard = other.gone;
+            member.others.insert(pid, other);
+        }
+        member
+    }
+
+    fn send(&mut self, to: Pid, random: &mut Random) {
+        let wait = u32::from(random.next().is_multiple_of(WAITING));
+        let number = self.others[&to].sent + 1;
+        if self.deliver(to, NUMBERED, number, wait) {
+            self.other(to).sent = number;
+        }
+    }
+
+    /// Whether it came to be in the receiver's mailbox. While that is full, its own is emptied.
+    fn deliver(&mut self, to: Pid, tag: u64, number: u64, wait: u32) -> bool {
+        loop {
+            let bytes = number.to_le_bytes().into();
+            let content = Content::Data(Data { tag, bytes });
+            let sent = match wait {
+                0 => mailbox::send(to, content),
+                ms => mailbox::send_wait(to, content, ms),
+            };
+            match sent {
+                Ok(()) => {
+                    if self.others[&to].gone {
+                        self.fault(format!("{to} was dead and is sent to"));
+                    }
+                    return true;
+                }
+                Err(ErrorCode::NoProcess) => {
+                    self.other(to).gone = true;
+                    return false;
+                }
+                Err(ErrorCode::TimedOut) => return false,
+                Err(ErrorCode::MailboxFull) => {
+                    if let Some(message) = mailbox::receive_timeout(1) {
+                        self.take(&message);
+                    }
+                }
+                Err(error) => {
+                    self.fault(format!("sending to {to}: {}", error.name()));
+                    return false;
+                }
+            }
+        }
+    }
+
+    fn take(&mut self, message: &Message) {
+        let from = message.sender;
+        match &message.content {
+            Content::Data(data) if from == self.root => self.killed = Some(decoded(&data.bytes)),
+            Content::Data(data) => {
+                let number = decoded(&data.bytes)[0];
+                let tag = data.tag;
+                let other = self.other(from);
+                let late = other.total.is_some() || !other.downs.is_empty();
+                let expected = other.received + u64::from(tag == NUMBERED);
+                match tag {
+                    NUMBERED => other.received = number,
+                    _ => other.total = Some(number),
+                }
+                self.received += 1;
+                if late || number != expected {
+                    self.fault(format!(
+                        "from {from}: {tag}/{number} for {expected}, late: {late}"
+                    ));
+                }
+            }
+            Content::Down(down) => {
+                let exit = ended(&down.exit);
+                self.other(from).downs.push(exit);
+            }
+            other => self.fault(format!("from {from}: {other:?}")),
+        }
+    }
+
+    fn wait(&mut self, enough: impl Fn(&Self) -> bool) {
+        while !enough(self) {
+            let message = mailbox::receive();
+            self.take(&message);
+        }
+    }
+
+    /// All of the dead were killed, each once; of the living, who may have ended normally by now, all has come.
+    fn judge(&mut self) {
+        let killed = self.killed.take().unwrap_or_default();
+        let others = std::mem::take(&mut self.others);
+        for (pid, other) in &others {
+            let expected = if killed.contains(pid) { "killed" } else { "normal" };
+            let right = match other.downs.as_slice() {
+                [] => other.unheard || !killed.contains(pid),
+                [exit] => exit == expected,
+                _ => false,
+            };
+            let lost = other.total.is_none() && !killed.contains(pid);
+            if !right || lost {
+                self.fault(format!("{pid}: {:?}, lost: {lost}", other.downs));
+            }
+        }
+    }
+
+    fn other(&mut self, pid: Pid) -> &mut Other {
+        self.others.get_mut(&pid).expect("one of the members")
+    }
+
+    fn fault(&mut self, what: String) {
+        self.wrong.get_or_insert(what);
+    }
+
+    fn report(&mut self, tag: u64, bytes: &[u8]) {
+        while talk::send(self.root, tag, bytes).is_err() {
+            if let Some(message) = mailbox::receive_timeout(1) {
+                self.take(&message);
+            }
+        }
+    }
+}
+
+fn tell(members: &[Pid], tag: u64, bytes: &[u8]) {
+    for &pid in members {
+        while talk::send(pid, tag, bytes).is_err() {
+            std::thread::yield_now();
+        }
+    }
+}
+
+fn down(downs: &mut BTreeMap<Pid, String>, message: &Message) {
+    let Content::Down(down) = &message.content else {
+        panic!("not expected: {message:?}");
+    };
+    let earlier = downs.insert(down.pid, ended(&down.exit));
+    assert_eq!(earlier, None, "{} ended twice", down.pid);
+}
+
+fn ended(exit: &Exit) -> String {
+    match exit {
+        Exit::Normal => "normal".into(),
+        Exit::Killed => "killed".into(),
+        other => format!("{other:?}"),
+    }
+}
+
+fn encoded(pids: &[Pid]) -> Vec<u8> {
+    pids.iter().flat_map(|pid| pid.to_le_bytes()).collect()
+}
+
+fn decoded(bytes: &[u8]) -> Vec<u64> {
+    let numbers = bytes.chunks_exact(8);
+    numbers
+        .map(|number| u64::from_le_bytes(number.try_into().expect("eight bytes")))
+        .collect()
+}
+
+/// xorshift64*, as in the tests themselves.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 16
+    }
+
+    fn below(&mut self, bound: usize) -> usize {
+        (self.next() % bound as u64) as usize
+    }
+}

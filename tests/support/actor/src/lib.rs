@@ -1,0 +1,350 @@
+//! An actor: a process that does what its script says, so that a test can have the whole play in one place.
+//!
+//! A script is statements, with `;` between them; each has an *outcome*, which is a short text. `{ … }` is a
+//! script within a script. A text such as `x*1000` stands for that many bytes. Where the contract wants a pid,
+//! a script has a name: those that it has given, those that its parent knew, and `self`, `parent`, `sender` (of
+//! the last message) and `client` (of the last request).
+//!
+//! A root with arguments runs each of them, and prints the outcome of its last statement. A root without is
+//! served HTTP: it runs the body of each request.
+
+mod crowd;
+mod misdeeds;
+mod script;
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use wasm_pool_guest::mailbox::{
+    self, ClientRequest, Content, Data, Down, ErrorCode, Exit, Message, Pid,
+};
+use wasm_pool_guest::{Body, FileSlice, Request, Response, files, process, program, talk};
+
+use crate::script::{bytes, shown, statements, text};
+
+/// More than anything takes that a test waits for.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+program!(actor);
+
+fn actor() {
+    let args = process::args();
+    match (process::parent(), args.as_slice()) {
+        (None, []) => serve(),
+        (None, lines) => perform(lines),
+        (Some(parent), [script, names @ ..]) => Actor::child(parent, names).run(script),
+        (Some(_), []) => panic!("a child has a script"),
+    }
+}
+
+fn perform(lines: &[String]) {
+    let mut root = Actor::default();
+    for line in lines {
+        root.run(line);
+        println!("{}", root.outcome);
+    }
+}
+
+fn serve() {
+    let mut root = Actor::default();
+    loop {
+        let message = mailbox::receive();
+        if let Content::Request(asked) = &message.content {
+            let script = String::from_utf8_lossy(&asked.request.body).into_owned();
+            root.said.clear();
+            root.take(Ok(message));
+            root.run(&script);
+        } else {
+            root.kept.push_back(message); // for a script that asks for it
+        }
+    }
+}
+
+/// One process.
+#[derive(Default)]
+struct Actor {
+    names: Vec<(String, Pid)>,
+    /// Messages that came between two scripts.
+    kept: VecDeque<Message>,
+    /// The last messages that were data, to reply to.
+    asked: Vec<Message>,
+    /// The last request, to answer or to send on.
+    request: Option<Request>,
+    /// Of the last statement.
+    outcome: String,
+    /// Outcomes since the last request.
+    said: Vec<String>,
+}
+
+impl Actor {
+    fn child(parent: Pid, names: &[String]) -> Self {
+        let mut child = Self::default();
+        for name in names {
+            if let Some((name, pid)) = name.split_once('=') {
+                child.name(name, pid.parse().expect("a pid"));
+            }
+        }
+        child.name("parent", parent);
+        child
+    }
+
+    fn run(&mut self, script: &str) {
+        for words in statements(script) {
+            self.outcome = self.obey(&words);
+            self.said.push(self.outcome.clone());
+        }
+    }
+
+    #[rustfmt::skip] // one line per statement
+    fn obey(&mut self, words: &[&str]) -> String {
+        match *words {
+            ["send", to, tag, text] => done(mailbox::send(self.pid(to), data(tag, text))),
+            ["send-wait", to, tag, text, ms] => done(mailbox::send_wait(self.pid(to), data(tag, text), number(ms))),
+            ["forge", to] => done(mailbox::send(self.pid(to), Content::Down(Down { pid: 1, exit: Exit::Normal }))),
+            ["receive"] => self.receive(),
+            ["receive-from", from] => self.receive_from(from),
+            ["receive-reply", from, tag, ms] => {
+                let reply = mailbox::receive_reply(self.pid(from), wide(tag), number(ms));
+                self.take(reply)
+            }
+            ["receive-timeout", ms] => mailbox::receive_timeout(number(ms)).map_or("nothing".into(), |it| self.take(Ok(it))),
+            ["try-receive"] => mailbox::try_receive().map_or("nothing".into(), |it| self.take(Ok(it))),
+            ["call", server, text, ms] => {
+                let patience = Duration::from_millis(number(ms).into());
+                talk::call(self.pid(server), &bytes(text), patience).map_or_else(error, |reply| shown(&reply))
+            }
+            ["reply", text] => self.reply(0, text),
+            ["reply-before", text] => self.reply(1, text),
+            ["tell"] => self.tell(),
+            ["respond", client, status, text] => self.respond(client, Response::text(number(status) as u16, text)),
+            ["respond-bytes", client, text] => self.respond(client, Response::new(200).with_body(bytes(text))),
+            ["respond-file", client, name] => self.respond(client, file(name)),
+            ["answer"] => self.respond("client", Response::text(200, self.said.join("\n"))),
+            ["forward", to] => done(mailbox::send(self.pid(to), self.request())),
+            ["forward-wait", to, ms] => done(mailbox::send_wait(self.pid(to), self.request(), number(ms))),
+            ["invent", client, to] => done(mailbox::send(self.pid(to), self.invented(client))),
+            ["spawn", name, script] => self.spawn(name, script),
+            ["monitor", pid] => made(process::monitor(self.pid(pid))),
+            ["kill", pid] => made(process::kill(self.pid(pid))),
+            ["register", name] => made(process::register(&text(name))),
+            ["whereis", name] => process::whereis(&text(name)).map_or("nobody".into(), |pid| self.named(pid)),
+            ["gone", name] => until(|| process::whereis(name).is_none()),
+            ["there", name] => until(|| process::whereis(name).is_some()),
+            ["find", name, registered] => process::whereis(registered).map_or("nobody".into(), |pid| { self.name(name, pid); "ok".into() }),
+            ["whose"] => format!("{}'s", process::parent().map_or("nobody".into(), |pid| self.named(pid))),
+            ["expect", outcome] => if self.outcome.ends_with(outcome) { "ok".into() } else { self.outcome.clone() },
+            ["pid"] => mailbox::self_().to_string(),
+            ["same", one, other] => if self.pid(one) == self.pid(other) { "yes".into() } else { "no".into() },
+            ["path"] => self.request.as_ref().expect("a request").path.clone(),
+            ["open", name] => files::open(name).map(std::mem::forget).map_or_else(|error| error.name().into(), |()| "ok".into()),
+            ["there-is", name] => until(|| files::stat(name).is_ok()),
+            ["print", text] => { println!("{text}"); "ok".into() }
+            ["complain", text] => { eprintln!("{text}"); "ok".into() }
+            ["repeat", times, script] => self.repeat(number(times), script),
+            ["forever", script] => loop { self.run(script); self.said.clear(); },
+            ["pause", ms] => { std::thread::sleep(Duration::from_millis(number(ms).into())); "ok".into() }
+            ["exit", code] => { process::exit(number(code)); "still here".into() }
+            ["echo"] => { misdeeds::echo(); "ok".into() }
+            ["by-value", to] => misdeeds::by_value(self.pid(to)),
+            ["work", ms] => misdeeds::work(Duration::from_millis(number(ms).into())),
+            ["crowd", seed, members, messages, kills] => crowd::crowd(wide(seed), number(members) as usize, wide(messages), number(kills) as usize),
+            ["crowd-member", seed, messages] => { crowd::member(self.pid("parent"), wide(seed), wide(messages)); "ok".into() }
+            [misdeed] => misdeeds::commit(misdeed),
+            _ => panic!("no such statement: {words:?}"),
+        }
+    }
+
+    fn spawn(&mut self, name: &str, script: &str) -> String {
+        let mut args = vec![text(script)];
+        args.extend(self.names.iter().map(|(name, pid)| format!("{name}={pid}")));
+        made(process::spawn(&args).map(|pid| self.name(name, pid)))
+    }
+
+    fn receive(&mut self) -> String {
+        let message = self.kept.pop_front().unwrap_or_else(mailbox::receive);
+        self.take(Ok(message))
+    }
+
+    fn receive_from(&mut self, from: &str) -> String {
+        let from = self.pid(from);
+        let kept = self.kept.iter().position(|message| message.sender == from);
+        let message = kept.and_then(|at| self.kept.remove(at));
+        let message = message.map_or_else(|| mailbox::receive_from(from), Ok);
+        self.take(message)
+    }
+
+    /// What a message says, or why there is none.
+    fn take(&mut self, message: Result<Message, ErrorCode>) -> String {
+        let message = match message {
+            Ok(message) => message,
+            Err(code) => return error(code),
+        };
+        let sender = self.named(message.sender);
+        self.name("sender", message.sender);
+        match &message.content {
+            Content::Data(data) => {
+                let text = match data.tag {
+                    0 => format!("{sender}: {}", shown(&data.bytes)),
+                    tag if talk::is_call(tag) => format!("{sender} calls: {}", shown(&data.bytes)),
+                    tag => format!("{sender} {tag} {}", shown(&data.bytes)),
+                };
+                self.asked.push(message);
+                if self.asked.len() > 2 {
+                    self.asked.remove(0);
+                }
+                text
+            }
+            Content::Request(asked) => {
+                self.name("client", asked.client);
+                self.request = Some(asked.request.clone());
+                format!("{} {}", asked.request.method, asked.request.path)
+            }
+            Content::Down(down) if down.pid != message.sender => "a down of somebody else".into(),
+            Content::Down(down) => format!("{sender} is down: {}", ended(&down.exit)),
+            Content::Response(_) => "a response".into(),
+        }
+    }
+
+    /// To the last message, or to one before it.
+    fn reply(&self, before: usize, text: &str) -> String {
+        let asked = self.asked.iter().rev().nth(before);
+        done(talk::reply(asked.expect("a message"), &bytes(text)))
+    }
+
+    /// Its parent, of the last outcome; also if its mailbox is full.
+    fn tell(&self) -> String {
+        let (tag, bytes) = (0, self.outcome.clone().into_bytes());
+        let content = Content::Data(Data { tag, bytes });
+        let patience = talk::milliseconds(PATIENCE);
+        done(mailbox::send_wait(self.pid("parent"), content, patience))
+    }
+
+    fn respond(&self, client: &str, response: Response) -> String {
+        done(talk::respond(self.pid(client), response))
+    }
+
+    /// The last request, to be sent on.
+    fn request(&self) -> Content {
+        Content::Request(ClientRequest {
+            client: self.pid("client"),
+            request: self.request.clone().expect("a request"),
+        })
+    }
+
+    /// A request that no client sent.
+    fn invented(&self, client: &str) -> Content {
+        Content::Request(ClientRequest {
+            client: self.pid(client),
+            request: Request {
+                id: 1,
+                method: "GET".into(),
+                path: "/".into(),
+                query: None,
+                headers: Vec::new(),
+                body: Vec::new(),
+                client: "127.0.0.1:1".into(),
+            },
+        })
+    }
+
+    /// How many times all was well, and what was not.
+    fn repeat(&mut self, times: u32, script: &str) -> String {
+        for count in 0..times {
+            self.run(script);
+            if self.outcome != "ok" {
+                return format!("{count} ok, then {}", self.outcome);
+            }
+        }
+        format!("{times} ok")
+    }
+
+    fn name(&mut self, name: &str, pid: Pid) {
+        self.names.retain(|(known, _)| known != name);
+        self.names.push((name.into(), pid));
+    }
+
+    fn pid(&self, name: &str) -> Pid {
+        if name == "self" {
+            return mailbox::self_();
+        }
+        let known = self.names.iter().find(|(known, _)| known == name);
+        let pid = known.map(|(_, pid)| *pid).or(name.parse().ok());
+        pid.unwrap_or_else(|| panic!("nobody is called {name}"))
+    }
+
+    fn named(&self, pid: Pid) -> String {
+        let lasting = |name: &str| !["sender", "client"].contains(&name);
+        let known = self.names.iter().rev();
+        let known = known.filter(|(name, known)| *known == pid && lasting(name));
+        match known.map(|(name, _)| name.clone()).next() {
+            Some(name) => name,
+            None if pid == mailbox::self_() => "self".into(),
+            None => "somebody".into(),
+        }
+    }
+}
+
+fn data(tag: &str, text: &str) -> Content {
+    Content::Data(Data {
+        tag: wide(tag),
+        bytes: bytes(text),
+    })
+}
+
+/// All of it, given away.
+fn file(name: &str) -> Response {
+    let file = files::open(name).expect("a file");
+    let length = file.stat().expect("its size").size;
+    let slice = FileSlice {
+        file,
+        offset: 0,
+        length,
+    };
+    Response {
+        body: Body::File(slice),
+        ..Response::new(200)
+    }
+}
+
+fn done(result: Result<(), ErrorCode>) -> String {
+    result.map_or_else(error, |()| "ok".into())
+}
+
+fn made(result: Result<(), process::ErrorCode>) -> String {
+    result.map_or_else(|error| error.name().into(), |()| "ok".into())
+}
+
+fn error(error: ErrorCode) -> String {
+    error.name().into()
+}
+
+fn ended(exit: &Exit) -> String {
+    match exit {
+        Exit::Normal => "normal".into(),
+        Exit::Code(code) => format!("code {code}"),
+        Exit::Trap => "trap".into(),
+        Exit::Killed => "killed".into(),
+        Exit::Memory => "memory".into(),
+        Exit::Deadline => "deadline".into(),
+    }
+}
+
+/// For what nobody tells us of.
+fn until(mut condition: impl FnMut() -> bool) -> String {
+    let start = Instant::now();
+    while !condition() {
+        if start.elapsed() > PATIENCE {
+            return "in vain".into();
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    "ok".into()
+}
+
+fn number(text: &str) -> u32 {
+    text.parse().expect("a number")
+}
+
+fn wide(text: &str) -> u64 {
+    text.parse().expect("a number")
+}

@@ -1,0 +1,100 @@
+//! What a process can do that others must not notice, or can do to itself.
+
+use std::hint::black_box;
+use std::time::{Duration, SystemTime};
+
+use wasm_pool_guest::mailbox::{self, Content, Data, Pid};
+use wasm_pool_guest::talk;
+
+const MIB: usize = 1 << 20;
+
+pub(crate) fn commit(misdeed: &str) -> String {
+    match misdeed {
+        "trap" => trap(),
+        "panic" => panic!("this process was asked to panic"),
+        "abort" => std::process::abort(),
+        "stack" => format!("came back from {} calls", descend(0)),
+        "oom" => hoard(),
+        "spin" => loop {
+            black_box(());
+        },
+        _ => panic!("no such statement: {misdeed}"),
+    }
+}
+
+fn trap() -> ! {
+    #[cfg(target_arch = "wasm32")]
+    core::arch::wasm32::unreachable();
+    #[cfg(not(target_arch = "wasm32"))]
+    std::process::abort();
+}
+
+/// Adds after the call, so that the compiler can't make a loop of it.
+fn descend(depth: usize) -> usize {
+    if black_box(depth) == usize::MAX {
+        return 0;
+    }
+    descend(depth + 1) + black_box(1)
+}
+
+fn hoard() -> ! {
+    let mut hoard = Vec::new();
+    loop {
+        hoard.push(black_box(vec![1_u8; MIB]));
+    }
+}
+
+/// Sends back what comes, and overwrites what it has of it.
+pub(crate) fn echo() {
+    let message = mailbox::receive();
+    let Content::Data(mut data) = message.content else {
+        panic!("not data: {message:?}");
+    };
+    let sent = talk::send(message.sender, data.tag, &data.bytes);
+    data.bytes.fill(b'e');
+    black_box(data);
+    sent.expect("who asks is there");
+}
+
+/// Sends a message to an echo, and overwrites the place that it was sent from, then what has come back.
+pub(crate) fn by_value(echo: Pid) -> String {
+    const SIZE: usize = 4096;
+    let bytes = vec![b'm'; SIZE];
+    let place = bytes.as_ptr();
+    let sent = mailbox::send(echo, Content::Data(Data { tag: 1, bytes }));
+    let mut overwritten = vec![b'o'; SIZE]; // gets the memory that was just freed
+    let same_place = std::ptr::eq(place, overwritten.as_ptr());
+    black_box(&mut overwritten);
+    let once = receive(echo);
+    let first = once.clone();
+    black_box(once).fill(b'r');
+    let again = talk::send(echo, 1, &first).map(|()| receive(echo));
+    let all = |bytes: &[u8], letter| bytes.len() == SIZE && bytes.iter().all(|it| *it == letter);
+    format!(
+        "sent: {}, overwritten: {same_place}, came back: {}, and again: {}, the other is as it was: {}",
+        sent.is_ok(),
+        all(&first, b'm'),
+        again.is_ok_and(|again| all(&again, b'm')),
+        all(&overwritten, b'o'),
+    )
+}
+
+fn receive(from: Pid) -> Vec<u8> {
+    match mailbox::receive_from(from).map(|message| message.content) {
+        Ok(Content::Data(data)) => data.bytes,
+        other => panic!("not data: {other:?}"),
+    }
+}
+
+/// Counts as far as it gets in so much time. All processes share this clock.
+pub(crate) fn work(time: Duration) -> String {
+    let start = SystemTime::now();
+    let mut count: u64 = 0;
+    while start.elapsed().is_ok_and(|elapsed| elapsed < time) {
+        for step in 0..1000 {
+            black_box(step);
+        }
+        count += 1;
+    }
+    count.to_string()
+}

@@ -1,0 +1,233 @@
+//! Processes and their ends: who may start and kill whom, who is told what, what is free again after. Each
+//! line is a script for `support/actor`, and what the last statement of it comes to.
+
+use crate::support::program::{perform, run};
+
+#[test]
+fn children_are_told_what_they_are() {
+    perform(
+        "",
+        "whose                                                          -> nobody's
+         spawn a { whose; tell; receive }; receive                      -> a: parent's
+         spawn b { spawn c { whose; tell }; receive; tell; receive }    -> ok
+         receive-from b                                                 -> b: c: parent's
+         register root; spawn d { find root root; same root parent; tell }; receive-from d  -> d: yes",
+    );
+}
+
+#[test]
+fn every_end_is_told() {
+    #[rustfmt::skip] // one line per case
+    let cases = [
+        ("", "normal"),
+        ("exit 0", "normal"),
+        ("exit 1", "code 1"),
+        ("exit 255", "code 255"),
+        ("exit 4294967295", "code 4294967295"),
+        ("trap", "trap"),
+        ("panic", "trap"),
+        ("abort", "trap"),
+        ("stack", "trap"),
+        ("oom", "memory"),
+        ("receive; exit 3", "code 3"),
+        ("receive; trap", "trap"),
+    ];
+    let plays = cases.map(|(end, exit)| {
+        format!(
+            "spawn a {{ receive-from parent; {end} }}; monitor a; send a 1 x; send a 2 y; receive -> a is down: {exit}"
+        )
+    });
+    perform("--memory 16MiB --log-level off", &plays.join("\n"));
+}
+
+#[test]
+fn ends_are_told_once_to_each_who_asked() {
+    perform(
+        "",
+        "spawn a { receive; exit 3 }                                    -> ok
+         spawn b { monitor a; tell; receive; tell; receive }; receive   -> b: ok
+         repeat 9 { monitor a }                                         -> 9 ok
+         send a 1 x; receive-from a                                     -> a is down: code 3
+         receive-from b                                                 -> b: a is down: code 3
+         try-receive                                                    -> nothing
+         monitor a                                                      -> no-process
+         monitor 0                                                      -> no-process
+         monitor 9999                                                   -> no-process
+         receive-from a                                                 -> no-process",
+    );
+}
+
+#[test]
+fn nobody_hears_of_an_end_after_which_it_has_not_asked() {
+    perform(
+        "",
+        "spawn a { receive }; send a 1 x; receive-from a                -> no-process
+         try-receive                                                    -> nothing",
+    );
+}
+
+#[test]
+fn kill() {
+    perform(
+        "",
+        "spawn child { spawn grandchild { receive }; monitor grandchild; tell; forever { receive; tell } }  -> ok
+         receive                                                        -> child: ok
+         spawn sibling { kill child; tell; kill parent; tell; kill self; tell; receive }  -> ok
+         receive-from sibling                                           -> sibling: not-yours
+         receive-from sibling                                           -> sibling: not-yours
+         receive-from sibling                                           -> sibling: not-yours
+         kill self                                                      -> not-yours
+         monitor child; kill child; receive-from child                  -> child is down: killed
+         kill child                                                     -> no-process
+         kill 0                                                         -> no-process
+         kill 9999                                                      -> no-process",
+    );
+}
+
+#[test]
+fn kill_a_grandchild() {
+    // The child introduces it by its name.
+    perform(
+        "",
+        "spawn child { spawn grandchild { register it; receive }; monitor grandchild; receive; tell; receive }  -> ok
+         there it; find grandchild it; monitor grandchild               -> ok
+         kill grandchild; receive-from grandchild                       -> grandchild is down: killed
+         receive-from child                                             -> child: grandchild is down: killed",
+    );
+}
+
+#[test]
+fn kill_one_that_loops() {
+    perform(
+        "",
+        "spawn a { tell; spin }; monitor a; receive                     -> a:
+         kill a; receive                                                -> a is down: killed",
+    );
+}
+
+#[test]
+fn kill_one_that_has_not_begun() {
+    perform(
+        "",
+        "repeat 100 { spawn a { receive }; monitor a; kill a }          -> 100 ok
+         repeat 100 { receive; expect killed }                          -> 100 ok
+         try-receive                                                    -> nothing",
+    );
+}
+
+#[test]
+fn children_end_with_their_parent() {
+    // Whichever way that ends. `outside` is told of the grandchild.
+    for end in ["", "exit 1", "trap", "stack", "receive"] {
+        let play = format!(
+            "spawn a {{ spawn b {{ spawn c {{ register c; receive }}; receive }}; receive-from parent; {end} }}  -> ok
+             there c; find c c; monitor c; monitor a                    -> ok
+             send a 1 x; kill a; receive-from c                         -> c is down: killed
+             gone c                                                     -> ok"
+        );
+        perform("--log-level off", &play);
+    }
+}
+
+#[test]
+fn names() {
+    perform(
+        "",
+        "whereis it                                                     -> nobody
+         register it; whereis it                                        -> self
+         register it                                                    -> ok
+         register other; whereis other                                  -> self
+         spawn a { register it; tell; register mine; tell; whereis it; tell; receive }; receive  -> a: name-taken
+         receive                                                        -> a: ok
+         receive                                                        -> a: parent
+         whereis mine                                                   -> a
+         register mine                                                  -> name-taken
+         monitor a; kill a; receive                                     -> a is down: killed
+         whereis mine                                                   -> nobody
+         register mine                                                  -> ok
+         register x*0                                                   -> invalid-name
+         register x*255                                                 -> ok
+         register x*256                                                 -> invalid-name
+         whereis x*255                                                  -> self
+         whereis x*1000                                                 -> nobody",
+    );
+}
+
+#[test]
+fn names_are_bounded() {
+    perform(
+        "--max-names 2",
+        "register a                                                     -> ok
+         spawn b { register b; tell; receive }; receive                 -> b: ok
+         register c                                                     -> too-many-names
+         register a                                                     -> ok
+         register b                                                     -> name-taken
+         monitor b; kill b; receive; register c                         -> ok
+         register d                                                     -> too-many-names",
+    );
+}
+
+#[test]
+fn processes_are_bounded() {
+    // The root is one of them.
+    perform(
+        "--max-processes 5",
+        "repeat 9 { spawn a { receive } }                               -> 4 ok, then too-many-processes
+         monitor a; kill a; receive                                     -> a is down: killed
+         repeat 9 { spawn a { receive } }                               -> 1 ok, then too-many-processes",
+    );
+}
+
+#[test]
+fn children_are_bounded() {
+    perform(
+        "--max-children 2",
+        "repeat 9 { spawn a { repeat 9 { spawn b { receive } }; tell; receive } }  -> 2 ok, then too-many-children
+         receive-from a                                                 -> a: 2 ok, then too-many-children
+         monitor a; kill a; receive-from a                              -> a is down: killed
+         repeat 9 { spawn a { receive } }                               -> 1 ok, then too-many-children",
+    );
+}
+
+#[test]
+fn arguments_are_bounded() {
+    perform(
+        "--max-message 1KiB",
+        "spawn a { receive }                                            -> ok
+         spawn a x*1025                                                 -> too-large
+         spawn a x*2000000                                              -> too-large",
+    );
+}
+
+#[test]
+fn monitors_are_bounded() {
+    // Those whose end was not received yet count.
+    perform(
+        "--max-mailbox 3",
+        "repeat 2 { spawn a { receive }; monitor a }                    -> 2 ok
+         spawn b { register b; receive }; there b; monitor b            -> ok
+         spawn c { receive }; monitor c                                 -> too-many-monitors
+         monitor b                                                      -> ok
+         kill b; gone b; monitor c                                      -> too-many-monitors
+         receive; monitor c                                             -> ok
+         monitor self                                                   -> too-many-monitors",
+    );
+}
+
+#[test]
+fn memory_is_each_process_s_own() {
+    perform(
+        "--memory 16MiB --log-level off",
+        "spawn b { receive; reply fine; receive }                       -> ok
+         spawn a { oom }; monitor a; receive                            -> a is down: memory
+         call b how-are-you 60000                                       -> fine",
+    );
+}
+
+#[test]
+fn nobody_ends_later_than_the_root() {
+    // Those that loop or wait are no reason to stay; nor are those that the others know nothing of.
+    let play = "repeat 3 { spawn a { spawn b { spin }; spin } }; spawn c { receive }; spawn d { pause 60000 }";
+    let ended = run("actor", "--log-level debug", &[play]);
+    assert_eq!((ended.code, ended.output.as_str()), (0, "ok\n"), "{}", ended.errors);
+}
