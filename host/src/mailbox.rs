@@ -113,16 +113,16 @@ impl Mailbox {
     /// Adds a message.
     ///
     /// # Errors
-    /// [`MailError::Full`], and [`MailError::NoProcess`] where the receiver has ended. Gives the message back.
-    pub fn send(&self, message: Message) -> Result<Wake, (MailError, Message)> {
-        let mut state = self.lock();
+    /// [`MailError::Full`], and [`MailError::NoProcess`] where the receiver has ended.
+    pub fn send(&self, message: Message) -> Result<Wake, MailError> {
         let weight = message.content.weight();
+        let mut state = self.lock();
         if state.closed {
-            return Err((MailError::NoProcess, message));
+            return Err(MailError::NoProcess);
         }
         let fits = weight <= self.settings.bytes - state.bytes;
         if state.messages >= self.settings.messages || !fits {
-            return Err((MailError::Full, message));
+            return Err(MailError::Full);
         }
         state.messages += 1;
         state.bytes += weight;
@@ -195,6 +195,24 @@ impl Mailbox {
         let mut state = self.lock();
         state.working_for = None;
         state.take(wanted)
+    }
+
+    /// Takes a message, or has the waker of `cx` woken when it is worth asking again. Whoever stops asking
+    /// says [so](Mailbox::stop_waiting).
+    pub fn poll_receive(&self, cx: &Context<'_>, wanted: Wanted) -> Poll<Message> {
+        let mut state = self.lock();
+        state.working_for = None;
+        if let Some(message) = state.take(wanted) {
+            state.waiting = None;
+            return Poll::Ready(message);
+        }
+        state.waiting = Some((wanted, cx.waker().clone()));
+        Poll::Pending
+    }
+
+    /// Nobody waits for a message any longer.
+    pub fn stop_waiting(&self) {
+        self.lock().waiting = None;
     }
 
     /// Takes a message, and waits for one. With `from`, only as long as that mailbox is open: whoever it
@@ -366,30 +384,21 @@ impl Future for Receive<'_> {
     type Output = Result<Message, MailError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut state = self.mailbox.lock();
-        state.working_for = None;
-        if let Some(message) = state.take(self.wanted) {
-            state.waiting = None;
-            drop(state);
-            self.asleep = false;
-            return Poll::Ready(Ok(message));
-        }
-        state.waiting = Some((self.wanted, cx.waker().clone()));
-        drop(state);
-        self.asleep = true;
-        if self.from.is_some_and(Mailbox::is_closed) {
+        let received = self.mailbox.poll_receive(cx, self.wanted);
+        self.asleep = received.is_pending();
+        if self.asleep && self.from.is_some_and(Mailbox::is_closed) {
             // Its last message may have come since we looked.
             let last = self.mailbox.try_receive(self.wanted);
             return Poll::Ready(last.ok_or(MailError::NoProcess));
         }
-        Poll::Pending
+        received.map(Ok)
     }
 }
 
 impl Drop for Receive<'_> {
     fn drop(&mut self) {
         if self.asleep {
-            self.mailbox.lock().waiting = None;
+            self.mailbox.stop_waiting();
         }
     }
 }

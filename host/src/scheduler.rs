@@ -109,8 +109,8 @@ impl Scheduler {
     /// From a thread that runs something else: a timer, a client, a disk.
     fn inject(&self, runnable: Runnable) {
         let idle = self.idle().last().copied();
-        let core = idle
-            .unwrap_or_else(|| self.next.fetch_add(1, Ordering::Relaxed) % self.cores.len());
+        let core =
+            idle.unwrap_or_else(|| self.next.fetch_add(1, Ordering::Relaxed) % self.cores.len());
         self.queue(core).push_back(runnable);
         // Looked at once more behind the push, as a core that falls asleep looks at its queue once more.
         let asleep = {

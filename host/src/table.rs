@@ -323,14 +323,14 @@ impl Table {
     pub fn admit(&self, request: Request) -> Result<Waiting<'_>, MailError> {
         let client = self.pids.next();
         let (answer, answered) = oneshot::channel();
-        let message = forwarded(client, client, request);
+        let message = forwarded(client, client, Box::new(request));
         let mut state = self.lock();
         let holder = state.root.ok_or(MailError::NoProcess)?;
         let root = state
             .processes
             .get_mut(&holder)
             .ok_or(MailError::NoProcess)?;
-        let wake = root.mailbox.send(message).map_err(|(error, _)| error)?;
+        let wake = root.mailbox.send(message)?;
         root.clients.insert(client);
         state.clients.insert(client, Client { holder, answer });
         drop(state);
@@ -352,11 +352,11 @@ impl Table {
         holder: Pid,
         to: Pid,
         client: Pid,
-        request: Request,
+        request: Box<Request>,
     ) -> Result<(), MailError> {
         let wake = self.hand_over(holder, to, client, |mailbox| {
             let message = forwarded(holder, client, request);
-            mailbox.send(message).map_err(|(error, _)| error)
+            mailbox.send(message)
         })?;
         wake.wake();
         Ok(())
@@ -372,7 +372,7 @@ impl Table {
         holder: Pid,
         to: Pid,
         client: Pid,
-        request: Request,
+        request: Box<Request>,
         patience: Duration,
     ) -> Result<(), MailError> {
         let (wake, mut posted) = self.hand_over(holder, to, client, |mailbox| {
@@ -513,8 +513,7 @@ impl State {
     }
 }
 
-fn forwarded(holder: Pid, client: Pid, request: Request) -> Message {
-    let request = Box::new(request);
+fn forwarded(holder: Pid, client: Pid, request: Box<Request>) -> Message {
     Message {
         sender: holder,
         content: Content::Request { client, request },

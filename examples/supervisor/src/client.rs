@@ -15,49 +15,45 @@ const VICTIM: &str = WORKERS[1];
 const PATIENCE: Duration = Duration::from_secs(5);
 
 pub(crate) fn run(crashes: u32) {
-    let mut last = None;
     for _ in 0..crashes {
-        last = count(last);
+        let victim = count();
         println!("client: {VICTIM}, crash");
-        crash(last);
+        crash(victim);
+        find(VICTIM); // whoever is there now was started by a supervisor who has said so
     }
-    count(last);
+    count();
     println!("client: done");
 }
 
-/// Asks all workers to count, one after the other. `ended` is the victim's pid in its last life; the answer,
-/// the one in this.
-fn count(ended: Option<Pid>) -> Option<Pid> {
-    let mut victim = None;
-    for name in WORKERS {
-        let pid = find(name, ended);
+/// Asks all workers to count, one after the other. Gives the victim's pid in this life.
+fn count() -> Pid {
+    let [_, victim, _] = WORKERS.map(|name| {
+        let pid = find(name);
         if let Err(error) = talk::call(pid, COUNT, PATIENCE) {
             fail(&format!("{name} doesn't count: {}", error.name()));
         }
-        if name == VICTIM {
-            victim = Some(pid);
-        }
-    }
+        pid
+    });
     victim
 }
 
 /// A call like any other, but the one who is called ends before it can reply.
-fn crash(victim: Option<Pid>) {
-    let Some(pid) = victim else { return };
-    match talk::call(pid, CRASH, PATIENCE) {
+fn crash(victim: Pid) {
+    match talk::call(victim, CRASH, PATIENCE) {
         Err(ErrorCode::NoProcess) => {}
         Err(error) => fail(&format!("{VICTIM} doesn't crash: {}", error.name())),
         Ok(_) => fail(&format!("{VICTIM} doesn't crash")),
     }
 }
 
-/// Who has this name, other than who had it before. Between two lives nobody has it, for a moment.
-fn find(name: &str, ended: Option<Pid>) -> Pid {
+/// Who has this name. Between two lives nobody has it, for a moment: it is free before anyone is told that
+/// its process has ended.
+fn find(name: &str) -> Pid {
     let start = Instant::now();
     while start.elapsed() < PATIENCE {
         match process::whereis(name) {
-            Some(pid) if Some(pid) != ended => return pid,
-            _ => std::thread::sleep(Duration::from_millis(1)),
+            Some(pid) => return pid,
+            None => std::thread::sleep(Duration::from_millis(1)),
         }
     }
     fail(&format!("{name} is not there"))

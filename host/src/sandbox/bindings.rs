@@ -20,20 +20,13 @@ pub(super) mod handler {
     });
 }
 
-/// The world `program`. Messages are owned: they leave one process for another.
+/// The world `program`. The stub of its `mailbox` is not taken from here but from `mailbox`, next door, where
+/// it says why.
 pub(super) mod program {
     wasmtime::component::bindgen!({
         path: "../wit",
         world: "program",
-        imports: {
-            // Those that may have to wait: the process does then, its thread does not.
-            "wasm-pool:worker/mailbox.send-wait": async | trappable,
-            "wasm-pool:worker/mailbox.receive": async | trappable,
-            "wasm-pool:worker/mailbox.receive-from": async | trappable,
-            "wasm-pool:worker/mailbox.receive-reply": async | trappable,
-            "wasm-pool:worker/mailbox.receive-timeout": async | trappable,
-            default: trappable,
-        },
+        imports: { default: trappable },
         exports: { default: async },
         with: {
             "wasm-pool:worker/files": super::handler::wasm_pool::worker::files,

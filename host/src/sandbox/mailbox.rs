@@ -1,22 +1,29 @@
 //! The server stub of `mailbox`: each call becomes plain values, then a call of the mailbox it is about, then
 //! plain values again. Here, where a message leaves a process, its size is judged.
+//!
+//! Two processes that talk do little else but call this, so its messages have a shape of their own (`wire`)
+//! that costs a third less than the one `bindgen!` would give them.
 
 use std::future::poll_fn;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use wasmtime::Result;
+use wasmtime::component::Linker;
+use wasmtime::{Result, StoreContextMut};
 
-use super::bindings::program::wasm_pool::worker::{http, mailbox as wit};
+use super::bindings::program::wasm_pool::worker::http;
 use super::program::Own;
 use super::state::{HasState, State};
+use super::wire::{ClientRequest, Data, ErrorCode, Message, Sent};
 use crate::mailbox::{MailError, Mailbox, Wanted};
-use crate::message::{Body, Content, ExitStatus, FileSlice, Headers, Message, Request, Response};
+use crate::message::{self, Body, Content, FileSlice, Request, Response};
 use crate::pid::Pid;
 
-/// The outer result is the process's: an error ends it. The inner one is the guest's to look at.
-type Answer<T> = Result<Result<T, wit::ErrorCode>>;
+/// The outer result is the process's: an error ends it. The inner one is the guest's to look at. A tuple, as
+/// a function of the component model may have several results, and this has one.
+type Answer<T> = Result<(std::result::Result<T, ErrorCode>,)>;
 
 /// Whom a process wrote to of late, so that most messages need no look into the table. A few, by the last
 /// bits of the pid: processes that are spawned together don't displace each other.
@@ -28,45 +35,71 @@ enum Outgoing {
     /// To a mailbox.
     Data(Content),
     /// To a mailbox, with the duty to answer.
-    Request { client: Pid, request: Request },
+    Request(Pid, Box<Request>),
     /// To a client.
-    Response(Response),
+    Response(Box<Response>),
 }
 
-impl wit::Host for Own {
-    fn self_(&mut self) -> Result<u64> {
-        Ok(self.pid.get())
+/// Gives a program the functions of `mailbox`.
+pub(super) fn add_to_linker(linker: &mut Linker<Own>) -> Result<()> {
+    type Store<'a> = StoreContextMut<'a, Own>;
+    let mut mailbox = linker.instance("wasm-pool:worker/mailbox@0.1.0")?;
+    mailbox.func_wrap("self", |store: Store<'_>, (): ()| {
+        Ok((store.data().pid.get(),))
+    })?;
+    mailbox.func_wrap("send", |mut store: Store<'_>, (to, content)| {
+        store.data_mut().send(to, content)
+    })?;
+    mailbox.func_wrap("try-receive", |store: Store<'_>, (): ()| {
+        let message = store.data().mailbox.try_receive(Wanted::Any);
+        Ok((message.map(Message::from),))
+    })?;
+    // Those that may have to wait: the process does then, its thread does not.
+    mailbox.func_wrap_async(
+        "send-wait",
+        |mut store: Store<'_>, (to, content, timeout)| {
+            Box::new(async move { store.data_mut().send_wait(to, content, timeout).await })
+        },
+    )?;
+    mailbox.func_wrap_async("receive", |store: Store<'_>, (): ()| {
+        Box::new(Receiving {
+            store,
+            asleep: false,
+        })
+    })?;
+    mailbox.func_wrap_async("receive-from", |mut store: Store<'_>, (sender,)| {
+        Box::new(async move { store.data_mut().receive_from(sender).await })
+    })?;
+    mailbox.func_wrap_async(
+        "receive-reply",
+        |mut store: Store<'_>, (sender, tag, timeout)| {
+            Box::new(async move { store.data_mut().receive_reply(sender, tag, timeout).await })
+        },
+    )?;
+    mailbox.func_wrap_async("receive-timeout", |mut store: Store<'_>, (timeout,)| {
+        Box::new(async move { store.data_mut().receive_timeout(timeout).await })
+    })
+}
+
+impl Own {
+    fn send(&mut self, to: u64, content: Sent) -> Answer<()> {
+        let outgoing = self.outgoing(content)?;
+        let sent = outgoing.and_then(|outgoing| self.post(to, outgoing));
+        Ok((sent.map_err(ErrorCode::from),))
     }
 
-    fn send(&mut self, to: u64, content: wit::Content) -> Answer<()> {
-        let outgoing = self.outgoing(content)?;
-        Ok(outgoing
-            .and_then(|outgoing| self.post(to, outgoing))
-            .map_err(wit::ErrorCode::from))
-    }
-
-    async fn send_wait(&mut self, to: u64, content: wit::Content, timeout_ms: u32) -> Answer<()> {
-        let outgoing = self.outgoing(content)?;
-        let sent = match outgoing {
+    async fn send_wait(&mut self, to: u64, content: Sent, timeout_ms: u32) -> Answer<()> {
+        let sent = match self.outgoing(content)? {
             Ok(outgoing) => {
                 let sent = self.post_wait(to, outgoing, milliseconds(timeout_ms));
                 noting(sent).await.account(self.state())
             }
             Err(error) => Err(error),
         };
-        Ok(sent.map_err(wit::ErrorCode::from))
+        Ok((sent.map_err(ErrorCode::from),))
     }
 
-    async fn receive(&mut self) -> Result<wit::Message> {
-        let received = self.mailbox.receive(Wanted::Any, None);
-        match noting(received).await.account(self.state()) {
-            Ok(message) => Ok(message.into()),
-            // Only a wait for one sender can fail.
-            Err(error) => Err(wasmtime::format_err!("the mailbox failed: {error:?}")),
-        }
-    }
-
-    async fn receive_from(&mut self, sender: u64) -> Answer<wit::Message> {
+    async fn receive_from(&mut self, sender: u64) -> Answer<Message> {
         let received = match Pid::new(sender) {
             Some(sender) => {
                 let received = self.receive_wanted(sender, Wanted::From(sender));
@@ -74,17 +107,10 @@ impl wit::Host for Own {
             }
             None => Err(MailError::NoProcess),
         };
-        Ok(received
-            .map(wit::Message::from)
-            .map_err(wit::ErrorCode::from))
+        Ok((received.map(Message::from).map_err(ErrorCode::from),))
     }
 
-    async fn receive_reply(
-        &mut self,
-        sender: u64,
-        tag: u64,
-        timeout_ms: u32,
-    ) -> Answer<wit::Message> {
+    async fn receive_reply(&mut self, sender: u64, tag: u64, timeout_ms: u32) -> Answer<Message> {
         let received = match Pid::new(sender) {
             Some(sender) => {
                 let reply = self.receive_wanted(sender, Wanted::Reply(sender, tag));
@@ -94,51 +120,42 @@ impl wit::Host for Own {
             }
             None => Err(MailError::NoProcess),
         };
-        Ok(received
-            .map(wit::Message::from)
-            .map_err(wit::ErrorCode::from))
+        Ok((received.map(Message::from).map_err(ErrorCode::from),))
     }
 
-    async fn receive_timeout(&mut self, timeout_ms: u32) -> Result<Option<wit::Message>> {
+    async fn receive_timeout(&mut self, timeout_ms: u32) -> Result<(Option<Message>,)> {
         let received = self.mailbox.receive(Wanted::Any, None);
         let received = tokio::time::timeout(milliseconds(timeout_ms), received);
         let received = noting(received).await.account(self.state());
         let message = received.ok().and_then(std::result::Result::ok);
-        Ok(message.map(wit::Message::from))
+        Ok((message.map(Message::from),))
     }
 
-    fn try_receive(&mut self) -> Result<Option<wit::Message>> {
-        let message = self.mailbox.try_receive(Wanted::Any);
-        Ok(message.map(wit::Message::from))
-    }
-}
-
-impl Own {
     /// What the guest gives away, judged by its size. The outer error: a file that is not its own.
-    fn outgoing(&mut self, content: wit::Content) -> Result<Result<Outgoing, MailError>> {
+    fn outgoing(&mut self, content: Sent) -> Result<std::result::Result<Outgoing, MailError>> {
         let (size, most, outgoing) = match content {
-            wit::Content::Data(wit::Data { tag, bytes }) => (
+            Sent::Data(Data { tag, bytes }) => (
                 bytes.len(),
                 self.sizes.message,
                 Outgoing::Data(Content::Data { tag, bytes }),
             ),
-            wit::Content::Request(wit::ClientRequest { client, request }) => {
+            Sent::Request(ClientRequest { client, request }) => {
                 let Some(client) = Pid::new(client) else {
                     return Ok(Err(MailError::NoProcess));
                 };
-                let request = Request::from(request);
                 let size = request.body.len();
-                (size, self.sizes.body, Outgoing::Request { client, request })
+                let request = Box::new(Request::from(request));
+                (size, self.sizes.body, Outgoing::Request(client, request))
             }
-            wit::Content::Response(response) => {
-                let response = self.lift(response)?;
+            Sent::Response(response) => {
+                let response = Box::new(self.lift(response)?);
                 let size = match &response.body {
                     Body::Bytes(bytes) => bytes.len(),
                     Body::File(_) => 0, // never in memory as a whole
                 };
                 (size, self.sizes.response, Outgoing::Response(response))
             }
-            wit::Content::Down(_) => return Ok(Err(MailError::NotYours)),
+            Sent::Down(_) => return Ok(Err(MailError::NotYours)),
         };
         Ok(if size as u64 > most {
             Err(MailError::TooLarge)
@@ -147,20 +164,17 @@ impl Own {
         })
     }
 
-    fn post(&mut self, to: u64, outgoing: Outgoing) -> Result<(), MailError> {
+    fn post(&mut self, to: u64, outgoing: Outgoing) -> std::result::Result<(), MailError> {
         let to = Pid::new(to).ok_or(MailError::NoProcess)?;
         match outgoing {
             Outgoing::Data(content) => {
                 let sender = self.pid;
                 let mailbox = self.correspondents.find(to, || self.table.mailbox(to))?;
-                let sent = mailbox.send(Message { sender, content });
-                sent.map_err(|(error, _)| error)?.wake();
+                mailbox.send(message::Message { sender, content })?.wake();
                 Ok(())
             }
-            Outgoing::Request { client, request } => {
-                self.table.forward(self.pid, to, client, request)
-            }
-            Outgoing::Response(response) => self.table.answer(self.pid, to, response),
+            Outgoing::Request(client, request) => self.table.forward(self.pid, to, client, request),
+            Outgoing::Response(response) => self.table.answer(self.pid, to, *response),
         }
     }
 
@@ -169,28 +183,29 @@ impl Own {
         to: u64,
         outgoing: Outgoing,
         patience: Duration,
-    ) -> Result<(), MailError> {
+    ) -> std::result::Result<(), MailError> {
+        let pid = Pid::new(to).ok_or(MailError::NoProcess)?;
         match outgoing {
             Outgoing::Data(content) => {
-                let to = Pid::new(to).ok_or(MailError::NoProcess)?;
                 let sender = self.pid;
-                let mailbox = self.correspondents.find(to, || self.table.mailbox(to))?;
-                mailbox
-                    .send_wait(Message { sender, content }, patience)
-                    .await
+                let mailbox = self.correspondents.find(pid, || self.table.mailbox(pid))?;
+                let sent = mailbox.send_wait(message::Message { sender, content }, patience);
+                sent.await
             }
-            Outgoing::Request { client, request } => {
-                let to = Pid::new(to).ok_or(MailError::NoProcess)?;
-                let forwarded = self
-                    .table
-                    .forward_wait(self.pid, to, client, request, patience);
-                forwarded.await
+            Outgoing::Request(client, request) => {
+                let table = Arc::clone(&self.table);
+                let sent = table.forward_wait(self.pid, pid, client, request, patience);
+                sent.await
             }
             Outgoing::Response(_) => self.post(to, outgoing),
         }
     }
 
-    async fn receive_wanted(&mut self, sender: Pid, wanted: Wanted) -> Result<Message, MailError> {
+    async fn receive_wanted(
+        &mut self,
+        sender: Pid,
+        wanted: Wanted,
+    ) -> std::result::Result<message::Message, MailError> {
         if let Some(message) = self.mailbox.try_receive(wanted) {
             return Ok(message);
         }
@@ -230,12 +245,42 @@ impl Own {
     }
 }
 
+/// A process that waits for any message. Most waits are this one: as a future written out it is moved less
+/// than one made of several.
+struct Receiving<'a> {
+    store: StoreContextMut<'a, Own>,
+    asleep: bool,
+}
+
+impl Future for Receiving<'_> {
+    type Output = Result<(Message,)>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let has_slept = self.asleep;
+        let own = self.store.data_mut();
+        let received = own.mailbox.poll_receive(cx, Wanted::Any);
+        if has_slept && received.is_ready() {
+            own.state().slices.waited();
+        }
+        self.asleep = received.is_pending();
+        received.map(|message| Ok((message.into(),)))
+    }
+}
+
+impl Drop for Receiving<'_> {
+    fn drop(&mut self) {
+        if self.asleep {
+            self.store.data().mailbox.stop_waiting();
+        }
+    }
+}
+
 impl Correspondents {
     fn find(
         &mut self,
         pid: Pid,
-        look_up: impl FnOnce() -> Result<Arc<Mailbox>, MailError>,
-    ) -> Result<&Mailbox, MailError> {
+        look_up: impl FnOnce() -> std::result::Result<Arc<Mailbox>, MailError>,
+    ) -> std::result::Result<&Mailbox, MailError> {
         let places = self.0.len() as u64;
         let place = &mut self.0[usize::try_from(pid.get() % places).unwrap_or(0)];
         let known = matches!(place, Some((known, _)) if *known == pid);
@@ -279,85 +324,4 @@ impl<T> Noted<T> {
 
 fn milliseconds(number: u32) -> Duration {
     Duration::from_millis(number.into())
-}
-
-impl From<http::Request> for Request {
-    fn from(request: http::Request) -> Self {
-        let mut headers = Headers::with_capacity(request.headers.len());
-        for header in &request.headers {
-            headers.push(&header.name, &header.value);
-        }
-        Self {
-            id: request.id,
-            method: request.method,
-            path: request.path,
-            query: request.query,
-            headers,
-            body: request.body,
-            client: request.client.into(),
-        }
-    }
-}
-
-impl From<Request> for http::Request {
-    fn from(request: Request) -> Self {
-        let headers = request.headers.iter().map(|(name, value)| http::Header {
-            name: name.to_owned(),
-            value: value.to_owned(),
-        });
-        Self {
-            headers: headers.collect(),
-            id: request.id,
-            method: request.method,
-            path: request.path,
-            query: request.query,
-            body: request.body,
-            client: (*request.client).to_owned(),
-        }
-    }
-}
-
-impl From<Message> for wit::Message {
-    fn from(message: Message) -> Self {
-        let content = match message.content {
-            Content::Data { tag, bytes } => wit::Content::Data(wit::Data { tag, bytes }),
-            Content::Request { client, request } => wit::Content::Request(wit::ClientRequest {
-                client: client.get(),
-                request: (*request).into(),
-            }),
-            Content::Down { pid, status } => wit::Content::Down(wit::Down {
-                pid: pid.get(),
-                exit: status.into(),
-            }),
-        };
-        Self {
-            sender: message.sender.get(),
-            content,
-        }
-    }
-}
-
-impl From<ExitStatus> for wit::Exit {
-    fn from(status: ExitStatus) -> Self {
-        match status {
-            ExitStatus::Normal => Self::Normal,
-            ExitStatus::Code(code) => Self::Code(code),
-            ExitStatus::Trap => Self::Trap,
-            ExitStatus::Killed => Self::Killed,
-            ExitStatus::Memory => Self::Memory,
-            ExitStatus::Deadline => Self::Deadline,
-        }
-    }
-}
-
-impl From<MailError> for wit::ErrorCode {
-    fn from(error: MailError) -> Self {
-        match error {
-            MailError::NoProcess => Self::NoProcess,
-            MailError::Full => Self::MailboxFull,
-            MailError::TooLarge => Self::TooLarge,
-            MailError::NotYours => Self::NotYours,
-            MailError::TimedOut => Self::TimedOut,
-        }
-    }
 }

@@ -17,6 +17,7 @@ mod output;
 mod process;
 mod program;
 mod state;
+mod wire;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -8,9 +8,9 @@ use wasmtime::component::{Component, HasData};
 use wasmtime_wasi::{WasiCtxView, WasiView};
 
 use super::bindings::program::ProgramPre;
-use super::bindings::program::wasm_pool::worker::{http, mailbox, process};
+use super::bindings::program::wasm_pool::worker::{http, process};
 use super::handler::HEAD_BYTES;
-use super::mailbox::Correspondents;
+use super::mailbox::{self, Correspondents};
 use super::state::{Common, HasState, State, failure, linker, store};
 use super::{Failure, Settings};
 use crate::mailbox::Mailbox;
@@ -71,7 +71,7 @@ pub(super) struct Sizes {
 pub(super) fn prepare(component: &Component) -> Result<ProgramPre<Own>, wasmtime::Error> {
     let mut linker = linker::<Own>(component.engine())?;
     http::add_to_linker::<_, Own>(&mut linker, |own| own)?;
-    mailbox::add_to_linker::<_, Own>(&mut linker, |own| own)?;
+    mailbox::add_to_linker(&mut linker)?;
     process::add_to_linker::<_, Own>(&mut linker, |own| own)?;
     linker.instantiate_pre(component).and_then(ProgramPre::new)
 }

@@ -1,0 +1,186 @@
+//! Messages in the shape in which they cross the wall, in both directions. `bindgen!` would make one type for
+//! both, as large as the largest request head; here what a process receives is a small value that moves
+//! quickly, with the rare large ones in boxes. The derives check every field against the module's own idea
+//! of the contract before it runs.
+
+use wasmtime::component::{ComponentType, Lift, Lower};
+
+use super::bindings::program::wasm_pool::worker::http;
+use crate::mailbox::MailError;
+use crate::message::{self, ExitStatus};
+
+/// The number of a process or a client, not yet known to be one.
+pub(super) type Pid = u64;
+
+/// What a guest sends.
+#[derive(ComponentType, Lift)]
+#[component(variant)]
+pub(super) enum Sent {
+    #[component(name = "data")]
+    Data(Data),
+    #[component(name = "request")]
+    Request(ClientRequest),
+    #[component(name = "response")]
+    Response(http::Response),
+    #[component(name = "down")]
+    Down(#[allow(dead_code)] Down), // nobody believes it
+}
+
+/// What a guest receives.
+#[derive(ComponentType, Lower)]
+#[component(record)]
+pub(super) struct Message {
+    sender: Pid,
+    content: Received,
+}
+
+#[derive(ComponentType, Lower)]
+#[component(variant)]
+pub(super) enum Received {
+    #[component(name = "data")]
+    Data(Data),
+    #[component(name = "request")]
+    Request(Box<ClientRequest>),
+    #[component(name = "response")]
+    #[allow(dead_code)] // clients get those
+    Response(Box<http::Response>),
+    #[component(name = "down")]
+    Down(Down),
+}
+
+#[derive(ComponentType, Lift, Lower)]
+#[component(record)]
+pub(super) struct Data {
+    pub(super) tag: u64,
+    pub(super) bytes: Vec<u8>,
+}
+
+#[derive(ComponentType, Lift, Lower)]
+#[component(record)]
+pub(super) struct ClientRequest {
+    pub(super) client: Pid,
+    pub(super) request: http::Request,
+}
+
+#[derive(ComponentType, Lift, Lower)]
+#[component(record)]
+pub(super) struct Down {
+    pid: Pid,
+    exit: Exit,
+}
+
+#[derive(ComponentType, Lift, Lower)]
+#[component(variant)]
+pub(super) enum Exit {
+    #[component(name = "normal")]
+    Normal,
+    #[component(name = "code")]
+    Code(u32),
+    #[component(name = "trap")]
+    Trap,
+    #[component(name = "killed")]
+    Killed,
+    #[component(name = "memory")]
+    Memory,
+    #[component(name = "deadline")]
+    Deadline,
+}
+
+#[derive(ComponentType, Lower, Clone, Copy)]
+#[component(enum)]
+#[repr(u8)]
+pub(super) enum ErrorCode {
+    #[component(name = "no-process")]
+    NoProcess,
+    #[component(name = "mailbox-full")]
+    MailboxFull,
+    #[component(name = "too-large")]
+    TooLarge,
+    #[component(name = "not-yours")]
+    NotYours,
+    #[component(name = "timed-out")]
+    TimedOut,
+}
+
+impl From<message::Message> for Message {
+    fn from(message: message::Message) -> Self {
+        let content = match message.content {
+            message::Content::Data { tag, bytes } => Received::Data(Data { tag, bytes }),
+            message::Content::Request { client, request } => {
+                Received::Request(Box::new(ClientRequest {
+                    client: client.get(),
+                    request: (*request).into(),
+                }))
+            }
+            message::Content::Down { pid, status } => Received::Down(Down {
+                pid: pid.get(),
+                exit: status.into(),
+            }),
+        };
+        Self {
+            sender: message.sender.get(),
+            content,
+        }
+    }
+}
+
+impl From<ExitStatus> for Exit {
+    fn from(status: ExitStatus) -> Self {
+        match status {
+            ExitStatus::Normal => Self::Normal,
+            ExitStatus::Code(code) => Self::Code(code),
+            ExitStatus::Trap => Self::Trap,
+            ExitStatus::Killed => Self::Killed,
+            ExitStatus::Memory => Self::Memory,
+            ExitStatus::Deadline => Self::Deadline,
+        }
+    }
+}
+
+impl From<MailError> for ErrorCode {
+    fn from(error: MailError) -> Self {
+        match error {
+            MailError::NoProcess => Self::NoProcess,
+            MailError::Full => Self::MailboxFull,
+            MailError::TooLarge => Self::TooLarge,
+            MailError::NotYours => Self::NotYours,
+            MailError::TimedOut => Self::TimedOut,
+        }
+    }
+}
+
+impl From<http::Request> for message::Request {
+    fn from(request: http::Request) -> Self {
+        let mut headers = message::Headers::with_capacity(request.headers.len());
+        for header in &request.headers {
+            headers.push(&header.name, &header.value);
+        }
+        Self {
+            id: request.id,
+            method: request.method,
+            path: request.path,
+            query: request.query,
+            headers,
+            body: request.body,
+            client: request.client.into(),
+        }
+    }
+}
+
+impl From<message::Request> for http::Request {
+    fn from(request: message::Request) -> Self {
+        let headers = request.headers.iter().map(|(name, value)| http::Header {
+            name: name.to_owned(),
+            value: value.to_owned(),
+        });
+        Self {
+            headers: headers.collect(),
+            id: request.id,
+            method: request.method,
+            path: request.path,
+            query: request.query,
+            body: request.body,
+            client: (*request.client).to_owned(),
+        }
+    }
+}
