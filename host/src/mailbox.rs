@@ -279,16 +279,18 @@ impl State {
     }
 
     fn take(&mut self, wanted: Wanted) -> Option<Message> {
-        let at = match wanted {
-            Wanted::Any => 0,
-            Wanted::From(_) | Wanted::Reply(..) => self
-                .queue
-                .iter()
-                .position(|letter| wanted.matches(&letter.message))?,
+        let letter = match wanted {
+            Wanted::Any => self.queue.pop_front()?,
+            Wanted::From(_) | Wanted::Reply(..) => {
+                let matches = |letter: &Letter| wanted.matches(&letter.message);
+                let at = self.queue.iter().position(matches)?;
+                self.queue.remove(at)?
+            }
         };
+        self.discount(&letter);
         let Letter {
             message, postage, ..
-        } = self.remove(at)?;
+        } = letter;
         if let Postage::Sender(taken) = postage {
             let _gone = taken.send(());
         }
@@ -302,11 +304,13 @@ impl State {
         let at = self
             .queue
             .binary_search_by_key(&number, |letter| letter.number);
-        self.remove(at.ok()?)
+        let letter = self.queue.remove(at.ok()?)?;
+        self.discount(&letter);
+        Some(letter)
     }
 
-    fn remove(&mut self, at: usize) -> Option<Letter> {
-        let letter = self.queue.remove(at)?;
+    /// A letter has left the queue.
+    fn discount(&mut self, letter: &Letter) {
         match letter.postage {
             Postage::Counted => {
                 self.messages -= 1;
@@ -318,7 +322,6 @@ impl State {
         if self.queue.is_empty() && self.queue.capacity() > KEPT_PLACES {
             self.queue.shrink_to(KEPT_PLACES);
         }
-        Some(letter)
     }
 }
 

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 
-use async_task::{Runnable, ScheduleInfo, WithInfo};
+use async_task::Runnable;
 
 /// A process that runs or waits. Dropping this ends it: before long its future is dropped.
 pub type Task = async_task::Task<()>;
@@ -21,8 +21,8 @@ pub type Task = async_task::Task<()>;
 /// takes to wake that.
 const SURPLUS: usize = 4;
 
-/// Slices until a core lets the runtime have a turn. Most take a microsecond; one that takes a whole tick
-/// ends the turn by itself.
+/// Slices until a core lets the runtime have a turn. Most take a microsecond; one that sees a tick ends the
+/// turn.
 const TURN: usize = 128;
 
 /// Runs processes on all cores.
@@ -54,8 +54,18 @@ struct Here {
     /// The address of the scheduler: several may share the runtime.
     scheduler: usize,
     core: usize,
-    /// The process that ran last stepped aside at a tick.
+    /// The process that ran last saw a tick of the clock.
     ticked: bool,
+}
+
+/// The process that runs on this thread saw a tick of the clock: others have waited long enough.
+pub fn tick() {
+    if let Some(here) = HERE.get() {
+        HERE.set(Some(Here {
+            ticked: true,
+            ..here
+        }));
+    }
 }
 
 impl Scheduler {
@@ -82,15 +92,15 @@ impl Scheduler {
     /// Runs a process. It is next on the core that calls this.
     pub fn spawn(self: &Arc<Self>, process: impl Future<Output = ()> + Send + 'static) -> Task {
         let scheduler = Arc::clone(self);
-        let schedule = move |runnable, info: ScheduleInfo| scheduler.schedule(runnable, info);
-        let (runnable, task) = async_task::spawn(process, WithInfo(schedule));
+        let schedule = move |runnable| scheduler.schedule(runnable);
+        let (runnable, task) = async_task::spawn(process, schedule);
         runnable.schedule();
         task
     }
 
-    fn schedule(&self, runnable: Runnable, info: ScheduleInfo) {
+    fn schedule(&self, runnable: Runnable) {
         let here = HERE.get().filter(|here| here.scheduler == self.address());
-        let Some(mut here) = here else {
+        let Some(here) = here else {
             return self.inject(runnable);
         };
         let waiting = {
@@ -98,10 +108,7 @@ impl Scheduler {
             queue.push_back(runnable);
             queue.len()
         };
-        if info.woken_while_running {
-            here.ticked = true;
-            HERE.set(Some(here));
-        } else if waiting > SURPLUS {
+        if waiting > SURPLUS {
             self.share(here.core);
         }
     }

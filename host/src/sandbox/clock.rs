@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use wasmtime::{EngineWeak, UpdateDeadline};
 
+use crate::scheduler;
+
 /// The longest that one guest holds its thread while others wait for it. A tick costs the thread that makes
 /// it some microseconds; a millisecond keeps that below one percent of a core, and a spinning guest below
 /// what a client would notice.
@@ -85,6 +87,7 @@ impl Clock {
     /// What a guest does at a tick. One that runs long and is alone goes on at once. While others are served
     /// it pauses for a tick, so that it has at most half of a core, and they wait for it half as often.
     pub(super) fn step_aside(&self, slices: &mut Slices) -> UpdateDeadline {
+        scheduler::tick();
         if std::mem::take(&mut slices.waited) {
             return UpdateDeadline::Continue(1); // the tick was over before this slice began
         }
