@@ -83,13 +83,13 @@ impl Tree {
             outcome: None,
             told,
         };
-        let birth = Birth {
+        let birth = Box::new(Birth {
             entry,
             args,
             table: Arc::clone(&self.table),
             nursery: Arc::clone(self) as Arc<dyn Spawn>,
             patience: self.patience,
-        };
+        });
         tracing::debug!(
             pid = pid.get(),
             parent = parent.map(Pid::get),

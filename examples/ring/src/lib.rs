@@ -116,8 +116,7 @@ fn report(members: usize, passes: u64, time: Duration) -> String {
 
 fn give_up(code: u32, reason: &str) -> ! {
     eprintln!("ring: {reason}");
-    process::exit(code);
-    unreachable!("exit doesn't return");
+    talk::exit(code)
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::Response;
 use crate::mailbox::{self, Content, Data, ErrorCode, Message, Pid};
+use crate::process;
 
 /// Tags from here up are those of calls; a program's own are below.
 pub const FIRST_CALL_TAG: u64 = 1 << 63;
@@ -22,7 +23,11 @@ static NEXT_CALL: AtomicU64 = AtomicU64::new(FIRST_CALL_TAG);
 /// # Errors
 /// Those of [`mailbox::send`]; [`ErrorCode::NoProcess`] also where the server ends before it replies, and
 /// [`ErrorCode::TimedOut`].
-pub fn call(server: Pid, bytes: &[u8], timeout: Duration) -> Result<Vec<u8>, ErrorCode> {
+pub fn call(
+    server: Pid,
+    bytes: &[u8],
+    timeout: Duration,
+) -> Result<Vec<u8>, ErrorCode> {
     let tag = NEXT_CALL.fetch_add(1, Ordering::Relaxed) | FIRST_CALL_TAG;
     send(server, tag, bytes)?;
     let reply = mailbox::receive_reply(server, tag, milliseconds(timeout))?;
@@ -48,7 +53,7 @@ pub fn is_call(tag: u64) -> bool {
     tag >= FIRST_CALL_TAG
 }
 
-/// Sends bytes with a tag.
+/// Sends bytes with a tag. Who has them in a `Vec` spares a copy with [`mailbox::send`].
 ///
 /// # Errors
 /// Those of [`mailbox::send`].
@@ -63,6 +68,25 @@ pub fn send(to: Pid, tag: u64, bytes: &[u8]) -> Result<(), ErrorCode> {
 /// [`ErrorCode::NoProcess`] where the client has left or its time was up, and those of [`mailbox::send`].
 pub fn respond(client: Pid, response: Response) -> Result<(), ErrorCode> {
     mailbox::send(client, Content::Response(response))
+}
+
+/// Starts a child and asks to be told of its end.
+///
+/// # Errors
+/// Those of [`process::spawn`] and [`process::monitor`]. A child that can't be monitored has been killed, or
+/// has ended already.
+pub fn spawn_monitored(args: &[String]) -> Result<Pid, process::ErrorCode> {
+    let child = process::spawn(args)?;
+    process::monitor(child).inspect_err(|_| {
+        let _ended = process::kill(child);
+    })?;
+    Ok(child)
+}
+
+/// Ends this process, with code 0 as `normal`.
+pub fn exit(code: u32) -> ! {
+    process::exit(code);
+    unreachable!("the host does not return from `exit`")
 }
 
 /// Whole milliseconds, rounded up: a wait that is not over too early.

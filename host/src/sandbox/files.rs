@@ -19,7 +19,7 @@ impl Host for State {
         if !self.admit_file() {
             return Ok(Err(ErrorCode::TooManyOpen));
         }
-        match self.root.open_file(&path).await {
+        match self.root().open_file(&path).await {
             Ok(file) => Ok(Ok(self.table.push(file)?)),
             Err(error) => {
                 self.dismiss_file();
@@ -30,7 +30,7 @@ impl Host for State {
 
     async fn stat(&mut self, path: String) -> Answer<Metadata> {
         Ok(self
-            .root
+            .root()
             .stat(&path)
             .await
             .map(Metadata::from)
@@ -38,7 +38,7 @@ impl Host for State {
     }
 
     async fn read_dir(&mut self, path: String) -> Answer<Vec<Entry>> {
-        let entries = self.root.read_dir(&path).await;
+        let entries = self.root().read_dir(&path).await;
         Ok(entries
             .map(|entries| entries.into_iter().map(Entry::from).collect())
             .map_err(ErrorCode::from))

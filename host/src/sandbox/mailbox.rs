@@ -28,7 +28,7 @@ type Answer<T> = Result<(std::result::Result<T, ErrorCode>,)>;
 /// Whom a process wrote to of late, so that most messages need no look into the table. A few, by the last
 /// bits of the pid: processes that are spawned together don't displace each other.
 #[derive(Debug, Default)]
-pub(super) struct Correspondents([Option<(Pid, Arc<Mailbox>)>; 8]);
+pub(super) struct Correspondents([Option<(Pid, Arc<Mailbox>)>; 4]);
 
 /// A message on its way out, by whom it is for.
 enum Outgoing {
@@ -136,7 +136,7 @@ impl Own {
         let (size, most, outgoing) = match content {
             Sent::Data(Data { tag, bytes }) => (
                 bytes.len(),
-                self.sizes.message,
+                self.settings().max_message,
                 Outgoing::Data(Content::Data { tag, bytes }),
             ),
             Sent::Request(ClientRequest { client, request }) => {
@@ -145,7 +145,11 @@ impl Own {
                 };
                 let size = request.body.len();
                 let request = Box::new(Request::from(request));
-                (size, self.sizes.body, Outgoing::Request(client, request))
+                (
+                    size,
+                    self.settings().max_body,
+                    Outgoing::Request(client, request),
+                )
             }
             Sent::Response(response) => {
                 let response = Box::new(self.lift(response)?);
@@ -153,7 +157,11 @@ impl Own {
                     Body::Bytes(bytes) => bytes.len(),
                     Body::File(_) => 0, // never in memory as a whole
                 };
-                (size, self.sizes.response, Outgoing::Response(response))
+                (
+                    size,
+                    self.settings().max_response,
+                    Outgoing::Response(response),
+                )
             }
             Sent::Down(_) => return Ok(Err(MailError::NotYours)),
         };

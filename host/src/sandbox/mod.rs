@@ -20,7 +20,7 @@ mod state;
 mod wire;
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 
 use wasmtime::component::Component;
 
@@ -124,10 +124,10 @@ impl Sandbox {
         let clock = Clock::start(component.engine().weak())
             .map_err(|error| LoadError::Host(error.into()))?;
         let common = Common {
-            clock: Arc::new(clock),
+            clock,
             root,
             settings,
-            open_files: Arc::default(),
+            open_files: AtomicU32::new(0),
         };
         let module = common.settings.module.clone();
         let sandbox = match world {

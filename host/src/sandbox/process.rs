@@ -16,7 +16,7 @@ type Answer<T> = Result<Result<T, wit::ErrorCode>>;
 impl wit::Host for Own {
     fn spawn(&mut self, args: Vec<String>) -> Answer<u64> {
         let bytes: usize = args.iter().map(|arg| arg.len() + size_of::<String>()).sum();
-        if bytes as u64 > self.sizes.message {
+        if bytes as u64 > self.settings().max_message {
             return Ok(Err(wit::ErrorCode::TooLarge));
         }
         let child = Arc::clone(&self.nursery).spawn(self.pid, args);

@@ -4,11 +4,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use wasmtime::Store;
 use wasmtime::component::{Component, HasData};
 use wasmtime_wasi::{WasiCtxView, WasiView};
 
-use super::bindings::program::ProgramPre;
 use super::bindings::program::wasm_pool::worker::{http, process};
+use super::bindings::program::{self as bindings, ProgramPre};
 use super::handler::HEAD_BYTES;
 use super::mailbox::{self, Correspondents};
 use super::state::{Common, HasState, State, failure, linker, store};
@@ -20,7 +21,7 @@ use crate::table::{Entry, ProcessError, Table};
 /// A module whose world is `program`, ready to be instantiated any number of times.
 pub struct Programs {
     prepared: ProgramPre<Own>,
-    common: Common,
+    common: Arc<Common>,
 }
 
 /// Starts children: what a process asks of the floors above.
@@ -56,15 +57,6 @@ pub(super) struct Own {
     pub(super) table: Arc<Table>,
     pub(super) nursery: Arc<dyn Spawn>,
     pub(super) correspondents: Correspondents,
-    pub(super) sizes: Sizes,
-}
-
-/// The most that one message may have, in bytes.
-#[derive(Clone, Copy)]
-pub(super) struct Sizes {
-    pub(super) message: u64,
-    pub(super) body: u64,
-    pub(super) response: u64,
 }
 
 /// What a program needs that this host does not have, or what it does not export.
@@ -78,7 +70,10 @@ pub(super) fn prepare(component: &Component) -> Result<ProgramPre<Own>, wasmtime
 
 impl Programs {
     pub(super) fn new(prepared: ProgramPre<Own>, common: Common) -> Self {
-        Self { prepared, common }
+        Self {
+            prepared,
+            common: Arc::new(common),
+        }
     }
 
     /// A process, from its first instruction to its last. When this returns, or is dropped, its memory and
@@ -86,35 +81,45 @@ impl Programs {
     ///
     /// # Errors
     /// Where it did not just return.
-    pub async fn run(&self, birth: Birth) -> Result<(), Failure> {
+    pub async fn run(&self, birth: Box<Birth>) -> Result<(), Failure> {
         let Common {
             clock, settings, ..
-        } = &self.common;
+        } = &*self.common;
         let patience = birth.patience;
         let copied = settings.memory.saturating_add(HEAD_BYTES);
         let mut store = store(
             self.prepared.engine(),
-            Own::new(&self.common, birth),
+            Own::new(&self.common, *birth),
             copied,
         );
         clock
             .during(async {
-                let starting = self.prepared.instantiate_async(&mut store);
-                let guest = match tokio::time::timeout(patience, starting).await {
-                    Ok(Ok(guest)) => guest,
-                    Ok(Err(error)) => return Err(failure(&mut store, &error).at_start()),
-                    Err(_elapsed) => return Err(Failure::Deadline),
-                };
-                store.data_mut().state.limits.take_starved(); // it coped
+                // Boxed, as it is over soon: a process that waits is as small as what it may come back to.
+                let guest = Box::pin(self.start(&mut store, patience)).await?;
                 let ran = guest.call_run(&mut store).await;
                 ran.map_err(|error| failure(&mut store, &error))
             })
             .await
     }
+
+    async fn start(
+        &self,
+        store: &mut Store<Own>,
+        patience: Duration,
+    ) -> Result<bindings::Program, Failure> {
+        let starting = self.prepared.instantiate_async(&mut *store);
+        let guest = match tokio::time::timeout(patience, starting).await {
+            Ok(Ok(guest)) => guest,
+            Ok(Err(error)) => return Err(failure(store, &error).at_start()),
+            Err(_elapsed) => return Err(Failure::Deadline),
+        };
+        store.data_mut().state.limits.take_starved(); // it coped
+        Ok(guest)
+    }
 }
 
 impl Own {
-    fn new(common: &Common, birth: Birth) -> Self {
+    fn new(common: &Arc<Common>, birth: Birth) -> Self {
         let Birth {
             entry,
             args,
@@ -122,12 +127,6 @@ impl Own {
             nursery,
             patience: _,
         } = birth;
-        let Settings {
-            max_message,
-            max_body,
-            max_response,
-            ..
-        } = common.settings;
         Self {
             state: State::new(common, entry.pid),
             pid: entry.pid,
@@ -137,12 +136,11 @@ impl Own {
             table,
             nursery,
             correspondents: Correspondents::default(),
-            sizes: Sizes {
-                message: max_message,
-                body: max_body,
-                response: max_response,
-            },
         }
+    }
+
+    pub(super) fn settings(&self) -> &Settings {
+        self.state.settings()
     }
 }
 

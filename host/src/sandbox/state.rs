@@ -24,34 +24,24 @@ const RANDOM_BYTES: u64 = 1 << 20;
 /// What instances of one module share.
 #[derive(Debug)]
 pub(super) struct Common {
-    pub(super) clock: Arc<Clock>,
+    pub(super) clock: Clock,
     pub(super) root: Root,
     pub(super) settings: Settings,
     /// Files that all instances together have open.
-    pub(super) open_files: Arc<AtomicU32>,
+    pub(super) open_files: AtomicU32,
 }
 
 /// What the host keeps for one instance.
 pub(super) struct State {
-    pub(super) root: Root,
+    common: Arc<Common>,
     /// Open files, and what WASI keeps.
     pub(super) table: ResourceTable,
-    open_files: OpenFiles,
+    open_files: u32,
     pub(super) limits: Limits,
     pub(super) slices: Slices,
-    clock: Arc<Clock>,
     pid: Pid,
-    output: Output,
     /// Made when the guest first calls WASI; most never do.
     wasi: Option<Box<WasiCtx>>,
-}
-
-/// How many files an instance has open, and may have.
-struct OpenFiles {
-    own: u32,
-    max_own: u32,
-    all: Arc<AtomicU32>,
-    max_all: u32,
 }
 
 /// What a store holds: this state, in whatever the world adds to it.
@@ -60,61 +50,51 @@ pub(super) trait HasState: Send + WasiView + 'static {
 }
 
 impl State {
-    pub(super) fn new(common: &Common, pid: Pid) -> Self {
+    pub(super) fn new(common: &Arc<Common>, pid: Pid) -> Self {
         let mut table = ResourceTable::new();
-        let Settings {
-            memory,
-            max_open_files,
-            max_open_files_in_all,
-            output,
-            ..
-        } = common.settings;
-        table.set_max_capacity(WASI_RESOURCES.saturating_add(max_open_files as usize));
+        let max_open_files = common.settings.max_open_files as usize;
+        table.set_max_capacity(WASI_RESOURCES.saturating_add(max_open_files));
         Self {
-            root: common.root.clone(),
             table,
-            open_files: OpenFiles {
-                own: 0,
-                max_own: max_open_files,
-                all: Arc::clone(&common.open_files),
-                max_all: max_open_files_in_all,
-            },
-            limits: Limits::new(memory),
+            open_files: 0,
+            limits: Limits::new(common.settings.memory),
             slices: Slices::default(),
-            clock: Arc::clone(&common.clock),
             pid,
-            output,
             wasi: None,
+            common: Arc::clone(common),
         }
+    }
+
+    pub(super) fn settings(&self) -> &Settings {
+        &self.common.settings
+    }
+
+    pub(super) fn root(&self) -> &Root {
+        &self.common.root
     }
 
     /// Whether one more file may be open; from then on it is.
     pub(super) fn admit_file(&mut self) -> bool {
-        let OpenFiles {
-            own,
-            max_own,
-            all,
-            max_all,
-        } = &mut self.open_files;
-        let room = |all: u32| (all < *max_all).then_some(all + 1);
-        let admitted = *own < *max_own
-            && all
-                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, room)
-                .is_ok();
-        *own += u32::from(admitted);
+        let settings = self.settings();
+        let room = |all: u32| (all < settings.max_open_files_in_all).then_some(all + 1);
+        let (all, order) = (&self.common.open_files, Ordering::Relaxed);
+        let admitted = self.open_files < settings.max_open_files
+            && all.fetch_update(order, order, room).is_ok();
+        self.open_files += u32::from(admitted);
         admitted
     }
 
     /// One file less is open.
     pub(super) fn dismiss_file(&mut self) {
-        self.open_files.own -= 1;
-        self.open_files.all.fetch_sub(1, Ordering::Relaxed);
+        self.open_files -= 1;
+        self.common.open_files.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-impl Drop for OpenFiles {
+impl Drop for State {
     fn drop(&mut self) {
-        self.all.fetch_sub(self.own, Ordering::Relaxed);
+        let all = &self.common.open_files;
+        all.fetch_sub(self.open_files, Ordering::Relaxed);
     }
 }
 
@@ -127,8 +107,8 @@ pub(super) fn store<T: HasState>(engine: &Engine, data: T, copied: u64) -> Store
     // At each tick a running guest steps aside. Deadlines need no more than that: the timer around the
     // call fires meanwhile.
     store.epoch_deadline_callback(|mut store| {
-        let State { clock, slices, .. } = store.data_mut().state();
-        Ok(clock.step_aside(slices))
+        let State { common, slices, .. } = store.data_mut().state();
+        Ok(common.clock.step_aside(slices))
     });
     store.set_epoch_deadline(1);
     store
@@ -162,7 +142,7 @@ impl HasState for State {
 
 impl WasiView for State {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        let (pid, output) = (self.pid, self.output);
+        let (pid, output) = (self.pid, self.settings().output);
         let ctx = self.wasi.get_or_insert_with(|| Box::new(wasi(pid, output)));
         WasiCtxView {
             ctx,
