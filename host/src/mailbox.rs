@@ -70,7 +70,9 @@ struct State {
     next_number: u64,
     /// The receiver, asleep until there is what it wants.
     waiting: Option<(Wanted, Waker)>,
-    /// The client whose request was the last thing taken, until the process comes back for more.
+    /// How often the receiver came to take something.
+    visits: u64,
+    /// The client whose request it took at its last visit.
     working_for: Option<Pid>,
     closed: bool,
 }
@@ -192,17 +194,14 @@ impl Mailbox {
 
     /// Takes a message, if there is one.
     pub fn try_receive(&self, wanted: Wanted) -> Option<Message> {
-        let mut state = self.lock();
-        state.working_for = None;
-        state.take(wanted)
+        self.lock().visit(wanted)
     }
 
     /// Takes a message, or has the waker of `cx` woken when it is worth asking again. Whoever stops asking
     /// says [so](Mailbox::stop_waiting).
     pub fn poll_receive(&self, cx: &Context<'_>, wanted: Wanted) -> Poll<Message> {
         let mut state = self.lock();
-        state.working_for = None;
-        if let Some(message) = state.take(wanted) {
+        if let Some(message) = state.visit(wanted) {
             state.waiting = None;
             return Poll::Ready(message);
         }
@@ -235,9 +234,17 @@ impl Mailbox {
         Wake(self.lock().waiting.take().map(|(_, waker)| waker))
     }
 
-    /// Whether the process took this client's request and has not come back for more since.
-    pub fn works_for(&self, client: Pid) -> bool {
-        self.lock().working_for == Some(client)
+    /// How often the receiver has come to take something.
+    pub fn visits(&self) -> u64 {
+        self.lock().visits
+    }
+
+    /// Whether the receiver does nothing but work for this client: it has not come since there were `visits`,
+    /// or last took this client's request and not come back.
+    pub fn is_stuck(&self, visits: u64, client: Pid) -> bool {
+        let state = self.lock();
+        let is_away = state.waiting.is_none();
+        is_away && (state.visits == visits || state.working_for == Some(client))
     }
 
     /// The receiver has ended: what is left is thrown away, and whoever waits for it to be taken is told.
@@ -278,7 +285,9 @@ impl State {
         wake
     }
 
-    fn take(&mut self, wanted: Wanted) -> Option<Message> {
+    fn visit(&mut self, wanted: Wanted) -> Option<Message> {
+        self.visits += 1;
+        self.working_for = None;
         let letter = match wanted {
             Wanted::Any => self.queue.pop_front()?,
             Wanted::From(_) | Wanted::Reply(..) => {

@@ -95,6 +95,8 @@ struct Process {
 #[derive(Debug)]
 struct Client {
     holder: Pid,
+    /// How often the holder had looked into its mailbox when it got the request.
+    visits: u64,
     answer: oneshot::Sender<Answer>,
 }
 
@@ -330,9 +332,15 @@ impl Table {
             .processes
             .get_mut(&holder)
             .ok_or(MailError::NoProcess)?;
+        let visits = root.mailbox.visits();
         let wake = root.mailbox.send(message)?;
         root.clients.insert(client);
-        state.clients.insert(client, Client { holder, answer });
+        let client_entry = Client {
+            holder,
+            visits,
+            answer,
+        };
+        state.clients.insert(client, client_entry);
         drop(state);
         wake.wake();
         Ok(Waiting {
@@ -387,7 +395,8 @@ impl Table {
         if let Some(taken) = receiver.mailbox.withdraw(&mut posted) {
             return taken;
         }
-        state.move_client(client, to, holder);
+        let visits = state.process(holder).map(|holder| holder.mailbox.visits());
+        state.move_client(client, to, holder, visits.unwrap_or(0));
         Err(MailError::TimedOut)
     }
 
@@ -400,12 +409,12 @@ impl Table {
     ) -> Result<T, MailError> {
         let mut state = self.lock();
         state.held(client, holder)?;
-        let put = match state.processes.get(&to) {
-            Some(receiver) => put(&receiver.mailbox)?,
+        let (visits, put) = match state.processes.get(&to) {
+            Some(receiver) => (receiver.mailbox.visits(), put(&receiver.mailbox)?),
             None if state.clients.contains_key(&to) => return Err(MailError::NotYours),
             None => return Err(MailError::NoProcess),
         };
-        state.move_client(client, holder, to);
+        state.move_client(client, holder, to, visits);
         Ok(put)
     }
 
@@ -424,11 +433,11 @@ impl Table {
         answered.map_err(|_left| MailError::NoProcess)
     }
 
-    /// A client's time is up. Returns its holder; which ends if it does nothing but work for this client.
+    /// A client's time is up. Returns its holder, who ends if it did nothing else since it has the request.
     pub fn expire(&self, client: Pid) -> Option<Pid> {
         let mut state = self.lock();
-        let holder = state.clients.get(&client)?.holder;
-        if state.process(holder).ok()?.mailbox.works_for(client) {
+        let &Client { holder, visits, .. } = state.clients.get(&client)?;
+        if state.process(holder).ok()?.mailbox.is_stuck(visits, client) {
             state.sentence(holder, ExitStatus::Deadline);
         }
         Some(holder)
@@ -493,13 +502,13 @@ impl State {
         }
     }
 
-    fn move_client(&mut self, client: Pid, from: Pid, to: Pid) {
+    fn move_client(&mut self, client: Pid, from: Pid, to: Pid, visits: u64) {
         let (Some(entry), Some(receiver)) =
             (self.clients.get_mut(&client), self.processes.get_mut(&to))
         else {
             return; // the client has left
         };
-        entry.holder = to;
+        (entry.holder, entry.visits) = (to, visits);
         receiver.clients.insert(client);
         if from != to {
             self.let_go(client, from);
