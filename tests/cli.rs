@@ -31,6 +31,12 @@ const FLAGS: &[(&str, &str)] = &[
     ("--expose-pid", ""),
     ("--log-format", "[default: text]"),
     ("--log-level", "[default: info]"),
+    ("--max-processes", "[default: 4096]"),
+    ("--max-children", "[default: 1024]"),
+    ("--max-mailbox", "[default: 4096]"),
+    ("--max-mailbox-bytes", "[default: 8MiB]"),
+    ("--max-message", "[default: 1MiB]"),
+    ("--max-names", "[default: 1024]"),
 ];
 
 #[test]
@@ -39,7 +45,8 @@ fn help_explains_every_flag() {
     assert_eq!(code, 0);
     let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
     let at = |flag: &str| {
-        help.find(&format!("      {flag}"))
+        help.find(&format!("      {flag} "))
+            .or(help.find(&format!("      {flag}\n")))
             .unwrap_or_else(|| panic!("{flag} in\n{help}"))
     };
     for (flag, default) in FLAGS {
@@ -60,7 +67,7 @@ fn help_explains_every_flag() {
         .filter(|line| line.trim_start().starts_with("--"))
         .count();
     assert_eq!(count, FLAGS.len(), "every flag is tested here\n{help}");
-    assert!(help.contains("check"), "{help}");
+    assert!(help.contains("check") && help.contains("run"), "{help}");
 }
 
 #[test]
@@ -130,6 +137,14 @@ fn bad_values_are_refused_before_anything_is_bound() {
         ("--max-connections", "--max-connections 18446744073709551615"),
         ("--log-format", "--log-format xml"),
         ("--log-level", "--log-level loud"),
+        ("--max-processes", "--max-processes 0"),
+        ("--max-processes", "--max-processes 20001"),
+        ("--max-children", "--max-children=-1"),
+        ("--max-mailbox", "--max-mailbox 0"),
+        ("--max-mailbox-bytes", "--max-mailbox-bytes 1MiB"), // has no room for a request
+        ("--max-mailbox-bytes", "--max-mailbox-bytes 100GiB"),
+        ("--max-message", "--max-message x"),
+        ("--max-names", "--max-names x"),
         ("--no-such-flag", "--no-such-flag"),
         ("check", "check"),
     ];
@@ -249,8 +264,6 @@ fn check_of_what_does_not_handle_requests() {
         "(component)",
         "(component (core module $m (func (export \"handle\"))) (core instance $i (instantiate $m))
            (func (export \"handle\") (canon lift (core func $i \"handle\"))))",
-        "(component (core module $m (func (export \"run\"))) (core instance $i (instantiate $m))
-           (func (export \"run\") (canon lift (core func $i \"run\"))))",
     ] {
         let (code, output, errors) = check(wat_file(text).path());
         assert_eq!(code, 1, "{output}{errors}");

@@ -5,6 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Barrier;
 
+use crate::crowds::{RING_ARGS, RING_FLAGS};
+use crate::support::program::run;
 use crate::support::server::{guest, serve};
 use crate::support::{Folder, Server, guests};
 
@@ -121,6 +123,104 @@ fn misbehave_names_every_way() {
 }
 
 #[test]
+fn supervisor_prints_what_its_readme_says() {
+    let readme = Readme::of("supervisor");
+    let runs = readme.runs();
+    assert_eq!(runs.len(), 2);
+    for run in runs {
+        run.happens();
+    }
+    assert_eq!(
+        run("supervisor", "", &[]).output.matches("crash\n").count(),
+        3
+    );
+    for args in [&["many"][..], &["1", "2"]] {
+        assert_eq!(run("supervisor", "", args).code, 2, "{args:?}");
+    }
+}
+
+#[test]
+fn ring_prints_what_its_readme_says() {
+    let readme = Readme::of("ring");
+    let [small, large] = &readme.runs()[..] else {
+        panic!("two runs are shown");
+    };
+    small.happens();
+    // That takes a while, and happens in `crowds`.
+    let (flags, args) = (large.flags.join(" "), large.args.join(" "));
+    assert_eq!((&*flags, &*args), (RING_FLAGS, RING_ARGS));
+    for (flags, args, code) in [
+        ("--max-children 5", &["6", "1"][..], 1),
+        ("--max-processes 6", &["6", "1"], 1),
+        ("", &["6"], 2),
+        ("", &["0", "1"], 2),
+    ] {
+        let ended = run("ring", flags, args);
+        assert_eq!((ended.code, &*ended.output), (code, ""), "{flags} {args:?}");
+    }
+}
+
+#[test]
+fn pingpong_prints_what_its_readme_says() {
+    let readme = Readme::of("pingpong");
+    for run in readme.runs() {
+        run.happens();
+    }
+    assert_eq!(run("pingpong", "", &["x"]).code, 2);
+}
+
+#[test]
+fn prefork_answers_as_its_readme_says() {
+    let readme = Readme::of("prefork");
+    let server = readme.serve();
+    let lines: Vec<&str> = readme.text.lines().collect();
+    let mut asked = 0;
+    for pair in lines.windows(2) {
+        let ask = |command: &'static str| pair[0].strip_prefix(command);
+        if let Some(target) = ask("$ curl http://127.0.0.1:8080") {
+            assert_eq!(server.get(target).text().trim_end(), pair[1], "{target}");
+            asked += 1;
+        } else if let Some(rest) = ask("$ curl -i http://127.0.0.1:8080") {
+            let (target, status) = rest.split_once('#').expect("a status");
+            let reply = server.get(target.trim());
+            assert_eq!(reply.status.to_string(), status.trim(), "{target}");
+            asked += 1;
+        }
+    }
+    assert_eq!(asked, 4);
+    // Eight times, and the new one is among them.
+    let who: BTreeSet<String> = (0..8).map(|_| server.get("/who").text()).collect();
+    assert_eq!(who.len(), 8);
+    let known = (2..=9).map(|pid| format!("process {pid}\n"));
+    assert_eq!(who.difference(&known.collect()).count(), 1, "{who:?}");
+}
+
+#[test]
+fn prefork_serves_the_site() {
+    let readme = Readme::of("prefork");
+    let server = readme.serve();
+    let site = example("site");
+    for file in files_below(&site) {
+        let name = file.strip_prefix(&site).expect("below the site").display();
+        let reply = server.get(&format!("/{name}"));
+        assert_eq!(reply.status, 200, "{name}");
+        assert!(reply.body == fs::read(&file).expect("a file"), "{name}");
+    }
+    for (method, target, status) in [
+        ("GET", "/", 200),
+        ("GET", "/numbers/", 200),
+        ("GET", "/numbers", 308),
+        ("GET", "/not-there", 404),
+        ("GET", "/../Cargo.toml", 403),
+        ("POST", "/", 405),
+        ("HEAD", "/", 200),
+    ] {
+        let reply = server.request(method, target, &[], b"");
+        assert_eq!(reply.status, status, "{method} {target}: {reply:?}");
+    }
+}
+
+#[test]
 fn site_is_whole() {
     let site = example("site");
     let server = serve(
@@ -179,6 +279,32 @@ impl Readme {
         Self { name, text }
     }
 
+    /// The programs that are run, and what is shown of each.
+    fn runs(&self) -> Vec<Run> {
+        let text = self.text.replace("\\\n", " ");
+        let (mut runs, mut after): (Vec<Run>, _) = (Vec::new(), After::Nothing);
+        for line in text.lines() {
+            if let Some(command) = line.strip_prefix("$ ") {
+                let run = command.split_once(" -- run ");
+                after = match run {
+                    Some(_) => After::Run,
+                    None if command == "echo $?" => After::Echo,
+                    None => After::Nothing,
+                };
+                runs.extend(run.map(|(_, rest)| Run::new(self.name, rest)));
+            } else if line.starts_with("```") {
+                after = After::Nothing;
+            } else if let Some(run) = runs.last_mut() {
+                match after {
+                    After::Run => run.output.push(line.to_owned()),
+                    After::Echo => run.code = line.parse().expect("an exit code"),
+                    After::Nothing => {}
+                }
+            }
+        }
+        runs
+    }
+
     fn commands(&self) -> impl Iterator<Item = &str> {
         self.text.lines().filter_map(|line| line.strip_prefix("$ "))
     }
@@ -193,7 +319,8 @@ impl Readme {
         };
         let (module, flags) = self.commands().find_map(run).expect("how to start it");
         assert!(module.ends_with(&format!("{}.wasm", self.name)), "{module}");
-        guest(self.name, &flags)
+        let here = format!("--root {}/", guests::workspace().display());
+        guest(self.name, &flags.replace("--root ", &here))
     }
 
     /// The first plain request, and the line that is shown as its answer.
@@ -204,6 +331,84 @@ impl Readme {
             .expect("a request");
         (target.to_owned(), lines.next().expect("an answer"))
     }
+}
+
+/// What a line of a README belongs to.
+enum After {
+    Nothing,
+    Run,
+    Echo,
+}
+
+/// A program that a README tells a reader to run, and what it shows of that.
+struct Run {
+    name: &'static str,
+    flags: Vec<String>,
+    args: Vec<String>,
+    output: Vec<String>,
+    code: i32,
+}
+
+impl Run {
+    /// From what stands behind `run`.
+    fn new(name: &'static str, command: &str) -> Self {
+        let mut words = command.split_whitespace().map(str::to_owned);
+        let module = format!("/{name}.wasm");
+        let flags = words.by_ref().take_while(|word| !word.ends_with(&module));
+        Self {
+            name,
+            flags: flags.collect(),
+            args: words.skip(1).collect(),
+            output: Vec::new(),
+            code: 0,
+        }
+    }
+
+    fn happens(&self) {
+        let args: Vec<&str> = self.args.iter().map(String::as_str).collect();
+        let ended = run(self.name, &self.flags.join(" "), &args);
+        assert_eq!(ended.code, self.code, "{ended:?}");
+        let output: Vec<&str> = ended.output.lines().collect();
+        assert!(
+            has_form(&output, &self.output),
+            "{:#?}\nis not\n{:#?}",
+            output,
+            self.output
+        );
+    }
+}
+
+/// Whether these lines are those of the form, in which `…` is any text, and any lines where it stands alone.
+fn has_form(lines: &[&str], form: &[String]) -> bool {
+    match (lines, form) {
+        (_, [any, rest @ ..]) if any == "…" => {
+            (0..=lines.len()).any(|skipped| has_form(&lines[skipped..], rest))
+        }
+        ([line, lines @ ..], [first, form @ ..]) => {
+            line_has_form(line, first) && has_form(lines, form)
+        }
+        _ => lines.is_empty() && form.is_empty(),
+    }
+}
+
+fn line_has_form(line: &str, form: &str) -> bool {
+    let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let (line, form) = (words(line), words(form));
+    let mut parts = form.split('…');
+    let first = parts.next().unwrap_or_default();
+    let Some(mut rest) = line.strip_prefix(first) else {
+        return false;
+    };
+    for part in parts {
+        match rest.find(part).filter(|_| !rest.is_empty()) {
+            Some(at) => rest = &rest[at + part.len()..],
+            None => return false,
+        }
+        if part.is_empty() {
+            rest = ""; // the last: all that is left
+        }
+    }
+    rest.is_empty()
 }
 
 fn example(name: &str) -> PathBuf {

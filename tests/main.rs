@@ -21,6 +21,9 @@ mod overload;
 mod stubs;
 
 // Programs: processes that talk, what becomes of them, and how they serve.
+mod crowds;
+mod programs;
+mod run;
 mod talk;
 mod trees;
 

@@ -1,7 +1,7 @@
 //! Messages between processes: each call of `mailbox`, with processes that live, are dead, have no room, or
 //! end meanwhile. Each line is a script for `support/actor`, and what the last statement of it comes to.
 
-use crate::support::program::{perform, run};
+use crate::support::program::perform;
 
 #[test]
 fn messages_are_copied() {
@@ -19,7 +19,7 @@ fn messages_are_copied() {
 fn send() {
     perform(
         "--max-mailbox 2",
-        "spawn dead { }; monitor dead; receive                          -> dead is down: normal
+        "watch dead { }; receive                          -> dead is down: normal
          send dead 1 x                                                  -> no-process
          send 0 1 x                                                     -> no-process
          send 9999 1 x                                                  -> no-process
@@ -50,7 +50,7 @@ fn messages_of_one_sender_keep_their_order() {
 fn send_wait() {
     perform(
         "--max-mailbox 2",
-        "spawn dead { }; monitor dead; receive                          -> dead is down: normal
+        "watch dead { }; receive                          -> dead is down: normal
          send-wait dead 1 x 60000                                       -> no-process
          send-wait 0 1 x 60000                                          -> no-process
          spawn taker { forever { receive; tell } }                      -> ok
@@ -74,7 +74,7 @@ fn send_wait_to_a_full_mailbox_is_taken_in_its_turn() {
          send-wait full 9 wake-up 60000                                             -> ok
          receive-from full                                                          -> full: parent 1 x
          receive-from full                                                          -> full: parent 1 x
-         receive-from full                                                          -> full: other 3 y
+         receive-from full                                                          -> full: somebody 3 y
          receive-from other                                                         -> other: ok",
     );
 }
@@ -84,20 +84,20 @@ fn send_wait_while_the_receiver_is_killed() {
     perform(
         "",
         "spawn victim { receive-reply parent 9 60000 }                  -> ok
-         spawn sender { tell; send-wait victim 1 x 60000; tell }        -> ok
-         receive                                                        -> sender:
-         kill victim; receive                                           -> sender: no-process",
+         spawn writer { tell; send-wait victim 1 x 60000; tell }        -> ok
+         receive                                                        -> writer:
+         kill victim; receive                                           -> writer: no-process",
     );
 }
 
 #[test]
 fn send_wait_while_the_sender_is_killed() {
-    // `after` hears that the sender is gone; by then its message is, too.
+    // `after` hears that the writer is gone; by then its message is, too.
     perform(
         "",
-        "spawn sender { tell; send-wait parent 1 x 60000 }; receive     -> sender:
-         spawn after { monitor sender; send parent 0 ready; receive; tell }; receive  -> after: ready
-         kill sender; receive-from after                                -> after: sender is down: killed
+        "spawn writer { tell; send-wait parent 1 x 60000 }; receive     -> writer:
+         spawn after { monitor writer; tell; receive; tell }; receive-from after  -> after: ok
+         kill writer; receive-from after                                -> after: writer is down: killed
          try-receive                                                    -> nothing",
     );
 }
@@ -135,7 +135,7 @@ fn receive_from_one_who_is_killed() {
 fn a_down_is_a_message_of_who_has_ended() {
     perform(
         "",
-        "spawn a { send parent 1 x }; monitor a                         -> ok
+        "watch a { send parent 1 x }                         -> ok
          receive-from a                                                 -> a 1 x
          receive-from a                                                 -> a is down: normal
          receive-from a                                                 -> no-process
@@ -207,8 +207,7 @@ fn call() {
          kill silent; call silent ping 60000                            -> no-process
          spawn crashing { receive; trap }; call crashing ping 60000     -> no-process
          spawn full { receive-reply parent 9 60000 }; repeat 9 { send full 1 x }  -> 2 ok, then mailbox-full
-         call full ping 60000                                           -> mailbox-full
-         call self ping 60000                                           -> no-process",
+         call full ping 60000                                           -> mailbox-full",
     );
 }
 
@@ -282,10 +281,10 @@ fn nobody_forges_a_down() {
 fn responses_and_requests_need_a_client() {
     perform(
         "",
-        "spawn a { receive }; respond a 200 x                           -> not-yours
-         respond self 200 x                                             -> not-yours
-         respond 9999 200 x                                             -> no-process
-         respond 0 200 x                                                -> no-process
+        "spawn a { receive }; respond-bytes a x*0                       -> not-yours
+         respond-bytes self x*0                                         -> not-yours
+         respond-bytes 9999 x*0                                         -> no-process
+         respond-bytes 0 x*0                                            -> no-process
          invent 9999 a                                                  -> no-process
          invent 0 a                                                     -> no-process
          invent self a                                                  -> not-yours

@@ -219,7 +219,7 @@ fn memory_is_each_process_s_own() {
     perform(
         "--memory 16MiB --log-level off",
         "spawn b { receive; reply fine; receive }                       -> ok
-         spawn a { oom }; monitor a; receive                            -> a is down: memory
+         watch a { oom }; receive                            -> a is down: memory
          call b how-are-you 60000                                       -> fine",
     );
 }
@@ -229,5 +229,10 @@ fn nobody_ends_later_than_the_root() {
     // Those that loop or wait are no reason to stay; nor are those that the others know nothing of.
     let play = "repeat 3 { spawn a { spawn b { spin }; spin } }; spawn c { receive }; spawn d { pause 60000 }";
     let ended = run("actor", "--log-level debug", &[play]);
-    assert_eq!((ended.code, ended.output.as_str()), (0, "ok\n"), "{}", ended.errors);
+    assert_eq!(
+        (ended.code, ended.output.as_str()),
+        (0, "ok\n"),
+        "{}",
+        ended.errors
+    );
 }

@@ -43,6 +43,11 @@ pub(crate) fn guest(name: &str, flags: &str) -> Server {
     Server::start(Some(&guests::path(name)), Folder::new(), flags)
 }
 
+/// A server with one of the example guests, over this folder.
+pub(crate) fn guest_over(name: &str, folder: Folder, flags: &str) -> Server {
+    Server::start(Some(&guests::path(name)), folder, flags)
+}
+
 /// A server with a component written as text, over this folder.
 pub(crate) fn component(text: &str, folder: Folder, flags: &str) -> Server {
     let module = folder.path().join("component.wat");

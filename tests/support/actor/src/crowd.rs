@@ -31,9 +31,7 @@ const WAITING: u64 = 64;
 /// Has `count` members send `messages` each, and kills `kills` of them meanwhile.
 pub(crate) fn crowd(seed: u64, count: usize, messages: u64, kills: usize) -> String {
     let mut random = Random(seed | 1);
-    let mut living: Vec<Pid> = (0..count)
-        .map(|_| spawn(random.next(), messages))
-        .collect();
+    let mut living: Vec<Pid> = (0..count).map(|_| spawn(random.next(), messages)).collect();
     let list = encoded(&living);
     tell(&living, MEMBERS, &list);
 
@@ -55,7 +53,9 @@ pub(crate) fn crowd(seed: u64, count: usize, messages: u64, kills: usize) -> Str
                 }
             }
             Content::Data(_) => finished.push(message.sender),
-            _ => down(&mut downs, &message),
+            Content::Request(_) | Content::Response(_) | Content::Down(_) => {
+                down(&mut downs, &message);
+            }
         }
         done = finished.iter().filter(|pid| living.contains(pid)).count();
     }
@@ -66,7 +66,9 @@ pub(crate) fn crowd(seed: u64, count: usize, messages: u64, kills: usize) -> Str
         match &message.content {
             Content::Data(data) if data.tag == VERDICT => verdicts.push(data.bytes.clone()),
             Content::Data(_) => {}
-            _ => down(&mut downs, &message),
+            Content::Request(_) | Content::Response(_) | Content::Down(_) => {
+                down(&mut downs, &message);
+            }
         }
     }
     judge(&living, &killed, &downs, &verdicts)
@@ -147,7 +149,10 @@ pub(crate) fn member(root: Pid, seed: u64, messages: u64) {
         member.deliver(pid, TOTAL, total, 0);
     }
     member.wait(|member| {
-        member.others.values().all(|other| other.total.is_some() || other.is_down())
+        member
+            .others
+            .values()
+            .all(|other| other.total.is_some() || other.is_down())
     });
     member.report(DONE, b"");
     member.wait(|member| {
@@ -252,7 +257,9 @@ impl Member {
                 let exit = ended(&down.exit);
                 self.other(from).downs.push(exit);
             }
-            other => self.fault(format!("from {from}: {other:?}")),
+            Content::Request(_) | Content::Response(_) => {
+                self.fault(format!("from {from}: {message:?}"));
+            }
         }
     }
 
@@ -268,7 +275,11 @@ impl Member {
         let killed = self.killed.take().unwrap_or_default();
         let others = std::mem::take(&mut self.others);
         for (pid, other) in &others {
-            let expected = if killed.contains(pid) { "killed" } else { "normal" };
+            let expected = if killed.contains(pid) {
+                "killed"
+            } else {
+                "normal"
+            };
             let right = match other.downs.as_slice() {
                 [] => other.unheard || !killed.contains(pid),
                 [exit] => exit == expected,
@@ -298,11 +309,12 @@ impl Member {
     }
 }
 
+/// Also those whose mailboxes the others have filled.
 fn tell(members: &[Pid], tag: u64, bytes: &[u8]) {
     for &pid in members {
-        while talk::send(pid, tag, bytes).is_err() {
-            std::thread::yield_now();
-        }
+        let bytes = bytes.to_vec();
+        let sent = mailbox::send_wait(pid, Content::Data(Data { tag, bytes }), 60_000);
+        sent.expect("a member that was not killed takes it");
     }
 }
 
@@ -318,7 +330,7 @@ fn ended(exit: &Exit) -> String {
     match exit {
         Exit::Normal => "normal".into(),
         Exit::Killed => "killed".into(),
-        other => format!("{other:?}"),
+        Exit::Code(_) | Exit::Trap | Exit::Memory | Exit::Deadline => format!("{exit:?}"),
     }
 }
 

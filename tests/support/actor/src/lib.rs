@@ -124,6 +124,7 @@ impl Actor {
             ["forward-wait", to, ms] => done(mailbox::send_wait(self.pid(to), self.request(), number(ms))),
             ["invent", client, to] => done(mailbox::send(self.pid(to), self.invented(client))),
             ["spawn", name, script] => self.spawn(name, script),
+            ["watch", name, script] => self.watch(name, script),
             ["monitor", pid] => made(process::monitor(self.pid(pid))),
             ["kill", pid] => made(process::kill(self.pid(pid))),
             ["register", name] => made(process::register(&text(name))),
@@ -138,8 +139,9 @@ impl Actor {
             ["path"] => self.request.as_ref().expect("a request").path.clone(),
             ["open", name] => files::open(name).map(std::mem::forget).map_or_else(|error| error.name().into(), |()| "ok".into()),
             ["there-is", name] => until(|| files::stat(name).is_ok()),
-            ["print", text] => { println!("{text}"); "ok".into() }
-            ["complain", text] => { eprintln!("{text}"); "ok".into() }
+            ["say", about] => { println!("{about}: {}", self.outcome); "ok".into() }
+            ["print", line] => { println!("{}", text(line)); "ok".into() }
+            ["complain", line] => { eprintln!("{}", text(line)); "ok".into() }
             ["repeat", times, script] => self.repeat(number(times), script),
             ["forever", script] => loop { self.run(script); self.said.clear(); },
             ["pause", ms] => { std::thread::sleep(Duration::from_millis(number(ms).into())); "ok".into() }
@@ -158,6 +160,15 @@ impl Actor {
         let mut args = vec![text(script)];
         args.extend(self.names.iter().map(|(name, pid)| format!("{name}={pid}")));
         made(process::spawn(&args).map(|pid| self.name(name, pid)))
+    }
+
+    /// A child that is monitored before it begins: one that has ended can't be.
+    fn watch(&mut self, name: &str, script: &str) -> String {
+        self.spawn(name, &format!("receive-from parent; {script}"));
+        let monitored = process::monitor(self.pid(name));
+        made(monitored.inspect(|()| {
+            let _sent = talk::send(self.pid(name), 0, b"go");
+        }))
     }
 
     fn receive(&mut self) -> String {

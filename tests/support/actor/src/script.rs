@@ -38,7 +38,10 @@ pub(crate) fn statements(script: &str) -> Vec<Vec<&str>> {
 
 /// `x*3` is `xxx`; other texts are themselves.
 pub(crate) fn bytes(text: &str) -> Vec<u8> {
-    match text.split_once('*').map(|(what, times)| (what, times.parse())) {
+    match text
+        .split_once('*')
+        .map(|(what, times)| (what, times.parse()))
+    {
         Some((what, Ok(times))) => what.repeat(times).into_bytes(),
         Some((_, Err(_))) | None => text.into(),
     }

@@ -1,0 +1,196 @@
+//! `wasm-pool-host run`: a program by itself. What it says goes through as it is, how its root ends is the exit
+//! code; and which flags and modules are refused, here and where a program is served.
+
+use std::process::Command;
+use std::time::Instant;
+
+use rustix::process::Signal;
+
+use crate::support::Folder;
+use crate::support::guests;
+use crate::support::program::{Program, perform, run};
+use crate::support::server::{PROGRAM, command};
+
+#[test]
+fn the_exit_of_the_root_is_the_exit_code() {
+    #[rustfmt::skip] // one line per case
+    let cases = [
+        ("", 0),
+        ("exit 0", 0),
+        ("exit 1", 1),
+        ("exit 7", 7),
+        ("exit 255", 255),
+        ("exit 256", 255),
+        ("exit 4294967295", 255),
+        ("trap", 134),
+        ("panic", 134),
+        ("abort", 134),
+        ("stack", 134),
+        ("oom", 134),
+        ("watch a { exit 3 }; receive", 0),
+        ("watch a { trap }; receive", 0),
+    ];
+    for (script, code) in cases {
+        assert_eq!(
+            run("actor", "--memory 16MiB", &[script]).code,
+            code,
+            "{script}"
+        );
+    }
+}
+
+#[test]
+fn output_goes_through_as_it_is() {
+    let ended = run(
+        "actor",
+        "",
+        &["print one; print two; complain three; watch a { print four }; receive; expect normal"],
+    );
+    assert_eq!(
+        (ended.code, &*ended.output, &*ended.errors),
+        (0, "one\ntwo\nfour\nok\n", "three\n")
+    );
+    let ended = run("actor", "", &["print x*100000; complain x*100000"]);
+    let long = "x".repeat(100_000);
+    assert_eq!(ended.output, format!("{long}\nok\n"));
+    assert_eq!(ended.errors, format!("{long}\n"));
+}
+
+#[test]
+fn failures_are_logged_and_ends_are_not() {
+    let play = "watch a { trap }; receive; watch a { exit 3 }; receive";
+    let ended = run("actor", "", &[play]);
+    assert_eq!(ended.errors.lines().count(), 1, "{ended:?}");
+    assert!(ended.errors.contains("pid=2 exit=trap"), "{ended:?}");
+    assert_eq!(run("actor", "--log-level error", &[play]).errors, "");
+    let ended = run("actor", "--log-level debug", &[play]);
+    assert_eq!(ended.errors.lines().count(), 6, "{ended:?}");
+}
+
+#[test]
+fn arguments_arrive() {
+    let ended = run(
+        "actor",
+        "",
+        &["print first", "print --second=ü", "print -3", "print --"],
+    );
+    assert_eq!(ended.output, "first\nok\n--second=ü\nok\n-3\nok\n--\nok\n");
+}
+
+#[test]
+fn signals_end_it() {
+    for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
+        for end in ["receive", "spin", "pause 60000"] {
+            let script = format!("spawn a {{ spin }}; spawn b {{ receive }}; print running; {end}");
+            let program = Program::start(&guests::path("actor"), "--log-level debug", &[&script]);
+            assert_eq!(program.line(), "running");
+            let start = Instant::now();
+            program.signal(signal);
+            assert_eq!(program.ended().code, code, "{end}");
+            assert!(start.elapsed().as_secs() < 20, "{end}");
+        }
+    }
+}
+
+#[test]
+fn files_are_those_of_the_root_folder() {
+    let folder = Folder::new().file("there", "");
+    let root = folder.root();
+    let flags = format!("--max-open-files 2 --root {}", root.display());
+    perform(
+        &flags,
+        "open there -> ok\nopen not-there -> no-entry\nopen ../outside -> access\nopen there -> ok\nopen there -> too-many-open",
+    );
+}
+
+#[test]
+fn what_cannot_be_run_is_refused() {
+    let handler = guests::path("hello").display().to_string();
+    let actor = guests::path("actor").display().to_string();
+    let folder = Folder::new().file("garbage", "this is no wasm");
+    let garbage = folder.root().join("garbage").display().to_string();
+    #[rustfmt::skip] // one line per case
+    let cases = [
+        (vec!["run", &handler], 1, "handle"),
+        (vec!["run", &garbage], 1, "garbage"),
+        (vec!["run", "/no/such.wasm"], 1, "/no/such.wasm"),
+        (vec!["run", "--root", "/no/such", &actor], 1, "--root"),
+        (vec!["run"], 2, "MODULE"),
+        (vec!["run", &actor, "x"], 2, "x"),
+        (vec!["run", "--workers", "2", &actor], 2, "--workers"),
+        (vec!["run", "--listen", "127.0.0.1:0", &actor], 2, "--listen"),
+        (vec!["run", "--max-processes", "0", &actor], 2, "--max-processes"),
+        (vec!["run", "--max-processes", "20001", &actor], 2, "--max-processes"),
+        (vec!["run", "--max-mailbox", "0", &actor], 2, "--max-mailbox"),
+        (vec!["run", "--max-mailbox-bytes", "1KiB", &actor], 2, "--max-mailbox-bytes"),
+        (vec!["run", "--max-mailbox-bytes", "100GiB", &actor], 2, "--max-mailbox-bytes"),
+        (vec!["run", "--max-message", "x", &actor], 2, "--max-message"),
+        (vec!["run", "--max-message", "9MiB", &actor], 2, "--max-m"),
+        (vec!["run", "--max-names=-1", &actor], 2, "--max-names"),
+        (vec!["run", "--max-children=-1", &actor], 2, "--max-children"),
+        (vec!["run", "--memory", "1", &actor], 2, "--memory"),
+    ];
+    for (args, code, named) in cases {
+        let output = Command::new(PROGRAM).args(&args).output().expect("it runs");
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{args:?}: {errors}");
+        assert!(errors.contains(named), "{args:?}: {errors}");
+        assert!(
+            output.stdout.is_empty() && !errors.contains("panicked"),
+            "{args:?}: {errors}"
+        );
+    }
+}
+
+#[test]
+fn flags_of_the_other_world_are_refused() {
+    #[rustfmt::skip] // one line per case
+    let cases = [
+        ("actor", "--mode pool"),
+        ("actor", "--workers 2"),
+        ("actor", "--max-requests 5"),
+        ("actor", "--idle-timeout 5s"),
+        ("actor", "--queue 5"),
+        ("actor", "--queue-timeout 5s"),
+        ("hello", "--max-processes 5"),
+        ("hello", "--max-children 5"),
+        ("hello", "--max-mailbox 5"),
+        ("hello", "--max-mailbox-bytes 8MiB"),
+        ("hello", "--max-message 5KiB"),
+        ("hello", "--max-names 5"),
+    ];
+    let folder = Folder::new();
+    for (guest, flags) in cases {
+        let output = command(Some(&guests::path(guest)), &folder.root(), flags)
+            .output()
+            .expect("it runs");
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{guest} {flags}: {errors}");
+        let (flag, _) = flags.split_once(' ').expect("a flag and its value");
+        assert!(
+            errors.contains(&format!("{flag}: ")),
+            "{guest} {flags}: {errors}"
+        );
+        assert!(output.stdout.is_empty(), "{guest} {flags}");
+    }
+}
+
+#[test]
+fn check_of_a_program() {
+    let module = guests::path("actor");
+    let output = Command::new(PROGRAM)
+        .arg("check")
+        .arg(&module)
+        .output()
+        .expect("it runs");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    for word in [
+        "  run\n",
+        "wasm-pool:worker/mailbox@0.1.0",
+        "wasm-pool:worker/process@0.1.0",
+        "runs here",
+    ] {
+        assert!(text.contains(word), "{word} in {text}");
+    }
+}
