@@ -4,7 +4,7 @@
 TARGET := wasm32-wasip2
 DEBIAN := rustc-web cargo-web rust-web-src wasi-libc
 
-.PHONY: run test examples bench lint setup
+.PHONY: run test examples bench beam lint setup
 
 run: setup
 	@echo "make: building the host (the first time takes some minutes), then serving examples/site"
@@ -18,10 +18,21 @@ examples: setup
 	@echo "make: building the example workers"
 	@cargo run --quiet --example guests -- hello counter misbehave pingpong prefork ring supervisor
 
-bench: setup
+bench: setup beam
 	@echo "make: building with the release profile, then measuring"
 	cargo bench --bench throughput
+	cargo bench --bench messages
 	cargo bench --bench operations
+
+# Messages are measured beside those of Erlang's virtual machine. Where it can't be had, the bench does
+# without it, and says so.
+beam:
+	@if command -v erl >/dev/null && command -v erlc >/dev/null; then :; \
+	elif command -v apt-get >/dev/null && \
+		echo "make: installing erlang-base from Debian, to measure messages beside Erlang's" && \
+		$$([ "$$(id -u)" = 0 ] || echo sudo) apt-get update --quiet=2 && \
+		$$([ "$$(id -u)" = 0 ] || echo sudo) apt-get install --quiet=2 --yes erlang-base; then :; \
+	else echo "make: Erlang can't be installed; messages are measured without it"; fi
 
 lint: setup
 	cargo fmt --check

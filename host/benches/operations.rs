@@ -19,7 +19,7 @@ use wasm_pool_host::files::Root;
 use wasm_pool_host::message::{Body, Headers, Request};
 use wasm_pool_host::pid::Pids;
 use wasm_pool_host::process::{Exit, Process};
-use wasm_pool_host::sandbox::{Module, Sandbox, Settings};
+use wasm_pool_host::sandbox::{Handlers, Module, Output, Sandbox, Settings};
 
 /// Longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -93,7 +93,7 @@ fn calls(criterion: &mut Criterion) {
 /// A module, the folder it serves, and a request for the file in there.
 struct Bench {
     runtime: Runtime,
-    sandbox: Sandbox,
+    handlers: Handlers,
     pids: Pids,
     request: Request,
     _root: tempfile::TempDir,
@@ -108,15 +108,24 @@ impl Bench {
         std::fs::write(root.path().join("file"), [b'x'; FILE_BYTES]).expect("a file");
         let settings = Settings {
             module,
-            instances: 1,
+            handlers: 1,
+            processes: 0,
             memory: 64 << 20,
             max_response: 64 << 20,
+            max_body: 1 << 20,
+            max_message: 1 << 20,
             max_open_files: 64,
+            max_open_files_in_all: 64,
+            output: Output::Log,
         };
         let folder = Root::open(root.path()).expect("the folder opens");
+        let sandbox = Sandbox::load(settings, folder).expect("the module loads");
+        let Sandbox::Handlers(handlers) = sandbox else {
+            panic!("the module is a program");
+        };
         Self {
             runtime: runtime.expect("a runtime"),
-            sandbox: Sandbox::load(settings, folder).expect("the module loads"),
+            handlers,
             pids: Pids::new(),
             request: request(),
             _root: root,
@@ -128,7 +137,7 @@ impl Bench {
     }
 
     async fn start(&self) -> Process {
-        Process::start(&self.sandbox, &self.pids, PATIENCE)
+        Process::start(&self.handlers, &self.pids, PATIENCE)
             .await
             .expect("it starts")
     }

@@ -421,9 +421,9 @@ impl Run {
                 handlers: 1,
                 processes: self.processes.max_processes,
                 memory: self.guests.memory.as_u64(),
-                // Nobody is there to take a request or a response.
-                max_response: 0,
-                max_body: 0,
+                // Nobody is there to take a request or a response, whatever its size.
+                max_response: self.guests.memory.as_u64(),
+                max_body: self.guests.memory.as_u64(),
                 max_message: self.processes.max_message.as_u64(),
                 max_open_files: self.guests.max_open_files,
                 max_open_files_in_all: u32::MAX,

@@ -111,7 +111,8 @@ impl Loaded {
             }
             Sandbox::Programs(programs) => {
                 let tree = Tree::new(programs, Table::new(settings.processes), patience);
-                Guests::Program(Arc::new(RootKeeper::new(tree)))
+                let root = RootKeeper::new(tree).map_err(root_not_started)?;
+                Guests::Program(Arc::new(root))
             }
         };
         Ok(Host { guests, settings })
@@ -167,7 +168,10 @@ impl Host {
             () = stop_in_steps => {}
             () = keep => {}
         }
-        close();
+        match &guests {
+            Guests::Pool(pool) => pool.close(),
+            Guests::Program(program) => program.end().await,
+        }
         Ok(())
     }
 }
@@ -220,15 +224,17 @@ pub async fn run(
         ),
     };
     let tree = Tree::new(programs, Table::new(processes), patience);
-    let root = tree.plant(args).map_err(|error| {
-        anyhow::anyhow!("--max-processes: the root could not be started: {error:?}")
-    })?;
+    let root = tree.plant(args).map_err(root_not_started)?;
     let status = tokio::select! {
         status = root.ended() => Some(status),
         () = stop => None,
     };
-    tree.table().close();
+    tree.fell().await;
     Ok(status)
+}
+
+fn root_not_started(error: table::ProcessError) -> anyhow::Error {
+    anyhow::anyhow!("the root can't be started: {error:?}")
 }
 
 /// Compiling takes from tens of milliseconds to seconds; whoever waits for it may want to stop.

@@ -15,8 +15,15 @@ use crate::tree::{Root, Tree};
 #[derive(Debug)]
 pub struct RootKeeper {
     tree: Arc<Tree>,
-    /// When the next root is started, while there is none.
-    next: Mutex<Option<Instant>>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    /// One that was started and that nobody watches yet.
+    root: Option<Root>,
+    /// When the next one is started, while there is none.
+    next: Option<Instant>,
 }
 
 /// Why a request was not answered.
@@ -33,21 +40,26 @@ pub enum Unanswered {
 }
 
 impl RootKeeper {
-    /// Keeps the root of this tree.
-    #[must_use]
-    pub fn new(tree: Arc<Tree>) -> Self {
-        Self {
+    /// Starts the root of this tree; [`RootKeeper::keep`] keeps it alive.
+    ///
+    /// # Errors
+    /// Where not even one process may be started.
+    pub fn new(tree: Arc<Tree>) -> Result<Self, ProcessError> {
+        let root = Some(tree.plant(Vec::new())?);
+        Ok(Self {
             tree,
-            next: Mutex::new(None),
-        }
+            state: Mutex::new(State { root, next: None }),
+        })
     }
 
-    /// Starts the root, and another one whenever it ends, until the tree is closed.
+    /// Starts another root whenever one ends, until the tree is closed.
     pub async fn keep(&self) {
         let mut pause = Duration::ZERO;
         loop {
             let started = Instant::now();
-            if let Ok(root) = self.start() {
+            let root = self.state().root.take();
+            if let Some(root) = root.or_else(|| self.tree.plant(Vec::new()).ok()) {
+                self.state().next = None;
                 let (pid, exit) = (root.pid.get(), root.ended().await);
                 if self.tree.table().is_closed() {
                     return;
@@ -58,7 +70,7 @@ impl RootKeeper {
                 pause = Duration::ZERO;
             }
             pause = (pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE);
-            *self.next() = Some(Instant::now() + pause);
+            self.state().next = Some(Instant::now() + pause);
             tokio::time::sleep(pause).await;
         }
     }
@@ -86,27 +98,24 @@ impl RootKeeper {
         }
     }
 
-    /// Ends the program.
+    /// Ends the program; some of it may still run for a moment.
     pub fn close(&self) {
         self.tree.table().close();
     }
 
-    fn start(&self) -> Result<Root, ProcessError> {
-        let root = self.tree.plant(Vec::new());
-        if root.is_ok() {
-            *self.next() = None;
-        }
-        root
+    /// Ends the program, and waits for that.
+    pub async fn end(&self) {
+        self.tree.fell().await;
     }
 
     fn pause(&self) -> Duration {
-        let next = *self.next();
+        let next = self.state().next;
         next.map_or(FIRST_PAUSE, |next| {
             next.saturating_duration_since(Instant::now())
         })
     }
 
-    fn next(&self) -> MutexGuard<'_, Option<Instant>> {
-        self.next.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

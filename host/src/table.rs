@@ -7,7 +7,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 use crate::mailbox::{self, MailError, Mailbox};
 use crate::message::{Content, ExitStatus, Message, Request, Response};
@@ -59,6 +59,8 @@ pub struct Table {
     settings: Settings,
     pids: Pids,
     state: Mutex<State>,
+    /// Told whenever the last process has ended.
+    emptied: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -114,6 +116,20 @@ pub struct Entry {
     pub parent: Option<Pid>,
 }
 
+/// Who starts a process.
+#[derive(Clone, Copy, Debug)]
+pub enum Origin {
+    /// The host: it is the root.
+    Host,
+    /// Another process.
+    Parent {
+        /// Which.
+        pid: Pid,
+        /// Whether it is told of the child's end.
+        monitors: bool,
+    },
+}
+
 impl Table {
     /// An empty one.
     #[must_use]
@@ -122,26 +138,37 @@ impl Table {
             settings,
             pids: Pids::new(),
             state: Mutex::default(),
+            emptied: Notify::new(),
         }
     }
 
-    /// Enters a new process: a child, or the root.
+    /// Enters a new process: a child, whose parent may monitor it from the start, or the root.
     ///
     /// # Errors
     /// Where there are too many, or the host is stopping.
-    pub fn enter(&self, parent: Option<Pid>) -> Result<Entry, ProcessError> {
+    pub fn enter(&self, origin: Origin) -> Result<Entry, ProcessError> {
         let mut state = self.lock();
         if state.closed || state.processes.len() >= self.settings.processes as usize {
             return Err(ProcessError::TooManyProcesses);
         }
         let pid = self.pids.next();
+        let (parent, is_monitored) = match origin {
+            Origin::Host => (None, false),
+            Origin::Parent { pid, monitors } => (Some(pid), monitors),
+        };
         match parent {
             Some(parent) => {
-                let children = &mut state.process(parent)?.children;
-                if children.len() >= self.settings.children {
+                let parent = state.process(parent)?;
+                if parent.children.len() >= self.settings.children {
                     return Err(ProcessError::TooManyChildren);
                 }
-                children.insert(pid);
+                if is_monitored {
+                    if !parent.mailbox.reserve() {
+                        return Err(ProcessError::TooManyMonitors);
+                    }
+                    parent.monitored.insert(pid);
+                }
+                parent.children.insert(pid);
             }
             None => state.root = Some(pid),
         }
@@ -150,7 +177,7 @@ impl Table {
             mailbox: Arc::clone(&mailbox),
             parent,
             children: BTreeSet::new(),
-            monitors: BTreeSet::new(),
+            monitors: parent.filter(|_| is_monitored).into_iter().collect(),
             monitored: BTreeSet::new(),
             expecting: BTreeSet::new(),
             names: Vec::new(),
@@ -208,6 +235,9 @@ impl Table {
             monitor.monitored.remove(&pid);
         });
         let expecting = state.mailboxes(process.expecting, |_| {});
+        if state.processes.is_empty() {
+            self.emptied.notify_waiters();
+        }
         drop(state);
 
         process.mailbox.close();
@@ -449,6 +479,17 @@ impl Table {
         state.closed = true;
         if let Some(root) = state.root {
             state.sentence(root, ExitStatus::Killed);
+        }
+    }
+
+    /// Waits until no process is left.
+    pub async fn emptied(&self) {
+        loop {
+            let emptied = self.emptied.notified();
+            if self.lock().processes.is_empty() {
+                return;
+            }
+            emptied.await;
         }
     }
 

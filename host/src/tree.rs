@@ -10,7 +10,7 @@ use crate::message::ExitStatus;
 use crate::pid::Pid;
 use crate::sandbox::{Birth, Failure, Programs, Spawn};
 use crate::scheduler::Scheduler;
-use crate::table::{ProcessError, Table};
+use crate::table::{Origin, ProcessError, Table};
 
 /// All processes of one program.
 #[derive(Debug)]
@@ -58,24 +58,32 @@ impl Tree {
         &self.table
     }
 
+    /// Ends all processes, and waits until they have: they do at their next tick, unless the machine has no
+    /// time for them at all.
+    pub async fn fell(&self) {
+        const PATIENCE: Duration = Duration::from_secs(1);
+        self.table.close();
+        let _elapsed = tokio::time::timeout(PATIENCE, self.table.emptied()).await;
+    }
+
     /// Starts the root.
     ///
     /// # Errors
     /// Where the last root's descendants have not left enough room yet, or the host is stopping.
     pub fn plant(self: &Arc<Self>, args: Vec<String>) -> Result<Root, ProcessError> {
         let (told, ended) = oneshot::channel();
-        let pid = self.start(None, args, Some(told))?;
+        let pid = self.start(Origin::Host, args, Some(told))?;
         Ok(Root { pid, ended })
     }
 
     fn start(
         self: &Arc<Self>,
-        parent: Option<Pid>,
+        origin: Origin,
         args: Vec<String>,
         told: Option<oneshot::Sender<ExitStatus>>,
     ) -> Result<Pid, ProcessError> {
-        let entry = self.table.enter(parent)?;
-        let pid = entry.pid;
+        let entry = self.table.enter(origin)?;
+        let (pid, parent) = (entry.pid, entry.parent);
         let life = Life {
             tree: Arc::clone(self),
             pid,
@@ -106,8 +114,8 @@ impl Tree {
 }
 
 impl Spawn for Tree {
-    fn spawn(self: Arc<Self>, parent: Pid, args: Vec<String>) -> Result<Pid, ProcessError> {
-        self.start(Some(parent), args, None)
+    fn spawn(self: Arc<Self>, origin: Origin, args: Vec<String>) -> Result<Pid, ProcessError> {
+        self.start(origin, args, None)
     }
 }
 

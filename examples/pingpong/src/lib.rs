@@ -31,10 +31,15 @@ const ROUNDS: usize = 15;
 /// More than any batch takes. It is over only if something is wrong.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+const USAGE: &str = "known are `json`, and the number of batches, at least 1";
+
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
-/// One batch of messages of this size: how long one operation took, in microseconds.
-type Batch = fn(&Partners, usize) -> Outcome<f64>;
+/// The time of one operation. Whole numbers will do, and need no formatting of floating point.
+type Picoseconds = u64;
+
+/// One batch of messages of this size: how long one operation took.
+type Batch = fn(&Partners, usize) -> Outcome<Picoseconds>;
 
 const OPERATIONS: &[(&str, &[usize], Batch)] = &[
     ("send", SIZES, send),
@@ -58,10 +63,11 @@ fn pingpong() {
 }
 
 fn root(args: &[String]) {
-    let Some((rounds, format)) = arguments(args) else {
-        give_up(2, "known are `json`, and the number of batches, at least 1");
+    let done = match arguments(args) {
+        Some((rounds, format)) => measure(rounds, format),
+        None => give_up(2, USAGE),
     };
-    if let Err(error) = measure(rounds, format) {
+    if let Err(error) = done {
         give_up(1, error);
     }
 }
@@ -80,34 +86,34 @@ fn measure(rounds: usize, format: Format) -> Outcome<()> {
 }
 
 /// The median of so many batches, after one that doesn't count.
-fn median(rounds: usize, mut batch: impl FnMut() -> Outcome<f64>) -> Outcome<f64> {
+fn median(rounds: usize, mut batch: impl FnMut() -> Outcome<Picoseconds>) -> Outcome<Picoseconds> {
     batch()?;
     let mut times = (0..rounds).map(|_| batch()).collect::<Outcome<Vec<_>>>()?;
-    times.sort_by(f64::total_cmp);
+    times.sort_unstable();
     Ok(times[rounds / 2])
 }
 
 /// To a process that sleeps on: putting the message into its mailbox, and nothing else.
-fn send(partners: &Partners, bytes: usize) -> Outcome<f64> {
+fn send(partners: &Partners, bytes: usize) -> Outcome<Picoseconds> {
     let time = fill(partners, bytes)?;
     drain(partners, Drain::Receive, bytes)?;
     Ok(time)
 }
 
 /// From a mailbox that is full of messages: taking one out, and nothing else.
-fn receive(partners: &Partners, bytes: usize) -> Outcome<f64> {
+fn receive(partners: &Partners, bytes: usize) -> Outcome<Picoseconds> {
     fill(partners, bytes)?;
     drain(partners, Drain::Receive, bytes)
 }
 
 /// As before, by the call that would not wait.
-fn try_receive(partners: &Partners, bytes: usize) -> Outcome<f64> {
+fn try_receive(partners: &Partners, bytes: usize) -> Outcome<Picoseconds> {
     fill(partners, bytes)?;
     drain(partners, Drain::TryReceive, bytes)
 }
 
 /// From an empty mailbox.
-fn try_receive_none(_: &Partners, _: usize) -> Outcome<f64> {
+fn try_receive_none(_: &Partners, _: usize) -> Outcome<Picoseconds> {
     let start = Instant::now();
     for _ in 0..MOST_OPERATIONS {
         if mailbox::try_receive().is_some() {
@@ -118,7 +124,7 @@ fn try_receive_none(_: &Partners, _: usize) -> Outcome<f64> {
 }
 
 /// There and back: two messages, each to a process that waits for it.
-fn round_trip(partners: &Partners, bytes: usize) -> Outcome<f64> {
+fn round_trip(partners: &Partners, bytes: usize) -> Outcome<Picoseconds> {
     let mut ball = message(bytes);
     let start = Instant::now();
     for _ in 0..count(bytes) {
@@ -129,7 +135,7 @@ fn round_trip(partners: &Partners, bytes: usize) -> Outcome<f64> {
 }
 
 /// Until a process that does nothing but receive has taken it.
-fn send_wait(partners: &Partners, bytes: usize) -> Outcome<f64> {
+fn send_wait(partners: &Partners, bytes: usize) -> Outcome<Picoseconds> {
     let timeout = talk::milliseconds(PATIENCE);
     let messages = messages(bytes);
     let start = Instant::now();
@@ -141,7 +147,7 @@ fn send_wait(partners: &Partners, bytes: usize) -> Outcome<f64> {
 
 /// A round trip that looks like a procedure call; its arguments are copied once more, to leave the caller's
 /// alone.
-fn call(partners: &Partners, bytes: usize) -> Outcome<f64> {
+fn call(partners: &Partners, bytes: usize) -> Outcome<Picoseconds> {
     let arguments = vec![0; bytes];
     let start = Instant::now();
     for _ in 0..count(bytes) {
@@ -151,20 +157,26 @@ fn call(partners: &Partners, bytes: usize) -> Outcome<f64> {
 }
 
 /// From wanting a process to hearing from it.
-fn spawn(_: &Partners, _: usize) -> Outcome<f64> {
+fn spawn(_: &Partners, _: usize) -> Outcome<Picoseconds> {
     /// A spawn takes longer than a message, and the batch should not.
     const SPAWNS: usize = 100;
     let start = Instant::now();
     for _ in 0..SPAWNS {
-        partner::spawn(partner::HELLO)?;
-        let hello = mailbox::receive_timeout(talk::milliseconds(PATIENCE));
-        data(hello.ok_or("a new process says nothing")?)?;
+        spawn_one(partner::HELLO)?;
     }
     Ok(each(start.elapsed(), SPAWNS))
 }
 
+/// Returns when the new process has run so far that it has sent a message.
+fn spawn_one(role: &str) -> Outcome<()> {
+    partner::spawn(role)?;
+    let hello = mailbox::receive_timeout(talk::milliseconds(PATIENCE));
+    data(hello.ok_or("a new process says nothing")?)?;
+    Ok(())
+}
+
 /// Sends a batch to the sink, which doesn't wake up.
-fn fill(partners: &Partners, bytes: usize) -> Outcome<f64> {
+fn fill(partners: &Partners, bytes: usize) -> Outcome<Picoseconds> {
     let messages = messages(bytes);
     let start = Instant::now();
     for message in messages {
@@ -174,7 +186,7 @@ fn fill(partners: &Partners, bytes: usize) -> Outcome<f64> {
 }
 
 /// Wakes the sink, which receives the batch: how long it took for each, by its own clock.
-fn drain(partners: &Partners, how: Drain, bytes: usize) -> Outcome<f64> {
+fn drain(partners: &Partners, how: Drain, bytes: usize) -> Outcome<Picoseconds> {
     partner::order(partners.sink, how, count(bytes))?;
     let nanoseconds = data(mailbox::receive())?.bytes;
     let nanoseconds = u64::from_le_bytes(nanoseconds.as_slice().try_into()?);
@@ -208,9 +220,10 @@ fn data(message: Message) -> Outcome<Data> {
     }
 }
 
-/// Microseconds for each of so many operations.
-fn each(time: Duration, operations: usize) -> f64 {
-    time.as_secs_f64() * 1e6 / operations as f64
+/// For each of so many operations.
+fn each(time: Duration, operations: usize) -> Picoseconds {
+    let all = time.as_nanos() * 1000;
+    Picoseconds::try_from(all / operations as u128).unwrap_or(Picoseconds::MAX)
 }
 
 fn arguments(args: &[String]) -> Option<(usize, Format)> {
@@ -226,8 +239,7 @@ fn arguments(args: &[String]) -> Option<(usize, Format)> {
 
 fn give_up(code: u32, reason: impl Display) -> ! {
     eprintln!("pingpong: {reason}");
-    process::exit(code);
-    unreachable!("exit doesn't return");
+    talk::exit(code)
 }
 
 #[cfg(test)]
@@ -240,10 +252,11 @@ mod tests {
             let args: Vec<String> = args.iter().map(|&arg| arg.into()).collect();
             arguments(&args)
         };
-        assert_eq!(arguments(&[]), Some((ROUNDS, Format::Table)));
-        assert_eq!(arguments(&["json"]), Some((ROUNDS, Format::Json)));
-        assert_eq!(arguments(&["3", "json"]), Some((3, Format::Json)));
-        assert_eq!(arguments(&["json", "3"]), Some((3, Format::Json)));
+        let measure = |rounds, format| Some((rounds, format));
+        assert_eq!(arguments(&[]), measure(ROUNDS, Format::Table));
+        assert_eq!(arguments(&["json"]), measure(ROUNDS, Format::Json));
+        assert_eq!(arguments(&["3", "json"]), measure(3, Format::Json));
+        assert_eq!(arguments(&["json", "3"]), measure(3, Format::Json));
         assert_eq!(arguments(&["0"]), None);
         assert_eq!(arguments(&["xml"]), None);
     }

@@ -19,10 +19,9 @@ pub(crate) struct Partners {
 
 impl Partners {
     pub(crate) fn start() -> Outcome<Self> {
-        let partner = |role| {
-            let pid = spawn(role)?;
-            process::monitor(pid)?; // otherwise the root would wait for ever for one that has ended
-            Ok::<_, process::ErrorCode>(pid)
+        let partner = |role: &str| {
+            // Monitored: otherwise the root would wait for ever for one that has ended.
+            process::spawn_monitor(&[role.into()])
         };
         Ok(Self {
             echo: partner(ECHO)?,

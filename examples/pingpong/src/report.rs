@@ -1,6 +1,6 @@
 //! The figures as a table for people, or as JSON for programs.
 
-use crate::{NO_SIZE, SIZES};
+use crate::{NO_SIZE, Picoseconds, SIZES};
 
 /// How the figures are printed.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -12,8 +12,8 @@ pub(crate) enum Format {
 /// The figures of one operation.
 pub(crate) struct Row {
     pub(crate) operation: &'static str,
-    /// A message's size in bytes, and the time in microseconds.
-    pub(crate) figures: Vec<(usize, f64)>,
+    /// A message's size in bytes, and the time.
+    pub(crate) figures: Vec<(usize, Picoseconds)>,
 }
 
 impl Format {
@@ -28,12 +28,13 @@ impl Format {
         match self {
             Self::Table => {
                 let figure = |bytes| row.figures.iter().find(|figure| figure.0 == bytes);
-                let cell = |bytes| figure(bytes).map_or(String::new(), |&(_, us)| significant(us));
+                let cell =
+                    |bytes| figure(bytes).map_or(String::new(), |&(_, time)| microseconds(time));
                 println!("{}", line(row.operation, cell));
             }
             Self::Json => {
-                for &(bytes, us) in &row.figures {
-                    println!("{}", json(row.operation, bytes, us));
+                for &(bytes, time) in &row.figures {
+                    println!("{}", json(row.operation, bytes, time));
                 }
             }
         }
@@ -48,8 +49,8 @@ fn line(title: &str, cell: impl Fn(usize) -> String) -> String {
 }
 
 /// An operation's name has nothing in it that JSON would escape.
-fn json(operation: &str, bytes: usize, us: f64) -> String {
-    let us = significant(us);
+fn json(operation: &str, bytes: usize, time: Picoseconds) -> String {
+    let us = microseconds(time);
     format!(r#"{{"operation":"{operation}","bytes":{bytes},"us":{us}}}"#)
 }
 
@@ -61,9 +62,19 @@ fn size(bytes: usize) -> String {
 }
 
 /// Three digits that count; the rest is noise.
-fn significant(us: f64) -> String {
-    let decimals = (2.0 - us.log10().floor()).clamp(0.0, 5.0) as usize;
-    format!("{us:.decimals$}")
+fn microseconds(time: Picoseconds) -> String {
+    const PICOSECONDS: Picoseconds = 1_000_000;
+    let mut decimals = 0;
+    while time * 10_u64.pow(decimals) < 100 * PICOSECONDS && decimals < 5 {
+        decimals += 1;
+    }
+    let unit = 10_u64.pow(decimals);
+    let digits = (time * unit + PICOSECONDS / 2) / PICOSECONDS;
+    let (whole, rest) = (digits / unit, digits % unit);
+    match decimals {
+        0 => whole.to_string(),
+        _ => format!("{whole}.{rest:0width$}", width = decimals as usize),
+    }
 }
 
 #[cfg(test)]
@@ -72,19 +83,19 @@ mod tests {
 
     #[test]
     fn three_digits_count() {
-        assert_eq!(significant(1234.5), "1234");
-        assert_eq!(significant(123.45), "123");
-        assert_eq!(significant(12.345), "12.3");
-        assert_eq!(significant(1.2345), "1.23");
-        assert_eq!(significant(0.12345), "0.123");
-        assert_eq!(significant(0.012345), "0.0123");
-        assert_eq!(significant(0.0), "0.00000");
+        assert_eq!(microseconds(1_234_400_000), "1234");
+        assert_eq!(microseconds(123_450_000), "123");
+        assert_eq!(microseconds(12_345_000), "12.3");
+        assert_eq!(microseconds(1_234_500), "1.23");
+        assert_eq!(microseconds(123_450), "0.123");
+        assert_eq!(microseconds(12_345), "0.0123");
+        assert_eq!(microseconds(0), "0.00000");
     }
 
     #[test]
     fn a_figure_is_a_line_of_json() {
         assert_eq!(
-            json("round trip", 8, 0.8123),
+            json("round trip", 8, 812_300),
             r#"{"operation":"round trip","bytes":8,"us":0.812}"#
         );
     }

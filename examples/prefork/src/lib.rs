@@ -73,8 +73,7 @@ impl Listener {
     fn fill(&mut self) {
         while self.workers.len() < WORKERS && self.starts > 0 {
             self.starts -= 1;
-            let worker = process::spawn(&[]);
-            match worker.and_then(|pid| process::monitor(pid).map(|()| pid)) {
+            match process::spawn_monitor(&[]) {
                 Ok(pid) => self.workers.push(pid),
                 Err(error) => {
                     eprintln!("a worker can't be started: {}", error.name());

@@ -61,5 +61,5 @@ fn find(name: &str) -> Pid {
 
 fn fail(reason: &str) -> ! {
     eprintln!("client: {reason}");
-    crate::exit(1)
+    talk::exit(1)
 }

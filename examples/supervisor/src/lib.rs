@@ -8,7 +8,7 @@ mod worker;
 use std::time::Instant;
 
 use wasm_pool_guest::mailbox::{self, Content, Down, Exit, Pid};
-use wasm_pool_guest::{process, program};
+use wasm_pool_guest::{process, program, talk};
 
 use crate::restarts::{MOST, PERIOD, Restarts};
 
@@ -102,14 +102,13 @@ impl Supervisor {
             let _has_ended_already = process::kill(pid);
         }
         println!("supervisor: giving up");
-        exit(1)
+        talk::exit(1)
     }
 }
 
 /// Starts a child and asks to hear of its end. A supervisor that can't do that is of no use.
 fn spawn(role: &str, argument: &str) -> Pid {
-    let child = process::spawn(&[role.into(), argument.into()]);
-    match child.and_then(|pid| process::monitor(pid).map(|()| pid)) {
+    match process::spawn_monitor(&[role.into(), argument.into()]) {
         Ok(pid) => pid,
         Err(error) => give_up(1, &format!("a {role} can't be started: {}", error.name())),
     }
@@ -137,10 +136,5 @@ fn why(exit: &Exit) -> String {
 
 fn give_up(code: u32, reason: &str) -> ! {
     eprintln!("supervisor: {reason}");
-    exit(code)
-}
-
-fn exit(code: u32) -> ! {
-    process::exit(code);
-    unreachable!("exit doesn't return");
+    talk::exit(code)
 }

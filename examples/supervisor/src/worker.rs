@@ -10,7 +10,7 @@ pub(crate) const CRASH: &[u8] = b"crash";
 pub(crate) fn run(name: &str) {
     if let Err(error) = process::register(name) {
         eprintln!("{name}: can't take its name: {}", error.name());
-        crate::exit(1);
+        talk::exit(1);
     }
     let mut count: u64 = 0; // in this process's memory: it ends with it
     loop {

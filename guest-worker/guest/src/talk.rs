@@ -21,13 +21,12 @@ static NEXT_CALL: AtomicU64 = AtomicU64::new(FIRST_CALL_TAG);
 /// that nobody waits for. Drop it.
 ///
 /// # Errors
-/// Those of [`mailbox::send`]; [`ErrorCode::NoProcess`] also where the server ends before it replies, and
-/// [`ErrorCode::TimedOut`].
-pub fn call(
-    server: Pid,
-    bytes: &[u8],
-    timeout: Duration,
-) -> Result<Vec<u8>, ErrorCode> {
+/// Those of [`mailbox::send`]; [`ErrorCode::NoProcess`] also where the server ends before it replies, or is
+/// this process itself; and [`ErrorCode::TimedOut`].
+pub fn call(server: Pid, bytes: &[u8], timeout: Duration) -> Result<Vec<u8>, ErrorCode> {
+    if server == mailbox::self_() {
+        return Err(ErrorCode::NoProcess);
+    }
     let tag = NEXT_CALL.fetch_add(1, Ordering::Relaxed) | FIRST_CALL_TAG;
     send(server, tag, bytes)?;
     let reply = mailbox::receive_reply(server, tag, milliseconds(timeout))?;
@@ -68,19 +67,6 @@ pub fn send(to: Pid, tag: u64, bytes: &[u8]) -> Result<(), ErrorCode> {
 /// [`ErrorCode::NoProcess`] where the client has left or its time was up, and those of [`mailbox::send`].
 pub fn respond(client: Pid, response: Response) -> Result<(), ErrorCode> {
     mailbox::send(client, Content::Response(response))
-}
-
-/// Starts a child and asks to be told of its end.
-///
-/// # Errors
-/// Those of [`process::spawn`] and [`process::monitor`]. A child that can't be monitored has been killed, or
-/// has ended already.
-pub fn spawn_monitored(args: &[String]) -> Result<Pid, process::ErrorCode> {
-    let child = process::spawn(args)?;
-    process::monitor(child).inspect_err(|_| {
-        let _ended = process::kill(child);
-    })?;
-    Ok(child)
 }
 
 /// Ends this process, with code 0 as `normal`.

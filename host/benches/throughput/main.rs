@@ -1,7 +1,7 @@
 //! How fast the house is, beside what it could be: ratios from one run, in which all take turns.
 //!
 //! ```text
-//! cargo bench --bench throughput              some two minutes
+//! cargo bench --bench throughput              some three minutes
 //! cargo bench --bench throughput -- --quick   one round: is everything in order?
 //! ```
 //!
@@ -13,7 +13,9 @@ mod load;
 #[allow(dead_code)] // its own door
 #[path = "../../examples/native.rs"]
 mod native;
+#[path = "../shared/report.rs"]
 mod report;
+mod series;
 mod servers;
 
 #[allow(dead_code)] // the build script uses the rest of it
@@ -27,7 +29,8 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 
 use load::{Question, Sample};
-use report::{Series, Target};
+use report::Target;
+use series::Series;
 use servers::Server;
 
 /// How long each server is measured in a round.
@@ -57,8 +60,9 @@ fn main() -> anyhow::Result<()> {
     raise_descriptor_limit()?;
     let root = tempfile::tempdir()?;
     std::fs::write(root.path().join("file"), file())?;
-    let misbehave = misbehave()?;
-    throughput(root.path(), rounds)?;
+    let guests = guests()?;
+    let misbehave = guests.join("misbehave.wasm");
+    throughput(root.path(), &guests.join("prefork.wasm"), rounds)?;
     spinner(root.path(), &misbehave, rounds)?;
     memory(root.path(), &misbehave)?;
     start(root.path(), if is_quick { 1 } else { STARTS })
@@ -82,16 +86,17 @@ fn file() -> Vec<u8> {
     (0..=255).cycle().take(1024).collect()
 }
 
-/// The guest that goes wrong on request.
-fn misbehave() -> anyhow::Result<PathBuf> {
+/// The folder with the guests that are measured: the one that goes wrong on request, and the pool that is a
+/// program.
+fn guests() -> anyhow::Result<PathBuf> {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent();
     let workspace = workspace.context("the host is not in its workspace")?;
-    let guests = guest_build::build(workspace, &["misbehave"]).map_err(anyhow::Error::msg)?;
-    Ok(guests.join("misbehave.wasm"))
+    guest_build::build(workspace, &["misbehave", "prefork"]).map_err(anyhow::Error::msg)
 }
 
 /// A file of 1 KiB, through the host and without it.
-fn throughput(root: &Path, rounds: usize) -> anyhow::Result<()> {
+fn throughput(root: &Path, prefork: &Path, rounds: usize) -> anyhow::Result<()> {
+    let program = prefork.to_str().context("a path that is not Unicode")?;
     let content = file();
     let file = Question {
         path: "/file",
@@ -104,21 +109,28 @@ fn throughput(root: &Path, rounds: usize) -> anyhow::Result<()> {
     let mut ceiling = Series::new("ceiling: hyper, constant answer");
     let mut native = Series::new("native: hyper, open+read+close");
     let mut pool = Series::new("host, --mode pool");
+    let mut prefork = Series::new("host, examples/prefork");
     let mut per_request = Series::new("host, --mode per-request");
     for _ in 0..rounds {
         ceiling.add(measure(&servers::constant()?, same)?);
         native.add(measure(&servers::native(root)?, file)?);
         pool.add(measure(&servers::host(root, &["--mode", "pool"])?, file)?);
+        prefork.add(measure(
+            &servers::host(root, &["--module", program])?,
+            file,
+        )?);
         per_request.add(measure(
             &servers::host(root, &["--mode", "per-request"])?,
             file,
         )?);
     }
     report::heading("1 KiB, 32 keep-alive connections");
-    report::table(&[&ceiling, &native, &pool, &per_request]);
+    series::table(&[&ceiling, &native, &pool, &prefork, &per_request]);
     let rate = |sample: &Sample| sample.per_second;
     pool.ratio("pool / native", &native, rate, Target::AtLeast(0.9));
     per_request.ratio("per-request / pool", &pool, rate, Target::AtLeast(0.75));
+    // In a program, the listener is a guest too: one message more, and another wall to pass it through.
+    prefork.ratio("prefork / pool", &pool, rate, Target::AtLeast(0.5));
     pool.ratio("pool / ceiling", &ceiling, rate, Target::None);
     Ok(())
 }
@@ -140,7 +152,7 @@ fn spinner(root: &Path, misbehave: &Path, rounds: usize) -> anyhow::Result<()> {
         spinning.is_running().context("/spin did not spin")?;
     }
     report::heading("healthy requests beside a spinning process (examples/misbehave, /ok)");
-    report::table(&[&without, &with]);
+    series::table(&[&without, &with]);
     let tail = |sample: &Sample| sample.p99.as_secs_f64();
     with.ratio("p99 with / without", &without, tail, Target::AtMost(3.0));
     Ok(())

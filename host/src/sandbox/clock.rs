@@ -87,10 +87,10 @@ impl Clock {
     /// What a guest does at a tick. One that runs long and is alone goes on at once. While others are served
     /// it pauses for a tick, so that it has at most half of a core, and they wait for it half as often.
     pub(super) fn step_aside(&self, slices: &mut Slices) -> UpdateDeadline {
-        scheduler::tick();
         if std::mem::take(&mut slices.waited) {
             return UpdateDeadline::Continue(1); // the tick was over before this slice began
         }
+        scheduler::tick();
         let aside = self.shared.aside.fetch_add(1, Ordering::Relaxed) + 1;
         let begun = self
             .shared

@@ -8,19 +8,18 @@ use wasmtime_wasi::I32Exit;
 use super::bindings::program::wasm_pool::worker::process as wit;
 use super::program::Own;
 use crate::pid::Pid;
-use crate::table::ProcessError;
+use crate::table::{Origin, ProcessError};
 
 /// The outer result is the process's: an error ends it. The inner one is the guest's to look at.
 type Answer<T> = Result<Result<T, wit::ErrorCode>>;
 
 impl wit::Host for Own {
     fn spawn(&mut self, args: Vec<String>) -> Answer<u64> {
-        let bytes: usize = args.iter().map(|arg| arg.len() + size_of::<String>()).sum();
-        if bytes as u64 > self.settings().max_message {
-            return Ok(Err(wit::ErrorCode::TooLarge));
-        }
-        let child = Arc::clone(&self.nursery).spawn(self.pid, args);
-        Ok(child.map(Pid::get).map_err(wit::ErrorCode::from))
+        Ok(self.start_child(args, false).map_err(wit::ErrorCode::from))
+    }
+
+    fn spawn_monitor(&mut self, args: Vec<String>) -> Answer<u64> {
+        Ok(self.start_child(args, true).map_err(wit::ErrorCode::from))
     }
 
     fn args(&mut self) -> Result<Vec<String>> {
@@ -50,6 +49,22 @@ impl wit::Host for Own {
 
     fn exit(&mut self, code: u32) -> Result<()> {
         Err(I32Exit(code.cast_signed()).into())
+    }
+}
+
+impl Own {
+    fn start_child(
+        &self,
+        args: Vec<String>,
+        monitors: bool,
+    ) -> std::result::Result<u64, ProcessError> {
+        let bytes: usize = args.iter().map(|arg| arg.len() + size_of::<String>()).sum();
+        if bytes as u64 > self.settings().max_message {
+            return Err(ProcessError::TooLarge);
+        }
+        let pid = self.pid;
+        let child = Arc::clone(&self.nursery).spawn(Origin::Parent { pid, monitors }, args);
+        child.map(Pid::get)
     }
 }
 

@@ -16,7 +16,7 @@ use super::state::{Common, HasState, State, failure, linker, store};
 use super::{Failure, Settings};
 use crate::mailbox::Mailbox;
 use crate::pid::Pid;
-use crate::table::{Entry, ProcessError, Table};
+use crate::table::{Entry, Origin, ProcessError, Table};
 
 /// A module whose world is `program`, ready to be instantiated any number of times.
 pub struct Programs {
@@ -26,11 +26,11 @@ pub struct Programs {
 
 /// Starts children: what a process asks of the floors above.
 pub trait Spawn: Send + Sync {
-    /// Starts a process with these arguments, whose parent is `parent`.
+    /// Starts a process with these arguments.
     ///
     /// # Errors
     /// Where there are too many already.
-    fn spawn(self: Arc<Self>, parent: Pid, args: Vec<String>) -> Result<Pid, ProcessError>;
+    fn spawn(self: Arc<Self>, origin: Origin, args: Vec<String>) -> Result<Pid, ProcessError>;
 }
 
 /// What a process is born with.
