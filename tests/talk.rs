@@ -245,7 +245,8 @@ fn messages_are_bounded() {
         "send self 1 x*1024; receive                                    -> self 1 x*1024
          send self 1 x*1025                                             -> too-large
          send-wait self 1 x*1025 0                                      -> too-large
-         call self x*1025 0                                             -> too-large
+         call self x 0                                                  -> no-process
+         call 9999 x*1025 0                                             -> too-large
          send 9999 1 x*1025                                             -> too-large
          spawn a { receive; reply x*1025; tell; receive }; send a 1 x; receive  -> a: too-large
          try-receive                                                    -> nothing",

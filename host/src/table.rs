@@ -7,7 +7,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::oneshot;
 
 use crate::mailbox::{self, MailError, Mailbox};
 use crate::message::{Content, ExitStatus, Message, Request, Response};
@@ -59,8 +59,6 @@ pub struct Table {
     settings: Settings,
     pids: Pids,
     state: Mutex<State>,
-    /// Told whenever the last process has ended.
-    emptied: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -138,7 +136,6 @@ impl Table {
             settings,
             pids: Pids::new(),
             state: Mutex::default(),
-            emptied: Notify::new(),
         }
     }
 
@@ -235,9 +232,6 @@ impl Table {
             monitor.monitored.remove(&pid);
         });
         let expecting = state.mailboxes(process.expecting, |_| {});
-        if state.processes.is_empty() {
-            self.emptied.notify_waiters();
-        }
         drop(state);
 
         process.mailbox.close();
@@ -479,17 +473,6 @@ impl Table {
         state.closed = true;
         if let Some(root) = state.root {
             state.sentence(root, ExitStatus::Killed);
-        }
-    }
-
-    /// Waits until no process is left.
-    pub async fn emptied(&self) {
-        loop {
-            let emptied = self.emptied.notified();
-            if self.lock().processes.is_empty() {
-                return;
-            }
-            emptied.await;
         }
     }
 

@@ -2,9 +2,10 @@
 //! mailbox. Whatever ends a process, its end is told here, once, when nothing of it runs any longer.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 use crate::message::ExitStatus;
 use crate::pid::Pid;
@@ -19,6 +20,10 @@ pub struct Tree {
     table: Arc<Table>,
     scheduler: Arc<Scheduler>,
     patience: Duration,
+    /// Processes whose end has not been logged yet.
+    alive: AtomicUsize,
+    /// Told when there are none.
+    felled: Notify,
 }
 
 /// The process that the host started itself.
@@ -49,6 +54,8 @@ impl Tree {
             table: Arc::new(table),
             scheduler: Scheduler::start(),
             patience,
+            alive: AtomicUsize::new(0),
+            felled: Notify::new(),
         })
     }
 
@@ -63,7 +70,16 @@ impl Tree {
     pub async fn fell(&self) {
         const PATIENCE: Duration = Duration::from_secs(1);
         self.table.close();
-        let _elapsed = tokio::time::timeout(PATIENCE, self.table.emptied()).await;
+        let felled = async {
+            loop {
+                let felled = self.felled.notified();
+                if self.alive.load(Ordering::Acquire) == 0 {
+                    return;
+                }
+                felled.await;
+            }
+        };
+        let _elapsed = tokio::time::timeout(PATIENCE, felled).await;
     }
 
     /// Starts the root.
@@ -84,6 +100,7 @@ impl Tree {
     ) -> Result<Pid, ProcessError> {
         let entry = self.table.enter(origin)?;
         let (pid, parent) = (entry.pid, entry.parent);
+        self.alive.fetch_add(1, Ordering::Relaxed);
         let life = Life {
             tree: Arc::clone(self),
             pid,
@@ -136,6 +153,9 @@ impl Drop for Life {
         self.log(status);
         if let Some(told) = self.told.take() {
             let _nobody = told.send(status);
+        }
+        if self.tree.alive.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.tree.felled.notify_waiters();
         }
     }
 }
