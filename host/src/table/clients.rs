@@ -1,0 +1,221 @@
+//! Clients: who waits outside for a response, and which process owes it. A request and the duty to answer
+//! it move together, in one step under the table's lock.
+
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use super::{State, Table};
+use crate::mailbox::{MailError, Mailbox};
+use crate::message::{Content, ExitStatus, Message, Request, Response};
+use crate::pid::Pid;
+
+/// Somebody outside who waits for a response.
+#[derive(Debug)]
+pub(super) struct Client {
+    holder: Pid,
+    /// How often the holder had looked into its mailbox when it got the request.
+    visits: u64,
+    pub(super) answer: oneshot::Sender<Answer>,
+}
+
+/// From which process, and its response; or how that process ended, before it gave one.
+pub type Answer = (Pid, Result<Response, ExitStatus>);
+
+impl Table {
+    /// Puts a request into the root's mailbox.
+    ///
+    /// # Errors
+    /// [`MailError::Full`], and [`MailError::NoProcess`] where there is no root.
+    pub fn admit(&self, request: Request) -> Result<Waiting<'_>, MailError> {
+        let client = self.pids.next();
+        let (answer, answered) = oneshot::channel();
+        let message = forwarded(client, client, Box::new(request));
+        let mut state = self.lock();
+        let holder = state.root.ok_or(MailError::NoProcess)?;
+        let root = state
+            .processes
+            .get_mut(&holder)
+            .ok_or(MailError::NoProcess)?;
+        let visits = root.mailbox.visits();
+        let wake = root.mailbox.send(message)?;
+        root.clients.insert(client);
+        let client_entry = Client {
+            holder,
+            visits,
+            answer,
+        };
+        state.clients.insert(client, client_entry);
+        drop(state);
+        wake.wake();
+        Ok(Waiting {
+            table: self,
+            client,
+            answered,
+        })
+    }
+
+    /// Sends a client's request on, from its holder to the process that answers for it from now on.
+    ///
+    /// # Errors
+    /// [`MailError::NotYours`] where `holder` does not hold the client; [`MailError::NoProcess`] where one
+    /// or the other is gone; [`MailError::Full`]. Then `holder` holds the client still.
+    pub fn forward(
+        &self,
+        holder: Pid,
+        to: Pid,
+        client: Pid,
+        request: Box<Request>,
+    ) -> Result<(), MailError> {
+        let wake = self.hand_over(holder, to, client, |mailbox| {
+            let message = forwarded(holder, client, request);
+            mailbox.send(message)
+        })?;
+        wake.wake();
+        Ok(())
+    }
+
+    /// As [`Table::forward`], and waits until the receiver has taken the request; for `patience` at most.
+    ///
+    /// # Errors
+    /// Those of [`Table::forward`], and [`MailError::TimedOut`]. Where the receiver ended before it took the
+    /// request, the client has been told so.
+    pub async fn forward_wait(
+        &self,
+        holder: Pid,
+        to: Pid,
+        client: Pid,
+        request: Box<Request>,
+        patience: Duration,
+    ) -> Result<(), MailError> {
+        let (wake, mut posted) = self.hand_over(holder, to, client, |mailbox| {
+            mailbox.post(forwarded(holder, client, request))
+        })?;
+        wake.wake();
+        if let Ok(taken) = posted.taken(patience).await {
+            return taken;
+        }
+        let mut state = self.lock();
+        let receiver = state.process(to).map_err(|_| MailError::NoProcess)?;
+        if let Some(taken) = receiver.mailbox.withdraw(&mut posted) {
+            return taken;
+        }
+        let visits = state.process(holder).map(|holder| holder.mailbox.visits());
+        state.move_client(client, to, holder, visits.unwrap_or(0));
+        Err(MailError::TimedOut)
+    }
+
+    fn hand_over<T>(
+        &self,
+        holder: Pid,
+        to: Pid,
+        client: Pid,
+        put: impl FnOnce(&Mailbox) -> Result<T, MailError>,
+    ) -> Result<T, MailError> {
+        let mut state = self.lock();
+        state.held(client, holder)?;
+        let (visits, put) = match state.processes.get(&to) {
+            Some(receiver) => (receiver.mailbox.visits(), put(&receiver.mailbox)?),
+            None if state.clients.contains_key(&to) => return Err(MailError::NotYours),
+            None => return Err(MailError::NoProcess),
+        };
+        state.move_client(client, holder, to, visits);
+        Ok(put)
+    }
+
+    /// Answers a client.
+    ///
+    /// # Errors
+    /// [`MailError::NotYours`] where `holder` does not hold it, [`MailError::NoProcess`] where it has gone.
+    pub fn answer(&self, holder: Pid, client: Pid, response: Response) -> Result<(), MailError> {
+        let mut state = self.lock();
+        state.held(client, holder)?;
+        let client_entry = state.clients.remove(&client);
+        state.let_go(client, holder);
+        drop(state);
+        let answer = client_entry.ok_or(MailError::NoProcess)?.answer;
+        let answered = answer.send((holder, Ok(response)));
+        answered.map_err(|_left| MailError::NoProcess)
+    }
+
+    /// A client's time is up. Returns its holder, who ends if it did nothing else since it has the request.
+    pub fn expire(&self, client: Pid) -> Option<Pid> {
+        let mut state = self.lock();
+        let &Client { holder, visits, .. } = state.clients.get(&client)?;
+        if state.process(holder).ok()?.mailbox.is_stuck(visits, client) {
+            state.sentence(holder, ExitStatus::Deadline);
+        }
+        Some(holder)
+    }
+}
+
+impl State {
+    /// Whether this process holds this client.
+    fn held(&self, client: Pid, holder: Pid) -> Result<(), MailError> {
+        match self.clients.get(&client) {
+            Some(entry) if entry.holder == holder => Ok(()),
+            Some(_) => Err(MailError::NotYours),
+            None if self.processes.contains_key(&client) => Err(MailError::NotYours),
+            None => Err(MailError::NoProcess),
+        }
+    }
+
+    fn move_client(&mut self, client: Pid, from: Pid, to: Pid, visits: u64) {
+        let (Some(entry), Some(receiver)) =
+            (self.clients.get_mut(&client), self.processes.get_mut(&to))
+        else {
+            return; // the client has left
+        };
+        (entry.holder, entry.visits) = (to, visits);
+        receiver.clients.insert(client);
+        if from != to {
+            self.let_go(client, from);
+        }
+    }
+
+    fn let_go(&mut self, client: Pid, holder: Pid) {
+        if let Some(process) = self.processes.get_mut(&holder) {
+            process.clients.remove(&client);
+        }
+    }
+}
+
+fn forwarded(holder: Pid, client: Pid, request: Box<Request>) -> Message {
+    Message {
+        sender: holder,
+        content: Content::Request { client, request },
+    }
+}
+
+/// A client that waits for its response. Dropping this is leaving.
+#[derive(Debug)]
+pub struct Waiting<'a> {
+    table: &'a Table,
+    client: Pid,
+    answered: oneshot::Receiver<Answer>,
+}
+
+impl Waiting<'_> {
+    /// Its number.
+    #[must_use]
+    pub fn client(&self) -> Pid {
+        self.client
+    }
+
+    /// What becomes of it.
+    pub async fn answer(&mut self) -> Answer {
+        let lost = (self.client, Err(ExitStatus::Killed));
+        // A client that leaves the table is told why; and only this one can leave by itself.
+        (&mut self.answered).await.unwrap_or(lost)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        let mut state = self.table.lock();
+        let client = state.clients.remove(&self.client);
+        if let Some(client) = &client {
+            state.let_go(self.client, client.holder);
+        }
+    }
+}
