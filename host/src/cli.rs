@@ -1,6 +1,8 @@
 //! The command line: what can be asked for, what it means by default, and why a value is refused. Nothing
 //! is opened, bound or started here.
 
+mod program;
+
 use std::net::SocketAddr;
 use std::num::NonZeroU64;
 use std::path::PathBuf;
@@ -8,10 +10,11 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use bytesize::ByteSize;
-use clap::parser::ValueSource;
-use clap::{ArgMatches, Args, Parser, Subcommand, ValueEnum};
-use wasm_pool_host::sandbox::{Module, Output, World};
-use wasm_pool_host::{RunSettings, Settings, http, mailbox, pool, sandbox, table};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use wasm_pool_host::sandbox::{Module, Output};
+use wasm_pool_host::{Settings, http, pool, sandbox};
+
+pub(crate) use program::{Given, Processes, Run};
 
 /// Serves HTTP with a pool of isolated WebAssembly processes.
 ///
@@ -121,26 +124,6 @@ pub(crate) struct Serve {
     processes: Processes,
 }
 
-#[derive(Args, Debug)]
-pub(crate) struct Run {
-    /// The program: a component, binary or text (.wat)
-    module: PathBuf,
-
-    /// What goes into the log: `warn` has processes that failed, `debug` every start and end
-    #[arg(long, value_enum, default_value_t = LogLevel::Warn)]
-    pub(crate) log_level: LogLevel,
-
-    #[command(flatten)]
-    pub(crate) guests: Guests,
-
-    #[command(flatten)]
-    processes: Processes,
-
-    /// The root's arguments
-    #[arg(last = true, value_name = "ARGS")]
-    pub(crate) args: Vec<String>,
-}
-
 /// What goes for every guest.
 #[derive(Args, Debug)]
 pub(crate) struct Guests {
@@ -159,36 +142,6 @@ pub(crate) struct Guests {
     /// How the log, on standard error, is written
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]
     pub(crate) log_format: LogFormat,
-}
-
-/// What goes for programs: modules that export `run`.
-#[derive(Args, Debug)]
-#[command(next_help_heading = "Programs (modules that export `run`)")]
-pub(crate) struct Processes {
-    /// Processes alive at one time
-    #[arg(long, value_name = "N", default_value_t = 4096, value_parser = processes)]
-    max_processes: u32,
-
-    /// Children that one process may have at a time
-    #[arg(long, value_name = "N", default_value_t = 1024)]
-    max_children: usize,
-
-    /// Messages that one mailbox holds; as many processes may be monitored. Of an HTTP program's root: the
-    /// requests that wait for it; the next one gets 503
-    #[arg(long, value_name = "N", default_value_t = 4096, value_parser = messages)]
-    max_mailbox: usize,
-
-    /// Bytes that one mailbox holds, all its messages together
-    #[arg(long, value_name = "SIZE", default_value = "8MiB", value_parser = size)]
-    max_mailbox_bytes: ByteSize,
-
-    /// Bytes of one message from process to process
-    #[arg(long, value_name = "SIZE", default_value = "1MiB", value_parser = size)]
-    max_message: ByteSize,
-
-    /// Names that processes may have registered, all together
-    #[arg(long, value_name = "N", default_value_t = 1024)]
-    max_names: usize,
 }
 
 /// The three structurings of a server.
@@ -242,9 +195,6 @@ const DEFAULT_MEMORY: &str = "64MiB";
 /// The most linear memory that wasm's 32-bit addresses reach.
 const MAX_MEMORY: ByteSize = ByteSize::gib(4);
 
-/// What the head of a request may weigh in a mailbox, beside its body: more than hyper's buffer takes.
-const HEAD_SIZE: ByteSize = ByteSize::kib(512);
-
 /// One page of linear memory: nothing runs in less.
 const MIN_MEMORY: ByteSize = ByteSize::kib(64);
 
@@ -252,9 +202,6 @@ const DEFAULT_IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The largest of the sizes that the host must hold in its own memory.
 const MAX_COPIED: ByteSize = ByteSize::gib(4);
-
-/// How long the start code of a program's process may take where no request's time says so.
-const START_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Longer times than a year are mistakes, and would overflow clocks.
 const MAX_TIME: Duration = Duration::from_secs(365 * 24 * 60 * 60);
@@ -266,6 +213,8 @@ pub(crate) struct Plan {
     pub(crate) summary: Summary,
     /// As many connections as descriptors leave room for, or this number and no other.
     pub(crate) connections: Connections,
+    /// Whether a program's root could receive the largest request; of no meaning for a handler.
+    pub(crate) fits_mailbox: Result<(), String>,
 }
 
 /// What will be served, by the module's world.
@@ -311,6 +260,7 @@ impl Serve {
                 self.processes.max_processes
             ),
         };
+        let fits_mailbox = self.processes.fit_requests(self.max_body);
         let settings = Settings {
             sandbox: sandbox::Settings {
                 module,
@@ -349,6 +299,7 @@ impl Serve {
             settings,
             summary,
             connections,
+            fits_mailbox,
         })
     }
 
@@ -384,13 +335,6 @@ impl Serve {
         }
         self.guests.check()?;
         self.processes.check()?;
-        if self.processes.max_mailbox_bytes < self.max_body + HEAD_SIZE {
-            return Err(format!(
-                "--max-mailbox-bytes {}: must have room for the largest request, --max-body {} and {HEAD_SIZE} \
-                 for its head",
-                self.processes.max_mailbox_bytes, self.max_body
-            ));
-        }
         for (flag, size) in [
             ("--max-body", self.max_body),
             ("--max-response", self.max_response),
@@ -406,35 +350,6 @@ impl Serve {
     }
 }
 
-impl Run {
-    /// Fits what was asked for together.
-    ///
-    /// # Errors
-    /// A sentence that names the flag.
-    pub(crate) fn settings(&self) -> Result<RunSettings, String> {
-        self.guests.check()?;
-        self.processes.check()?;
-        Ok(RunSettings {
-            root: self.guests.root.clone(),
-            sandbox: sandbox::Settings {
-                module: Module::File(self.module.clone()),
-                handlers: 1,
-                processes: self.processes.max_processes,
-                memory: self.guests.memory.as_u64(),
-                // Nobody is there to take a request or a response, whatever its size.
-                max_response: self.guests.memory.as_u64(),
-                max_body: self.guests.memory.as_u64(),
-                max_message: self.processes.max_message.as_u64(),
-                max_open_files: self.guests.max_open_files,
-                max_open_files_in_all: u32::MAX,
-                output: Output::Inherit,
-            },
-            processes: self.processes.settings(),
-            patience: START_TIMEOUT,
-        })
-    }
-}
-
 impl Guests {
     fn check(&self) -> Result<(), String> {
         if !(MIN_MEMORY..=MAX_MEMORY).contains(&self.memory) {
@@ -444,95 +359,6 @@ impl Guests {
             ));
         }
         Ok(())
-    }
-}
-
-impl Processes {
-    fn check(&self) -> Result<(), String> {
-        if self.max_mailbox_bytes < self.max_message {
-            return Err(format!(
-                "--max-mailbox-bytes {}: must have room for one message, --max-message {}",
-                self.max_mailbox_bytes, self.max_message
-            ));
-        }
-        if self.max_mailbox_bytes > MAX_COPIED {
-            return Err(format!(
-                "--max-mailbox-bytes {}: must be at most {MAX_COPIED}",
-                self.max_mailbox_bytes
-            ));
-        }
-        Ok(())
-    }
-
-    fn settings(&self) -> table::Settings {
-        table::Settings {
-            processes: self.max_processes,
-            children: self.max_children,
-            names: self.max_names,
-            mailbox: mailbox::Settings {
-                messages: self.max_mailbox,
-                bytes: usize::try_from(self.max_mailbox_bytes.as_u64()).unwrap_or(usize::MAX),
-            },
-        }
-    }
-}
-
-/// Flags that mean nothing to a handler, or to a program: whoever gives one would wait for its effect in
-/// vain.
-const ONLY_PROGRAMS: [&str; 6] = [
-    "max_processes",
-    "max_children",
-    "max_mailbox",
-    "max_mailbox_bytes",
-    "max_message",
-    "max_names",
-];
-const ONLY_HANDLERS: [&str; 6] = [
-    "mode",
-    "workers",
-    "max_requests",
-    "idle_timeout",
-    "queue",
-    "queue_timeout",
-];
-
-/// The flags that were given and that only a module of the other world heeds.
-#[derive(Debug)]
-pub(crate) struct Given {
-    only_programs: Option<&'static str>,
-    only_handlers: Option<&'static str>,
-}
-
-impl Given {
-    pub(crate) fn from(matches: &ArgMatches) -> Self {
-        let given = |flags: &[&'static str]| {
-            flags
-                .iter()
-                .find(|flag| matches.value_source(flag) == Some(ValueSource::CommandLine))
-                .copied()
-        };
-        Self {
-            only_programs: given(&ONLY_PROGRAMS),
-            only_handlers: given(&ONLY_HANDLERS),
-        }
-    }
-
-    /// # Errors
-    /// A sentence that names a flag which this module would not heed.
-    pub(crate) fn suits(&self, world: World) -> Result<(), String> {
-        let (given, what) = match world {
-            World::Handler => (
-                self.only_programs,
-                "the module exports `handle`; this is for modules that export `run`",
-            ),
-            World::Program => (
-                self.only_handlers,
-                "the module exports `run`, and starts processes as it likes; this is for modules that export `handle`",
-            ),
-        };
-        given.map_or(Ok(()), |flag| {
-            Err(format!("--{}: {what}", flag.replace('_', "-")))
-        })
     }
 }
 
@@ -571,18 +397,6 @@ fn in_range(processes: u32) -> Result<u32, String> {
         Ok(processes)
     } else {
         Err(format!("there must be from 1 to {MAX_WORKERS}"))
-    }
-}
-
-fn processes(text: &str) -> Result<u32, String> {
-    let number = text.parse().map_err(|_| "give a number")?;
-    in_range(number)
-}
-
-fn messages(text: &str) -> Result<usize, String> {
-    match text.parse() {
-        Ok(0) | Err(_) => Err("give a number from 1 up".into()),
-        Ok(number) => Ok(number),
     }
 }
 

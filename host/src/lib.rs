@@ -1,7 +1,7 @@
 //! Prefork for WebAssembly: a pool of isolated wasm processes behind an HTTP server.
 //!
 //! [`serve`] is the one door: the program, the tests and embedders all come in through it. Behind it are
-//! the floors below, from the ground up; each uses those above it in this list and no other.
+//! the floors below, from the ground up; each uses those before it and on its own floor, and no other.
 
 pub mod message;
 
@@ -224,6 +224,7 @@ pub async fn run(
         ),
     };
     let tree = Tree::new(programs, Table::new(processes), patience);
+    let _closing = tree.closing();
     let root = tree.plant(args).map_err(root_not_started)?;
     let status = tokio::select! {
         status = root.ended() => Some(status),

@@ -4,7 +4,7 @@
 
 use std::collections::VecDeque;
 use std::pin::Pin;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -100,7 +100,11 @@ enum Postage {
 /// Somebody to wake, once all locks are released.
 #[derive(Debug)]
 #[must_use]
-pub struct Wake(Option<Waker>);
+pub struct Wake {
+    waker: Option<Waker>,
+    /// How often the receiver had come for messages when this one was added.
+    pub visits: u64,
+}
 
 impl Mailbox {
     /// An empty one.
@@ -132,11 +136,11 @@ impl Mailbox {
     }
 
     /// Adds a message whose sender waits until it is taken. It doesn't count: each process can wait for one
-    /// only.
+    /// only, and one that nobody waits for any longer is withdrawn.
     ///
     /// # Errors
     /// [`MailError::NoProcess`] where the receiver has ended.
-    pub fn post(&self, message: Message) -> Result<(Wake, Posted), MailError> {
+    pub fn post(self: &Arc<Self>, message: Message) -> Result<(Wake, Posted), MailError> {
         let mut state = self.lock();
         if state.closed {
             return Err(MailError::NoProcess);
@@ -144,35 +148,12 @@ impl Mailbox {
         let number = state.next_number;
         let (sender, taken) = oneshot::channel();
         let wake = state.add(message, Postage::Sender(sender));
-        Ok((wake, Posted { number, taken }))
-    }
-
-    /// Adds a message and waits until it is taken, for `patience` at most. One that nobody waits for any
-    /// longer is withdrawn.
-    ///
-    /// # Errors
-    /// [`MailError::TimedOut`], and [`MailError::NoProcess`] where the receiver has ended or ends before: it
-    /// was not taken and never will be.
-    pub async fn send_wait(&self, message: Message, patience: Duration) -> Result<(), MailError> {
-        let (wake, mut posted) = self.post(message)?;
-        wake.wake();
-        let _withdrawn = Withdrawn {
-            mailbox: self,
-            number: posted.number,
+        let posted = Posted {
+            mailbox: Arc::clone(self),
+            number,
+            taken,
         };
-        posted.taken(patience).await.unwrap_or_else(|_elapsed| {
-            self.withdraw(&mut posted)
-                .map_or(Err(MailError::TimedOut), |taken| taken)
-        })
-    }
-
-    /// Takes a message back that was posted; or says what became of it.
-    pub fn withdraw(&self, posted: &mut Posted) -> Option<Result<(), MailError>> {
-        let withdrawn = self.lock().withdraw(posted.number);
-        match withdrawn {
-            Some(_) => None,
-            None => Some(posted.taken.try_recv().map_err(|_| MailError::NoProcess)),
-        }
+        Ok((wake, posted))
     }
 
     /// Reserves a place for the end of a process. Whether there was one.
@@ -184,12 +165,9 @@ impl Mailbox {
     }
 
     /// Puts the end of a process into its reserved place.
-    pub fn deliver(&self, down: Message) -> Wake {
+    pub fn deliver(&self, down: Message) -> Option<Wake> {
         let mut state = self.lock();
-        if state.closed {
-            return Wake(None);
-        }
-        state.add(down, Postage::Reserved)
+        (!state.closed).then(|| state.add(down, Postage::Reserved))
     }
 
     /// Takes a message, if there is one.
@@ -231,7 +209,11 @@ impl Mailbox {
 
     /// Wakes the receiver to look again at what it waits for.
     pub fn rouse(&self) -> Wake {
-        Wake(self.lock().waiting.take().map(|(_, waker)| waker))
+        let mut state = self.lock();
+        Wake {
+            waker: state.waiting.take().map(|(_, waker)| waker),
+            visits: state.visits,
+        }
     }
 
     /// How often the receiver has come to take something.
@@ -239,12 +221,13 @@ impl Mailbox {
         self.lock().visits
     }
 
-    /// Whether the receiver does nothing but work for this client: it has not come since there were `visits`,
-    /// or last took this client's request and not come back.
+    /// Whether the receiver has done nothing but work for this client since there were `visits`: it has not
+    /// come for a message since, or once, for this client's request.
     pub fn is_stuck(&self, visits: u64, client: Pid) -> bool {
         let state = self.lock();
+        let came = state.visits - visits;
         let is_away = state.waiting.is_none();
-        is_away && (state.visits == visits || state.working_for == Some(client))
+        is_away && (came == 0 || came == 1 && state.working_for == Some(client))
     }
 
     /// The receiver has ended: what is left is thrown away, and whoever waits for it to be taken is told.
@@ -276,7 +259,10 @@ impl State {
         let number = self.next_number;
         self.next_number += 1;
         let awaited = |&mut (wanted, _): &mut (Wanted, Waker)| wanted.matches(&message);
-        let wake = Wake(self.waiting.take_if(awaited).map(|(_, waker)| waker));
+        let wake = Wake {
+            waker: self.waiting.take_if(awaited).map(|(_, waker)| waker),
+            visits: self.visits,
+        };
         self.queue.push_back(Letter {
             number,
             message,
@@ -350,37 +336,56 @@ impl Wanted {
 impl Wake {
     /// Wakes whom it is about, if anybody.
     pub fn wake(self) {
-        if let Some(waker) = self.0 {
+        if let Some(waker) = self.waker {
             waker.wake();
         }
     }
 }
 
-/// A message in a mailbox, seen from its sender, who waits.
+/// A message in a mailbox, seen from its sender, who waits. Dropping this withdraws it.
 #[derive(Debug)]
 pub struct Posted {
+    mailbox: Arc<Mailbox>,
     number: u64,
     taken: oneshot::Receiver<()>,
 }
 
-/// Takes a letter back from the queue when its sender no longer waits.
-struct Withdrawn<'a> {
-    mailbox: &'a Mailbox,
-    number: u64,
-}
+impl Posted {
+    /// Waits until it is taken, for `patience` at most; what isn't by then is withdrawn.
+    ///
+    /// # Errors
+    /// [`MailError::TimedOut`], and [`MailError::NoProcess`] where the receiver ends before: it was not taken
+    /// and never will be.
+    pub async fn taken(mut self, patience: Duration) -> Result<(), MailError> {
+        match self.wait(patience).await {
+            Ok(taken) => taken,
+            Err(_elapsed) => self.withdraw().unwrap_or(Err(MailError::TimedOut)),
+        }
+    }
 
-impl Drop for Withdrawn<'_> {
-    fn drop(&mut self) {
-        let letter = self.mailbox.lock().withdraw(self.number);
-        drop(letter); // outside the lock
+    /// Waits until it is taken or never will be.
+    ///
+    /// # Errors
+    /// Where it is still in the mailbox after `patience`.
+    pub async fn wait(&mut self, patience: Duration) -> Result<Result<(), MailError>, Elapsed> {
+        let taken = tokio::time::timeout(patience, &mut self.taken).await?;
+        Ok(taken.map_err(|_closed| MailError::NoProcess))
+    }
+
+    /// Takes it back; or says what became of it.
+    pub fn withdraw(&mut self) -> Option<Result<(), MailError>> {
+        let withdrawn = self.mailbox.lock().withdraw(self.number);
+        match withdrawn {
+            Some(_) => None,
+            None => Some(self.taken.try_recv().map_err(|_| MailError::NoProcess)),
+        }
     }
 }
 
-impl Posted {
-    /// Waits until it is taken or never will be.
-    pub async fn taken(&mut self, patience: Duration) -> Result<Result<(), MailError>, Elapsed> {
-        let taken = tokio::time::timeout(patience, &mut self.taken).await?;
-        Ok(taken.map_err(|_closed| MailError::NoProcess))
+impl Drop for Posted {
+    fn drop(&mut self) {
+        let letter = self.mailbox.lock().withdraw(self.number);
+        drop(letter); // outside the lock
     }
 }
 

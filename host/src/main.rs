@@ -39,7 +39,10 @@ fn serve(args: Serve, given: &Given) -> anyhow::Result<ExitCode> {
     let mut plan = args.plan(cores).unwrap_or_else(|problem| usage(&problem));
     descriptors::fit(&mut plan).unwrap_or_else(|problem| usage(&problem));
     let Plan {
-        settings, summary, ..
+        settings,
+        summary,
+        fits_mailbox,
+        ..
     } = plan;
 
     // Written by a thread of its own; what is left is written when the guard goes.
@@ -50,7 +53,14 @@ fn serve(args: Serve, given: &Given) -> anyhow::Result<ExitCode> {
         let start = async {
             let loaded = Loaded::new(settings).await?;
             let world = loaded.world();
-            given.suits(world).unwrap_or_else(|problem| usage(&problem));
+            let fits = match world {
+                World::Handler => Ok(()),
+                World::Program => fits_mailbox,
+            };
+            given
+                .suits(world)
+                .and(fits)
+                .unwrap_or_else(|problem| usage(&problem));
             anyhow::Ok((world, loaded.start().await?))
         };
         let (world, host) = tokio::select! {

@@ -57,7 +57,8 @@ pub enum ExitStatus {
     Killed,
     /// It was refused memory and did not survive that, or there was none to start it with.
     Memory,
-    /// Its start code outstayed its time, or it still had a request when the client's time was up.
+    /// Its start code outstayed its time; or a client's time was up, and it had done nothing else since it was
+    /// sent that client's request.
     Deadline,
 }
 
@@ -133,9 +134,12 @@ impl Content {
 }
 
 impl Request {
-    fn weight(&self) -> usize {
+    /// What it weighs, head and body, in bytes.
+    #[must_use]
+    pub fn weight(&self) -> usize {
         let query = self.query.as_ref().map_or(0, String::len);
-        self.method.len() + self.path.len() + query + self.headers.bytes.len() + self.body.len()
+        let line = self.method.len() + self.path.len() + query + self.client.len();
+        size_of::<Self>() + line + self.headers.weight() + self.body.len()
     }
 }
 
@@ -170,10 +174,16 @@ impl Headers {
     #[must_use]
     pub fn with_capacity(fields: usize) -> Self {
         const USUAL_FIELD_BYTES: usize = 48;
+        const USUAL_FIELDS: usize = 100;
+        let fields = fields.min(USUAL_FIELDS);
         Self {
             bytes: Vec::with_capacity(fields * USUAL_FIELD_BYTES),
             ends: Vec::with_capacity(fields),
         }
+    }
+
+    fn weight(&self) -> usize {
+        self.bytes.len() + size_of_val(&*self.ends)
     }
 
     /// Adds a field behind the others.

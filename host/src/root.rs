@@ -9,13 +9,14 @@ use crate::message::{ExitStatus, Request, Response};
 use crate::pid::Pid;
 use crate::supervisor::{FIRST_PAUSE, LONGEST_PAUSE};
 use crate::table::ProcessError;
-use crate::tree::{Root, Tree};
+use crate::tree::{Closing, Root, Tree};
 
 /// A program that serves.
 #[derive(Debug)]
 pub struct RootKeeper {
     tree: Arc<Tree>,
     state: Mutex<State>,
+    _closing: Closing,
 }
 
 #[derive(Debug)]
@@ -47,12 +48,13 @@ impl RootKeeper {
     pub fn new(tree: Arc<Tree>) -> Result<Self, ProcessError> {
         let root = Some(tree.plant(Vec::new())?);
         Ok(Self {
+            _closing: tree.closing(),
             tree,
             state: Mutex::new(State { root, next: None }),
         })
     }
 
-    /// Starts another root whenever one ends, until the tree is closed.
+    /// Starts another root whenever one ends, until the host stops.
     pub async fn keep(&self) {
         let mut pause = Duration::ZERO;
         loop {

@@ -120,12 +120,7 @@ impl Scheduler {
             idle.unwrap_or_else(|| self.next.fetch_add(1, Ordering::Relaxed) % self.cores.len());
         self.queue(core).push_back(runnable);
         // Looked at once more behind the push, as a core that falls asleep looks at its queue once more.
-        let asleep = {
-            let mut idle = self.idle();
-            let at = idle.iter().position(|&sleeper| sleeper == core);
-            at.map(|at| self.take_idle(&mut idle, at))
-        };
-        if asleep.is_some() {
+        if self.rise(core) {
             self.wake(core);
         }
     }

@@ -1,14 +1,14 @@
 //! The *process table*: who is alive, who started whom, who is told of whose end, who goes by which name, and
 //! who owes which client a response. One lock guards it all, so that an end and whatever happens at the same
-//! moment come one after the other. Messages don't pass through it: those who know each other's mailbox use
-//! that.
+//! moment come one after the other. Messages don't pass through it, save for requests: those who know each
+//! other's mailbox use that.
 
 mod clients;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::mailbox::{self, MailError, Mailbox};
+use crate::mailbox::{self, MailError, Mailbox, Wake};
 use crate::message::{Content, ExitStatus, Message};
 use crate::pid::{Pid, Pids};
 use crate::scheduler::Task;
@@ -131,7 +131,7 @@ impl Table {
     /// Enters a new process: a child, whose parent may monitor it from the start, or the root.
     ///
     /// # Errors
-    /// Where there are too many, or the host is stopping.
+    /// Where there are too many, or the parent or the whole host is to end.
     pub fn enter(&self, origin: Origin) -> Result<Entry, ProcessError> {
         let mut state = self.lock();
         if state.closed || state.processes.len() >= self.settings.processes as usize {
@@ -145,6 +145,9 @@ impl Table {
         match parent {
             Some(parent) => {
                 let parent = state.process(parent)?;
+                if parent.sentence.is_some() {
+                    return Err(ProcessError::TooManyProcesses);
+                }
                 if parent.children.len() >= self.settings.children {
                     return Err(ProcessError::TooManyChildren);
                 }
@@ -217,24 +220,27 @@ impl Table {
                 monitored.monitors.remove(&pid);
             }
         }
-        let monitors = state.mailboxes(process.monitors, |monitor| {
-            monitor.monitored.remove(&pid);
-        });
-        let expecting = state.mailboxes(process.expecting, |_| {});
+        let mut wakes = Vec::new();
+        for monitor in process.monitors {
+            if let Some(monitor) = state.processes.get_mut(&monitor) {
+                monitor.monitored.remove(&pid);
+                let content = Content::Down { pid, status };
+                let sender = pid;
+                wakes.extend(monitor.mailbox.deliver(Message { sender, content }));
+            }
+        }
+        let expecting: Vec<_> = process
+            .expecting
+            .iter()
+            .filter_map(|other| state.processes.get(other))
+            .map(|other| Arc::clone(&other.mailbox))
+            .collect();
         drop(state);
 
+        // Its monitors have the news by now: whoever finds the mailbox closed finds that too.
         process.mailbox.close();
-        for monitor in monitors {
-            let content = Content::Down { pid, status };
-            let down = Message {
-                sender: pid,
-                content,
-            };
-            monitor.deliver(down).wake();
-        }
-        for expecting in expecting {
-            expecting.rouse().wake();
-        }
+        wakes.extend(expecting.iter().map(|other| other.rouse()));
+        wakes.into_iter().for_each(Wake::wake);
         for client in clients {
             let _left = client.answer.send((pid, Err(status)));
         }
@@ -357,27 +363,22 @@ impl State {
         self.processes.get_mut(&pid).ok_or(ProcessError::NoProcess)
     }
 
-    /// Tells a process to end. The first reason counts.
+    /// Tells a process to end, and with it all its descendants: they must not have more children meanwhile.
+    /// The first reason counts.
     fn sentence(&mut self, pid: Pid, status: ExitStatus) {
-        if let Some(process) = self.processes.get_mut(&pid) {
+        let mut sentenced = vec![(pid, status)];
+        while let Some((pid, status)) = sentenced.pop() {
+            let Some(process) = self.processes.get_mut(&pid) else {
+                continue;
+            };
+            let is_new = process.sentence.is_none();
             process.sentence.get_or_insert(status);
             process.task = None;
-        }
-    }
-
-    fn mailboxes(
-        &mut self,
-        pids: BTreeSet<Pid>,
-        mut each: impl FnMut(&mut Process),
-    ) -> Vec<Arc<Mailbox>> {
-        let mut mailboxes = Vec::with_capacity(pids.len());
-        for pid in pids {
-            if let Some(process) = self.processes.get_mut(&pid) {
-                each(process);
-                mailboxes.push(Arc::clone(&process.mailbox));
+            if is_new {
+                let children = process.children.iter();
+                sentenced.extend(children.map(|&child| (child, ExitStatus::Killed)));
             }
         }
-        mailboxes
     }
 }
 

@@ -42,6 +42,16 @@ impl Root {
     }
 }
 
+/// Ends all processes where it is dropped.
+#[derive(Debug)]
+pub struct Closing(Arc<Tree>);
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        self.0.table.close();
+    }
+}
+
 impl Tree {
     /// A tree without a root. Start code may take as long as `patience`.
     ///
@@ -63,6 +73,12 @@ impl Tree {
     #[must_use]
     pub fn table(&self) -> &Table {
         &self.table
+    }
+
+    /// Has all processes end with whatever keeps this.
+    #[must_use]
+    pub fn closing(self: &Arc<Self>) -> Closing {
+        Closing(Arc::clone(self))
     }
 
     /// Ends all processes, and waits until they have: they do at their next tick, unless the machine has no

@@ -34,9 +34,10 @@ pub(super) struct Clock {
 #[derive(Debug, Default)]
 #[repr(align(128))] // two cache lines: what every slice writes must not slow down what others read
 struct Shared {
-    /// Slices that began. A slice is what a guest does from one wait, or one stepping aside, to the next:
-    /// whoever runs begins one at every tick, so where none begins, nobody runs.
+    /// Slices that began, and that ended: where they differ, guests run. A slice is what a guest does from
+    /// one wait, or one stepping aside, to the next.
     begun: AtomicU64,
+    ended: AtomicU64,
     /// Slices that ended by stepping aside; another of the same guest begins at once.
     aside: AtomicU64,
     resting: AtomicBool,
@@ -48,7 +49,7 @@ pub(super) struct Slices {
     ticks: u32,
     /// At the last tick: slices that had begun after a wait, all instances together.
     begun: u64,
-    /// It waited since its last tick, which was some time ago then.
+    /// It has waited, and its next tick is not set yet.
     waited: bool,
 }
 
@@ -71,7 +72,9 @@ impl Clock {
         let mut guest = pin!(guest);
         poll_fn(|cx| {
             self.begin();
-            guest.as_mut().poll(cx)
+            let polled = guest.as_mut().poll(cx);
+            self.shared.ended.fetch_add(1, Ordering::SeqCst);
+            polled
         })
         .await
     }
@@ -85,11 +88,8 @@ impl Clock {
     }
 
     /// What a guest does at a tick. One that runs long and is alone goes on at once. While others are served
-    /// it pauses for a tick, so that it has at most half of a core, and they wait for it half as often.
+    /// it pauses for a tick, so that it has half of a core at most, and they wait for it half as often.
     pub(super) fn step_aside(&self, slices: &mut Slices) -> UpdateDeadline {
-        if std::mem::take(&mut slices.waited) {
-            return UpdateDeadline::Continue(1); // the tick was over before this slice began
-        }
         scheduler::tick();
         let aside = self.shared.aside.fetch_add(1, Ordering::Relaxed) + 1;
         let begun = self
@@ -114,16 +114,20 @@ impl Drop for Clock {
 }
 
 impl Slices {
-    /// A new call begins, with a new deadline for its first tick.
+    /// A new call begins.
     pub(super) fn reset(&mut self) {
         self.ticks = 0;
-        self.waited = false;
     }
 
     /// The guest has waited for somebody else.
     pub(super) fn waited(&mut self) {
         self.ticks = 0;
         self.waited = true;
+    }
+
+    /// Whether it has waited since this was asked last.
+    pub(super) fn take_waited(&mut self) -> bool {
+        std::mem::take(&mut self.waited)
     }
 }
 
@@ -135,8 +139,11 @@ impl Shared {
             engine.increment_epoch();
             drop(engine);
             std::thread::sleep(TICK);
+            // What ended is read first: a slice that begins in between is seen as running.
+            let ended = self.ended.load(Ordering::SeqCst);
             let before = std::mem::replace(&mut begun, self.begun());
-            idle_ticks = if begun == before { idle_ticks + 1 } else { 0 };
+            let is_idle = begun == before && begun == ended;
+            idle_ticks = if is_idle { idle_ticks + 1 } else { 0 };
             if idle_ticks >= RESTLESS_TICKS {
                 self.rest(begun);
                 idle_ticks = 0;

@@ -14,6 +14,7 @@ use wasmtime::component::Linker;
 use wasmtime::{Result, StoreContextMut};
 
 use super::bindings::program::wasm_pool::worker::http;
+use super::handler::HEAD_BYTES;
 use super::program::Own;
 use super::state::{HasState, State};
 use super::wire::{ClientRequest, Data, ErrorCode, Message, Sent};
@@ -58,7 +59,11 @@ pub(super) fn add_to_linker(linker: &mut Linker<Own>) -> Result<()> {
     mailbox.func_wrap_async(
         "send-wait",
         |mut store: Store<'_>, (to, content, timeout)| {
-            Box::new(async move { store.data_mut().send_wait(to, content, timeout).await })
+            Box::new(async move {
+                let sent = store.data_mut().send_wait(to, content, timeout).await;
+                begin_slice(&mut store);
+                sent
+            })
         },
     )?;
     mailbox.func_wrap_async("receive", |store: Store<'_>, (): ()| {
@@ -68,16 +73,28 @@ pub(super) fn add_to_linker(linker: &mut Linker<Own>) -> Result<()> {
         })
     })?;
     mailbox.func_wrap_async("receive-from", |mut store: Store<'_>, (sender,)| {
-        Box::new(async move { store.data_mut().receive_from(sender).await })
+        Box::new(async move {
+            let received = store.data_mut().receive_from(sender).await;
+            begin_slice(&mut store);
+            received
+        })
     })?;
     mailbox.func_wrap_async(
         "receive-reply",
         |mut store: Store<'_>, (sender, tag, timeout)| {
-            Box::new(async move { store.data_mut().receive_reply(sender, tag, timeout).await })
+            Box::new(async move {
+                let reply = store.data_mut().receive_reply(sender, tag, timeout).await;
+                begin_slice(&mut store);
+                reply
+            })
         },
     )?;
     mailbox.func_wrap_async("receive-timeout", |mut store: Store<'_>, (timeout,)| {
-        Box::new(async move { store.data_mut().receive_timeout(timeout).await })
+        Box::new(async move {
+            let received = store.data_mut().receive_timeout(timeout).await;
+            begin_slice(&mut store);
+            received
+        })
     })
 }
 
@@ -143,11 +160,10 @@ impl Own {
                 let Some(client) = Pid::new(client) else {
                     return Ok(Err(MailError::NoProcess));
                 };
-                let size = request.body.len();
                 let request = Box::new(Request::from(request));
                 (
-                    size,
-                    self.settings().max_body,
+                    request.weight(),
+                    self.settings().max_body.saturating_add(HEAD_BYTES),
                     Outgoing::Request(client, request),
                 )
             }
@@ -197,8 +213,9 @@ impl Own {
             Outgoing::Data(content) => {
                 let sender = self.pid;
                 let mailbox = self.correspondents.find(pid, || self.table.mailbox(pid))?;
-                let sent = mailbox.send_wait(message::Message { sender, content }, patience);
-                sent.await
+                let (wake, posted) = mailbox.post(message::Message { sender, content })?;
+                wake.wake();
+                posted.taken(patience).await
             }
             Outgoing::Request(client, request) => {
                 let table = Arc::clone(&self.table);
@@ -269,6 +286,7 @@ impl Future for Receiving<'_> {
         let received = own.mailbox.poll_receive(cx, Wanted::Any);
         if has_slept && received.is_ready() {
             own.state().slices.waited();
+            begin_slice(&mut self.store);
         }
         self.asleep = received.is_pending();
         received.map(|message| Ok((message.into(),)))
@@ -288,7 +306,7 @@ impl Correspondents {
         &mut self,
         pid: Pid,
         look_up: impl FnOnce() -> std::result::Result<Arc<Mailbox>, MailError>,
-    ) -> std::result::Result<&Mailbox, MailError> {
+    ) -> std::result::Result<&Arc<Mailbox>, MailError> {
         let places = self.0.len() as u64;
         let place = &mut self.0[usize::try_from(pid.get() % places).unwrap_or(0)];
         let known = matches!(place, Some((known, _)) if *known == pid);
@@ -297,8 +315,15 @@ impl Correspondents {
         }
         place
             .as_ref()
-            .map(|(_, mailbox)| &**mailbox)
+            .map(|(_, mailbox)| mailbox)
             .ok_or(MailError::NoProcess)
+    }
+}
+
+/// Whoever has waited has a whole tick ahead again: the one it was in is over long ago.
+fn begin_slice(store: &mut StoreContextMut<'_, Own>) {
+    if store.data_mut().state().slices.take_waited() {
+        store.set_epoch_deadline(1);
     }
 }
 

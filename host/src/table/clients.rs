@@ -1,12 +1,13 @@
 //! Clients: who waits outside for a response, and which process owes it. A request and the duty to answer
 //! it move together, in one step under the table's lock.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 
 use super::{State, Table};
-use crate::mailbox::{MailError, Mailbox};
+use crate::mailbox::{MailError, Mailbox, Posted, Wake};
 use crate::message::{Content, ExitStatus, Message, Request, Response};
 use crate::pid::Pid;
 
@@ -37,12 +38,11 @@ impl Table {
             .processes
             .get_mut(&holder)
             .ok_or(MailError::NoProcess)?;
-        let visits = root.mailbox.visits();
         let wake = root.mailbox.send(message)?;
         root.clients.insert(client);
         let client_entry = Client {
             holder,
-            visits,
+            visits: wake.visits,
             answer,
         };
         state.clients.insert(client, client_entry);
@@ -67,12 +67,10 @@ impl Table {
         client: Pid,
         request: Box<Request>,
     ) -> Result<(), MailError> {
-        let wake = self.hand_over(holder, to, client, |mailbox| {
+        self.hand_over(holder, to, client, |mailbox| {
             let message = forwarded(holder, client, request);
-            mailbox.send(message)
-        })?;
-        wake.wake();
-        Ok(())
+            Ok((mailbox.send(message)?, ()))
+        })
     }
 
     /// As [`Table::forward`], and waits until the receiver has taken the request; for `patience` at most.
@@ -88,21 +86,20 @@ impl Table {
         request: Box<Request>,
         patience: Duration,
     ) -> Result<(), MailError> {
-        let (wake, mut posted) = self.hand_over(holder, to, client, |mailbox| {
+        let posted = self.hand_over(holder, to, client, |mailbox| {
             mailbox.post(forwarded(holder, client, request))
         })?;
-        wake.wake();
-        if let Ok(taken) = posted.taken(patience).await {
-            return taken;
+        let mut in_line = InLine {
+            table: self,
+            holder,
+            to,
+            client,
+            posted,
+        };
+        match in_line.posted.wait(patience).await {
+            Ok(taken) => taken,
+            Err(_elapsed) => in_line.take_back().unwrap_or(Err(MailError::TimedOut)),
         }
-        let mut state = self.lock();
-        let receiver = state.process(to).map_err(|_| MailError::NoProcess)?;
-        if let Some(taken) = receiver.mailbox.withdraw(&mut posted) {
-            return taken;
-        }
-        let visits = state.process(holder).map(|holder| holder.mailbox.visits());
-        state.move_client(client, to, holder, visits.unwrap_or(0));
-        Err(MailError::TimedOut)
     }
 
     fn hand_over<T>(
@@ -110,16 +107,18 @@ impl Table {
         holder: Pid,
         to: Pid,
         client: Pid,
-        put: impl FnOnce(&Mailbox) -> Result<T, MailError>,
+        put: impl FnOnce(&Arc<Mailbox>) -> Result<(Wake, T), MailError>,
     ) -> Result<T, MailError> {
         let mut state = self.lock();
         state.held(client, holder)?;
-        let (visits, put) = match state.processes.get(&to) {
-            Some(receiver) => (receiver.mailbox.visits(), put(&receiver.mailbox)?),
+        let (wake, put) = match state.processes.get(&to) {
+            Some(receiver) => put(&receiver.mailbox)?,
             None if state.clients.contains_key(&to) => return Err(MailError::NotYours),
             None => return Err(MailError::NoProcess),
         };
-        state.move_client(client, holder, to, visits);
+        state.move_client(client, holder, to, wake.visits);
+        drop(state);
+        wake.wake();
         Ok(put)
     }
 
@@ -161,10 +160,12 @@ impl State {
     }
 
     fn move_client(&mut self, client: Pid, from: Pid, to: Pid, visits: u64) {
-        let (Some(entry), Some(receiver)) =
-            (self.clients.get_mut(&client), self.processes.get_mut(&to))
-        else {
-            return; // the client has left
+        let entry = self.clients.get_mut(&client);
+        let (Some(entry), Some(receiver)) = (
+            entry.filter(|entry| entry.holder == from),
+            self.processes.get_mut(&to),
+        ) else {
+            return; // the client has left, or is in other hands by now
         };
         (entry.holder, entry.visits) = (to, visits);
         receiver.clients.insert(client);
@@ -184,6 +185,36 @@ fn forwarded(holder: Pid, client: Pid, request: Box<Request>) -> Message {
     Message {
         sender: holder,
         content: Content::Request { client, request },
+    }
+}
+
+/// A request on its way to another holder, until that one takes it. Dropping this takes it back.
+struct InLine<'a> {
+    table: &'a Table,
+    holder: Pid,
+    to: Pid,
+    client: Pid,
+    posted: Posted,
+}
+
+impl InLine<'_> {
+    /// Takes the request and the client back; or says what became of it.
+    fn take_back(&mut self) -> Option<Result<(), MailError>> {
+        let mut state = self.table.lock();
+        let taken = self.posted.withdraw();
+        if taken.is_none() {
+            let holder = state.processes.get(&self.holder);
+            let visits = holder.map_or(0, |holder| holder.mailbox.visits());
+            state.move_client(self.client, self.to, self.holder, visits);
+        }
+        taken
+    }
+}
+
+impl Drop for InLine<'_> {
+    fn drop(&mut self) {
+        // The sender has been ended while it waited: its clients will be told, this one among them.
+        let _taken = self.take_back();
     }
 }
 
