@@ -68,6 +68,18 @@ fn a_request_can_go_through_many_hands() {
 }
 
 #[test]
+fn what_was_sent_on_does_not_come_back() {
+    let server = guest("actor", FOR_EVER);
+    // `t` never takes the request, but sends another for the same client on. So it isn't root's again.
+    let script = "spawn x { receive; answer; receive }
+        ; spawn t { insist { invent client x }; receive-from parent; receive }
+        ; forward-wait t 300; respond client 200 no";
+    let reply = ask(&server, script);
+    assert_eq!(reply.status, 200, "{reply:?}");
+    assert_ne!(reply.text(), "no");
+}
+
+#[test]
 fn only_the_holder_answers() {
     let server = guest("actor", FOR_EVER);
     #[rustfmt::skip] // one line per case

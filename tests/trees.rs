@@ -130,6 +130,31 @@ fn children_end_with_their_parent() {
 }
 
 #[test]
+fn a_child_that_ends_at_once_is_heard_of() {
+    perform(
+        "--log-level off --max-mailbox 2",
+        "spawn-monitor a { trap }; receive                              -> a is down: trap
+         spawn-monitor a { }; receive                                   -> a is down: normal
+         spawn-monitor a { exit 3 }; receive                            -> a is down: code 3
+         spawn-monitor a { receive }; monitor a; kill a; receive        -> a is down: killed
+         repeat 2 { spawn-monitor a { receive } }                       -> 2 ok
+         spawn-monitor a { receive }                                    -> too-many-monitors
+         try-receive                                                    -> nothing",
+    );
+}
+
+#[test]
+fn a_tree_that_grows_while_it_is_felled_does_not_outlive_that() {
+    perform(
+        "--log-level off --max-processes 100",
+        "spawn a { register a; breed }; there a; find a a; monitor a    -> ok
+         kill a; receive-from a                                         -> a is down: killed
+         room 99                                                        -> ok
+         spawn a { }                                                    -> too-many-processes",
+    );
+}
+
+#[test]
 fn names() {
     perform(
         "",

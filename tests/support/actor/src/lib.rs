@@ -124,6 +124,10 @@ impl Actor {
             ["forward-wait", to, ms] => done(mailbox::send_wait(self.pid(to), self.request(), number(ms))),
             ["invent", client, to] => done(mailbox::send(self.pid(to), self.invented(client))),
             ["spawn", name, script] => self.spawn(name, script),
+            ["spawn-monitor", name, script] => made(process::spawn_monitor(&self.args(script)).map(|pid| self.name(name, pid))),
+            ["room", times] => { for _ in 0..number(times) { until(|| process::spawn(&["receive".into()]).is_ok()); } "ok".into() }
+            ["breed"] => { let _refused = process::spawn(&process::args()); misdeeds::commit("spin") }
+            ["insist", script] => loop { self.run(script); self.said.clear(); if self.outcome == "ok" { break "ok".into() } },
             ["watch", name, script] => self.watch(name, script),
             ["monitor", pid] => made(process::monitor(self.pid(pid))),
             ["kill", pid] => made(process::kill(self.pid(pid))),
@@ -157,9 +161,14 @@ impl Actor {
     }
 
     fn spawn(&mut self, name: &str, script: &str) -> String {
-        let mut args = vec![text(script)];
-        args.extend(self.names.iter().map(|(name, pid)| format!("{name}={pid}")));
+        let args = self.args(script);
         made(process::spawn(&args).map(|pid| self.name(name, pid)))
+    }
+
+    /// A child's: what to do, and whom this process knows.
+    fn args(&self, script: &str) -> Vec<String> {
+        let names = self.names.iter().map(|(name, pid)| format!("{name}={pid}"));
+        std::iter::once(text(script)).chain(names).collect()
     }
 
     /// A child that is monitored before it begins: one that has ended can't be.
