@@ -176,7 +176,7 @@ fn what_is_not_there_is_named() {
         (format!("--module {}", path("missing.wasm")), "missing.wasm"),
         (format!("--module {}", path("garbage")), "garbage"),
         (format!("--module {}", path("core.wasm")), "component"),
-        (format!("--module {}", folder.root().display()), "--module"),
+        (format!("--module {}", folder.root().display()), "module"),
     ] {
         let arguments: Vec<&str> = flags
             .split_whitespace()

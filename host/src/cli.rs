@@ -34,7 +34,8 @@ pub(crate) enum Command {
     ///
     /// What processes print goes to standard output and standard error as it is. A root that ends normally
     /// is exit code 0, one that exits with a code is that code (255 where it is larger), one that ran out of
-    /// time is 124, one that trapped or ran out of memory is 134, one that was killed is 137.
+    /// time is 124, one that trapped or ran out of memory is 134, one that was killed is 137. After Ctrl-C it is
+    /// 130, after SIGTERM 143.
     Run(Run),
 
     /// Say what a module exports and imports, and whether it would run here

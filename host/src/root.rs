@@ -1,6 +1,7 @@
 //! The *root* of a program is kept alive while the host serves: where it ends, another is started, at longer
 //! and longer intervals if it does nothing but end. Requests go to whichever root there is.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -16,6 +17,8 @@ use crate::tree::{Closing, Root, Tree};
 pub struct RootKeeper {
     tree: Arc<Tree>,
     state: Mutex<State>,
+    /// A request was answered since the last root began: nothing is so broken that it needs long pauses.
+    has_answered: AtomicBool,
     _closing: Closing,
 }
 
@@ -36,8 +39,8 @@ pub enum Unanswered {
     NoRoot(Duration),
     /// The process that was to answer ended.
     Ended(Pid, ExitStatus),
-    /// The time was over. Who was to answer.
-    Late(Option<Pid>),
+    /// The time was over. Who was to answer, and whether that one ends for it.
+    Late(Option<(Pid, bool)>),
 }
 
 impl RootKeeper {
@@ -51,12 +54,13 @@ impl RootKeeper {
             _closing: tree.closing(),
             tree,
             state: Mutex::new(State { root, next: None }),
+            has_answered: AtomicBool::new(false),
         })
     }
 
     /// Starts another root whenever one ends, until the host stops.
     pub async fn keep(&self) {
-        let mut pause = Duration::ZERO;
+        let mut pause = FIRST_PAUSE;
         loop {
             let started = Instant::now();
             let root = self.state().root.take();
@@ -66,12 +70,15 @@ impl RootKeeper {
                 if self.tree.table().is_closed() {
                     return;
                 }
-                tracing::error!(pid, %exit, "the root has ended: starting another");
+                if self.has_answered.swap(false, Ordering::Relaxed)
+                    || started.elapsed() > LONGEST_PAUSE
+                {
+                    pause = Duration::ZERO;
+                }
+                pause = (pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE);
+                let pause_ms = pause.as_millis() as u64;
+                tracing::error!(pid, %exit, pause_ms, "the root has ended, and is started again");
             }
-            if started.elapsed() > LONGEST_PAUSE {
-                pause = Duration::ZERO;
-            }
-            pause = (pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE);
             self.state().next = Some(Instant::now() + pause);
             tokio::time::sleep(pause).await;
         }
@@ -94,7 +101,12 @@ impl RootKeeper {
             }
         })?;
         match tokio::time::timeout_at(deadline.into(), waiting.answer()).await {
-            Ok((pid, Ok(response))) => Ok((pid, response)),
+            Ok((pid, Ok(response))) => {
+                if !self.has_answered.load(Ordering::Relaxed) {
+                    self.has_answered.store(true, Ordering::Relaxed);
+                }
+                Ok((pid, response))
+            }
             Ok((pid, Err(exit))) => Err(Unanswered::Ended(pid, exit)),
             Err(_elapsed) => Err(Unanswered::Late(table.expire(waiting.client()))),
         }

@@ -185,8 +185,8 @@ impl Life {
     fn log(&self, exit: ExitStatus) {
         let (pid, age_ms) = (self.pid.get(), self.started.elapsed().as_millis() as u64);
         let reason = match &self.outcome {
-            Some(Err(failure)) => failure.logged(),
-            Some(Ok(())) | None => String::new(),
+            Some(Err(failure)) => Some(failure.logged()),
+            Some(Ok(())) | None => None,
         };
         match exit {
             ExitStatus::Normal | ExitStatus::Code(_) | ExitStatus::Killed => {

@@ -69,7 +69,7 @@ pub fn respond(client: Pid, response: Response) -> Result<(), ErrorCode> {
     mailbox::send(client, Content::Response(response))
 }
 
-/// Ends this process, with code 0 as `normal`.
+/// Ends this process, with code 0 as `normal`. As an exit code of `wasm-pool-host run`, 255 is the largest.
 pub fn exit(code: u32) -> ! {
     process::exit(code);
     unreachable!("the host does not return from `exit`")

@@ -27,15 +27,15 @@ pub(crate) struct Run {
     #[arg(long, value_enum, default_value_t = LogLevel::Warn)]
     pub(crate) log_level: LogLevel,
 
+    /// The root's arguments, behind `--`
+    #[arg(last = true, value_name = "ARGS")]
+    pub(crate) args: Vec<String>,
+
     #[command(flatten)]
     pub(crate) guests: Guests,
 
     #[command(flatten)]
     processes: Processes,
-
-    /// The root's arguments
-    #[arg(last = true, value_name = "ARGS")]
-    pub(crate) args: Vec<String>,
 }
 
 /// What goes for programs: modules that export `run`.

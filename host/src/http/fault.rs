@@ -1,6 +1,8 @@
 //! A *fault* is why a request was not answered by a process. Here it becomes a status and a short text for
 //! the client; what the log has to say was said where it happened.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use hyper::StatusCode;
 use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
@@ -27,6 +29,8 @@ pub(super) enum Fault {
     BodyTooSlow,
     /// The pool has no process for it.
     Refused(Refusal),
+    /// The program has ended, and is started again in so long.
+    NoRoot(Duration),
     /// Its process did not answer in time.
     Deadline,
     /// Its process ended before it answered.
@@ -51,9 +55,7 @@ impl From<Unanswered> for Fault {
     fn from(unanswered: Unanswered) -> Self {
         match unanswered {
             Unanswered::Full => Self::Refused(Refusal::LineFull),
-            Unanswered::NoRoot(pause) => {
-                Self::Refused(Refusal::NotStarted(StartError::BackingOff(pause)))
-            }
+            Unanswered::NoRoot(pause) => Self::NoRoot(pause),
             Unanswered::Ended(..) => Self::Crashed,
             Unanswered::Late(_) => Self::Deadline,
         }
@@ -87,7 +89,7 @@ impl Fault {
             Self::NotImplemented => StatusCode::NOT_IMPLEMENTED,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyTooSlow => StatusCode::REQUEST_TIMEOUT,
-            Self::Refused(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Refused(_) | Self::NoRoot(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Deadline => StatusCode::GATEWAY_TIMEOUT,
             Self::Crashed | Self::BadResponse => StatusCode::BAD_GATEWAY,
         }
@@ -102,6 +104,7 @@ impl Fault {
             Self::Refused(Refusal::LineFull | Refusal::WaitedTooLong) => "all processes are busy",
             Self::Refused(Refusal::NotStarted(_)) => "no process could be started",
             Self::Refused(Refusal::Closed) => "the server is stopping",
+            Self::NoRoot(_) => "the program that answers requests has ended, and is started again",
             Self::Deadline => "the process that served this request did not answer in time",
             Self::Crashed => "the process that served this request ended before it answered",
             Self::BadResponse => {
@@ -117,6 +120,7 @@ impl Fault {
             Self::NotImplemented
             | Self::BodyTooLarge
             | Self::Refused(_)
+            | Self::NoRoot(_)
             | Self::Deadline
             | Self::Crashed
             | Self::BadResponse => false,
@@ -126,9 +130,8 @@ impl Fault {
     /// In seconds, where trying again makes sense (RFC 9110, section 10.2.3).
     fn retry_after(&self) -> Option<u64> {
         match self {
-            Self::Refused(Refusal::NotStarted(StartError::BackingOff(pause))) => {
-                Some(pause.as_secs().saturating_add(1))
-            }
+            Self::Refused(Refusal::NotStarted(StartError::BackingOff(pause)))
+            | Self::NoRoot(pause) => Some(pause.as_secs().saturating_add(1)),
             Self::Refused(_) => Some(RETRY_SECONDS),
             Self::BadRequest(_)
             | Self::NotImplemented

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use hyper::body::Incoming;
 use hyper::header::HeaderValue;
 
-use crate::message::Request;
+use crate::message::{ExitStatus, Request};
 use crate::pid::Pid;
 use crate::pool::{Pool, Refusal};
 use crate::process::Exit;
@@ -160,10 +160,11 @@ impl Service {
                 Unanswered::Ended(pid, exit) => {
                     (record.pid, record.exit) = (Some(pid), Some(exit.name()));
                 }
-                Unanswered::Late(pid) => {
-                    (record.pid, record.exit) = (pid, Some(Failure::Deadline.name()));
+                Unanswered::Late(Some((pid, ends))) => {
+                    let exit = ends.then_some(ExitStatus::Deadline.name());
+                    (record.pid, record.exit) = (Some(pid), exit);
                 }
-                Unanswered::Full | Unanswered::NoRoot(_) => {}
+                Unanswered::Late(None) | Unanswered::Full | Unanswered::NoRoot(_) => {}
             }
             Fault::from(unanswered)
         })?;
@@ -172,7 +173,6 @@ impl Service {
         let sent = sent.await.unwrap_or(Err(Failure::Deadline));
         sent.map_err(|failure| {
             tracing::warn!(pid = pid.get(), reason = failure.logged(), "bad response");
-            record.exit = Some(failure.name());
             Fault::from(&failure)
         })
     }

@@ -139,19 +139,19 @@ impl Failure {
 impl std::fmt::Display for LoadError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Read { path, error } => write!(f, "--module {}: {error}", path.display()),
+            Self::Read { path, error } => write!(f, "module {}: {error}", path.display()),
             Self::CoreModule { path } => write!(
                 f,
-                "--module {}: this is a core module, not a component; build it for wasm32-wasip2, or wrap it \
+                "module {}: this is a core module, not a component; build it for wasm32-wasip2, or wrap it \
                  with `wasm-tools component new`",
                 path.display()
             ),
             Self::Compile { module, error } => {
-                write!(f, "--module {module}: not a component: {error:#}")
+                write!(f, "module {module}: not a component: {error:#}")
             }
             Self::Contract { module, error } => write!(
                 f,
-                "--module {module}: not a worker that this host can run: {error:#}; \
+                "module {module}: not a worker that this host can run: {error:#}; \
                  `wasm-pool-host check` says what it needs"
             ),
             Self::TooLarge { needs, memory } => write!(

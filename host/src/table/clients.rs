@@ -137,14 +137,17 @@ impl Table {
         answered.map_err(|_left| MailError::NoProcess)
     }
 
-    /// A client's time is up. Returns its holder, who ends if it did nothing else since it has the request.
-    pub fn expire(&self, client: Pid) -> Option<Pid> {
+    /// A client's time is up. Returns its holder, and whether that one ends for it: it did nothing else since
+    /// it has the request.
+    pub fn expire(&self, client: Pid) -> Option<(Pid, bool)> {
         let mut state = self.lock();
         let &Client { holder, visits, .. } = state.clients.get(&client)?;
-        if state.process(holder).ok()?.mailbox.is_stuck(visits, client) {
+        let mailbox = &state.processes.get(&holder)?.mailbox;
+        let is_stuck = mailbox.is_stuck(visits, client);
+        if is_stuck {
             state.sentence(holder, ExitStatus::Deadline);
         }
-        Some(holder)
+        Some((holder, is_stuck))
     }
 }
 
