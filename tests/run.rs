@@ -142,6 +142,20 @@ fn what_cannot_be_run_is_refused() {
     }
 }
 
+/// Where the system's limit is the usual one. Elsewhere the flag is granted.
+#[test]
+fn more_processes_than_can_be_mapped_are_refused() {
+    let usual = std::fs::read_to_string("/proc/sys/vm/max_map_count")
+        .is_ok_and(|count| count.trim().parse().is_ok_and(|count: u32| count <= 65_530));
+    let actor = guests::path("actor").display().to_string();
+    let args = ["run", "--max-processes", "20000", &actor, "--", "exit 7"];
+    let output = Command::new(PROGRAM).args(args).output().expect("it runs");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    let code = if usual { 2 } else { 7 };
+    assert_eq!(output.status.code(), Some(code), "{errors}");
+    assert_eq!(errors.contains("vm.max_map_count"), usual, "{errors}");
+}
+
 #[test]
 fn flags_of_the_other_world_are_refused() {
     #[rustfmt::skip] // one line per case

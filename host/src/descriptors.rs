@@ -1,5 +1,5 @@
-//! File descriptors: a budget, made before anything is bound, so that the host does not run out of them
-//! in the middle of its work.
+//! What the system allows: a budget of file descriptors and of memory mappings, made before anything is
+//! bound, so that the host does not run out of them in the middle of its work.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -15,6 +15,12 @@ const OWN: u64 = 64 + MAX_RECENT_FILES as u64;
 /// A guest that lists a folder has that open for a moment, and what a link in it leads to.
 const IN_PASSING: u64 = 2;
 
+/// A process has its image, its heap and what is beyond it, a table, a stack and that one's guard page.
+const MAPPINGS_PER_PROCESS: u64 = 6;
+
+/// Mappings of the host itself: its code, threads, arenas, and messages so large that each is one.
+const OWN_MAPPINGS: u64 = 4096;
+
 /// A connection has a socket and, while a file is being sent, that file.
 const PER_CONNECTION: u64 = 2;
 
@@ -23,6 +29,8 @@ const PER_CONNECTION: u64 = 2;
 /// # Errors
 /// Where the plan needs more than the system allows: a sentence that names the flags.
 pub(crate) fn fit(plan: &mut Plan) -> Result<(), String> {
+    fit_mappings("--workers", plan.settings.sandbox.handlers)?;
+    fit_mappings("--max-processes", plan.settings.sandbox.processes)?;
     let limit = raise();
     let per_guest = u64::from(plan.settings.sandbox.max_open_files) + IN_PASSING;
     let guests = u64::from(plan.settings.sandbox.handlers) * per_guest;
@@ -49,9 +57,34 @@ pub(crate) fn fit(plan: &mut Plan) -> Result<(), String> {
 }
 
 /// Raises the soft limit as far as it goes, and has a program's processes share what there is.
-pub(crate) fn fit_program(settings: &mut sandbox::Settings) {
+///
+/// # Errors
+/// Where there can't be so many processes: a sentence that names the flag.
+pub(crate) fn fit_program(settings: &mut sandbox::Settings) -> Result<(), String> {
+    fit_mappings("--max-processes", settings.processes)?;
     let guests = raise().saturating_sub(OWN);
     settings.max_open_files_in_all = u32::try_from(guests).unwrap_or(u32::MAX);
+    Ok(())
+}
+
+/// Whether so many processes can have their memory mapped. A host that ran out of mappings could not allocate
+/// for itself either.
+///
+/// # Errors
+/// Where the system allows fewer: a sentence that names the flag.
+fn fit_mappings(flag: &str, processes: u32) -> Result<(), String> {
+    let allowed = std::fs::read_to_string("/proc/sys/vm/max_map_count").ok();
+    let allowed = allowed.and_then(|count| count.trim().parse::<u64>().ok());
+    let most = allowed.map_or(u64::MAX, |allowed| {
+        allowed.saturating_sub(OWN_MAPPINGS) / MAPPINGS_PER_PROCESS
+    });
+    if u64::from(processes) > most {
+        return Err(format!(
+            "{flag}: {processes} processes need more memory mappings than the system allows, which has room \
+             for {most}: ask for fewer, or raise the limit (sysctl vm.max_map_count)"
+        ));
+    }
+    Ok(())
 }
 
 /// The soft limit, after it was made as large as the hard one.

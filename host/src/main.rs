@@ -97,7 +97,7 @@ fn run(args: Run) -> anyhow::Result<ExitCode> {
     const KILLED: u8 = 128 + 9;
 
     let mut settings = args.settings().unwrap_or_else(|problem| usage(&problem));
-    descriptors::fit_program(&mut settings.sandbox);
+    descriptors::fit_program(&mut settings.sandbox).unwrap_or_else(|problem| usage(&problem));
     let _log = log::start(args.guests.log_format, args.log_level);
     let runtime = runtime()?;
     let mut signal = None;
