@@ -37,6 +37,8 @@ pub enum Unanswered {
     Full,
     /// There is no root; another is started in so long.
     NoRoot(Duration),
+    /// The host is stopping.
+    Closed,
     /// The process that was to answer ended.
     Ended(Pid, ExitStatus),
     /// The time was over. Who was to answer, and whether that one ends for it.
@@ -107,6 +109,8 @@ impl RootKeeper {
                 }
                 Ok((pid, response))
             }
+            // Not its own doing: the host has ended them all.
+            Ok((_, Err(_))) if table.is_closed() => Err(Unanswered::Closed),
             Ok((pid, Err(exit))) => Err(Unanswered::Ended(pid, exit)),
             Err(_elapsed) => Err(Unanswered::Late(table.expire(waiting.client()))),
         }

@@ -56,6 +56,7 @@ impl From<Unanswered> for Fault {
         match unanswered {
             Unanswered::Full => Self::Refused(Refusal::LineFull),
             Unanswered::NoRoot(pause) => Self::NoRoot(pause),
+            Unanswered::Closed => Self::Refused(Refusal::Closed),
             Unanswered::Ended(..) => Self::Crashed,
             Unanswered::Late(_) => Self::Deadline,
         }

@@ -164,7 +164,10 @@ impl Service {
                     let exit = ends.then_some(ExitStatus::Deadline.name());
                     (record.pid, record.exit) = (Some(pid), exit);
                 }
-                Unanswered::Late(None) | Unanswered::Full | Unanswered::NoRoot(_) => {}
+                Unanswered::Late(None)
+                | Unanswered::Full
+                | Unanswered::NoRoot(_)
+                | Unanswered::Closed => {}
             }
             Fault::from(unanswered)
         })?;
