@@ -4,12 +4,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use crate::programs::{outcome, send, wait_print};
 use crate::support::program::run;
 use crate::support::server::{guest, guest_over};
-use crate::support::{Folder, Random, eventually};
+use crate::support::{Folder, Random, eventually, seed};
 
 const FOR_EVER: &str = "--request-timeout 600s";
 
@@ -268,17 +268,4 @@ fn those_who_loop_get_their_share() {
     }
     let share = counts.iter().sum::<u64>() / workers as u64;
     assert!(counts.iter().all(|count| *count > share / 10), "{counts:?}");
-}
-
-/// For what happens at random.
-fn seed() -> u64 {
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .expect("a time after 1970");
-    let chosen = std::env::var("DRILL_SEED")
-        .ok()
-        .and_then(|seed| seed.parse().ok());
-    let seed = chosen.unwrap_or(now.as_micros() as u64);
-    println!("to see this crowd again: DRILL_SEED={seed}");
-    seed
 }

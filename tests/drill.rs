@@ -4,10 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::support::server::guest;
-use crate::support::{Client, Random, Reply, Server, eventually};
+use crate::support::{Client, Random, Reply, Server, eventually, seed};
 
 const CLIENTS: usize = 64;
 const REQUESTS: usize = 10_000;
@@ -74,15 +73,7 @@ fn ten_thousand_requests_of_which_two_hundred_fail() {
 }
 
 fn drill(server: &Server) {
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .expect("a time after 1970");
-    let chosen = std::env::var("DRILL_SEED")
-        .ok()
-        .and_then(|seed| seed.parse().ok());
-    let seed = chosen.unwrap_or(now.as_micros() as u64);
-    println!("to see this drill again: DRILL_SEED={seed}");
-    let plan = plan(&mut Random::new(seed));
+    let plan = plan(&mut Random::new(seed()));
 
     let before = server.entries("request").len();
     let next = AtomicUsize::new(0);

@@ -133,6 +133,17 @@ impl Content {
     }
 }
 
+impl Response {
+    /// Bytes of its body that were copied out of the process; none of a file is.
+    #[must_use]
+    pub fn copied(&self) -> u64 {
+        match &self.body {
+            Body::Bytes(bytes) => bytes.len() as u64,
+            Body::File(_) => 0,
+        }
+    }
+}
+
 impl Request {
     /// What it weighs, head and body, in bytes.
     #[must_use]

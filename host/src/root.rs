@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::mailbox::MailError;
 use crate::message::{ExitStatus, Request, Response};
 use crate::pid::Pid;
-use crate::supervisor::{FIRST_PAUSE, LONGEST_PAUSE};
+use crate::supervisor::{FIRST_PAUSE, LONGEST_PAUSE, longer};
 use crate::table::ProcessError;
 use crate::tree::{Closing, Root, Tree};
 
@@ -77,7 +77,7 @@ impl RootKeeper {
                 {
                     pause = Duration::ZERO;
                 }
-                pause = (pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE);
+                pause = longer(pause);
                 let pause_ms = pause.as_millis() as u64;
                 tracing::error!(pid, %exit, pause_ms, "the root has ended, and is started again");
             }

@@ -24,6 +24,12 @@ pub const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// The longest pause: how late at most the end of a crash loop is noticed.
 pub const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
+/// The pause after one of this length.
+#[must_use]
+pub fn longer(pause: Duration) -> Duration {
+    (pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE)
+}
+
 /// Starts processes of one module.
 #[derive(Debug)]
 pub struct Supervisor {
@@ -144,7 +150,7 @@ impl Supervisor {
                 "processes fail one after the other: backing off; requests that need a new one get 503 meanwhile"
             );
         }
-        health.pause = (health.pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE);
+        health.pause = longer(health.pause);
         health.until = Some(now + health.pause);
     }
 

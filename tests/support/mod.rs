@@ -11,7 +11,7 @@ use std::net::Ipv4Addr;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 pub(crate) use http::{Client, Reply};
 pub(crate) use server::Server;
@@ -35,6 +35,19 @@ pub(crate) fn eventually<T>(what: &str, mut condition: impl FnMut() -> Option<T>
         );
         std::thread::sleep(GLANCE);
     }
+}
+
+/// For what happens at random; `DRILL_SEED` makes it happen again.
+pub(crate) fn seed() -> u64 {
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .expect("a time after 1970");
+    let chosen = std::env::var("DRILL_SEED")
+        .ok()
+        .and_then(|seed| seed.parse().ok());
+    let seed = chosen.unwrap_or(now.as_micros() as u64);
+    println!("to see this again: DRILL_SEED={seed}");
+    seed
 }
 
 /// An address of this machine that nobody else uses, for those who need to see that a port is closed: on

@@ -81,7 +81,7 @@ impl Supervisor {
         let Some(nth) = self.workers.iter().position(|it| it.pid == down.pid) else {
             return;
         };
-        let (name, pid, exit) = (self.workers[nth].name, down.pid, why(&down.exit));
+        let (name, pid, exit) = (self.workers[nth].name, down.pid, down.exit);
         print!("supervisor: {name}, process {pid}, has ended: {exit}; ");
         match self.restarts.one_more(Instant::now()) {
             Some(restart) => println!("restart {restart} of {MOST} in {} s", PERIOD.as_secs()),
@@ -116,22 +116,10 @@ fn spawn(role: &str, argument: &str) -> Pid {
 
 fn the_client_has_ended(exit: &Exit) {
     if !matches!(exit, Exit::Normal) {
-        give_up(1, &format!("the client has ended: {}", why(exit)));
+        give_up(1, &format!("the client has ended: {}", exit));
     }
     println!("supervisor: the client has ended, and so do I");
     // The workers end now: they are this process's children.
-}
-
-/// The contract's word for an exit.
-fn why(exit: &Exit) -> String {
-    match exit {
-        Exit::Normal => "normal".into(),
-        Exit::Code(code) => format!("code {code}"),
-        Exit::Trap => "trap".into(),
-        Exit::Killed => "killed".into(),
-        Exit::Memory => "memory".into(),
-        Exit::Deadline => "deadline".into(),
-    }
 }
 
 fn give_up(code: u32, reason: &str) -> ! {

@@ -110,6 +110,20 @@ macro_rules! program {
     };
 }
 
+/// The contract's word for it, and its code.
+impl std::fmt::Display for mailbox::Exit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Normal => f.write_str("normal"),
+            Self::Code(code) => write!(f, "code {code}"),
+            Self::Trap => f.write_str("trap"),
+            Self::Killed => f.write_str("killed"),
+            Self::Memory => f.write_str("memory"),
+            Self::Deadline => f.write_str("deadline"),
+        }
+    }
+}
+
 impl Request {
     /// The first field of this name, where its value is text. Give `name` in lower case.
     pub fn header(&self, name: &str) -> Option<&str> {

@@ -153,8 +153,8 @@ impl Service {
         record: &mut Record,
     ) -> Result<Sent, Fault> {
         let deadline = Instant::now() + self.settings.request_timeout;
-        let answer = self.unless_ending(program.ask(request, deadline)).await;
-        let answer = answer.ok_or(Fault::Refused(Refusal::Closed))?;
+        // Where the host stops, all processes end, and whoever waits for one of them is told.
+        let answer = program.ask(request, deadline).await;
         let (pid, response) = answer.map_err(|unanswered| {
             match unanswered {
                 Unanswered::Ended(pid, exit) => {

@@ -86,8 +86,7 @@ impl Failure {
     }
 
     /// What is known beyond the name: a backtrace, an exit code.
-    #[must_use]
-    pub fn detail(&self) -> String {
+    fn detail(&self) -> String {
         match self {
             Self::Trap(text) | Self::Stack(text) | Self::Memory(text) | Self::Response(text) => {
                 text.clone()

@@ -9,13 +9,9 @@ use wasmtime::component::Component;
 use super::Failure;
 use super::bindings::handler::wasm_pool::worker::http;
 use super::bindings::handler::{Handler, HandlerPre};
-use super::state::{Common, State, failure, linker, store};
-use crate::files::OpenFile;
-use crate::message::{Body, FileSlice, Request, Response};
+use super::state::{Common, HEAD_BYTES, State, failure, linker, store};
+use crate::message::{Request, Response};
 use crate::pid::Pid;
-
-/// What the head of a response may weigh, in bytes, beside its body, while it is copied out.
-pub(super) const HEAD_BYTES: u64 = 256 << 10;
 
 /// A module whose world is `handler`, ready to be instantiated any number of times.
 pub struct Handlers {
@@ -114,42 +110,18 @@ impl Instance {
     }
 
     fn lift(&mut self, response: http::Response) -> Result<Response, Failure> {
-        let body = match response.body {
-            http::Body::Bytes(bytes) => {
-                if bytes.len() as u64 > self.common.settings.max_response {
-                    return Err(Failure::Response(format!(
-                        "its body has {} bytes, more than the {} of --max-response",
-                        bytes.len(),
-                        self.common.settings.max_response
-                    )));
-                }
-                Body::Bytes(bytes)
-            }
-            http::Body::File(http::FileSlice {
-                file,
-                offset,
-                length,
-            }) => {
-                let file: OpenFile = (self.store.data_mut().give_away(file)).map_err(|error| {
-                    Failure::Response(format!("its file handle is not open: {error}"))
-                })?;
-                Body::File(FileSlice {
-                    file,
-                    offset,
-                    length,
-                })
-            }
-        };
-        let headers = response
-            .headers
-            .into_iter()
-            .map(|header| (header.name, header.value))
-            .collect();
-        Ok(Response {
-            status: response.status,
-            headers,
-            body,
-        })
+        let max_response = self.common.settings.max_response;
+        let response =
+            self.store.data_mut().lift(response).map_err(|error| {
+                Failure::Response(format!("its file handle is not open: {error}"))
+            })?;
+        let copied = response.copied();
+        if copied > max_response {
+            return Err(Failure::Response(format!(
+                "its body has {copied} bytes, more than the {max_response} of --max-response"
+            )));
+        }
+        Ok(response)
     }
 }
 

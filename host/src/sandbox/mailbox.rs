@@ -13,13 +13,11 @@ use std::time::Duration;
 use wasmtime::component::Linker;
 use wasmtime::{Result, StoreContextMut};
 
-use super::bindings::program::wasm_pool::worker::http;
-use super::handler::HEAD_BYTES;
 use super::program::Own;
-use super::state::{HasState, State};
+use super::state::{HEAD_BYTES, State};
 use super::wire::{ClientRequest, Data, ErrorCode, Message, Sent};
 use crate::mailbox::{MailError, Mailbox, Wanted};
-use crate::message::{self, Body, Content, FileSlice, Request, Response};
+use crate::message::{self, Content, Request, Response};
 use crate::pid::Pid;
 
 /// The outer result is the process's: an error ends it. The inner one is the guest's to look at. A tuple, as
@@ -46,7 +44,7 @@ pub(super) fn add_to_linker(linker: &mut Linker<Own>) -> Result<()> {
     type Store<'a> = StoreContextMut<'a, Own>;
     let mut mailbox = linker.instance("wasm-pool:worker/mailbox@0.1.0")?;
     mailbox.func_wrap("self", |store: Store<'_>, (): ()| {
-        Ok((store.data().pid.get(),))
+        Ok((store.data().state.pid.get(),))
     })?;
     mailbox.func_wrap("send", |mut store: Store<'_>, (to, content)| {
         store.data_mut().send(to, content)
@@ -109,7 +107,7 @@ impl Own {
         let sent = match self.outgoing(content)? {
             Ok(outgoing) => {
                 let sent = self.post_wait(to, outgoing, milliseconds(timeout_ms));
-                noting(sent).await.account(self.state())
+                noting(sent).await.account(&mut self.state)
             }
             Err(error) => Err(error),
         };
@@ -120,7 +118,7 @@ impl Own {
         let received = match Pid::new(sender) {
             Some(sender) => {
                 let received = self.receive_wanted(sender, Wanted::From(sender));
-                noting(received).await.account(self.state())
+                noting(received).await.account(&mut self.state)
             }
             None => Err(MailError::NoProcess),
         };
@@ -132,7 +130,7 @@ impl Own {
             Some(sender) => {
                 let reply = self.receive_wanted(sender, Wanted::Reply(sender, tag));
                 let reply = tokio::time::timeout(milliseconds(timeout_ms), reply);
-                let reply = noting(reply).await.account(self.state());
+                let reply = noting(reply).await.account(&mut self.state);
                 reply.unwrap_or(Err(MailError::TimedOut))
             }
             None => Err(MailError::NoProcess),
@@ -143,7 +141,7 @@ impl Own {
     async fn receive_timeout(&mut self, timeout_ms: u32) -> Result<(Option<Message>,)> {
         let received = self.mailbox.receive(Wanted::Any, None);
         let received = tokio::time::timeout(milliseconds(timeout_ms), received);
-        let received = noting(received).await.account(self.state());
+        let received = noting(received).await.account(&mut self.state);
         let message = received.ok().and_then(std::result::Result::ok);
         Ok((message.map(Message::from),))
     }
@@ -152,7 +150,7 @@ impl Own {
     fn outgoing(&mut self, content: Sent) -> Result<std::result::Result<Outgoing, MailError>> {
         let (size, most, outgoing) = match content {
             Sent::Data(Data { tag, bytes }) => (
-                bytes.len(),
+                bytes.len() as u64,
                 self.settings().max_message,
                 Outgoing::Data(Content::Data { tag, bytes }),
             ),
@@ -162,26 +160,22 @@ impl Own {
                 };
                 let request = Box::new(Request::from(request));
                 (
-                    request.weight(),
+                    request.weight() as u64,
                     self.settings().max_body.saturating_add(HEAD_BYTES),
                     Outgoing::Request(client, request),
                 )
             }
             Sent::Response(response) => {
-                let response = Box::new(self.lift(response)?);
-                let size = match &response.body {
-                    Body::Bytes(bytes) => bytes.len(),
-                    Body::File(_) => 0, // never in memory as a whole
-                };
+                let response = Box::new(self.state.lift(response)?);
                 (
-                    size,
+                    response.copied(),
                     self.settings().max_response,
                     Outgoing::Response(response),
                 )
             }
             Sent::Down(_) => return Ok(Err(MailError::NotYours)),
         };
-        Ok(if size as u64 > most {
+        Ok(if size > most {
             Err(MailError::TooLarge)
         } else {
             Ok(outgoing)
@@ -192,13 +186,15 @@ impl Own {
         let to = Pid::new(to).ok_or(MailError::NoProcess)?;
         match outgoing {
             Outgoing::Data(content) => {
-                let sender = self.pid;
+                let sender = self.state.pid;
                 let mailbox = self.correspondents.find(to, || self.table.mailbox(to))?;
                 mailbox.send(message::Message { sender, content })?.wake();
                 Ok(())
             }
-            Outgoing::Request(client, request) => self.table.forward(self.pid, to, client, request),
-            Outgoing::Response(response) => self.table.answer(self.pid, to, *response),
+            Outgoing::Request(client, request) => {
+                self.table.forward(self.state.pid, to, client, request)
+            }
+            Outgoing::Response(response) => self.table.answer(self.state.pid, to, *response),
         }
     }
 
@@ -211,7 +207,7 @@ impl Own {
         let pid = Pid::new(to).ok_or(MailError::NoProcess)?;
         match outgoing {
             Outgoing::Data(content) => {
-                let sender = self.pid;
+                let sender = self.state.pid;
                 let mailbox = self.correspondents.find(pid, || self.table.mailbox(pid))?;
                 let (wake, posted) = mailbox.post(message::Message { sender, content })?;
                 wake.wake();
@@ -219,7 +215,7 @@ impl Own {
             }
             Outgoing::Request(client, request) => {
                 let table = Arc::clone(&self.table);
-                let sent = table.forward_wait(self.pid, pid, client, request, patience);
+                let sent = table.forward_wait(self.state.pid, pid, client, request, patience);
                 sent.await
             }
             Outgoing::Response(_) => self.post(to, outgoing),
@@ -234,39 +230,14 @@ impl Own {
         if let Some(message) = self.mailbox.try_receive(wanted) {
             return Ok(message);
         }
-        let other = (sender != self.pid)
-            .then(|| self.table.expect(sender, self.pid))
+        let other = (sender != self.state.pid)
+            .then(|| self.table.expect(sender, self.state.pid))
             .flatten();
         match other {
             Some(other) => self.mailbox.receive(wanted, Some(other.mailbox())).await,
             // Its last message may have come since we looked.
             None => self.mailbox.try_receive(wanted).ok_or(MailError::NoProcess),
         }
-    }
-
-    fn lift(&mut self, response: http::Response) -> Result<Response> {
-        let body = match response.body {
-            http::Body::Bytes(bytes) => Body::Bytes(bytes),
-            http::Body::File(http::FileSlice {
-                file,
-                offset,
-                length,
-            }) => Body::File(FileSlice {
-                file: self.state().give_away(file)?,
-                offset,
-                length,
-            }),
-        };
-        let headers = response
-            .headers
-            .into_iter()
-            .map(|header| (header.name, header.value))
-            .collect();
-        Ok(Response {
-            status: response.status,
-            headers,
-            body,
-        })
     }
 }
 
@@ -285,7 +256,7 @@ impl Future for Receiving<'_> {
         let own = self.store.data_mut();
         let received = own.mailbox.poll_receive(cx, Wanted::Any);
         if has_slept && received.is_ready() {
-            own.state().slices.waited();
+            own.state.slices.waited();
             begin_slice(&mut self.store);
         }
         self.asleep = received.is_pending();
@@ -322,7 +293,7 @@ impl Correspondents {
 
 /// Whoever has waited has a whole tick ahead again: the one it was in is over long ago.
 fn begin_slice(store: &mut StoreContextMut<'_, Own>) {
-    if store.data_mut().state().slices.take_waited() {
+    if store.data_mut().state.slices.take_waited() {
         store.set_epoch_deadline(1);
     }
 }

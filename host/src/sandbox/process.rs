@@ -31,15 +31,15 @@ impl wit::Host for Own {
     }
 
     fn monitor(&mut self, pid: u64) -> Answer<()> {
-        Ok(on(pid, |pid| self.table.monitor(self.pid, pid)))
+        Ok(on(pid, |pid| self.table.monitor(self.state.pid, pid)))
     }
 
     fn kill(&mut self, pid: u64) -> Answer<()> {
-        Ok(on(pid, |pid| self.table.kill(self.pid, pid)))
+        Ok(on(pid, |pid| self.table.kill(self.state.pid, pid)))
     }
 
     fn register(&mut self, name: String) -> Answer<()> {
-        let registered = self.table.register(self.pid, &name);
+        let registered = self.table.register(self.state.pid, &name);
         Ok(registered.map_err(wit::ErrorCode::from))
     }
 
@@ -62,7 +62,7 @@ impl Own {
         if bytes as u64 > self.settings().max_message {
             return Err(ProcessError::TooLarge);
         }
-        let pid = self.pid;
+        let pid = self.state.pid;
         let child = Arc::clone(&self.nursery).spawn(Origin::Parent { pid, monitors }, args);
         child.map(Pid::get)
     }

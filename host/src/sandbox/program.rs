@@ -10,9 +10,8 @@ use wasmtime_wasi::{WasiCtxView, WasiView};
 
 use super::bindings::program::wasm_pool::worker::{http, process};
 use super::bindings::program::{self as bindings, ProgramPre};
-use super::handler::HEAD_BYTES;
 use super::mailbox::{self, Correspondents};
-use super::state::{Common, HasState, State, failure, linker, store};
+use super::state::{Common, HEAD_BYTES, HasState, State, failure, linker, store};
 use super::{Failure, Settings};
 use crate::mailbox::Mailbox;
 use crate::pid::Pid;
@@ -49,8 +48,7 @@ pub struct Birth {
 
 /// What the host keeps for one process.
 pub(super) struct Own {
-    state: State,
-    pub(super) pid: Pid,
+    pub(super) state: State,
     pub(super) parent: Option<Pid>,
     pub(super) mailbox: Arc<Mailbox>,
     pub(super) args: Vec<String>,
@@ -129,7 +127,6 @@ impl Own {
         } = birth;
         Self {
             state: State::new(common, entry.pid),
-            pid: entry.pid,
             parent: entry.parent,
             mailbox: entry.mailbox,
             args,

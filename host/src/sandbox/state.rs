@@ -13,6 +13,7 @@ use super::limits::Limits;
 use super::output::{Log, Output};
 use super::{Failure, Settings};
 use crate::files::Root;
+use crate::message::{Body, FileSlice, Response};
 use crate::pid::Pid;
 
 /// WASI's resources in one instance, streams and timers mostly. Each costs the host some hundred bytes.
@@ -20,6 +21,10 @@ const WASI_RESOURCES: usize = 1_000;
 
 /// The most random bytes that one call returns: the host allocates them.
 const RANDOM_BYTES: u64 = 1 << 20;
+
+/// What the head of a request or a response may weigh, in bytes, beside its body, while it is copied out of an
+/// instance.
+pub(super) const HEAD_BYTES: u64 = 256 << 10;
 
 /// What instances of one module share.
 #[derive(Debug)]
@@ -39,7 +44,7 @@ pub(super) struct State {
     open_files: u32,
     pub(super) limits: Limits,
     pub(super) slices: Slices,
-    pid: Pid,
+    pub(super) pid: Pid,
     /// Made when the guest first calls WASI; most never do.
     wasi: Option<Box<WasiCtx>>,
 }
@@ -71,6 +76,35 @@ impl State {
 
     pub(super) fn root(&self) -> &Root {
         &self.common.root
+    }
+
+    /// Takes a response from the guest, and with it the file that it gives away.
+    ///
+    /// # Errors
+    /// Where that file is not its own.
+    pub(super) fn lift(&mut self, response: http::Response) -> wasmtime::Result<Response> {
+        let body = match response.body {
+            http::Body::Bytes(bytes) => Body::Bytes(bytes),
+            http::Body::File(http::FileSlice {
+                file,
+                offset,
+                length,
+            }) => Body::File(FileSlice {
+                file: self.give_away(file)?,
+                offset,
+                length,
+            }),
+        };
+        let headers = response
+            .headers
+            .into_iter()
+            .map(|header| (header.name, header.value))
+            .collect();
+        Ok(Response {
+            status: response.status,
+            headers,
+            body,
+        })
     }
 
     /// Whether one more file may be open; from then on it is.

@@ -5,6 +5,7 @@
 
 use wasmtime::component::{ComponentType, Lift, Lower};
 
+use super::bindings::handler::wasm_pool::worker::http::Response;
 use super::bindings::program::wasm_pool::worker::http;
 use crate::mailbox::MailError;
 use crate::message::{self, ExitStatus};
@@ -21,7 +22,7 @@ pub(super) enum Sent {
     #[component(name = "request")]
     Request(ClientRequest),
     #[component(name = "response")]
-    Response(http::Response),
+    Response(Response),
     #[component(name = "down")]
     Down(#[allow(dead_code)] Down), // nobody believes it
 }
@@ -43,7 +44,7 @@ pub(super) enum Received {
     Request(Box<ClientRequest>),
     #[component(name = "response")]
     #[allow(dead_code)] // clients get those
-    Response(Box<http::Response>),
+    Response(Box<Response>),
     #[component(name = "down")]
     Down(Down),
 }

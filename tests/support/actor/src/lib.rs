@@ -220,7 +220,7 @@ impl Actor {
                 format!("{} {}", asked.request.method, asked.request.path)
             }
             Content::Down(down) if down.pid != message.sender => "a down of somebody else".into(),
-            Content::Down(down) => format!("{sender} is down: {}", ended(&down.exit)),
+            Content::Down(down) => format!("{sender} is down: {}", down.exit),
             Content::Response(_) => "a response".into(),
         }
     }
@@ -336,17 +336,6 @@ fn made(result: Result<(), process::ErrorCode>) -> String {
 
 fn error(error: ErrorCode) -> String {
     error.name().into()
-}
-
-fn ended(exit: &Exit) -> String {
-    match exit {
-        Exit::Normal => "normal".into(),
-        Exit::Code(code) => format!("code {code}"),
-        Exit::Trap => "trap".into(),
-        Exit::Killed => "killed".into(),
-        Exit::Memory => "memory".into(),
-        Exit::Deadline => "deadline".into(),
-    }
 }
 
 /// For what nobody tells us of.
