@@ -1,25 +1,39 @@
-//! Builds the default worker from source, for the host to embed.
+//! Builds the default worker from source and compiles it, for the host to embed: a host that serves files starts
+//! in a fraction of the time that compiling takes.
 
+#[path = "src/sandbox/code.rs"]
+mod code;
 mod guest_build;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use wasmtime::Engine;
 
 fn main() -> Result<(), String> {
     let host = PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").ok_or("not run by cargo")?);
     let out = PathBuf::from(std::env::var_os("OUT_DIR").ok_or("not run by cargo")?);
+    let target = std::env::var("TARGET").map_err(|error| error.to_string())?;
     let workspace = host.parent().ok_or("the host is not in its workspace")?;
     for input in [
         "guest-worker",
         "wit",
         "host/guest_build.rs",
+        "host/src/sandbox/code.rs",
         "Cargo.toml",
         "Cargo.lock",
     ] {
         println!("cargo:rerun-if-changed={}", workspace.join(input).display());
     }
-    let guests = guest_build::build(workspace, &["guest-worker"])?;
-    let worker = guests.join("guest_worker.wasm");
-    std::fs::copy(&worker, out.join("worker.wasm"))
-        .map_err(|error| format!("{}: {error}", worker.display()))?;
-    Ok(())
+    let worker = guest_build::build(workspace, &["guest-worker"])?.join("guest_worker.wasm");
+    let code =
+        compile(&worker, &target).map_err(|error| format!("{}: {error:?}", worker.display()))?;
+    let compiled = out.join("worker.cwasm");
+    std::fs::write(&compiled, code).map_err(|error| format!("{}: {error}", compiled.display()))
+}
+
+/// For any machine of this kind, not only the one that builds: naming the target keeps to what all have.
+fn compile(worker: &Path, target: &str) -> wasmtime::Result<Vec<u8>> {
+    let mut config = code::config();
+    config.target(target)?;
+    Engine::new(&config)?.precompile_component(&std::fs::read(worker)?)
 }

@@ -55,16 +55,25 @@ pub(crate) fn accepted<'a>(fields: impl Iterator<Item = &'a str>) -> impl Iterat
     acceptable.map(|(_, coding)| coding)
 }
 
-/// A weight such as `q=0.5`, from 0 to 1000. None given is 1; one that can't be read is 0, to be safe.
+/// A weight such as `q=0.5` (RFC 9110, 12.4.2), from 0 to 1000. None given is 1; one that can't be read is 0,
+/// to be safe.
 fn thousandths(weight: &str) -> u16 {
     let weight = weight.trim();
     if weight.is_empty() {
         return 1000;
     }
     let value = weight.strip_prefix("q=").or(weight.strip_prefix("Q="));
-    match value.and_then(|value| value.parse::<f32>().ok()) {
-        Some(q) if (0.0..=1.0).contains(&q) => (q * 1000.0).round() as u16,
-        Some(_) | None => 0,
+    let (whole, fraction) = match value {
+        Some(value) => value.split_once('.').unwrap_or((value, "")),
+        None => return 0,
+    };
+    let is_weight = fraction.len() <= 3 && fraction.bytes().all(|byte| byte.is_ascii_digit());
+    let digits = fraction.bytes().chain([b'0'; 3]).take(3);
+    let fraction = digits.fold(0, |number, digit| number * 10 + u16::from(digit - b'0'));
+    match whole {
+        "0" if is_weight => fraction,
+        "1" if is_weight && fraction == 0 => 1000,
+        _ => 0,
     }
 }
 
@@ -91,6 +100,9 @@ mod tests {
         assert_eq!(of(&["*"]), [Brotli, Gzip]);
         assert_eq!(of(&["br;q=0, *"]), [Gzip]);
         assert_eq!(of(&["gzip, *;q=0"]), [Gzip]);
+        assert_eq!(of(&["gzip;q=1.000, br;q=0.999"]), [Gzip, Brotli]);
+        assert_eq!(of(&["gzip;q=0.", "br;q=1."]), [Brotli]);
+        assert_eq!(of(&["gzip;q=1.001", "br;q=0.1234"]), []);
         assert_eq!(of(&["gzip;q=2"]), []);
         assert_eq!(of(&["gzip;q=x"]), []);
         assert_eq!(of(&["gzip;level=9"]), []);

@@ -3,15 +3,23 @@
 //! For most requests that way is three calls to the host: open, stat, read. Nothing learned about a file
 //! is kept for the next request: files may change at any time.
 
+#![cfg_attr(target_family = "wasm", no_std)]
+
+extern crate alloc;
+
 mod conditions;
+mod date;
 mod encoding;
 mod media;
 mod path;
 mod range;
 mod refusal;
 
+use alloc::format;
+use alloc::vec::Vec;
+
 use wasm_pool_guest::files::{self, ErrorCode, File, Metadata};
-use wasm_pool_guest::{Body, FileSlice, Header, Request, Response, handler};
+use wasm_pool_guest::{Body, FileSlice, Header, Request, Response, freestanding, handler};
 
 use conditions::{Validators, Verdict};
 use encoding::Coding;
@@ -23,6 +31,8 @@ use refusal::Refusal;
 /// than handing over a file that the host then reads by itself. Larger ones never enter this process.
 const SMALL: u64 = 64 * 1024;
 
+// Without `std` nothing of WASI is imported: instances are smaller, and start in half of the time.
+freestanding!();
 handler!(serve);
 
 fn serve(request: Request) -> Response {

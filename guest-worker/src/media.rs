@@ -1,5 +1,7 @@
 //! What kind of content a file has, as its name's extension tells.
 
+use alloc::string::String;
+
 /// A media type (RFC 9110, 8.3) without parameters, such as `text/html`.
 #[derive(Clone, Copy)]
 pub(crate) struct MediaType(&'static str);

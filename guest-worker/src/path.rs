@@ -3,7 +3,9 @@
 //! The host refuses every way out of the root by itself. What is decided here is which names inside it
 //! are for everyone.
 
-use std::borrow::Cow;
+use alloc::borrow::Cow;
+use alloc::string::String;
+use alloc::vec::Vec;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 

@@ -1,5 +1,7 @@
 //! A *refusal* is an answer other than the file: each reason with its status and a line for the client.
 
+use alloc::format;
+
 use wasm_pool_guest::Response;
 use wasm_pool_guest::files::ErrorCode;
 

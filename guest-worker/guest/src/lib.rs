@@ -33,7 +33,25 @@
 //!
 //! Everything that `wit/` says holds here; the stubs below are generated from it.
 
+#![no_std]
+
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
+mod arena;
 pub mod talk;
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+#[doc(hidden)]
+pub use arena::Arena;
+
+// `memcmp` and its like are the C library's. With `std` it is linked anyway.
+#[cfg(target_family = "wasm")]
+#[link(name = "c")]
+unsafe extern "C" {}
 
 /// The client stubs, generated from `wit/` by `wit-bindgen`.
 #[allow(missing_docs, clippy::too_many_arguments)] // the WIT's comments document it; nobody wrote it
@@ -110,9 +128,43 @@ macro_rules! program {
     };
 }
 
+/// Makes this component do without `std`: it imports nothing that it doesn't call, so that it is smaller and
+/// starts faster. For a crate that is `#![no_std]` where it is built for wasm, and that keeps nothing from one
+/// request to the next: its memory is an *arena*, which is free again once the last piece of it is.
+///
+/// There is nobody to print what a panic has to say: it traps, and the host's log has the backtrace.
+#[macro_export]
+macro_rules! freestanding {
+    () => {
+        #[cfg(target_family = "wasm")]
+        const _: () = {
+            #[global_allocator]
+            static ARENA: $crate::Arena = $crate::Arena::new();
+
+            #[panic_handler]
+            fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+                core::arch::wasm32::unreachable()
+            }
+
+            /// Where the host puts what it copies in: the canonical ABI's `realloc`.
+            // SAFETY: no other function has this name: it is `std` that brings it otherwise.
+            #[unsafe(no_mangle)]
+            unsafe extern "C" fn cabi_realloc(
+                piece: *mut u8,
+                size: usize,
+                align: usize,
+                new_size: usize,
+            ) -> *mut u8 {
+                // SAFETY: the arguments are the host's, which keeps to the canonical ABI.
+                unsafe { ARENA.cabi_realloc(piece, size, align, new_size) }
+            }
+        };
+    };
+}
+
 /// The contract's word for it, and its code.
-impl std::fmt::Display for mailbox::Exit {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl core::fmt::Display for mailbox::Exit {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self {
             Self::Normal => f.write_str("normal"),
             Self::Code(code) => write!(f, "code {code}"),
@@ -135,7 +187,7 @@ impl Request {
         self.headers
             .iter()
             .filter(move |field| field.name == name)
-            .filter_map(|field| std::str::from_utf8(&field.value).ok())
+            .filter_map(|field| core::str::from_utf8(&field.value).ok())
     }
 
     /// `value` of the first `name=value` in the query, both as they were sent: still percent-encoded.

@@ -1,8 +1,9 @@
 //! The usual patterns of processes that talk, made short: answering a client, and the client-server pattern,
 //! in which a message that asks and the message that replies look like one procedure call.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicU64, Ordering};
+use core::time::Duration;
 
 use crate::Response;
 use crate::mailbox::{self, Content, Data, ErrorCode, Message, Pid};

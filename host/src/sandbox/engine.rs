@@ -6,12 +6,11 @@ use std::path::Path;
 
 use wasmtime::component::Component;
 use wasmtime::{
-    Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig,
-    ResourcesRequired, WasmBacktraceDetails,
+    Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, ResourcesRequired,
 };
 
 use super::limits::TABLE_ELEMENT_BYTES;
-use super::{LoadError, Module, Settings, World};
+use super::{LoadError, Module, Settings, World, code};
 
 /// The stack of wasm frames: what Linux's threads have in other pools, and more than any guest should need.
 const STACK_BYTES: usize = 512 << 10;
@@ -39,8 +38,8 @@ const INSTANCE_BYTES: usize = 1 << 20;
 
 const WASM_PAGE_BYTES: u64 = 64 << 10;
 
-/// Built from `guest-worker/` by the build script.
-const BUILT_IN_WORKER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/worker.wasm"));
+/// Built from `guest-worker/`, and compiled, by the build script.
+const BUILT_IN_WORKER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/worker.cwasm"));
 
 /// Compiles the module for an engine that has room for its instances.
 pub(super) fn load(settings: &Settings) -> Result<(Component, World), LoadError> {
@@ -85,21 +84,18 @@ pub(super) fn fits(component: &Component, memory: u64) -> Result<(), LoadError> 
 
 /// Compiles without an eye to running: for [`load`] and for looking at a module.
 pub(super) fn compile(engine: &Engine, module: &Module) -> Result<Component, LoadError> {
-    let bytes = match module {
-        Module::BuiltIn => BUILT_IN_WORKER.to_vec(),
-        Module::File(path) => read(path)?,
+    let compiled = match module {
+        // SAFETY: `deserialize` trusts its bytes to come from `precompile_component` of this version of wasmtime.
+        // The build script has them from there, and Cargo has one version for both; the engine compares.
+        Module::BuiltIn => unsafe { Component::deserialize(engine, BUILT_IN_WORKER) },
+        Module::File(path) => wasmtime::CodeBuilder::new(engine)
+            .wasm_binary_or_text(&read(path)?, Some(path))
+            .and_then(|builder| builder.compile_component()),
     };
-    let path = match module {
-        Module::BuiltIn => None,
-        Module::File(path) => Some(path.as_path()),
-    };
-    wasmtime::CodeBuilder::new(engine)
-        .wasm_binary_or_text(&bytes, path)
-        .and_then(|builder| builder.compile_component())
-        .map_err(|error| LoadError::Compile {
-            module: module.clone(),
-            error,
-        })
+    compiled.map_err(|error| LoadError::Compile {
+        module: module.clone(),
+        error,
+    })
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, LoadError> {
@@ -117,15 +113,12 @@ fn read(path: &Path) -> Result<Vec<u8>, LoadError> {
     Ok(bytes)
 }
 
-/// What shapes compiled code: the same for every engine here, so that one's code runs in another.
+/// For engines that compile, and for those that run.
 pub(super) fn config() -> Config {
-    let mut config = Config::new();
+    let mut config = code::config();
     config
-        .epoch_interruption(true)
         .max_wasm_stack(STACK_BYTES)
-        .async_stack_size(FIBER_BYTES)
-        // A backtrace names functions; the guest's debug information, if any, adds lines.
-        .wasm_backtrace_details(WasmBacktraceDetails::Enable);
+        .async_stack_size(FIBER_BYTES);
     config
 }
 

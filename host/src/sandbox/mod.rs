@@ -7,6 +7,7 @@
 mod bindings;
 mod check;
 mod clock;
+mod code;
 mod engine;
 mod failure;
 mod files;
