@@ -1,7 +1,8 @@
 //! The default worker: a static file server. This file is the way of one request, from top to bottom.
 //!
-//! For most requests that way is three calls to the host: open, stat, read. Nothing learned about a file
-//! is kept for the next request: files may change at any time.
+//! For most requests that way is two calls to the host, open and stat; then the file itself is the body of the
+//! response, and what it holds never enters this process. Nothing learned about a file is kept for the next
+//! request: files may change at any time.
 
 #![cfg_attr(target_family = "wasm", no_std)]
 
@@ -26,10 +27,6 @@ use encoding::Coding;
 use media::MediaType;
 use range::Range;
 use refusal::Refusal;
-
-/// Files of at most this many bytes are read here and go back as a message: for these, copying costs less
-/// than handing over a file that the host then reads by itself. Larger ones never enter this process.
-const SMALL: u64 = 64 * 1024;
 
 // Without `std` nothing of WASI is imported: instances are smaller, and start in half of the time.
 freestanding!();
@@ -60,7 +57,7 @@ fn answer(request: &Request) -> Result<Response, Refusal> {
         Verdict::Proceed => send(version, media, &validators, request),
         Verdict::NotModified => {
             let mut response = Response::new(304);
-            response.headers = fields(media, Some(&validators));
+            response.headers = fields(media, &validators);
             Ok(response)
         }
         Verdict::Failed => Err(Refusal::Precondition),
@@ -135,22 +132,14 @@ fn send(
     };
     let mut response = Response::new(200);
     match range {
-        Range::Whole if is_get && size <= SMALL => {
-            let bytes = read(&version.file, size)?;
-            // The file was cut short since we asked for its size: what is left of it is sent as what it
-            // is, without the marks of a version that is gone.
-            let is_complete = bytes.len() as u64 == size;
-            response.headers = fields(media, is_complete.then_some(validators));
-            response.body = Body::Bytes(bytes);
-        }
         Range::Whole => {
-            response.headers = fields(media, Some(validators));
+            response.headers = fields(media, validators);
             response.body = slice(version.file, 0, size);
         }
         Range::Part { offset, length } => {
             let last = offset + length - 1;
             response.status = 206;
-            response.headers = fields(media, Some(validators));
+            response.headers = fields(media, validators);
             add(
                 &mut response.headers,
                 "content-range",
@@ -169,13 +158,11 @@ fn send(
 }
 
 /// The fields that a file has with every status, `304` included.
-fn fields(media: MediaType, validators: Option<&Validators>) -> Vec<Header> {
+fn fields(media: MediaType, validators: &Validators) -> Vec<Header> {
     let mut fields = Vec::with_capacity(6); // as many as there are at most: the list never moves
-    if let Some(validators) = validators {
-        add(&mut fields, "etag", validators.etag());
-        if let Some(date) = validators.last_modified() {
-            add(&mut fields, "last-modified", date);
-        }
+    add(&mut fields, "etag", validators.etag());
+    if let Some(date) = validators.last_modified() {
+        add(&mut fields, "last-modified", date);
     }
     if media.is_compressible() {
         add(&mut fields, "vary", "accept-encoding"); // also without copies: there may be some tomorrow
@@ -186,25 +173,6 @@ fn fields(media: MediaType, validators: Option<&Validators>) -> Vec<Header> {
 fn add(fields: &mut Vec<Header>, name: &str, value: impl Into<Vec<u8>>) {
     let (name, value) = (name.into(), value.into());
     fields.push(Header { name, value });
-}
-
-/// The first `size` bytes of a file, or fewer if it has become shorter. Should it have become longer,
-/// these are still the bytes that its size was true for.
-fn read(file: &File, size: u64) -> Result<Vec<u8>, ErrorCode> {
-    let mut bytes = Vec::new();
-    while (bytes.len() as u64) < size {
-        let missing = size - bytes.len() as u64;
-        let more = file.read(missing as u32)?; // `SMALL` fits
-        if more.is_empty() {
-            break;
-        }
-        if bytes.is_empty() {
-            bytes = more; // all of it, nearly always
-        } else {
-            bytes.extend(more);
-        }
-    }
-    Ok(bytes)
 }
 
 fn slice(file: File, offset: u64, length: u64) -> Body {

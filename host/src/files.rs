@@ -13,6 +13,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
 
+use bytes::Bytes;
 pub use recent::MAX_RECENT_FILES;
 use recent::Recent;
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, Stat};
@@ -21,6 +22,10 @@ use rustix::io::{Errno, ReadWriteFlags};
 /// The most that one read returns. A guest chooses how much it asks for, so the host bounds what it
 /// allocates; 1 MiB is enough that the call itself no longer costs anything beside the copy.
 pub const MAX_READ_BYTES: usize = 1 << 20;
+
+/// Files of at most this many bytes are copied when they are opened. For larger ones the copy would no longer cost
+/// less than opening and asking, and 256 of these are no more than 16 MiB.
+const SMALL: usize = 64 << 10;
 
 /// The most entries that reading a directory returns. A million names would be 50 MB of answer.
 pub const MAX_DIR_ENTRIES: usize = 10_000;
@@ -131,20 +136,24 @@ impl Root {
     /// See [`FileError`].
     pub async fn open_file(&self, path: &str) -> Result<OpenFile, FileError> {
         check(path)?;
-        if let Some(fd) = self.recent.get(path) {
-            // A file whose last name is gone was deleted, or another took its name.
-            if rustix::fs::fstat(&fd).is_ok_and(|stat| stat.st_nlink > 0) {
-                return Ok(OpenFile { fd, position: 0 });
-            }
-            self.recent.remove(path);
+        if let Some(content) = self.recent.get(path) {
+            return Ok(OpenFile {
+                content,
+                position: 0,
+            });
         }
         // O_NONBLOCK: opening a FIFO would otherwise wait for its writer. It means nothing to regular files.
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
-        let fd = Arc::new(self.resolve(path, flags).await?);
-        match metadata_of(fd.as_fd())?.kind {
+        let fd = self.resolve(path, flags).await?;
+        let metadata = metadata_of(fd.as_fd())?;
+        match metadata.kind {
             Kind::RegularFile => {
-                self.recent.put(path, &fd);
-                Ok(OpenFile { fd, position: 0 })
+                let content = Content::of(fd, metadata);
+                self.recent.put(path, &content);
+                Ok(OpenFile {
+                    content,
+                    position: 0,
+                })
             }
             Kind::Directory => Err(FileError::IsDirectory),
         }
@@ -255,10 +264,20 @@ impl Root {
 /// A regular file, open for reading. Dropping it closes it.
 #[derive(Debug)]
 pub struct OpenFile {
-    /// Shared with a read that a blocking thread still has under way when the process is already gone.
-    fd: Arc<OwnedFd>,
+    content: Content,
     /// Where the next [`OpenFile::read`] starts.
     position: u64,
+}
+
+/// What reading an open file gives.
+#[derive(Clone, Debug)]
+enum Content {
+    /// A small file as it was when it was opened: what it says of itself and what it holds belong together,
+    /// whatever becomes of it on the disk.
+    Copy { metadata: Metadata, bytes: Bytes },
+    /// Any other file, as it is when it is read. Shared with a read that a blocking thread still has under way
+    /// when the process is already gone.
+    Live(Arc<OwnedFd>),
 }
 
 impl OpenFile {
@@ -266,7 +285,7 @@ impl OpenFile {
     ///
     /// # Errors
     /// [`FileError::Io`] where the disk fails.
-    pub async fn read(&mut self, nbytes: usize) -> Result<Vec<u8>, FileError> {
+    pub async fn read(&mut self, nbytes: usize) -> Result<Bytes, FileError> {
         let bytes = self.read_at(self.position, nbytes).await?;
         self.position += bytes.len() as u64;
         Ok(bytes)
@@ -276,31 +295,61 @@ impl OpenFile {
     ///
     /// # Errors
     /// [`FileError::Io`] where the disk fails.
-    pub async fn read_at(&self, offset: u64, nbytes: usize) -> Result<Vec<u8>, FileError> {
+    pub async fn read_at(&self, offset: u64, nbytes: usize) -> Result<Bytes, FileError> {
+        let fd = match &self.content {
+            Content::Copy { bytes, .. } => {
+                let start = usize::try_from(offset).map_or(bytes.len(), |at| at.min(bytes.len()));
+                return Ok(bytes.slice(start..start.saturating_add(nbytes).min(bytes.len())));
+            }
+            Content::Live(fd) => fd,
+        };
         // No file has bytes past what the kernel's offsets can say, and the kernel minds being asked.
         const LAST_OFFSET: u64 = i64::MAX as u64;
         let possible = usize::try_from(LAST_OFFSET.saturating_sub(offset)).unwrap_or(usize::MAX);
         let nbytes = nbytes.min(MAX_READ_BYTES).min(possible);
         if nbytes == 0 {
-            return Ok(Vec::new());
+            return Ok(Bytes::new());
         }
-        match read_now(&self.fd, offset, nbytes, Patience::Cached) {
+        let read = match read_now(fd, offset, nbytes, Patience::Cached) {
             // Not in the page cache, or a file system that can't tell.
             Err(Errno::AGAIN | Errno::OPNOTSUPP | Errno::NOSYS) => {
-                let fd = Arc::clone(&self.fd);
+                let fd = Arc::clone(fd);
                 blocking(move || read_now(&fd, offset, nbytes, Patience::Disk).map_err(file_error))
                     .await
             }
             other => other.map_err(file_error),
-        }
+        };
+        read.map(Bytes::from)
     }
 
-    /// Size, time and kind as they are now.
+    /// Size, time and kind: of a small file as it was when it was opened, of others as they are now.
     ///
     /// # Errors
     /// [`FileError::Io`] where the disk fails.
     pub fn stat(&self) -> Result<Metadata, FileError> {
-        metadata_of(self.fd.as_fd())
+        match &self.content {
+            Content::Copy { metadata, .. } => Ok(*metadata),
+            Content::Live(fd) => metadata_of(fd.as_fd()),
+        }
+    }
+}
+
+impl Content {
+    /// What was just opened, as a copy if that is small and can be had at once and in one piece.
+    fn of(fd: OwnedFd, metadata: Metadata) -> Self {
+        let copy = || {
+            let size = usize::try_from(metadata.size)
+                .ok()
+                .filter(|&size| size <= SMALL)?;
+            // One byte more than there should be, to see whether it has grown.
+            let bytes = read_now(&fd, 0, size + 1, Patience::Cached).ok()?;
+            let is_whole = bytes.len() == size && metadata_of(fd.as_fd()) == Ok(metadata);
+            is_whole.then(|| Bytes::from(bytes))
+        };
+        match copy() {
+            Some(bytes) => Self::Copy { metadata, bytes },
+            None => Self::Live(Arc::new(fd)),
+        }
     }
 }
 
@@ -553,43 +602,72 @@ mod tests {
     async fn reading_moves_the_position_and_reading_at_does_not() {
         let (_dir, [root, ..]) = folder();
         let mut file = root.open_file("file").await.expect("the file");
-        assert_eq!(file.read(3).await.expect("bytes"), b"con");
-        assert_eq!(file.read_at(1, 2).await.expect("bytes"), b"on");
-        assert_eq!(file.read(100).await.expect("bytes"), b"tent");
-        assert_eq!(file.read(1).await.expect("the end"), b"");
-        assert_eq!(file.read_at(u64::MAX, 1).await.expect("past any end"), b"");
+        assert_eq!(file.read(3).await.expect("bytes"), "con");
+        assert_eq!(file.read_at(1, 2).await.expect("bytes"), "on");
+        assert_eq!(file.read(100).await.expect("bytes"), "tent");
+        assert_eq!(file.read(1).await.expect("the end"), "");
+        assert_eq!(file.read_at(u64::MAX, 1).await.expect("past any end"), "");
     }
 
     #[tokio::test]
     async fn what_happens_to_a_file_is_seen() {
+        // Of a small file within a moment, and whole; of a larger one at once.
+        for padding in [0, SMALL] {
+            let (dir, [root, ..]) = folder();
+            let path = dir.path().join("root/file");
+            let other = dir.path().join("other");
+            let write = |path, text: &str| {
+                std::fs::write(path, format!("{text:padding$}")).expect("written");
+            };
+            let read = async || -> Result<String, FileError> {
+                let mut file = root.open_file("file").await?;
+                let bytes = file.read(2 * SMALL).await?;
+                assert_eq!(file.stat()?.size, bytes.len() as u64);
+                Ok(String::from_utf8_lossy(&bytes).trim_end().to_owned())
+            };
+            let seen = async |expected: Result<String, FileError>| {
+                if padding == 0 {
+                    eventually(async || read().await == expected).await;
+                } else {
+                    assert_eq!(read().await, expected);
+                }
+            };
+            write(&path, "as it was, for the first time");
+            seen(Ok("as it was, for the first time".into())).await;
+            write(&path, "changed in place");
+            seen(Ok("changed in place".into())).await;
+            write(&other, "replaced");
+            std::fs::rename(&other, &path).expect("renamed");
+            seen(Ok("replaced".into())).await;
+            std::fs::rename(&path, &other).expect("renamed");
+            // For a moment the path may still mean it.
+            eventually(async || read().await == Err(FileError::NoEntry)).await;
+            std::fs::rename(&other, &path).expect("renamed");
+            seen(Ok("replaced".into())).await;
+            std::fs::remove_file(&path).expect("removed");
+            seen(Err(FileError::NoEntry)).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn an_open_file_that_is_small_stays_as_it_was() {
         let (dir, [root, ..]) = folder();
-        let path = dir.path().join("root/file");
-        let read = async || -> Result<String, FileError> {
-            let mut file = root.open_file("file").await?;
-            let bytes = file.read(100).await?;
-            assert_eq!(file.stat()?.size, bytes.len() as u64);
-            Ok(String::from_utf8_lossy(&bytes).into_owned())
-        };
-        assert_eq!(read().await, Ok("content".into()));
-        std::fs::write(&path, "changed in place").expect("written");
-        assert_eq!(read().await, Ok("changed in place".into()));
-        std::fs::write(dir.path().join("other"), "replaced").expect("written");
-        std::fs::rename(dir.path().join("other"), &path).expect("renamed");
-        assert_eq!(read().await, Ok("replaced".into()));
-        std::fs::rename(&path, dir.path().join("root/moved")).expect("renamed");
-        // For a moment the path may still mean it.
-        eventually(async || read().await == Err(FileError::NoEntry)).await;
-        std::fs::rename(dir.path().join("root/moved"), &path).expect("renamed");
-        assert_eq!(read().await, Ok("replaced".into()));
-        std::fs::remove_file(&path).expect("removed");
-        assert_eq!(read().await, Err(FileError::NoEntry));
+        let mut file = root.open_file("file").await.expect("the file");
+        let before = file.stat();
+        std::fs::write(dir.path().join("root/file"), "other, and longer").expect("written");
+        assert_eq!(file.read(100).await.expect("bytes"), "content");
+        assert_eq!(file.stat(), before);
     }
 
     #[tokio::test]
     async fn files_are_not_kept_open_for_long() {
-        let (_dir, [root, ..]) = folder();
+        let (dir, [root, ..]) = folder();
+        std::fs::write(dir.path().join("root/file"), [b' '; SMALL + 1]).expect("written");
         let file = root.open_file("file").await.expect("the file");
-        let fd = Arc::downgrade(&file.fd);
+        let Content::Live(fd) = &file.content else {
+            panic!("it was copied");
+        };
+        let fd = Arc::downgrade(fd);
         drop(file);
         eventually(async || fd.upgrade().is_none()).await;
     }

@@ -11,6 +11,8 @@ pub mod files;
 
 pub mod shutdown;
 
+mod deadline;
+
 pub mod scheduler;
 
 pub mod mailbox;

@@ -10,7 +10,7 @@ use core::cell::{Cell, UnsafeCell};
 
 /// What an arena has before it asks for more: room for the requests and responses of most workers, which so
 /// never wait for the host to grant memory. It is part of the instance and takes nothing until it is used.
-const FIRST_BYTES: usize = 256 << 10;
+const FIRST_BYTES: usize = 64 << 10;
 
 const WASM_PAGE_BYTES: usize = 64 << 10;
 

@@ -1,22 +1,23 @@
-//! Files that were opened a moment ago. What is asked for again and again is found here by its path, and
-//! neither opened nor closed again: that is half of what reading a small file costs.
+//! Files that were opened a moment ago. What is asked for again and again is found here by its path, and neither
+//! opened nor closed again: that is half of what reading a small file costs. A small file is here with a copy of
+//! what it holds, and is not read again either.
 //!
-//! What a path means is believed for [`VALIDITY`], and no longer; what the file holds is never remembered.
-//! So a change of a file is seen at once, and so is the end of its last name, by which most files are
-//! replaced. What only changes the way to it is seen that much later: a link or a folder that leads elsewhere,
-//! a rename over a file that has another name too, permissions.
+//! All that is believed for [`VALIDITY`], and no longer: a change is seen that much later at most. An old length
+//! never meets new bytes: a copy has both of its own, and of a file without one nothing is remembered but the way
+//! to it.
 
 use std::collections::HashMap;
-use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::Content;
+
 /// Shorter than anybody would notice, and still thousands of requests long under load.
 const VALIDITY: Duration = Duration::from_millis(100);
 
-/// The most files, and so descriptors, that are kept.
+/// The most files, and so descriptors or copies, that are kept.
 pub const MAX_RECENT_FILES: usize = 256;
 
 /// The files, by path. The table belongs to one root.
@@ -32,20 +33,31 @@ struct Table {
 
 #[derive(Debug)]
 struct File {
-    fd: Arc<OwnedFd>,
+    content: Content,
     opened: Instant,
 }
 
 impl Recent {
-    /// The file that this path meant a moment ago.
-    pub(super) fn get(&self, path: &str) -> Option<Arc<OwnedFd>> {
-        let table = self.table();
-        let file = table.files.get(path)?;
-        (file.opened.elapsed() < VALIDITY).then(|| Arc::clone(&file.fd))
+    /// The file that this path meant a moment ago. One that can be read live must still have a name: it was deleted
+    /// otherwise, or another took its place, and that is seen at once.
+    pub(super) fn get(&self, path: &str) -> Option<Content> {
+        let content = {
+            let table = self.table();
+            let file = table.files.get(path)?;
+            (file.opened.elapsed() < VALIDITY).then(|| file.content.clone())?
+        };
+        let is_there = match &content {
+            Content::Copy { .. } => true,
+            Content::Live(fd) => rustix::fs::fstat(fd).is_ok_and(|stat| stat.st_nlink > 0),
+        };
+        if !is_there {
+            self.table().files.remove(path);
+        }
+        is_there.then_some(content)
     }
 
     /// Keeps a file that was just opened, if there is room.
-    pub(super) fn put(self: &Arc<Self>, path: &str, fd: &Arc<OwnedFd>) {
+    pub(super) fn put(self: &Arc<Self>, path: &str, content: &Content) {
         let mut table = self.table();
         if table.files.len() >= MAX_RECENT_FILES && !table.files.contains_key(path) {
             return;
@@ -53,14 +65,9 @@ impl Recent {
         if !std::mem::replace(&mut table.is_swept, true) {
             tokio::spawn(sweep(Arc::downgrade(self)));
         }
-        let fd = Arc::clone(fd);
+        let content = content.clone();
         let opened = Instant::now();
-        table.files.insert(path.into(), File { fd, opened });
-    }
-
-    /// Forgets a file that turned out to be another by now.
-    pub(super) fn remove(&self, path: &str) {
-        self.table().files.remove(path);
+        table.files.insert(path.into(), File { content, opened });
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {

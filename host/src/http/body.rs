@@ -35,7 +35,7 @@ struct Rest {
 }
 
 /// What a read gives back: the file, and bytes of it.
-type Piece = (OpenFile, Result<Vec<u8>, FileError>);
+type Piece = (OpenFile, Result<Bytes, FileError>);
 
 /// The file rests here, or a read has it.
 enum Reading {
@@ -70,17 +70,14 @@ impl ResponseBody {
             .map_err(|error| Failure::Response(format!("its file can't be read: {error:?}")))?;
         let got = ready.len() as u64;
         if got == length {
-            return Ok(Self::from(Bytes::from(ready)));
+            return Ok(Self::from(ready));
         }
         let rest = Rest {
             offset: offset + got,
             length: length - got,
             reading: Reading::Idle(file),
         };
-        Ok(Self(State::File {
-            ready: ready.into(),
-            rest,
-        }))
+        Ok(Self(State::File { ready, rest }))
     }
 }
 
@@ -146,6 +143,6 @@ impl Rest {
         self.reading = Reading::Idle(file);
         self.offset += piece.len() as u64;
         self.length -= piece.len() as u64;
-        Poll::Ready(Ok(piece.into()))
+        Poll::Ready(Ok(piece))
     }
 }

@@ -7,16 +7,15 @@ mod fault;
 mod request;
 mod response;
 
-use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use hyper::body::Incoming;
 use hyper::header::HeaderValue;
 
+use crate::deadline;
 use crate::message::{ExitStatus, Request};
 use crate::pid::Pid;
 use crate::pool::{Pool, Refusal};
@@ -122,8 +121,8 @@ impl Service {
         let deadline = Instant::now() + self.settings.request_timeout;
         let answer = self.unless_ending(async {
             let response = lease.handle(request, deadline).await?;
-            let sent = tokio::time::timeout_at(deadline.into(), response::send(response, is_head));
-            sent.await.unwrap_or(Err(Failure::Deadline))
+            let sent = deadline::by(deadline, response::send(response, is_head)).await;
+            sent.unwrap_or(Err(Failure::Deadline))
         });
         match answer.await {
             Some(Ok(sent)) => {
@@ -172,8 +171,8 @@ impl Service {
             Fault::from(unanswered)
         })?;
         record.pid = Some(pid);
-        let sent = tokio::time::timeout_at(deadline.into(), response::send(response, is_head));
-        let sent = sent.await.unwrap_or(Err(Failure::Deadline));
+        let sent = deadline::by(deadline, response::send(response, is_head)).await;
+        let sent = sent.unwrap_or(Err(Failure::Deadline));
         sent.map_err(|failure| {
             tracing::warn!(pid = pid.get(), reason = failure.logged(), "bad response");
             Fault::from(&failure)
@@ -184,7 +183,7 @@ impl Service {
     async fn unless_ending<T>(&self, call: impl Future<Output = T>) -> Option<T> {
         let mut call = pin!(call);
         // Most calls never wait; only for those that do is it worth listening.
-        if let Poll::Ready(answer) = poll_fn(|cx| Poll::Ready(call.as_mut().poll(cx))).await {
+        if let Some(answer) = deadline::at_once(call.as_mut()).await {
             return Some(answer);
         }
         let mut stopping = self.stopping.clone();

@@ -5,7 +5,7 @@
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread::Thread;
 use std::time::Duration;
 
@@ -31,16 +31,24 @@ pub(super) struct Clock {
     thread: Thread,
 }
 
+/// Threads count for themselves, as far as there are so many; further ones share with others.
+const COUNTS: usize = 32;
+
 #[derive(Debug, Default)]
-#[repr(align(128))] // two cache lines: what every slice writes must not slow down what others read
 struct Shared {
-    /// Slices that began, and that ended: where they differ, guests run. A slice is what a guest does from
-    /// one wait, or one stepping aside, to the next.
-    begun: AtomicU64,
-    ended: AtomicU64,
+    counts: [Counts; COUNTS],
     /// Slices that ended by stepping aside; another of the same guest begins at once.
     aside: AtomicU64,
     resting: AtomicBool,
+}
+
+/// Slices that began, and that ended, on one thread: where they differ, guests run. A slice is what a guest does
+/// from one wait, or one stepping aside, to the next.
+#[derive(Debug, Default)]
+#[repr(align(128))] // two cache lines: threads that write here must not slow each other down
+struct Counts {
+    begun: AtomicU64,
+    ended: AtomicU64,
 }
 
 /// What one instance knows of the time: how long it has run without waiting.
@@ -71,20 +79,17 @@ impl Clock {
     pub(super) async fn during<F: Future>(&self, guest: F) -> F::Output {
         let mut guest = pin!(guest);
         poll_fn(|cx| {
-            self.begin();
+            let counts = self.shared.counts();
+            // In one order with the clock's own look at both: either it sees this slice, or we see it rest.
+            counts.begun.fetch_add(1, Ordering::SeqCst);
+            if self.shared.resting.load(Ordering::SeqCst) {
+                self.thread.unpark();
+            }
             let polled = guest.as_mut().poll(cx);
-            self.shared.ended.fetch_add(1, Ordering::SeqCst);
+            counts.ended.fetch_add(1, Ordering::SeqCst);
             polled
         })
         .await
-    }
-
-    fn begin(&self) {
-        // In one order with the clock's own look at both: either it sees this slice, or we see it rest.
-        self.shared.begun.fetch_add(1, Ordering::SeqCst);
-        if self.shared.resting.load(Ordering::SeqCst) {
-            self.thread.unpark();
-        }
     }
 
     /// What a guest does at a tick. One that runs long and is alone goes on at once. While others are served
@@ -92,11 +97,7 @@ impl Clock {
     pub(super) fn step_aside(&self, slices: &mut Slices) -> UpdateDeadline {
         scheduler::tick();
         let aside = self.shared.aside.fetch_add(1, Ordering::Relaxed) + 1;
-        let begun = self
-            .shared
-            .begun
-            .load(Ordering::Relaxed)
-            .wrapping_sub(aside);
+        let begun = self.shared.begun().wrapping_sub(aside);
         let alone = std::mem::replace(&mut slices.begun, begun) == begun;
         slices.ticks = slices.ticks.saturating_add(1);
         if slices.ticks > LONG && !alone {
@@ -140,7 +141,7 @@ impl Shared {
             drop(engine);
             std::thread::sleep(TICK);
             // What ended is read first: a slice that begins in between is seen as running.
-            let ended = self.ended.load(Ordering::SeqCst);
+            let ended = self.ended();
             let before = std::mem::replace(&mut begun, self.begun());
             let is_idle = begun == before && begun == ended;
             idle_ticks = if is_idle { idle_ticks + 1 } else { 0 };
@@ -160,7 +161,27 @@ impl Shared {
         self.resting.store(false, Ordering::SeqCst);
     }
 
+    /// In all. Two looks that see the same saw the same on every thread: no count goes back.
     fn begun(&self) -> u64 {
-        self.begun.load(Ordering::SeqCst)
+        self.sum(|counts| &counts.begun)
+    }
+
+    fn ended(&self) -> u64 {
+        self.sum(|counts| &counts.ended)
+    }
+
+    fn sum(&self, count: impl Fn(&Counts) -> &AtomicU64) -> u64 {
+        let each = self.counts.iter();
+        each.map(|counts| count(counts).load(Ordering::SeqCst))
+            .sum()
+    }
+
+    /// Those of this thread.
+    fn counts(&self) -> &Counts {
+        static THREADS: AtomicUsize = AtomicUsize::new(0);
+        thread_local! {
+            static THIS: usize = THREADS.fetch_add(1, Ordering::Relaxed) % COUNTS;
+        }
+        &self.counts[THIS.with(|this| *this)]
     }
 }

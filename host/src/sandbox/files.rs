@@ -48,7 +48,8 @@ impl Host for State {
 impl HostFile for State {
     async fn read(&mut self, file: Resource<OpenFile>, nbytes: u32) -> Answer<Vec<u8>> {
         let file = self.table.get_mut(&file)?;
-        Ok(file.read(bounded(nbytes)).await.map_err(ErrorCode::from))
+        let bytes = file.read(bounded(nbytes)).await;
+        Ok(bytes.map(Vec::from).map_err(ErrorCode::from))
     }
 
     async fn read_at(
@@ -58,10 +59,8 @@ impl HostFile for State {
         nbytes: u32,
     ) -> Answer<Vec<u8>> {
         let file = self.table.get(&file)?;
-        Ok(file
-            .read_at(offset, bounded(nbytes))
-            .await
-            .map_err(ErrorCode::from))
+        let bytes = file.read_at(offset, bounded(nbytes)).await;
+        Ok(bytes.map(Vec::from).map_err(ErrorCode::from))
     }
 
     fn stat(&mut self, file: Resource<OpenFile>) -> Answer<Metadata> {

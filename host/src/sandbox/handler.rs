@@ -10,6 +10,7 @@ use super::Failure;
 use super::bindings::handler::wasm_pool::worker::http;
 use super::bindings::handler::{Handler, HandlerPre};
 use super::state::{Common, HEAD_BYTES, State, failure, linker, store};
+use crate::deadline;
 use crate::message::{Request, Response};
 use crate::pid::Pid;
 
@@ -49,9 +50,9 @@ impl Handlers {
         let copied = common.settings.max_response.saturating_add(HEAD_BYTES);
         let mut store = store(self.prepared.engine(), State::new(common, pid), copied);
         let starting = self.prepared.instantiate_async(&mut store);
-        let started = tokio::time::timeout(patience, common.clock.during(starting)).await;
-        match started {
-            Ok(Ok(guest)) => {
+        let deadline = Instant::now() + patience;
+        match deadline::by(deadline, common.clock.during(starting)).await {
+            Some(Ok(guest)) => {
                 store.data_mut().limits.take_starved(); // it coped
                 Ok(Instance {
                     store,
@@ -59,8 +60,8 @@ impl Handlers {
                     common: Arc::clone(common),
                 })
             }
-            Ok(Err(error)) => Err(failure(&mut store, &error)),
-            Err(_elapsed) => Err(Failure::Deadline),
+            Some(Err(error)) => Err(failure(&mut store, &error)),
+            None => Err(Failure::Deadline),
         }
     }
 }
@@ -93,11 +94,10 @@ impl Instance {
         };
         // Dropping the call where the timer fires unwinds the guest's stack.
         let call = self.guest.call_handle(&mut self.store, lowered);
-        let answer = tokio::time::timeout_at(deadline.into(), self.common.clock.during(call)).await;
-        let response = match answer {
-            Ok(Ok(response)) => response,
-            Ok(Err(error)) => return Err(failure(&mut self.store, &error)),
-            Err(_elapsed) => return Err(Failure::Deadline),
+        let response = match deadline::by(deadline, self.common.clock.during(call)).await {
+            Some(Ok(response)) => response,
+            Some(Err(error)) => return Err(failure(&mut self.store, &error)),
+            None => return Err(Failure::Deadline),
         };
         self.store.data_mut().limits.take_starved(); // it coped
         self.lift(response)

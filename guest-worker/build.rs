@@ -1,0 +1,11 @@
+//! Says how much stack the worker gets in its linear memory. When a process ends, the host looks through the
+//! memory for what was touched, so that memory nobody needs costs time: a request takes some kilobytes.
+
+const STACK_BYTES: usize = 128 << 10;
+
+fn main() {
+    println!("cargo:rerun-if-changed=build.rs");
+    if std::env::var("CARGO_CFG_TARGET_FAMILY").is_ok_and(|family| family == "wasm") {
+        println!("cargo:rustc-link-arg-cdylib=-zstack-size={STACK_BYTES}");
+    }
+}
