@@ -12,6 +12,7 @@ use super::bindings::handler::{Handler, HandlerPre};
 use super::state::{Common, HEAD_BYTES, State, failure, linker, store};
 use crate::message::{Request, Response};
 use crate::pid::Pid;
+use crate::steps::Step;
 
 /// A module whose world is `handler`, ready to be instantiated any number of times.
 pub struct Handlers {
@@ -92,8 +93,10 @@ impl Instance {
             client: &request.client,
         };
         // Dropping the call where the timer fires unwinds the guest's stack.
+        let timing = self.common.settings.steps.time(Step::Run);
         let call = self.guest.call_handle(&mut self.store, lowered);
         let answer = tokio::time::timeout_at(deadline.into(), self.common.clock.during(call)).await;
+        drop(timing);
         let response = match answer {
             Ok(Ok(response)) => response,
             Ok(Err(error)) => return Err(failure(&mut self.store, &error)),

@@ -70,6 +70,7 @@ pub(crate) struct Question<'a> {
 
 /// How a server did.
 #[derive(Clone, Copy, Debug)]
+#[allow(dead_code)] // nor does everybody ask for everything
 pub(crate) struct Sample {
     /// Responses, whatever their status.
     pub(crate) per_second: f64,
@@ -197,7 +198,8 @@ impl<'a> Driver<'a> {
                 Received::Complete { share, took, is_ok } => {
                     tally.responses += share;
                     tally.failed += u64::from(!is_ok);
-                    tally.times.saturating_record(nanoseconds(took));
+                    let recorded = tally.times.record(nanoseconds(took));
+                    recorded.map_err(io::Error::other)?;
                     if connection.is_idle() {
                         return self.ask(token);
                     }
