@@ -166,7 +166,7 @@ pub(crate) struct Guests {
 
     /// Files that one process may have open at a time
     #[arg(long, value_name = "N", default_value_t = 64)]
-    max_open_files: u32,
+    pub(crate) max_open_files: u32,
 }
 
 /// The three structurings of a server.

@@ -4,8 +4,9 @@
 
 use std::ffi::OsStr;
 use std::io;
+use std::net::SocketAddr;
 use std::path::Path;
-use std::thread;
+use std::thread::{self, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
@@ -26,6 +27,9 @@ const CRASH_AFTER: Duration = Duration::from_millis(20);
 
 /// How long the others take: they are there before the crash, and not answered until after it.
 const WAIT: Duration = Duration::from_millis(40);
+
+/// What is sent first is read first, if the next waits so long.
+const HEAD_START: Duration = Duration::from_millis(2);
 
 /// How long a server that did not end may take to answer again.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -72,39 +76,81 @@ pub(super) fn drill(site: &Site, structuring: Structuring) -> anyhow::Result<Cra
         &["--drill", "--workers", THREADS]
     };
     let mut server = site.server(structuring, flags)?;
-    let sent = |task: Task| server.check(client::send(server.address, task.path()));
-    let crashing = sent(Task::Crash)?;
-    // Where there is a line, it is the second in it, and waits for nothing but the crash.
-    let second = sent(Task::Answer)?;
-    let others = (0..OTHERS).map(|_| sent(Task::Wait));
-    let others = others.collect::<anyhow::Result<Vec<_>>>()?;
+    let InFlight {
+        crashing,
+        second,
+        others,
+    } = server.check(InFlight::send(server.address))?;
     thread::scope(|scope| {
-        let end = |pending: Pending| scope.spawn(move || (pending.answer(), Instant::now()));
+        let end = |pending: Pending| scope.spawn(move || End::of(pending));
         let second = end(second);
         let others: Vec<_> = others.into_iter().map(end).collect();
-        let crashed = crashing.answer();
-        let begin = Instant::now();
-        let is_crash = !is_good(&crashed);
+        let crashed = End::of(crashing);
+        let is_crash = !is_good(&crashed.answer);
         server.check(is_crash.then_some(()).context("what should crash did not"))?;
         let again = answers_again(&mut server)?;
-        let second = second.join().map_err(|_| anyhow!("a panic"))?;
-        let others = others.into_iter().map(|other| other.join());
-        let others = others.collect::<Result<Vec<_>, _>>();
-        let others = others.map_err(|_| anyhow!("a panic"))?;
-        let good = [&second]
+        let joined = |end: ScopedJoinHandle<'_, End>| end.join().map_err(|_| anyhow!("a panic"));
+        let second = joined(second)?;
+        let others = others.into_iter().map(joined).collect::<Result<_, _>>()?;
+        Ok(Crash::of(&crashed, &second, others, again))
+    })
+}
+
+/// All requests of the drill, sent in this order.
+struct InFlight {
+    crashing: Pending,
+    /// Where there is a line, it is the next in it, and waits for nothing but the crash.
+    second: Pending,
+    others: Vec<Pending>,
+}
+
+impl InFlight {
+    fn send(address: SocketAddr) -> io::Result<Self> {
+        let crashing = client::send(address, Task::Crash.path())?;
+        thread::sleep(HEAD_START);
+        let second = client::send(address, Task::Answer.path())?;
+        thread::sleep(HEAD_START);
+        let others = (0..OTHERS).map(|_| client::send(address, Task::Wait.path()));
+        Ok(Self {
+            crashing,
+            second,
+            others: others.collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+/// What became of a request, and when.
+struct End {
+    answer: io::Result<Answer>,
+    at: Instant,
+}
+
+impl End {
+    fn of(pending: Pending) -> Self {
+        Self {
+            answer: pending.answer(),
+            at: Instant::now(),
+        }
+    }
+}
+
+impl Crash {
+    fn of(crashed: &End, second: &End, others: Vec<End>, again: Option<Instant>) -> Self {
+        let good = |end: &&End| is_good(&end.answer);
+        let is_cut = |end: &&End| end.answer.is_err();
+        let after = [second]
             .into_iter()
             .chain(&others)
-            .filter(|(answer, _)| is_good(answer));
-        let after = good.map(|(_, at)| *at).filter(|at| *at > begin);
-        let again = after.chain(again).min();
-        Ok(Crash {
+            .filter(good)
+            .map(|end| end.at);
+        let again = after.chain(again).filter(|at| *at > crashed.at).min();
+        Self {
             others: others.len(),
-            others_lost: others.iter().filter(|(answer, _)| !is_good(answer)).count(),
-            connections_lost: others.iter().filter(|(answer, _)| answer.is_err()).count()
-                + usize::from(crashed.is_err()),
-            answers_again_ms: again.map(|at| (at - begin).as_secs_f64() * 1e3),
-        })
-    })
+            others_lost: others.len() - others.iter().filter(good).count(),
+            connections_lost: [crashed].into_iter().chain(&others).filter(is_cut).count(),
+            answers_again_ms: again.map(|at| (at - crashed.at).as_secs_f64() * 1e3),
+        }
+    }
 }
 
 /// When it does, if it ever does.

@@ -6,8 +6,11 @@ use anyhow::Context;
 use super::cgi;
 use super::structurings::{Site, Structuring};
 
-/// So many processes or threads that one page more or less in all is not seen in one.
-const MANY: u16 = 129;
+/// So many processes or threads that what a server needs besides, never twice the same, is not seen in one.
+const MANY: u16 = 513;
+
+/// Files that each may have open: a host promises descriptors to all, and some systems have not so many.
+const OPEN_FILES: u32 = 4;
 
 /// What one more costs, in KiB.
 #[derive(Clone, Copy, Debug)]
@@ -19,9 +22,10 @@ pub(super) struct Memory {
 
 impl Memory {
     pub(super) fn measure(site: &Site) -> anyhow::Result<Self> {
+        let frugal = site.clone().with_open_files(OPEN_FILES);
         Ok(Self {
             process: growth(|count| {
-                let server = site.server(Structuring::Pool, &["--workers", count])?;
+                let server = frugal.server(Structuring::Pool, &["--workers", count])?;
                 server.resident_kib()
             })?,
             thread: growth(|count| {

@@ -17,7 +17,6 @@ code { background: #f2f2f2; padding: .1rem .3rem }";
 
 /// The whole page.
 pub(super) fn html(figures: &Figures, svg: &str) -> String {
-    let [subject, load] = table::subject(figures).map(|line| escaped(&line));
     let (table, facts) = (body(figures), facts(figures));
     let head: String = table::names(figures)
         .iter()
@@ -29,7 +28,7 @@ pub(super) fn html(figures: &Figures, svg: &str) -> String {
         "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width\">\n\
          <title>Work per request</title>\n<style>{STYLE}\n</style>\n\
-         <h1>Work per request</h1>\n<p>{subject}<br>{load}</p>\n{svg}\n\
+         {svg}\n\
          <table>\n<thead><tr><th></th>{head}</tr></thead>\n{table}</table>\n<dl>\n{facts}</dl>\n</html>\n"
     )
 }

@@ -29,11 +29,12 @@ pub(super) enum Structuring {
 }
 
 /// What is served.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Site {
     pub(super) program: PathBuf,
     /// For ours: what guests may read, and their limits.
-    guests: Vec<OsString>,
+    guests: [OsString; 4],
+    max_open_files: u32,
     module: Option<PathBuf>,
     pub(super) path: String,
     /// What all answer.
@@ -75,7 +76,8 @@ impl Site {
     pub(super) fn new(args: &Bench, folder: &Path) -> anyhow::Result<Self> {
         let mut site = Self {
             program: std::env::current_exe().context("can't find this program itself")?,
-            guests: args.guests.flags().into(),
+            guests: args.guests.flags(),
+            max_open_files: args.guests.max_open_files,
             module: args.module.clone(),
             path: args.path.clone(),
             body: Vec::new(),
@@ -112,6 +114,14 @@ impl Site {
         }
     }
 
+    /// The same, with so many files for each process.
+    pub(super) fn with_open_files(self, max_open_files: u32) -> Self {
+        Self {
+            max_open_files,
+            ..self
+        }
+    }
+
     /// Starts a server, which gets these flags as well.
     pub(super) fn server(
         &self,
@@ -123,6 +133,7 @@ impl Site {
             command.args(["--mode", structuring.name(), "--listen", super::LISTEN]);
             command.args(["--log-level", "warn", "--end-with-parent"]);
             command.args(&self.guests);
+            command.args(["--max-open-files", &self.max_open_files.to_string()]);
             if let Some(module) = &self.module {
                 command.arg("--module").arg(module);
             }

@@ -9,7 +9,7 @@ use super::{Area, FAINT, INK, font};
 /// Between the panel's border and what it draws, in pixels.
 const LEFT: i32 = 70;
 const RIGHT: i32 = 20;
-const TOP: i32 = 78;
+const TOP: i32 = 90;
 const BOTTOM: i32 = 50;
 
 const TITLE_SIZE: f64 = 21.0;
