@@ -149,6 +149,7 @@ fn what_can_not_be_measured_says_why() {
         (format!("--module {ring}"), "exports `run`"),
         ("--module /missing.wasm".to_owned(), "/missing.wasm"),
         ("--root /missing".to_owned(), "--root /missing"),
+        ("--memory 64KiB".to_owned(), "pool: it did not start"),
     ];
     for (flags, reason) in cases {
         let folder = Folder::new().file("index.html", "home");
@@ -175,6 +176,33 @@ fn files_that_can_not_be_written_fail_before_anything_is_measured() {
         assert!(errors.contains(flag), "{errors}");
         assert!(errors.contains("/missing/file"), "{errors}");
     }
+}
+
+#[test]
+fn a_server_that_dies_is_named() {
+    let folder = Folder::new().file("index.html", "home");
+    let mut bench = bench_command(&folder, "--time 1h --json")
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program runs");
+    eventually("it ends", || {
+        for server in children(&bench) {
+            let pid = server
+                .file_name()
+                .and_then(|name| name.to_str()?.parse().ok());
+            let pid = pid.and_then(Pid::from_raw).expect("a pid");
+            // It may have ended by itself since we looked.
+            let _ = kill_process(pid, Signal::KILL);
+        }
+        bench.try_wait().expect("a child's status")
+    });
+    let output = bench.wait_with_output().expect("what it said");
+    let (code, output, errors) = parts(&output);
+    assert_eq!((code, output.as_str()), (1, ""), "{errors}");
+    let named = STRUCTURINGS
+        .iter()
+        .any(|name| errors.contains(&format!(": {name}: ")));
+    assert!(named, "{errors}");
 }
 
 #[test]

@@ -21,6 +21,7 @@ use wasm_pool_host::steps::Steps;
 use cli::{Bench, Cli, Command, Given, Plan, Run, Serve, Yardstick};
 
 fn main() -> ExitCode {
+    // Before anything that takes time: what this answers is timed from its start.
     if let Some(code) = bench::child() {
         return code;
     }

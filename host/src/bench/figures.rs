@@ -185,7 +185,7 @@ pub(super) fn command() -> String {
     words.join(" ")
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
+pub(super) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_unstable_by(f64::total_cmp);
     let middle = values.len() / 2;
     match values.get(middle) {

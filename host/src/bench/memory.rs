@@ -3,11 +3,14 @@
 
 use anyhow::Context;
 
-use super::cgi;
 use super::structurings::{Site, Structuring};
+use super::{cgi, figures};
 
-/// So many processes or threads that what a server needs besides, never twice the same, is not seen in one.
-const MANY: u16 = 513;
+/// So many processes or threads that they have used up what a server that has just started has to spare.
+const FEW: u16 = 128;
+
+/// So many more that what is never twice the same in a server is not seen in one of them.
+const MORE: u16 = 512;
 
 /// Files that each may have open: a host promises descriptors to all, and some systems have not so many.
 const OPEN_FILES: u32 = 4;
@@ -21,18 +24,16 @@ pub(super) struct Memory {
 }
 
 impl Memory {
-    pub(super) fn measure(site: &Site) -> anyhow::Result<Self> {
+    /// The median of so many times.
+    pub(super) fn measure(site: &Site, rounds: usize) -> anyhow::Result<Self> {
         let frugal = site.clone().with_open_files(OPEN_FILES);
+        let process = || growth(&frugal, Structuring::Pool);
+        let thread = || growth(site, Structuring::Threads);
+        let child = || cgi::own_memory_kib(&site.program, &site.file);
         Ok(Self {
-            process: growth(|count| {
-                let server = frugal.server(Structuring::Pool, &["--workers", count])?;
-                server.resident_kib()
-            })?,
-            thread: growth(|count| {
-                let server = site.server(Structuring::Threads, &["--workers", count])?;
-                server.resident_kib()
-            })?,
-            child: cgi::own_memory_kib(&site.program, &site.file)?,
+            process: repeated(rounds, process)?,
+            thread: repeated(rounds, thread)?,
+            child: repeated(rounds, child)?,
         })
     }
 
@@ -46,9 +47,18 @@ impl Memory {
     }
 }
 
-fn growth(resident_kib: impl Fn(&str) -> anyhow::Result<f64>) -> anyhow::Result<f64> {
-    let (one, many) = (resident_kib("1")?, resident_kib(&MANY.to_string())?);
-    Ok((many - one) / f64::from(MANY - 1))
+fn repeated(rounds: usize, measure: impl Fn() -> anyhow::Result<f64>) -> anyhow::Result<f64> {
+    let values: anyhow::Result<Vec<f64>> = (0..rounds).map(|_| measure()).collect();
+    Ok(figures::median(values?))
+}
+
+fn growth(site: &Site, structuring: Structuring) -> anyhow::Result<f64> {
+    let resident_kib = |count: u16| {
+        let server = site.server(structuring, &["--workers", &count.to_string()])?;
+        server.resident_kib()
+    };
+    let (few, more) = (resident_kib(FEW)?, resident_kib(FEW + MORE)?);
+    Ok((more - few) / f64::from(MORE))
 }
 
 /// The sum of what the kernel says of pages whose kind begins with this word.

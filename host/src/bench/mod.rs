@@ -87,7 +87,7 @@ fn measure(args: &Bench, folder: &Path, progress: &ProgressBar) -> anyhow::Resul
         progress.inc(1);
     }
     doing("memory");
-    let memory = Memory::measure(&site)?;
+    let memory = Memory::measure(&site, args.rounds)?;
     progress.inc(1);
     let site = crash::site(site, folder)?;
     let mut structurings = Vec::new();
