@@ -209,7 +209,7 @@ const MAX_WORKERS: u32 = 20_000;
 
 /// Processes per core that the pool grows to by default: enough that some tens of slow requests leave room
 /// for quick ones, few enough that all of them at their memory limit fit a usual machine.
-const MAX_WORKERS_PER_CORE: u32 = 32;
+pub(crate) const MAX_WORKERS_PER_CORE: u32 = 32;
 
 /// By default; nginx's is 512 per core, and most are idle.
 const MAX_CONNECTIONS: usize = 4096;
@@ -286,11 +286,6 @@ impl Serve {
             ),
         };
         let fits_mailbox = self.processes.fit_requests(self.max_body);
-        let steps = if self.steps {
-            Steps::on()
-        } else {
-            Steps::default()
-        };
         let settings = Settings {
             sandbox: sandbox::Settings {
                 module,
@@ -303,7 +298,7 @@ impl Serve {
                 max_open_files: self.guests.max_open_files,
                 max_open_files_in_all: u32::MAX,
                 output: Output::Log,
-                steps,
+                steps: Steps::on_if(self.steps),
             },
             pool: pool::Settings {
                 reuse,

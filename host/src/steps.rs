@@ -75,10 +75,10 @@ pub struct Total {
 }
 
 impl Steps {
-    /// Steps that are timed.
+    /// Steps that are timed, if `is_wanted`.
     #[must_use]
-    pub fn on() -> Self {
-        Self(Some(Arc::default()))
+    pub fn on_if(is_wanted: bool) -> Self {
+        Self(is_wanted.then(Arc::default))
     }
 
     /// Begins a step.

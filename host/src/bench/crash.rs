@@ -17,7 +17,7 @@ use super::server::Server;
 use super::structurings::{Site, Structuring};
 
 /// Requests in flight beside the one that crashes: as many as connections by default.
-const OTHERS: usize = 32;
+pub(super) const OTHERS: usize = 32;
 
 /// Threads of the yardsticks: nobody waits for one.
 const THREADS: &str = "40";
@@ -41,7 +41,7 @@ const GLANCE: Duration = Duration::from_millis(1);
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(super) struct Crash {
     /// Requests in flight, the one that crashed not counted.
-    pub(super) others: usize,
+    others: usize,
     /// Those of them that were not answered with 200.
     pub(super) others_lost: usize,
     /// Connections that were closed before their answer, that of the crash counted.

@@ -141,6 +141,10 @@ impl Measured {
 }
 
 impl Steps {
+    /// As people see them.
+    pub(super) const NAMES: [&str; 5] =
+        ["receive", "create or hand over", "run", "file RPC", "reply"];
+
     /// A request's share: each is received once.
     fn of_one(totals: &Totals) -> Self {
         let requests = totals.receive.count.max(1) as f64;
@@ -154,19 +158,19 @@ impl Steps {
         }
     }
 
-    /// In their order, with the names that people see.
-    pub(super) fn named(&self) -> [(&'static str, f64); 5] {
+    /// In that order.
+    pub(super) fn all(&self) -> [f64; 5] {
         [
-            ("receive", self.receive),
-            ("create or hand over", self.hand_over),
-            ("run", self.run),
-            ("file RPC", self.files),
-            ("reply", self.reply),
+            self.receive,
+            self.hand_over,
+            self.run,
+            self.files,
+            self.reply,
         ]
     }
 
     pub(super) fn sum(&self) -> f64 {
-        self.named().iter().map(|(_, time)| time).sum()
+        self.all().iter().sum()
     }
 }
 

@@ -27,7 +27,7 @@ use anyhow::Context;
 use indicatif::{ProgressBar, ProgressStyle};
 use wasm_pool_host::steps::Totals;
 
-use crate::cli::Bench;
+use crate::cli::{Bench, MAX_WORKERS_PER_CORE};
 use crate::descriptors;
 pub(crate) use cgi::child;
 use figures::{Figures, Machine, Measured, Setup};
@@ -68,54 +68,72 @@ pub(crate) async fn run(args: Bench, stop: impl Future<Output = ()>) -> anyhow::
 }
 
 fn measure(args: &Bench, folder: &Path, progress: &ProgressBar) -> anyhow::Result<Figures> {
-    let doing = |what: &str| progress.set_message(what.to_owned());
-    doing("asking the module");
+    progress.set_message("asking the module");
     let site = Site::new(args, folder)?;
     let load = Setup::new(args, &site.body);
     let mut samples = Structuring::ALL.map(|_| Vec::new());
     for _ in 0..args.rounds {
-        for (structuring, samples) in Structuring::ALL.into_iter().zip(&mut samples) {
-            doing(&format!("{structuring} under load"));
-            samples.push(under_load(&site, structuring, args)?);
-            progress.inc(1);
+        let round = by_turns("under load", progress, |one| under_load(&site, one, args))?;
+        for (samples, sample) in samples.iter_mut().zip(round) {
+            samples.push(sample);
         }
     }
-    let mut steps = Vec::new();
-    for structuring in Structuring::ALL {
-        doing(&format!("{structuring} step by step"));
-        steps.push(step_by_step(&site, structuring, args)?);
-        progress.inc(1);
-    }
-    doing("memory");
+    let steps = by_turns("step by step", progress, |one| {
+        step_by_step(&site, one, args)
+    })?;
+    progress.set_message("memory");
     let memory = Memory::measure(&site, args.rounds)?;
     progress.inc(1);
     let site = crash::site(site, folder)?;
-    let mut structurings = Vec::new();
-    for ((name, samples), totals) in Structuring::ALL.into_iter().zip(&samples).zip(&steps) {
-        doing(&format!("{name}: a crash"));
-        let crash = crash::drill(&site, name)?;
-        structurings.push(Measured::new(name, samples, totals, memory.of(name), crash));
-        progress.inc(1);
-    }
+    let crashes = by_turns("and a crash", progress, |one| crash::drill(&site, one))?;
+    let measured = Structuring::ALL
+        .into_iter()
+        .zip(&samples)
+        .zip(steps)
+        .zip(crashes);
+    let structurings = measured.map(|(((name, samples), steps), crash)| {
+        Measured::new(name, samples, &steps, memory.of(name), crash)
+    });
     Ok(Figures {
         version: env!("CARGO_PKG_VERSION"),
         date: figures::date(),
         command: figures::command(),
         machine: Machine::this(),
         load,
-        structurings,
+        structurings: structurings.collect(),
     })
 }
 
+/// Something of each structuring.
+fn by_turns<T>(
+    what: &str,
+    progress: &ProgressBar,
+    measure: impl Fn(Structuring) -> anyhow::Result<T>,
+) -> anyhow::Result<Vec<T>> {
+    let turn = |structuring: Structuring| {
+        progress.set_message(format!("{structuring} {what}"));
+        let measured = measure(structuring);
+        progress.inc(1);
+        measured
+    };
+    Structuring::ALL.into_iter().map(turn).collect()
+}
+
 fn under_load(site: &Site, structuring: Structuring, args: &Bench) -> anyhow::Result<Sample> {
-    let threads = args.connections.to_string();
+    let threads = args.connections.min(default_workers()).to_string();
     let flags: &[&str] = if structuring.is_ours() {
         &[]
     } else {
-        &["--workers", &threads] // one for each connection: nobody waits for a thread
+        &["--workers", &threads]
     };
     let server = site.server(structuring, flags)?;
     server.check(ask(&server, site, args.connections, args.time))
+}
+
+/// The most that our own pool has by default: what is enough for it is enough for threads.
+fn default_workers() -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    cores * MAX_WORKERS_PER_CORE as usize
 }
 
 fn step_by_step(site: &Site, structuring: Structuring, args: &Bench) -> anyhow::Result<Totals> {

@@ -1,6 +1,7 @@
 //! The *table*: the figures in rows and columns, for a terminal and for a page.
 
-use super::figures::{Figures, Measured};
+use super::crash::OTHERS;
+use super::figures::{Figures, Measured, Steps};
 
 /// Of a terminal that is not small: everything fits 100 columns.
 const LABEL_COLUMNS: usize = 27;
@@ -41,14 +42,11 @@ pub(super) fn sections(figures: &Figures) -> [Section; 4] {
         label,
         cells: figures.structurings.iter().map(cell).collect(),
     };
-    let mut steps: Vec<_> = (0..5)
-        .map(|at| {
-            let label = figures.structurings[0].step_us.named()[at].0;
-            row(label, &|one| short(one.step_us.named()[at].1))
-        })
+    let named = Steps::NAMES.into_iter().enumerate();
+    let mut steps: Vec<_> = named
+        .map(|(at, name)| row(name, &|one| short(one.step_us.all()[at])))
         .collect();
     steps.push(row("together", &|one| short(one.step_us.sum())));
-    let others = figures.structurings[0].crash.others;
     [
         Section {
             title: "work per request, in microseconds, on one connection".into(),
@@ -69,7 +67,7 @@ pub(super) fn sections(figures: &Figures) -> [Section; 4] {
             rows: vec![row("one more takes, KiB", &|one| short(one.memory_kib))],
         },
         Section {
-            title: format!("one crashes while {others} other requests are in flight"),
+            title: format!("one crashes while {OTHERS} other requests are in flight"),
             rows: vec![
                 row("other requests lost", &|one| {
                     one.crash.others_lost.to_string()

@@ -2,16 +2,19 @@
 //! can be read and a bar can be compared.
 
 mod panel;
+mod scale;
 
 use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 use plotters::style::{FontDesc, FontFamily, FontStyle};
 
-use super::figures::{Figures, Measured};
+use super::crash::OTHERS;
+use super::figures::{Figures, Measured, Steps};
 use super::structurings::Structuring;
 use super::table::{self, short, whole};
-use panel::{Bar, Group, Panel, Scale};
+use panel::{Bar, Group, Panel};
+use scale::Scale;
 
 /// In pixels; as an image without pixels it can be of any size, and this is only the ratio to its text.
 const SIZE: (u32, u32) = (1600, 900);
@@ -83,8 +86,7 @@ fn stacked(area: &Area<'_>, measured: &[Measured]) -> anyhow::Result<()> {
     let groups: Vec<_> = measured
         .iter()
         .map(|one| {
-            let parts = one.step_us.named().map(|(_, time)| time);
-            let bars = parts.into_iter().zip(STEP_COLOURS);
+            let bars = one.step_us.all().into_iter().zip(STEP_COLOURS);
             let bars = bars
                 .map(|(part, colour)| Bar::plain(part, colour))
                 .collect();
@@ -92,17 +94,14 @@ fn stacked(area: &Area<'_>, measured: &[Measured]) -> anyhow::Result<()> {
         })
         .collect();
     panel.stacks(&groups)?;
-    let names = measured
-        .first()
-        .map(|one| one.step_us.named().map(|(name, _)| name));
-    let legend: Vec<_> = names.into_iter().flatten().zip(STEP_COLOURS).collect();
+    let legend: Vec<_> = Steps::NAMES.into_iter().zip(STEP_COLOURS).collect();
     panel.legend(&legend)
 }
 
 /// Each step beside the same step of the others: what a structuring costs, and where.
 fn steps(area: &Area<'_>, measured: &[Measured]) -> anyhow::Result<()> {
-    let all = || measured.iter().flat_map(|one| one.step_us.named());
-    let scale = Scale::log(all().map(|(_, time)| time));
+    let all = || measured.iter().flat_map(|one| one.step_us.all());
+    let scale = Scale::log(all());
     let panel = Panel::new(area, "The same, step by step (µs, logarithmic)", scale)?;
     let names = [
         "receive",
@@ -115,7 +114,7 @@ fn steps(area: &Area<'_>, measured: &[Measured]) -> anyhow::Result<()> {
         .into_iter()
         .enumerate()
         .map(|(at, name)| {
-            let bar = |one: &Measured| Bar::plain(one.step_us.named()[at].1, colour(one.name));
+            let bar = |one: &Measured| Bar::plain(one.step_us.all()[at], colour(one.name));
             Group::new(name, measured.iter().map(bar).collect())
         })
         .collect();
@@ -171,9 +170,8 @@ fn memory(area: &Area<'_>, measured: &[Measured]) -> anyhow::Result<()> {
 }
 
 fn crash(area: &Area<'_>, measured: &[Measured]) -> anyhow::Result<()> {
-    let others = measured.first().map_or(0, |one| one.crash.others);
-    let title = format!("One crash: lost, of {others} other requests in flight");
-    let panel = Panel::new(area, &title, Scale::linear(others as f64))?;
+    let title = format!("One crash: lost, of {OTHERS} other requests in flight");
+    let panel = Panel::new(area, &title, Scale::linear(OTHERS as f64))?;
     panel.groups(&one_each(measured, |one| {
         let again = match one.crash.answers_again_ms {
             Some(time) => format!("back after\n{} ms", short(time)),

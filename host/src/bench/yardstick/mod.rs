@@ -5,73 +5,53 @@
 //! They have less to do than the host, and that is the point of a yardstick: nothing but `GET`, one file, no
 //! limits, no log. Connections are kept, and system calls wait.
 
-use std::collections::HashMap;
+mod listener;
+
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{TcpListener, TcpStream};
-use std::os::fd::AsRawFd;
+use std::net::{Shutdown, TcpStream};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::thread;
 
-use mio::unix::SourceFd;
-use mio::{Events, Interest, Poll, Registry, Token};
+use rustix::io::Errno;
 use rustix::net::RecvFlags;
 use rustix::process::{Resource, Rlimit, Signal, set_parent_process_death_signal, setrlimit};
-use wasm_pool_host::steps::{Step, Steps, Timing};
+use wasm_pool_host::steps::{Step, Steps};
 
 use super::cgi;
 use super::crash::Task;
 use crate::cli::{Yardstick, YardstickKind};
 use crate::descriptors;
-
-/// Connections that wait for an idle thread; when there are more, the listener waits.
-const QUEUE: usize = 1024;
-
-/// Events taken at a time. More of them wait for the next turn.
-const EVENTS: usize = 1024;
+use listener::{Handed, Listener};
 
 /// More than the head of any request that the bench sends.
 const HEAD_BYTES: usize = 16 << 10;
 
-/// How long a client may take for the rest of a request that it has begun.
-const PATIENCE: Duration = Duration::from_secs(10);
-
 const FAILED: &[u8] = b"HTTP/1.1 502 Bad Gateway\r\ncontent-length: 0\r\n\r\n";
-
-const LISTENER: Token = Token(0);
 
 /// Starts serving, on threads of its own, until the program ends; says where.
 pub(crate) fn start(args: Yardstick) -> anyhow::Result<Steps> {
     set_parent_process_death_signal(Some(Signal::KILL))?;
     descriptors::raise();
-    let no_core = Rlimit {
-        current: Some(0),
-        maximum: Some(0),
-    };
-    setrlimit(Resource::Core, no_core)?; // the drill's crashes are none to look into
-    let steps = if args.steps {
-        Steps::on()
-    } else {
-        Steps::default()
-    };
+    leave_no_core()?;
+    let steps = Steps::on_if(args.steps);
+    let (mut listener, idle) = Listener::new(steps.clone())?;
     let native = Arc::new(Native {
         program: std::env::current_exe()?,
         kind: args.kind,
         file: args.file,
         drill: args.drill,
         steps: steps.clone(),
+        idle: Mutex::new(idle),
     });
-    let (queue, idle) = sync_channel(QUEUE);
-    let idle = Arc::new(Mutex::new(idle));
     for _ in 0..args.workers {
-        let (native, idle) = (Arc::clone(&native), Arc::clone(&idle));
-        std::thread::Builder::new().spawn(move || native.work(&idle))?;
+        let native = Arc::clone(&native);
+        thread::Builder::new().spawn(move || native.work())?;
     }
-    let mut listener = Listener::new(queue, steps.clone())?;
-    let address = listener.socket.local_addr()?;
-    std::thread::Builder::new().spawn(move || match listener.listen() {
+    let address = listener.address()?;
+    thread::Builder::new().spawn(move || match listener.listen() {
         Ok(()) => {}
         Err(error) => eprintln!("yardstick: the listener failed: {error}"),
     })?;
@@ -79,94 +59,13 @@ pub(crate) fn start(args: Yardstick) -> anyhow::Result<Steps> {
     Ok(steps)
 }
 
-/// A connection on its way to a thread.
-struct Handed {
-    connection: Arc<Mutex<TcpStream>>,
-    /// Ends when the thread has it.
-    timing: Timing,
-}
-
-/// Accepts connections, and sees on which of them something has come.
-struct Listener {
-    socket: TcpListener,
-    poll: Poll,
-    connections: HashMap<Token, Arc<Mutex<TcpStream>>>,
-    next: usize,
-    queue: SyncSender<Handed>,
-    steps: Steps,
-}
-
-impl Listener {
-    fn new(queue: SyncSender<Handed>, steps: Steps) -> io::Result<Self> {
-        let socket = TcpListener::bind(super::LISTEN)?;
-        socket.set_nonblocking(true)?;
-        let poll = Poll::new()?;
-        watch(poll.registry(), &socket, LISTENER)?;
-        Ok(Self {
-            socket,
-            poll,
-            connections: HashMap::new(),
-            next: LISTENER.0 + 1,
-            queue,
-            steps,
-        })
-    }
-
-    /// Returns when no thread is left to hand anything to.
-    fn listen(&mut self) -> io::Result<()> {
-        let mut events = Events::with_capacity(EVENTS);
-        loop {
-            match self.poll.poll(&mut events, None) {
-                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                polled => polled?,
-            }
-            for event in &events {
-                if event.token() == LISTENER {
-                    self.accept()?;
-                } else if event.is_read_closed() {
-                    self.connections.remove(&event.token());
-                } else if self.hand_over(event.token()).is_none() {
-                    return Ok(());
-                }
-            }
-        }
-    }
-
-    fn accept(&mut self) -> io::Result<()> {
-        loop {
-            let stream = match self.socket.accept() {
-                Ok((stream, _client)) => stream,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
-                Err(error) => return Err(error),
-            };
-            stream.set_nodelay(true)?;
-            stream.set_read_timeout(Some(PATIENCE))?;
-            let token = Token(self.next);
-            self.next += 1;
-            watch(self.poll.registry(), &stream, token)?;
-            self.connections.insert(token, Arc::new(Mutex::new(stream)));
-        }
-    }
-
-    /// Nothing where no thread is left.
-    fn hand_over(&self, token: Token) -> Option<()> {
-        let Some(connection) = self.connections.get(&token) else {
-            return Some(()); // it was closed in the same turn
-        };
-        let handed = Handed {
-            connection: Arc::clone(connection),
-            timing: self.steps.time(Step::HandOver),
-        };
-        self.queue.send(handed).ok()
-    }
-}
-
-fn watch(registry: &Registry, socket: &impl AsRawFd, token: Token) -> io::Result<()> {
-    registry.register(
-        &mut SourceFd(&socket.as_raw_fd()),
-        token,
-        Interest::READABLE,
-    )
+/// The drill's crashes are none to look into.
+fn leave_no_core() -> rustix::io::Result<()> {
+    let nothing = Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
+    setrlimit(Resource::Core, nothing)
 }
 
 /// What all threads share.
@@ -176,13 +75,17 @@ struct Native {
     file: PathBuf,
     drill: bool,
     steps: Steps,
+    /// Who is idle waits here.
+    idle: Mutex<Receiver<Handed>>,
 }
 
 impl Native {
     /// The life of a thread.
-    fn work(&self, idle: &Mutex<Receiver<Handed>>) {
+    fn work(&self) {
         loop {
-            let next = idle.lock().unwrap_or_else(PoisonError::into_inner).recv();
+            let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+            let next = idle.recv();
+            drop(idle);
             let Ok(Handed { connection, timing }) = next else {
                 return;
             };
@@ -190,7 +93,7 @@ impl Native {
             let connection = connection.lock().unwrap_or_else(PoisonError::into_inner);
             if self.serve(&connection).is_err() {
                 // The listener sees that, and forgets it. It may be closed already.
-                let _ = connection.shutdown(std::net::Shutdown::Both);
+                let _ = connection.shutdown(Shutdown::Both);
             }
         }
     }
@@ -229,7 +132,7 @@ impl Native {
     fn receive(&self, mut connection: &TcpStream) -> io::Result<Option<Asked>> {
         let mut head = [0; HEAD_BYTES];
         let mut got = match rustix::net::recv(connection, &mut head, RecvFlags::DONTWAIT) {
-            Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
+            Err(Errno::WOULDBLOCK) => return Ok(None),
             received => received?.0,
         };
         let _timing = self.steps.time(Step::Receive);
