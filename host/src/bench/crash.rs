@@ -19,17 +19,17 @@ use super::structurings::{Site, Structuring};
 /// Requests in flight beside the one that crashes: as many as connections by default.
 pub(super) const OTHERS: usize = 32;
 
-/// Threads of the yardsticks: nobody waits for one.
-const THREADS: &str = "40";
+/// Processes, or threads: nobody waits for one.
+const ROOM: &str = "40";
 
-/// From the request that crashes until it does. Meanwhile all others are sent.
-const CRASH_AFTER: Duration = Duration::from_millis(20);
+/// From the request that crashes until it does. Meanwhile all others are sent, on a busy machine too.
+const CRASH_AFTER: Duration = Duration::from_millis(200);
 
-/// How long the others take: they are there before the crash, and not answered until after it.
-const WAIT: Duration = Duration::from_millis(40);
+/// How long the others take: they are there before the crash, and not answered until well after it.
+const WAIT: Duration = Duration::from_millis(500);
 
 /// What is sent first is read first, if the next waits so long.
-const HEAD_START: Duration = Duration::from_millis(2);
+const HEAD_START: Duration = Duration::from_millis(10);
 
 /// How long a server that did not end may take to answer again.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -70,53 +70,36 @@ pub(super) fn site(site: Site, folder: &Path) -> anyhow::Result<Site> {
 
 /// Crashes one of them.
 pub(super) fn drill(site: &Site, structuring: Structuring) -> anyhow::Result<Crash> {
-    let flags: &[&str] = if structuring.is_ours() {
-        &[]
-    } else {
-        &["--drill", "--workers", THREADS]
+    let (flags, other): (&[&str], _) = match structuring {
+        // The others wait anyway, in line behind the one that crashes.
+        Structuring::Single => (&[], Task::Answer),
+        Structuring::PerRequest | Structuring::Pool => (&["--workers", ROOM], Task::Wait),
+        Structuring::Threads | Structuring::ForkExec => {
+            (&["--workers", ROOM, "--drill"], Task::Wait)
+        }
     };
     let mut server = site.server(structuring, flags)?;
-    let InFlight {
-        crashing,
-        second,
-        others,
-    } = server.check(InFlight::send(server.address))?;
+    let (crashing, others) = server.check(send(server.address, other))?;
     thread::scope(|scope| {
         let end = |pending: Pending| scope.spawn(move || End::of(pending));
-        let second = end(second);
         let others: Vec<_> = others.into_iter().map(end).collect();
         let crashed = End::of(crashing);
         let is_crash = !is_good(&crashed.answer);
         server.check(is_crash.then_some(()).context("what should crash did not"))?;
         let again = answers_again(&mut server)?;
-        let joined = |end: ScopedJoinHandle<'_, End>| end.join().map_err(|_| anyhow!("a panic"));
-        let second = joined(second)?;
-        let others = others.into_iter().map(joined).collect::<Result<_, _>>()?;
-        Ok(Crash::of(&crashed, &second, others, again))
+        let others = others.into_iter().map(ScopedJoinHandle::join);
+        let others = others.collect::<Result<Vec<_>, _>>();
+        let others = others.map_err(|_| anyhow!("a client's thread panicked"))?;
+        Ok(Crash::of(&crashed, &others, again))
     })
 }
 
-/// All requests of the drill, sent in this order.
-struct InFlight {
-    crashing: Pending,
-    /// Where there is a line, it is the next in it, and waits for nothing but the crash.
-    second: Pending,
-    others: Vec<Pending>,
-}
-
-impl InFlight {
-    fn send(address: SocketAddr) -> io::Result<Self> {
-        let crashing = client::send(address, Task::Crash.path())?;
-        thread::sleep(HEAD_START);
-        let second = client::send(address, Task::Answer.path())?;
-        thread::sleep(HEAD_START);
-        let others = (0..OTHERS).map(|_| client::send(address, Task::Wait.path()));
-        Ok(Self {
-            crashing,
-            second,
-            others: others.collect::<Result<_, _>>()?,
-        })
-    }
+/// Sends what will crash, and all others after it.
+fn send(address: SocketAddr, other: Task) -> io::Result<(Pending, Vec<Pending>)> {
+    let crashing = client::send(address, Task::Crash.path())?;
+    thread::sleep(HEAD_START);
+    let others = (0..OTHERS).map(|_| client::send(address, other.path()));
+    Ok((crashing, others.collect::<Result<_, _>>()?))
 }
 
 /// What became of a request, and when.
@@ -135,19 +118,15 @@ impl End {
 }
 
 impl Crash {
-    fn of(crashed: &End, second: &End, others: Vec<End>, again: Option<Instant>) -> Self {
-        let good = |end: &&End| is_good(&end.answer);
-        let is_cut = |end: &&End| end.answer.is_err();
-        let after = [second]
-            .into_iter()
-            .chain(&others)
-            .filter(good)
-            .map(|end| end.at);
-        let again = after.chain(again).filter(|at| *at > crashed.at).min();
+    fn of(crashed: &End, others: &[End], again: Option<Instant>) -> Self {
+        let good = || others.iter().filter(|end| is_good(&end.answer));
+        let all = others.iter().chain([crashed]);
+        let answered = good().map(|end| end.at).chain(again);
+        let again = answered.filter(|at| *at > crashed.at).min();
         Self {
             others: others.len(),
-            others_lost: others.len() - others.iter().filter(good).count(),
-            connections_lost: [crashed].into_iter().chain(&others).filter(is_cut).count(),
+            others_lost: others.len() - good().count(),
+            connections_lost: all.filter(|end| end.answer.is_err()).count(),
             answers_again_ms: again.map(|at| (at - crashed.at).as_secs_f64() * 1e3),
         }
     }

@@ -61,7 +61,7 @@ pub(crate) async fn run(args: Bench, stop: impl Future<Output = ()>) -> anyhow::
     let measured = tokio::select! {
         biased;
         () = stop => None,
-        measured = measuring => Some(measured.context("a panic")?),
+        measured = measuring => Some(measured.context("the measuring thread panicked")?),
     };
     progress.finish_and_clear();
     measured.map_or(Ok(()), |figures| outputs.write(&figures?))

@@ -144,7 +144,8 @@ impl Native {
             last = connection.read(&mut head[got..])?;
             got += last;
         }
-        Ok(Asked::parse(&head[..got]))
+        let asked = Asked::parse(&head[..got]);
+        Ok(Some(asked.ok_or(ErrorKind::InvalidData)?))
     }
 
     /// What a thread does by itself.
