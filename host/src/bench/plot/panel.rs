@@ -7,6 +7,10 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 use super::scale::{Scale, tick_label};
 use super::{Area, FAINT, INK, font};
 
+/// Where a panel's title and its legend are, in pixels from its corner.
+const TITLE_AT: (i32, i32) = (30, 14);
+const LEGEND_AT: (i32, i32) = (30, 50);
+
 /// Between the panel's border and what it draws, in pixels.
 const LEFT: i32 = 70;
 const RIGHT: i32 = 20;
@@ -20,6 +24,9 @@ const LINE: i32 = 18;
 
 /// Of the labels of bars that stand close together.
 const SMALL_SIZE: f64 = 13.0;
+
+/// Between a text and what it belongs to, in pixels.
+const GAP: i32 = 8;
 
 /// What a group's bars take of its place.
 const FILLED: f64 = 0.8;
@@ -69,7 +76,7 @@ impl<'a, 'b> Panel<'a, 'b> {
         let size = (i32::try_from(width)?, i32::try_from(height)?);
         let panel = Self { area, scale, size };
         let style = font(TITLE_SIZE, FontStyle::Bold).color(&INK);
-        panel.text(title, (30, 14), style.pos(Pos::new(HPos::Left, VPos::Top)))?;
+        panel.text(title, TITLE_AT, style.pos(Pos::new(HPos::Left, VPos::Top)))?;
         panel.grid()?;
         Ok(panel)
     }
@@ -82,7 +89,7 @@ impl<'a, 'b> Panel<'a, 'b> {
             let line = [(LEFT, y), (self.size.0 - RIGHT, y)];
             self.area
                 .draw(&PathElement::new(line, GRID.stroke_width(1)))?;
-            self.text(&tick_label(tick), (LEFT - 8, y), style.clone())?;
+            self.text(&tick_label(tick), (LEFT - GAP, y), style.clone())?;
         }
         Ok(())
     }
@@ -135,17 +142,17 @@ impl<'a, 'b> Panel<'a, 'b> {
 
     /// In one line below the title.
     pub(super) fn legend(&self, entries: &[(&str, RGBColor)]) -> anyhow::Result<()> {
-        /// Of a letter of this size, on average; and of the square with its distances.
+        /// The widths of a letter of this size, on average, and of a square.
         const LETTER: i32 = 8;
-        const SQUARE: i32 = 30;
+        const SQUARE: i32 = 12;
         let style = font(LABEL_SIZE, FontStyle::Normal).color(&INK);
         let style = style.pos(Pos::new(HPos::Left, VPos::Center));
-        let (mut x, y) = (30, 50);
+        let (mut x, y) = LEGEND_AT;
         for (name, colour) in entries {
-            let square = [(x, y - 6), (x + 12, y + 6)];
+            let square = [(x, y - SQUARE / 2), (x + SQUARE, y + SQUARE / 2)];
             self.area.draw(&Rectangle::new(square, colour.filled()))?;
-            self.text(name, (x + 18, y), style.clone())?;
-            x += SQUARE + LETTER * i32::try_from(name.len())?;
+            self.text(name, (x + SQUARE + GAP, y), style.clone())?;
+            x += SQUARE + 2 * GAP + LETTER * i32::try_from(name.len())?;
         }
         Ok(())
     }
@@ -172,8 +179,11 @@ impl<'a, 'b> Panel<'a, 'b> {
 
     /// A gap that says: this goes on.
     fn cut(&self, left: i32, right: i32, y: i32) -> anyhow::Result<()> {
-        for y in [y, y + 8] {
-            let line = [(left - 6, y + 6), (right + 6, y - 6)];
+        /// How far the one line is below the other, and how much each rises.
+        const APART: i32 = 8;
+        const RISE: i32 = 6;
+        for y in [y, y + APART] {
+            let line = [(left - RISE, y + RISE), (right + RISE, y - RISE)];
             self.area
                 .draw(&PathElement::new(line, WHITE.stroke_width(4)))?;
         }
@@ -186,7 +196,7 @@ impl<'a, 'b> Panel<'a, 'b> {
         let style = style.pos(Pos::new(HPos::Center, VPos::Bottom));
         let lines = text.lines().rev().zip(0..);
         for (line, at) in lines {
-            self.text(line, (x, y - 4 - at * LINE), style.clone())?;
+            self.text(line, (x, y - GAP / 2 - at * LINE), style.clone())?;
         }
         Ok(())
     }
@@ -195,7 +205,7 @@ impl<'a, 'b> Panel<'a, 'b> {
         let style = font(NAME_SIZE, FontStyle::Normal).color(&INK);
         let style = style.pos(Pos::new(HPos::Center, VPos::Top));
         for (line, at) in name.lines().zip(0..) {
-            let y = self.size.1 - BOTTOM + 8 + at * LINE;
+            let y = self.size.1 - BOTTOM + GAP + at * LINE;
             self.text(line, (x, y), style.clone())?;
         }
         Ok(())
