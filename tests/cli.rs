@@ -29,6 +29,7 @@ const FLAGS: &[(&str, &str)] = &[
     ("--header-timeout", "[default: 10s]"),
     ("--grace", "[default: 10s]"),
     ("--expose-pid", ""),
+    ("--steps", ""),
     ("--log-format", "[default: text]"),
     ("--log-level", "[default: info]"),
     ("--max-processes", "[default: 4096]"),

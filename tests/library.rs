@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
-use wasm_pool_host::{Settings, http, mailbox, pool, sandbox, serve, table};
+use wasm_pool_host::{Settings, http, mailbox, pool, sandbox, serve, steps, table};
 
 use crate::support::{Client, Folder, eventually, guests, own_address};
 
@@ -103,6 +103,7 @@ fn settings(folder: &Folder, module: sandbox::Module) -> Settings {
             max_open_files: 8,
             max_open_files_in_all: 80,
             output: sandbox::Output::Log,
+            steps: steps::Steps::default(),
         },
         pool: pool::Settings {
             reuse: pool::Reuse::ManyRequests,

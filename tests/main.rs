@@ -28,6 +28,7 @@ mod talk;
 mod trees;
 
 // The doors beside HTTP.
+mod bench;
 mod cli;
 mod examples;
 mod library;

@@ -20,6 +20,7 @@ use wasm_pool_host::message::{Body, Headers, Request};
 use wasm_pool_host::pid::Pids;
 use wasm_pool_host::process::{Exit, Process};
 use wasm_pool_host::sandbox::{Handlers, Module, Output, Sandbox, Settings};
+use wasm_pool_host::steps::Steps;
 
 /// Longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -117,6 +118,7 @@ impl Bench {
             max_open_files: 64,
             max_open_files_in_all: 64,
             output: Output::Log,
+            steps: Steps::default(),
         };
         let folder = Root::open(root.path()).expect("the folder opens");
         let sandbox = Sandbox::load(settings, folder).expect("the module loads");

@@ -1,6 +1,7 @@
 //! The command line: what can be asked for, what it means by default, and why a value is refused. Nothing
 //! is opened, bound or started here.
 
+mod bench;
 mod program;
 
 use std::net::SocketAddr;
@@ -12,8 +13,10 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use wasm_pool_host::sandbox::{Module, Output};
+use wasm_pool_host::steps::Steps;
 use wasm_pool_host::{Settings, http, pool, sandbox};
 
+pub(crate) use bench::{Bench, Yardstick, YardstickKind};
 pub(crate) use program::{Given, Processes, Run};
 
 /// Serves HTTP with a pool of isolated WebAssembly processes.
@@ -37,6 +40,18 @@ pub(crate) enum Command {
     /// time is 124, one that trapped or ran out of memory is 134, one that was killed is 137. After Ctrl-C it is
     /// 130, after SIGTERM 143.
     Run(Run),
+
+    /// Measure what a request costs on this machine, in the three structurings and beside native threads and
+    /// fork+exec
+    ///
+    /// Each is a server of its own, measured one after the other: the work per request step by step, the
+    /// throughput and the latency under load, the memory of one more process, and how many requests notice
+    /// that a process crashes. Prints a table; JSON and plots on request.
+    Bench(Bench),
+
+    /// Serve a file natively: what `bench` measures the structurings against
+    #[command(hide = true)]
+    Yardstick(Yardstick),
 
     /// Say what a module exports and imports, and whether it would run here
     Check {
@@ -114,9 +129,22 @@ pub(crate) struct Serve {
     #[arg(long)]
     expose_pid: bool,
 
+    /// Time what a request costs, and print it in one line of JSON when the server stops: for each step how
+    /// often it was done, and how long that took in sum
+    #[arg(long)]
+    steps: bool,
+
     /// What goes into the log: `info` has a line per request, `debug` one per process too
     #[arg(long, value_enum, default_value_t = LogLevel::Info)]
     pub(crate) log_level: LogLevel,
+
+    /// How the log, on standard error, is written
+    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
+    pub(crate) log_format: LogFormat,
+
+    /// End when whoever started this program does, however that ends
+    #[arg(long, hide = true)]
+    pub(crate) end_with_parent: bool,
 
     #[command(flatten)]
     pub(crate) guests: Guests,
@@ -138,11 +166,7 @@ pub(crate) struct Guests {
 
     /// Files that one process may have open at a time
     #[arg(long, value_name = "N", default_value_t = 64)]
-    max_open_files: u32,
-
-    /// How the log, on standard error, is written
-    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
-    pub(crate) log_format: LogFormat,
+    pub(crate) max_open_files: u32,
 }
 
 /// The three structurings of a server.
@@ -185,7 +209,7 @@ const MAX_WORKERS: u32 = 20_000;
 
 /// Processes per core that the pool grows to by default: enough that some tens of slow requests leave room
 /// for quick ones, few enough that all of them at their memory limit fit a usual machine.
-const MAX_WORKERS_PER_CORE: u32 = 32;
+pub(crate) const MAX_WORKERS_PER_CORE: u32 = 32;
 
 /// By default; nginx's is 512 per core, and most are idle.
 const MAX_CONNECTIONS: usize = 4096;
@@ -274,6 +298,7 @@ impl Serve {
                 max_open_files: self.guests.max_open_files,
                 max_open_files_in_all: u32::MAX,
                 output: Output::Log,
+                steps: Steps::on_if(self.steps),
             },
             pool: pool::Settings {
                 reuse,

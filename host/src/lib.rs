@@ -13,6 +13,8 @@ pub mod shutdown;
 
 mod deadline;
 
+pub mod steps;
+
 pub mod scheduler;
 
 pub mod mailbox;
@@ -144,7 +146,9 @@ impl Host {
         let listener = tokio::net::TcpListener::from_std(listener)?;
         let Self { guests, settings } = self;
         let (stopper, stopping) = shutdown::channel();
-        let service = Arc::new(http::Service::new(guests.clone(), settings.http, stopping));
+        let steps = settings.sandbox.steps;
+        let service = http::Service::new(guests.clone(), settings.http, steps, stopping);
+        let service = Arc::new(service);
         let close = || match &guests {
             Guests::Pool(pool) => pool.close(),
             Guests::Program(program) => program.close(),

@@ -1,5 +1,6 @@
 //! The program: reads the command line, starts a host or runs a program, and stops it on a signal.
 
+mod bench;
 mod cli;
 mod descriptors;
 mod log;
@@ -10,18 +11,26 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{CommandFactory, FromArgMatches};
+use rustix::process::set_parent_process_death_signal;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use wasm_pool_host::Loaded;
 use wasm_pool_host::message::ExitStatus;
 use wasm_pool_host::sandbox::{self, Module, World};
+use wasm_pool_host::steps::Steps;
 
-use cli::{Cli, Command, Given, Plan, Run, Serve};
+use cli::{Bench, Cli, Command, Given, Plan, Run, Serve, Yardstick};
 
 fn main() -> ExitCode {
+    // Before anything that takes time: what this answers is timed from its start.
+    if let Some(code) = bench::child() {
+        return code;
+    }
     let matches = Cli::command().get_matches();
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let result = match cli.command {
         Some(Command::Run(args)) => run(args),
+        Some(Command::Bench(args)) => measure(args),
+        Some(Command::Yardstick(args)) => yardstick(args),
         Some(Command::Check { module, memory }) => check(module, memory.as_u64()),
         None => serve(cli.serve, &Given::from(&matches)),
     };
@@ -33,7 +42,10 @@ fn main() -> ExitCode {
 
 fn serve(args: Serve, given: &Given) -> anyhow::Result<ExitCode> {
     let listen = args.listen;
-    let (format, level) = (args.guests.log_format, args.log_level);
+    let (format, level) = (args.log_format, args.log_level);
+    if args.end_with_parent {
+        set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
+    }
     let cores = std::thread::available_parallelism()
         .map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(1));
     let mut plan = args.plan(cores).unwrap_or_else(|problem| usage(&problem));
@@ -44,6 +56,7 @@ fn serve(args: Serve, given: &Given) -> anyhow::Result<ExitCode> {
         fits_mailbox,
         ..
     } = plan;
+    let steps = settings.sandbox.steps.clone();
 
     // Written by a thread of its own; what is left is written when the guard goes.
     let _log = log::start(format, level);
@@ -87,7 +100,9 @@ fn serve(args: Serve, given: &Given) -> anyhow::Result<ExitCode> {
     });
     // A thread that still waits for a disk must not keep us.
     runtime.shutdown_background();
-    outcome.map(|()| ExitCode::SUCCESS)
+    outcome?;
+    print(&steps)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn run(args: Run) -> anyhow::Result<ExitCode> {
@@ -98,7 +113,7 @@ fn run(args: Run) -> anyhow::Result<ExitCode> {
 
     let mut settings = args.settings().unwrap_or_else(|problem| usage(&problem));
     descriptors::fit_program(&mut settings.sandbox).unwrap_or_else(|problem| usage(&problem));
-    let _log = log::start(args.guests.log_format, args.log_level);
+    let _log = log::start(args.log_format, args.log_level);
     let runtime = runtime()?;
     let mut signal = None;
     let outcome = runtime.block_on(async {
@@ -118,6 +133,43 @@ fn run(args: Run) -> anyhow::Result<ExitCode> {
         }),
     };
     Ok(ExitCode::from(code))
+}
+
+fn measure(args: Bench) -> anyhow::Result<ExitCode> {
+    args.check().unwrap_or_else(|problem| usage(&problem));
+    let runtime = runtime()?;
+    let mut signal = None;
+    let outcome = runtime.block_on(async {
+        let stopped = stop_signal()?;
+        let stop = async { signal = stopped.await };
+        bench::run(args, stop).await
+    });
+    // What is being measured must not keep us.
+    runtime.shutdown_background();
+    outcome?;
+    Ok(signal.map_or(ExitCode::SUCCESS, |signal| {
+        ExitCode::from(u8::try_from(killed_by(signal)).unwrap_or(u8::MAX))
+    }))
+}
+
+fn yardstick(args: Yardstick) -> anyhow::Result<ExitCode> {
+    let steps = runtime()?.block_on(async {
+        let stop = stop_signal()?;
+        let steps = bench::yardstick(args)?;
+        stop.await;
+        anyhow::Ok(steps)
+    })?;
+    print(&steps)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Prints what was timed, if anything was.
+fn print(steps: &Steps) -> anyhow::Result<()> {
+    let Some(totals) = steps.totals() else {
+        return Ok(());
+    };
+    let line = serde_json::to_string(&totals)?;
+    writeln!(std::io::stdout(), "{line}").context("can't write the steps")
 }
 
 fn runtime() -> std::io::Result<tokio::runtime::Runtime> {

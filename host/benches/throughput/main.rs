@@ -9,6 +9,7 @@
 //! ratios. Load and server share the machine's cores. A missed target is a line of the report, not a failure:
 //! this ends with an error only where something can't be run or answers wrongly.
 
+#[path = "../../src/bench/load/mod.rs"]
 mod load;
 #[allow(dead_code)] // its own door
 #[path = "../../examples/native.rs"]
@@ -28,13 +29,23 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 
-use load::{Question, Sample};
+use load::{Faults, Load, Question, Sample};
 use report::Target;
 use series::Series;
 use servers::Server;
 
 /// How long each server is measured in a round.
 const TURN: Duration = Duration::from_secs(2);
+
+/// What the targets speak of: so many connections that a server with few cores is never idle.
+const LOAD: Load<'_> = Load {
+    connections: 32,
+    keep_alive: true,
+    threads: 1,
+    warm_up: Duration::from_millis(500),
+    duration: TURN,
+    faults: Faults::Refused,
+};
 
 /// Rounds, of which the median counts.
 const ROUNDS: usize = 5;
@@ -159,7 +170,7 @@ fn spinner(root: &Path, misbehave: &Path, rounds: usize) -> anyhow::Result<()> {
 }
 
 fn measure(server: &Server, question: Question<'_>) -> anyhow::Result<Sample> {
-    Ok(load::run(server.address, question, TURN)?)
+    Ok(load::run(server.address, &LOAD, question)?)
 }
 
 /// What an idle process holds of the machine's memory: by how much the host's resident memory grows from

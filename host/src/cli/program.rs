@@ -8,9 +8,10 @@ use bytesize::ByteSize;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args};
 use wasm_pool_host::sandbox::{Module, Output, World};
+use wasm_pool_host::steps::Steps;
 use wasm_pool_host::{RunSettings, mailbox, sandbox, table};
 
-use super::{Guests, LogLevel, MAX_COPIED, in_range, size};
+use super::{Guests, LogFormat, LogLevel, MAX_COPIED, in_range, size};
 
 /// How long the start code of a program's process may take where no request's time says so.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
@@ -26,6 +27,10 @@ pub(crate) struct Run {
     /// What goes into the log: `warn` has processes that failed, `debug` every start and end
     #[arg(long, value_enum, default_value_t = LogLevel::Warn)]
     pub(crate) log_level: LogLevel,
+
+    /// How the log, on standard error, is written
+    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
+    pub(crate) log_format: LogFormat,
 
     /// The root's arguments, behind `--`
     #[arg(last = true, value_name = "ARGS")]
@@ -90,6 +95,7 @@ impl Run {
                 max_open_files: self.guests.max_open_files,
                 max_open_files_in_all: u32::MAX,
                 output: Output::Inherit,
+                steps: Steps::default(),
             },
             processes: self.processes.settings(),
             patience: START_TIMEOUT,
@@ -149,13 +155,14 @@ const ONLY_PROGRAMS: [&str; 6] = [
     "max_message",
     "max_names",
 ];
-const ONLY_HANDLERS: [&str; 6] = [
+const ONLY_HANDLERS: [&str; 7] = [
     "mode",
     "workers",
     "max_requests",
     "idle_timeout",
     "queue",
     "queue_timeout",
+    "steps",
 ];
 
 /// The flags that were given and that only a module of the other world heeds.

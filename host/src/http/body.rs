@@ -11,6 +11,7 @@ use hyper::body::{Body, Frame, SizeHint};
 use crate::files::{FileError, OpenFile};
 use crate::message::FileSlice;
 use crate::sandbox::Failure;
+use crate::steps::{Step, Steps};
 
 /// One piece of a file. Large enough that system calls no longer count beside the copies, small enough
 /// that a thousand slow clients who take such files cost the host 256 MiB and not more.
@@ -32,6 +33,7 @@ struct Rest {
     offset: u64,
     length: u64,
     reading: Reading,
+    steps: Steps,
 }
 
 /// What a read gives back: the file, and bytes of it.
@@ -58,14 +60,16 @@ impl ResponseBody {
 
     /// Part of a file that has these bytes. The first piece is read before the head is sent, so that a
     /// small file goes out with it in one write, and a disk that fails is answered for.
-    pub(super) async fn file(slice: FileSlice) -> Result<Self, Failure> {
+    pub(super) async fn file(slice: FileSlice, steps: &Steps) -> Result<Self, Failure> {
         let FileSlice {
             file,
             offset,
             length,
         } = slice;
         let first = usize::try_from(length.min(PIECE_BYTES)).unwrap_or(0);
+        let timing = steps.time(Step::Files).out_of(Step::Reply);
         let ready = file.read_at(offset, first).await;
+        drop(timing);
         let ready = ready
             .map_err(|error| Failure::Response(format!("its file can't be read: {error:?}")))?;
         let got = ready.len() as u64;
@@ -76,6 +80,7 @@ impl ResponseBody {
             offset: offset + got,
             length: length - got,
             reading: Reading::Idle(file),
+            steps: steps.clone(),
         };
         Ok(Self(State::File { ready, rest }))
     }
@@ -123,7 +128,9 @@ impl Rest {
             Reading::Idle(file) => {
                 let (offset, nbytes) = (self.offset, self.length.min(PIECE_BYTES));
                 let nbytes = usize::try_from(nbytes).unwrap_or(0);
+                let timing = self.steps.time(Step::Files).out_of(Step::Reply);
                 Box::pin(async move {
+                    let _timing = timing;
                     let piece = file.read_at(offset, nbytes).await;
                     (file, piece)
                 })

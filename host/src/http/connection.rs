@@ -20,6 +20,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::{Instant, Sleep};
 
 use super::Service;
+use super::stopwatch::Stopwatch;
 use crate::shutdown::Phase;
 
 /// The largest head, request line and all fields, in bytes. A larger one gets 431. Twice what nginx and
@@ -89,17 +90,20 @@ async fn serve(
     // Responses are written whole; waiting for more to send would only delay them.
     let _ = stream.set_nodelay(true);
     let activity = Arc::new(Activity::new());
+    let stopwatch = Stopwatch::new(&service.steps);
     let io = TokioIo::new(Watched {
         stream,
         activity: Arc::clone(&activity),
+        stopwatch: stopwatch.clone(),
     });
     let mut stopping = service.stopping.clone();
     let name: Arc<str> = client.to_string().into();
     let respond = service_fn(|request| {
         activity.pause();
         let (service, activity, name) = (&service, &activity, Arc::clone(&name));
+        let stopwatch = &stopwatch;
         async move {
-            let response = service.respond(request, name).await;
+            let response = service.respond(request, name, stopwatch).await;
             activity.note();
             Ok::<_, Infallible>(response)
         }
@@ -243,16 +247,18 @@ impl<'a> Alarm<'a> {
     }
 }
 
-/// A socket that notes when its client takes what is sent.
+/// A socket that notes when its client sends, and when it takes what is sent.
 struct Watched {
     stream: TcpStream,
     activity: Arc<Activity>,
+    stopwatch: Stopwatch,
 }
 
 impl Watched {
     fn written(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         if written.is_ready() {
             self.activity.note_unless_paused();
+            self.stopwatch.written();
         }
         written
     }
@@ -264,7 +270,12 @@ impl AsyncRead for Watched {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buffer)
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
+        if buffer.filled().len() > before {
+            self.stopwatch.arrived();
+        }
+        read
     }
 }
 

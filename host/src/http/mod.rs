@@ -6,6 +6,7 @@ mod connection;
 mod fault;
 mod request;
 mod response;
+mod stopwatch;
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -23,9 +24,11 @@ use crate::process::Exit;
 use crate::root::{RootKeeper, Unanswered};
 use crate::sandbox::Failure;
 use crate::shutdown::{Phase, Stopping};
+use crate::steps::{Step, Steps};
 use body::ResponseBody;
 pub use connection::listen;
 use fault::Fault;
+use stopwatch::Stopwatch;
 
 /// What a client may do, and for how long.
 #[derive(Clone, Copy, Debug)]
@@ -58,6 +61,7 @@ pub enum Guests {
 pub struct Service {
     guests: Guests,
     settings: Settings,
+    steps: Steps,
     stopping: Stopping,
     next_id: AtomicU64,
 }
@@ -68,20 +72,29 @@ type Sent = hyper::Response<ResponseBody>;
 impl Service {
     /// Serves with these guests.
     #[must_use]
-    pub fn new(guests: Guests, settings: Settings, stopping: Stopping) -> Self {
+    pub fn new(guests: Guests, settings: Settings, steps: Steps, stopping: Stopping) -> Self {
         Self {
             guests,
             settings,
+            steps,
             stopping,
             next_id: AtomicU64::new(1),
         }
     }
 
     /// One request, from its head to the head of its response, and its line in the log.
-    async fn respond(&self, request: hyper::Request<Incoming>, client: Arc<str>) -> Sent {
+    async fn respond(
+        &self,
+        request: hyper::Request<Incoming>,
+        client: Arc<str>,
+        stopwatch: &Stopwatch,
+    ) -> Sent {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let mut record = Record::begin(id, &request);
-        let mut sent = match self.serve(request, id, client, &mut record).await {
+        let mut sent = match self
+            .serve(request, id, client, stopwatch, &mut record)
+            .await
+        {
             Ok(sent) => sent,
             Err(fault) => fault.response(id),
         };
@@ -98,12 +111,14 @@ impl Service {
         request: hyper::Request<Incoming>,
         id: u64,
         client: Arc<str>,
+        stopwatch: &Stopwatch,
         record: &mut Record,
     ) -> Result<Sent, Fault> {
         let is_head = request.method() == hyper::Method::HEAD;
         let request = request::receive(request, id, client, &self.settings).await?;
+        stopwatch.received();
         match &self.guests {
-            Guests::Pool(pool) => self.call(pool, &request, is_head, record).await,
+            Guests::Pool(pool) => self.call(pool, &request, is_head, stopwatch, record).await,
             Guests::Program(program) => self.ask(program, request, is_head, record).await,
         }
     }
@@ -114,18 +129,24 @@ impl Service {
         pool: &Arc<Pool>,
         request: &Request,
         is_head: bool,
+        stopwatch: &Stopwatch,
         record: &mut Record,
     ) -> Result<Sent, Fault> {
+        let timing = self.steps.time(Step::HandOver);
         let mut lease = pool.take().await.map_err(Fault::Refused)?;
+        drop(timing);
         record.pid = Some(lease.pid());
         let deadline = Instant::now() + self.settings.request_timeout;
         let answer = self.unless_ending(async {
             let response = lease.handle(request, deadline).await?;
-            let sent = deadline::by(deadline, response::send(response, is_head)).await;
+            stopwatch.answered();
+            let sent = response::send(response, is_head, &self.steps);
+            let sent = deadline::by(deadline, sent).await;
             sent.unwrap_or(Err(Failure::Deadline))
         });
         match answer.await {
             Some(Ok(sent)) => {
+                let _timing = self.steps.time(Step::HandOver).out_of(Step::Reply);
                 lease.release();
                 Ok(sent)
             }
@@ -171,7 +192,8 @@ impl Service {
             Fault::from(unanswered)
         })?;
         record.pid = Some(pid);
-        let sent = deadline::by(deadline, response::send(response, is_head)).await;
+        let sent = response::send(response, is_head, &self.steps);
+        let sent = deadline::by(deadline, sent).await;
         let sent = sent.unwrap_or(Err(Failure::Deadline));
         sent.map_err(|failure| {
             tracing::warn!(pid = pid.get(), reason = failure.logged(), "bad response");

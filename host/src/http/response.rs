@@ -11,6 +11,7 @@ use super::Sent;
 use super::body::ResponseBody;
 use crate::message::{self, Body, FileSlice};
 use crate::sandbox::Failure;
+use crate::steps::Steps;
 
 /// Fields of one response. More would not fit what clients take.
 const MAX_HEADERS: usize = 256;
@@ -26,7 +27,11 @@ const OF_THE_CONNECTION: [HeaderName; 7] = [
     HeaderName::from_static("proxy-connection"),
 ];
 
-pub(super) async fn send(response: message::Response, is_head: bool) -> Result<Sent, Failure> {
+pub(super) async fn send(
+    response: message::Response,
+    is_head: bool,
+    steps: &Steps,
+) -> Result<Sent, Failure> {
     let status = status(response.status)?;
     let headers = headers(response.headers)?;
     let length = match &response.body {
@@ -51,7 +56,7 @@ pub(super) async fn send(response: message::Response, is_head: bool) -> Result<S
     let body = match response.body {
         _ if is_head => ResponseBody::absent(),
         Body::Bytes(bytes) => ResponseBody::from(Bytes::from(bytes)),
-        Body::File(slice) => ResponseBody::file(slice).await?,
+        Body::File(slice) => ResponseBody::file(slice, steps).await?,
     };
     let mut sent = Response::new(body);
     *sent.status_mut() = status;

@@ -9,6 +9,7 @@ use super::bindings::handler::wasm_pool::worker::files::{
 };
 use super::state::State;
 use crate::files::{self, FileError, OpenFile};
+use crate::steps::{Step, Timing};
 
 /// The outer result is the process's: an error ends it (a handle that is not its own, say). The inner one
 /// is the guest's to look at.
@@ -16,6 +17,7 @@ type Answer<T> = Result<Result<T, ErrorCode>>;
 
 impl Host for State {
     async fn open(&mut self, path: String) -> Answer<Resource<OpenFile>> {
+        let _timing = self.time_files();
         if !self.admit_file() {
             return Ok(Err(ErrorCode::TooManyOpen));
         }
@@ -29,6 +31,7 @@ impl Host for State {
     }
 
     async fn stat(&mut self, path: String) -> Answer<Metadata> {
+        let _timing = self.time_files();
         Ok(self
             .root()
             .stat(&path)
@@ -38,6 +41,7 @@ impl Host for State {
     }
 
     async fn read_dir(&mut self, path: String) -> Answer<Vec<Entry>> {
+        let _timing = self.time_files();
         let entries = self.root().read_dir(&path).await;
         Ok(entries
             .map(|entries| entries.into_iter().map(Entry::from).collect())
@@ -47,6 +51,7 @@ impl Host for State {
 
 impl HostFile for State {
     async fn read(&mut self, file: Resource<OpenFile>, nbytes: u32) -> Answer<Vec<u8>> {
+        let _timing = self.time_files();
         let file = self.table.get_mut(&file)?;
         let bytes = file.read(bounded(nbytes)).await;
         Ok(bytes.map(Vec::from).map_err(ErrorCode::from))
@@ -58,12 +63,14 @@ impl HostFile for State {
         offset: u64,
         nbytes: u32,
     ) -> Answer<Vec<u8>> {
+        let _timing = self.time_files();
         let file = self.table.get(&file)?;
         let bytes = file.read_at(offset, bounded(nbytes)).await;
         Ok(bytes.map(Vec::from).map_err(ErrorCode::from))
     }
 
     fn stat(&mut self, file: Resource<OpenFile>) -> Answer<Metadata> {
+        let _timing = self.time_files();
         Ok(self
             .table
             .get(&file)?
@@ -73,11 +80,17 @@ impl HostFile for State {
     }
 
     fn drop(&mut self, file: Resource<OpenFile>) -> Result<()> {
+        let _timing = self.time_files();
         self.give_away(file).map(drop)
     }
 }
 
 impl State {
+    /// A guest that calls here waits: meanwhile it is not at work itself.
+    fn time_files(&self) -> Timing {
+        self.settings().steps.time(Step::Files).out_of(Step::Run)
+    }
+
     /// Takes an open file from the process.
     pub(super) fn give_away(&mut self, file: Resource<OpenFile>) -> Result<OpenFile> {
         let file = self.table.delete(file)?;

@@ -13,6 +13,7 @@ use super::state::{Common, HEAD_BYTES, State, failure, linker, store};
 use crate::deadline;
 use crate::message::{Request, Response};
 use crate::pid::Pid;
+use crate::steps::Step;
 
 /// A module whose world is `handler`, ready to be instantiated any number of times.
 pub struct Handlers {
@@ -93,8 +94,11 @@ impl Instance {
             client: &request.client,
         };
         // Dropping the call where the timer fires unwinds the guest's stack.
+        let timing = self.common.settings.steps.time(Step::Run);
         let call = self.guest.call_handle(&mut self.store, lowered);
-        let response = match deadline::by(deadline, self.common.clock.during(call)).await {
+        let answer = deadline::by(deadline, self.common.clock.during(call)).await;
+        drop(timing);
+        let response = match answer {
             Some(Ok(response)) => response,
             Some(Err(error)) => return Err(failure(&mut self.store, &error)),
             None => return Err(Failure::Deadline),

@@ -32,6 +32,7 @@ pub use output::Output;
 pub use program::{Birth, Programs, Spawn};
 
 use crate::files::Root;
+use crate::steps::Steps;
 use clock::Clock;
 use state::Common;
 
@@ -59,6 +60,8 @@ pub struct Settings {
     pub max_open_files_in_all: u32,
     /// Where guests print to.
     pub output: Output,
+    /// Whether it is timed what a request costs.
+    pub steps: Steps,
 }
 
 /// Where a component comes from.

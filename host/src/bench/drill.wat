@@ -1,0 +1,81 @@
+;; The worker of the crash drill, by hand: `/crash` traps after a while, `/wait` answers after a longer one,
+;; everything else is answered at once. What it answers is `200` without a body.
+;;
+;; The response lies at 1024, by the canonical ABI, and but for its status all of it is zero. What the host
+;; copies in goes from 2048 upwards, and is forgotten with the answer.
+(component
+  (import "wasm-pool:worker/files@0.1.0" (instance $files (export "file" (type (sub resource)))))
+  (alias export $files "file" (type $the-file))
+  (import "wasm-pool:worker/http@0.1.0" (instance $http
+    (export "file" (type $file (eq $the-file)))
+    (type $a-header (record (field "name" string) (field "value" (list u8))))
+    (export "header" (type $header (eq $a-header)))
+    (type $a-request (record
+      (field "id" u64) (field "method" string) (field "path" string) (field "query" (option string))
+      (field "headers" (list $header)) (field "body" (list u8)) (field "client" string)))
+    (export "request" (type (eq $a-request)))
+    (type $a-file-slice (record (field "file" (own $file)) (field "offset" u64) (field "length" u64)))
+    (export "file-slice" (type $file-slice (eq $a-file-slice)))
+    (type $a-body (variant (case "bytes" (list u8)) (case "file" $file-slice)))
+    (export "body" (type $body (eq $a-body)))
+    (type $a-response (record (field "status" u16) (field "headers" (list $header)) (field "body" $body)))
+    (export "response" (type (eq $a-response)))
+  ))
+  (alias export $http "request" (type $request))
+  (alias export $http "response" (type $response))
+  (import "wasi:io/poll@0.2.0" (instance $poll
+    (export "pollable" (type $pollable (sub resource)))
+    (export "[method]pollable.block" (func (param "self" (borrow $pollable))))
+  ))
+  (alias export $poll "pollable" (type $the-pollable))
+  (import "wasi:clocks/monotonic-clock@0.2.0" (instance $clock
+    (export "pollable" (type $pollable (eq $the-pollable)))
+    (export "subscribe-duration" (func (param "when" u64) (result (own $pollable))))
+  ))
+  (alias export $poll "[method]pollable.block" (func $block))
+  (alias export $clock "subscribe-duration" (func $subscribe))
+  (core func $lowered-block (canon lower (func $block)))
+  (core func $lowered-subscribe (canon lower (func $subscribe)))
+  (core func $forget (canon resource.drop $the-pollable))
+  (core instance $host
+    (export "block" (func $lowered-block))
+    (export "subscribe" (func $lowered-subscribe))
+    (export "forget" (func $forget))
+  )
+
+  (core module $main-module
+    (import "host" "block" (func $block (param i32)))
+    (import "host" "subscribe" (func $subscribe (param i64) (result i32)))
+    (import "host" "forget" (func $forget (param i32)))
+    (memory (export "memory") 1)
+    (global $top (mut i32) (i32.const 2048))
+    (func (export "realloc") (param $old i32) (param $old-size i32) (param $align i32) (param $size i32) (result i32)
+      (local $place i32)
+      (local.set $place (i32.and (i32.add (global.get $top) (i32.const 15)) (i32.const -16)))
+      (global.set $top (i32.add (local.get $place) (local.get $size)))
+      (local.get $place))
+    (func $sleep (param $nanoseconds i64)
+      (local $alarm i32)
+      (local.set $alarm (call $subscribe (local.get $nanoseconds)))
+      (call $block (local.get $alarm))
+      (call $forget (local.get $alarm)))
+    (func (export "handle") (param $id i64) (param $method i32) (param $method-length i32)
+      (param $path i32) (param $path-length i32) (param $has-query i32) (param $query i32) (param $query-length i32)
+      (param $headers i32) (param $headers-count i32) (param $body i32) (param $body-length i32)
+      (param $client i32) (param $client-length i32) (result i32)
+      (local $letter i32)
+      (if (i32.gt_u (local.get $path-length) (i32.const 1))
+        (then (local.set $letter (i32.load8_u offset=1 (local.get $path)))))
+      (if (i32.eq (local.get $letter) (i32.const 99)) ;; c
+        (then (call $sleep (i64.const CRASH_NANOSECONDS)) (unreachable)))
+      (if (i32.eq (local.get $letter) (i32.const 119)) ;; w
+        (then (call $sleep (i64.const WAIT_NANOSECONDS))))
+      (global.set $top (i32.const 2048))
+      (i32.store16 (i32.const 1024) (i32.const 200))
+      (i32.const 1024))
+  )
+  (core instance $main (instantiate $main-module (with "host" (instance $host))))
+  (func (export "handle") (param "request" $request) (result $response)
+    (canon lift (core func $main "handle") (memory (core memory $main "memory"))
+      (realloc (core func $main "realloc"))))
+)

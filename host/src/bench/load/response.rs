@@ -1,0 +1,54 @@
+//! What the *head* of a response says about the rest of it.
+
+/// More than any head here has.
+const MAX_BYTES: usize = 4096;
+const MAX_FIELDS: usize = 32;
+
+#[derive(Clone, Copy)]
+pub(super) struct Head {
+    /// Of the head itself.
+    pub(super) bytes: usize,
+    pub(super) body_bytes: usize,
+    /// Whether the status is 200.
+    pub(super) is_ok: bool,
+    /// Whether the server closes the connection when it has answered.
+    pub(super) closes: bool,
+}
+
+impl Head {
+    /// Adds what came to what was there, and reads it; nothing yet if its end is missing.
+    ///
+    /// # Errors
+    /// What is wrong with it, to be said behind "a response that is".
+    pub(super) fn read(so_far: &mut Vec<u8>, bytes: &[u8]) -> Result<Option<Self>, String> {
+        let room = MAX_BYTES.saturating_sub(so_far.len());
+        so_far.extend_from_slice(&bytes[..bytes.len().min(room)]);
+        let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
+        let mut response = httparse::Response::new(&mut fields);
+        match response.parse(so_far) {
+            Ok(httparse::Status::Complete(bytes)) => Self::of(&response, bytes).map(Some),
+            Ok(httparse::Status::Partial) if so_far.len() < MAX_BYTES => Ok(None),
+            Ok(httparse::Status::Partial) => {
+                Err(format!("without an end of its {MAX_BYTES} byte head"))
+            }
+            Err(error) => Err(format!("not HTTP ({error})")),
+        }
+    }
+
+    fn of(response: &httparse::Response<'_, '_>, bytes: usize) -> Result<Self, String> {
+        let field = |name: &str| {
+            let mut fields = response.headers.iter();
+            let field = fields.find(|field| field.name.eq_ignore_ascii_case(name))?;
+            std::str::from_utf8(field.value).ok()
+        };
+        let length = field("content-length").and_then(|length| length.parse().ok());
+        let connection = field("connection");
+        let says = |word| connection.is_some_and(|value| value.eq_ignore_ascii_case(word));
+        Ok(Self {
+            bytes,
+            body_bytes: length.ok_or("without a content-length")?,
+            is_ok: response.code == Some(200),
+            closes: says("close") || (response.version == Some(0) && !says("keep-alive")),
+        })
+    }
+}

@@ -1,0 +1,177 @@
+//! `bench`: the work per request of a server, measured on this machine with this module: in the three
+//! structurings, and natively with threads and with fork and exec.
+//!
+//! Each structuring is a server in a process of its own, and all are asked for the same. In rounds they take
+//! turns under load, without any clock in their way. Then, in a turn of its own, each has its steps timed, on
+//! one connection, so that nothing but work is in them and no waiting. At the end comes the memory of one more
+//! process, and a crash.
+
+mod cgi;
+mod client;
+mod crash;
+mod figures;
+mod load;
+mod memory;
+mod outputs;
+mod page;
+mod plot;
+mod server;
+mod structurings;
+mod table;
+mod yardstick;
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context;
+use indicatif::{ProgressBar, ProgressStyle};
+use wasm_pool_host::steps::Totals;
+
+use crate::cli::{Bench, MAX_WORKERS_PER_CORE};
+use crate::descriptors;
+pub(crate) use cgi::child;
+use figures::{Figures, Machine, Measured, Setup};
+use load::{Faults, Load, Question, Sample};
+use memory::Memory;
+use outputs::Outputs;
+use structurings::{Site, Structuring};
+pub(crate) use yardstick::start as yardstick;
+
+/// A free port of this machine.
+const LISTEN: &str = "127.0.0.1:0";
+
+/// Before anything counts: a quarter of the time that counts, and at most as long as a pool needs to grow and
+/// caches to be warm.
+const WARM_UP: (u32, Duration) = (4, Duration::from_millis(500));
+
+/// Measures everything, and writes it where it was asked for; nothing where `stop` completes before. Whatever
+/// was started ends with this.
+///
+/// # Errors
+/// Where something can't be measured or written, or a server answers with what it should not.
+pub(crate) async fn run(args: Bench, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
+    let outputs = Outputs::open(&args)?;
+    let folder = tempfile::tempdir().context("can't make a temporary folder")?;
+    let path = folder.path().to_owned();
+    descriptors::raise(); // a socket for each connection
+    let progress = progress(args.rounds)?;
+    let shown = progress.clone();
+    // Servers die with the thread that started them, if their guards can't see to it.
+    let measuring = tokio::task::spawn_blocking(move || measure(&args, &path, &shown));
+    let measured = tokio::select! {
+        biased;
+        () = stop => None,
+        measured = measuring => Some(measured.context("the measuring thread panicked")?),
+    };
+    progress.finish_and_clear();
+    measured.map_or(Ok(()), |figures| outputs.write(&figures?))
+}
+
+fn measure(args: &Bench, folder: &Path, progress: &ProgressBar) -> anyhow::Result<Figures> {
+    progress.set_message("asking the module");
+    let site = Site::new(args, folder)?;
+    let load = Setup::new(args, &site.body);
+    let mut samples = Structuring::ALL.map(|_| Vec::new());
+    for _ in 0..args.rounds {
+        let round = by_turns("under load", progress, |one| under_load(&site, one, args))?;
+        for (samples, sample) in samples.iter_mut().zip(round) {
+            samples.push(sample);
+        }
+    }
+    let steps = by_turns("step by step", progress, |one| {
+        step_by_step(&site, one, args)
+    })?;
+    progress.set_message("memory");
+    let memory = Memory::measure(&site, args.rounds)?;
+    progress.inc(1);
+    let site = crash::site(site, folder)?;
+    let crashes = by_turns("and a crash", progress, |one| crash::drill(&site, one))?;
+    let measured = Structuring::ALL
+        .into_iter()
+        .zip(&samples)
+        .zip(steps)
+        .zip(crashes);
+    let structurings = measured.map(|(((name, samples), steps), crash)| {
+        Measured::new(name, samples, &steps, memory.of(name), crash)
+    });
+    Ok(Figures {
+        version: env!("CARGO_PKG_VERSION"),
+        date: figures::date(),
+        command: figures::command(),
+        machine: Machine::this(),
+        load,
+        structurings: structurings.collect(),
+    })
+}
+
+/// Something of each structuring.
+fn by_turns<T>(
+    what: &str,
+    progress: &ProgressBar,
+    measure: impl Fn(Structuring) -> anyhow::Result<T>,
+) -> anyhow::Result<Vec<T>> {
+    let turn = |structuring: Structuring| {
+        progress.set_message(format!("{structuring} {what}"));
+        let measured = measure(structuring);
+        progress.inc(1);
+        measured
+    };
+    Structuring::ALL.into_iter().map(turn).collect()
+}
+
+fn under_load(site: &Site, structuring: Structuring, args: &Bench) -> anyhow::Result<Sample> {
+    let threads = args.connections.min(default_workers()).to_string();
+    let flags: &[&str] = if structuring.is_ours() {
+        &[]
+    } else {
+        &["--workers", &threads]
+    };
+    let server = site.server(structuring, flags)?;
+    server.check(ask(&server, site, args.connections, args.time))
+}
+
+/// The most that our own pool has by default: what is enough for it is enough for threads.
+fn default_workers() -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    cores * MAX_WORKERS_PER_CORE as usize
+}
+
+fn step_by_step(site: &Site, structuring: Structuring, args: &Bench) -> anyhow::Result<Totals> {
+    let flags: &[&str] = if structuring.is_ours() {
+        &["--steps"]
+    } else {
+        &["--steps", "--workers", "1"]
+    };
+    let server = site.server(structuring, flags)?;
+    server.check(ask(&server, site, 1, args.time))?;
+    server.steps()
+}
+
+fn ask(
+    server: &server::Server,
+    site: &Site,
+    connections: usize,
+    duration: Duration,
+) -> std::io::Result<Sample> {
+    let (part, most) = WARM_UP;
+    let load = Load {
+        connections,
+        keep_alive: true,
+        threads: 1,
+        warm_up: (duration / part).min(most),
+        duration,
+        faults: Faults::Refused,
+    };
+    let question = Question {
+        path: &site.path,
+        body: &site.body,
+    };
+    load::run(server.address, &load, question)
+}
+
+/// One bar for everything, on standard error, if that is a terminal.
+fn progress(rounds: usize) -> anyhow::Result<ProgressBar> {
+    let turns = Structuring::ALL.len() * (rounds + 2) + 1; // rounds, steps and crashes; memory
+    let style = ProgressStyle::with_template("{bar:40} {percent:>3} %  {eta:>4} left  {msg}")?;
+    Ok(ProgressBar::new(turns as u64).with_style(style))
+}

@@ -1,0 +1,218 @@
+//! The *plots*: six panels on one image, of the shape of a slide. A bar has its figure on it, since a figure
+//! can be read and a bar can be compared.
+
+mod panel;
+mod scale;
+
+use plotters::coord::Shift;
+use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
+use plotters::style::{FontDesc, FontFamily, FontStyle};
+
+use super::crash::OTHERS;
+use super::figures::{Figures, Measured, Steps};
+use super::structurings::Structuring;
+use super::table::{self, short, whole};
+use panel::{Bar, Group, Panel};
+use scale::Scale;
+
+/// In pixels; as an image without pixels it can be of any size, and this is only the ratio to its text.
+const SIZE: (u32, u32) = (1600, 900);
+const HEAD: i32 = 104;
+const FOOT: i32 = 8;
+
+const INK: RGBColor = RGBColor(0x22, 0x22, 0x22);
+const FAINT: RGBColor = RGBColor(0x66, 0x66, 0x66);
+
+/// Of the steps, in their order. The one that the structurings differ in stands out.
+const STEP_COLOURS: [RGBColor; 5] = [
+    RGBColor(0xa9, 0xb8, 0xcc),
+    RGBColor(0xc2, 0x18, 0x5b),
+    RGBColor(0x5e, 0x4f, 0xa2),
+    RGBColor(0xfd, 0xb8, 0x63),
+    RGBColor(0x6f, 0x7d, 0x8c),
+];
+
+/// Of p50, p99 and p99.9: the same hue, lighter and lighter.
+const SHADES: [(&str, f64); 3] = [("p50", 1.0), ("p99", 0.6), ("p99.9", 0.3)];
+
+type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+
+/// The whole image.
+pub(super) fn svg(figures: &Figures) -> anyhow::Result<String> {
+    let mut svg = String::new();
+    {
+        let root = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
+        root.fill(&WHITE)?;
+        let (head, rest) = root.split_vertically(HEAD);
+        title(&head, figures)?;
+        let (rest, _) = rest.split_vertically(SIZE.1 as i32 - HEAD - FOOT);
+        let panels = rest.split_evenly((2, 3));
+        let drawn = [stacked, steps, throughput, latency, memory, crash];
+        for (area, draw) in panels.iter().zip(drawn) {
+            draw(area, &figures.structurings)?;
+        }
+        root.present()?;
+    }
+    Ok(svg)
+}
+
+fn title(area: &Area<'_>, figures: &Figures) -> anyhow::Result<()> {
+    let [subject, load] = table::subject(figures);
+    let left = Pos::new(HPos::Left, VPos::Top);
+    let line = |text: String, size, style, colour: &RGBColor, y| {
+        let text = Text::new(text, (30, y), font(size, style).color(colour).pos(left));
+        area.draw(&text)
+    };
+    line("Work per request".into(), 32.0, FontStyle::Bold, &INK, 16)?;
+    line(subject, 18.0, FontStyle::Normal, &FAINT, 54)?;
+    line(load, 18.0, FontStyle::Normal, &FAINT, 78)?;
+    Ok(())
+}
+
+/// All steps of a request on top of each other. What dwarfs the others is cut, and says how high it is.
+fn stacked(area: &Area<'_>, measured: &[Measured]) -> anyhow::Result<()> {
+    /// Twice as high as the next is still worth seeing.
+    const CUT: f64 = 2.0;
+    let mut sums: Vec<_> = measured.iter().map(|one| one.step_us.sum()).collect();
+    sums.sort_unstable_by(f64::total_cmp);
+    let next = sums.iter().rev().nth(1).copied().unwrap_or(0.0);
+    let highest = sums.last().copied().unwrap_or(0.0).min(next * CUT);
+    let panel = Panel::new(
+        area,
+        "One request on one connection (µs)",
+        Scale::linear(highest),
+    )?;
+    let groups: Vec<_> = measured
+        .iter()
+        .map(|one| {
+            let bars = one.step_us.all().into_iter().zip(STEP_COLOURS);
+            let bars = bars
+                .map(|(part, colour)| Bar::plain(part, colour))
+                .collect();
+            Group::new(one.name.name(), bars)
+        })
+        .collect();
+    panel.stacks(&groups)?;
+    let legend: Vec<_> = Steps::NAMES.into_iter().zip(STEP_COLOURS).collect();
+    panel.legend(&legend)
+}
+
+/// Each step beside the same step of the others: what a structuring costs, and where.
+fn steps(area: &Area<'_>, measured: &[Measured]) -> anyhow::Result<()> {
+    let all = || measured.iter().flat_map(|one| one.step_us.all());
+    let scale = Scale::log(all());
+    let panel = Panel::new(area, "The same, step by step (µs, logarithmic)", scale)?;
+    let names = [
+        "receive",
+        "create or\nhand over",
+        "run",
+        "file RPC",
+        "reply",
+    ];
+    let groups: Vec<_> = names
+        .into_iter()
+        .enumerate()
+        .map(|(at, name)| {
+            let bar = |one: &Measured| Bar::plain(one.step_us.all()[at], colour(one.name));
+            Group::new(name, measured.iter().map(bar).collect())
+        })
+        .collect();
+    panel.groups(&groups)?;
+    let legend: Vec<_> = measured
+        .iter()
+        .map(|one| (one.name.name(), colour(one.name)))
+        .collect();
+    panel.legend(&legend)
+}
+
+fn throughput(area: &Area<'_>, measured: &[Measured]) -> anyhow::Result<()> {
+    let highest = measured
+        .iter()
+        .map(|one| one.requests_per_second)
+        .fold(0.0, f64::max);
+    let panel = Panel::new(
+        area,
+        "Under load (requests per second)",
+        Scale::linear(highest),
+    )?;
+    panel.groups(&one_each(measured, |one| {
+        (one.requests_per_second, whole(one.requests_per_second))
+    }))
+}
+
+fn latency(area: &Area<'_>, measured: &[Measured]) -> anyhow::Result<()> {
+    let times = |one: &Measured| [one.latency_ms.p50, one.latency_ms.p99, one.latency_ms.p99_9];
+    let scale = Scale::log(measured.iter().flat_map(times));
+    let panel = Panel::new(area, "Latency under load (ms, logarithmic)", scale)?;
+    let groups: Vec<_> = measured
+        .iter()
+        .map(|one| {
+            let bars = times(one).into_iter().zip(SHADES);
+            let bar = |(time, (_, shade))| Bar {
+                value: time,
+                label: Some(short(time)),
+                colour: lighter(colour(one.name), shade),
+            };
+            Group::new(one.name.name(), bars.map(bar).collect())
+        })
+        .collect();
+    panel.groups(&groups)?;
+    panel.legend(&SHADES.map(|(name, shade)| (name, lighter(FAINT, shade))))
+}
+
+fn memory(area: &Area<'_>, measured: &[Measured]) -> anyhow::Result<()> {
+    let scale = Scale::log(measured.iter().map(|one| one.memory_kib));
+    let panel = Panel::new(area, "Memory of one more (KiB, logarithmic)", scale)?;
+    panel.groups(&one_each(measured, |one| {
+        (one.memory_kib, short(one.memory_kib))
+    }))
+}
+
+fn crash(area: &Area<'_>, measured: &[Measured]) -> anyhow::Result<()> {
+    let title = format!("One crash: lost, of {OTHERS} other requests in flight");
+    let panel = Panel::new(area, &title, Scale::linear(OTHERS as f64))?;
+    panel.groups(&one_each(measured, |one| {
+        let again = match one.crash.answers_again_ms {
+            Some(time) => format!("back after\n{} ms", short(time)),
+            None => "never back".into(),
+        };
+        let lost = one.crash.others_lost;
+        (lost as f64, format!("{lost}\n{again}"))
+    }))
+}
+
+/// One bar for each structuring.
+fn one_each(measured: &[Measured], of: impl Fn(&Measured) -> (f64, String)) -> Vec<Group> {
+    let group = |one: &Measured| {
+        let (value, label) = of(one);
+        let bar = Bar {
+            value,
+            label: Some(label),
+            colour: colour(one.name),
+        };
+        Group::new(one.name.name(), vec![bar])
+    };
+    measured.iter().map(group).collect()
+}
+
+/// Told apart by people who see colours differently, too (Okabe and Ito).
+fn colour(structuring: Structuring) -> RGBColor {
+    match structuring {
+        Structuring::Single => RGBColor(0x56, 0xb4, 0xe9),
+        Structuring::PerRequest => RGBColor(0x00, 0x72, 0xb2),
+        Structuring::Pool => RGBColor(0x00, 0x9e, 0x73),
+        Structuring::Threads => RGBColor(0x99, 0x99, 0x99),
+        Structuring::ForkExec => RGBColor(0xd5, 0x5e, 0x00),
+    }
+}
+
+/// So much of the colour, and the rest white.
+fn lighter(RGBColor(red, green, blue): RGBColor, share: f64) -> RGBColor {
+    let mix = |part: u8| (f64::from(part) * share + 255.0 * (1.0 - share)) as u8;
+    RGBColor(mix(red), mix(green), mix(blue))
+}
+
+fn font(size: f64, style: FontStyle) -> FontDesc<'static> {
+    FontDesc::new(FontFamily::SansSerif, size, style)
+}
