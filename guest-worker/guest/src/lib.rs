@@ -234,6 +234,9 @@ impl Response {
 
 #[cfg(test)]
 mod tests {
+    use alloc::borrow::ToOwned;
+    use alloc::vec;
+
     use super::*;
 
     fn request(query: Option<&str>, headers: &[(&str, &[u8])]) -> Request {
