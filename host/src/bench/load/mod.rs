@@ -70,9 +70,12 @@ pub(crate) struct Question<'a> {
 
 /// How a server did.
 #[derive(Clone, Copy, Debug)]
+#[allow(dead_code)] // nor does everybody ask for everything
 pub(crate) struct Sample {
     /// Responses, whatever their status.
     pub(crate) per_second: f64,
+    /// Responses since the first request, warm-up and all: what the server's use of CPU is divided by.
+    pub(crate) responses: f64,
     /// Responses that became complete while things counted; the times are theirs.
     pub(crate) requests: u64,
     /// Those of them that were not 200.
@@ -158,7 +161,7 @@ impl<'a> Driver<'a> {
             let now = Instant::now();
             if now >= begin && !is_warm {
                 is_warm = true;
-                tally = Tally::new(now)?;
+                tally.restart(now);
             }
             if now >= end && !tally.times.is_empty() {
                 tally.close(now);
@@ -224,6 +227,8 @@ struct Tally {
     /// is right where few responses become complete, and those that were half there at the beginning and at
     /// the end don't matter.
     responses: f64,
+    /// The same, before things counted.
+    earlier: f64,
     per_second: f64,
     failed: u64,
     /// Nanoseconds, of responses that became complete.
@@ -235,10 +240,19 @@ impl Tally {
         Ok(Self {
             since,
             responses: 0.0,
+            earlier: 0.0,
             per_second: 0.0,
             failed: 0,
             times: Histogram::new(SIGNIFICANT_DIGITS).map_err(io::Error::other)?,
         })
+    }
+
+    /// From now on things count.
+    fn restart(&mut self, now: Instant) {
+        self.since = now;
+        self.earlier = std::mem::take(&mut self.responses);
+        self.failed = 0;
+        self.times.reset();
     }
 
     fn close(&mut self, now: Instant) {
@@ -246,6 +260,8 @@ impl Tally {
     }
 
     fn add(&mut self, other: &Self) -> io::Result<()> {
+        self.responses += other.responses;
+        self.earlier += other.earlier;
         self.per_second += other.per_second;
         self.failed += other.failed;
         self.times.add(&other.times).map_err(io::Error::other)
@@ -255,6 +271,7 @@ impl Tally {
         let at = |quantile| Duration::from_nanos(self.times.value_at_quantile(quantile));
         Sample {
             per_second: self.per_second,
+            responses: self.earlier + self.responses,
             requests: self.times.len(),
             failed: self.failed,
             p50: at(0.5),
