@@ -127,7 +127,7 @@ impl Field {
             // Debian adds PHP's version to the name.
             fpm: Program::find(|file| file.starts_with("php-fpm"), "-v", "PHP "),
             apache: find("apache2", "-v", "Apache/"),
-            static_web_server: find("static-web-server", "--version", "static-web-server "),
+            static_web_server: find("static-web-server", "--version", "Version:"),
             wasmtime: find("wasmtime", "--version", "wasmtime "),
         }
     }

@@ -168,7 +168,7 @@ impl Drills<'_> {
         let slow = if workers == 1 {
             "/slow?ms=0"
         } else {
-            "/slow?ms=10000"
+            "/slow?ms=20000"
         };
         let queue = requests.to_string();
         let flags = [

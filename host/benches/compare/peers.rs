@@ -42,7 +42,7 @@ impl Program {
         let said = [output.stdout, output.stderr].concat();
         let said = String::from_utf8_lossy(&said);
         let (_, behind) = said.split_once(mark)?;
-        let version = behind.split([' ', '\n', '(']).next()?.to_owned();
+        let version = behind.split_whitespace().next()?.to_owned();
         Some(Self { path, version })
     }
 }
@@ -81,7 +81,12 @@ impl<'a> Setup<'a> {
         for (key, value) in common.chain(more.iter().copied()) {
             text = text.replace(&format!("@{key}@"), value);
         }
-        ensure!(!text.contains('@'), "{name} has a gap: {text}");
+        let gap = text.lines().find(|line| line.contains('@'));
+        ensure!(
+            gap.is_none(),
+            "{name} has a gap: {}",
+            gap.unwrap_or_default()
+        );
         let path = self.scratch.path().join(name);
         fs::write(&path, text)?;
         Ok(path)
@@ -186,7 +191,7 @@ pub(crate) fn wasmtime(
     command.arg(folder);
     if instances == Instances::Kept {
         command.args(["--max-instance-reuse-count", UNLIMITED]);
-        command.args(["--idle-instance-timeout", "1h"]);
+        command.args(["--idle-instance-timeout", "3600s"]);
     }
     command.arg(component);
     setup.start(vec![command])

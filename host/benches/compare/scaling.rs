@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
 use crate::contestants::host;
@@ -28,6 +29,15 @@ const SOAK_TURN: Duration = Duration::from_secs(10);
 pub(crate) enum Of {
     Processes,
     Connections,
+}
+
+impl Of {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Processes => "processes",
+            Self::Connections => "connections",
+        }
+    }
 }
 
 /// One point of a curve: medians over the rounds.
@@ -67,13 +77,14 @@ pub(crate) fn curves(site: &Site, turns: Turns) -> anyhow::Result<Vec<Point>> {
 }
 
 fn turn(site: &Site, of: Of, number: usize, turns: Turns) -> anyhow::Result<Turn> {
-    let text = number.to_string();
-    let fixed = ["--max-open-files", limits::OPEN_FILES];
-    let (flag, connections) = match of {
-        Of::Processes => ("--workers", TARGET_CONNECTIONS),
-        Of::Connections => ("--max-connections", number),
+    let (flag, value, connections) = match of {
+        Of::Processes => ("--workers", number, TARGET_CONNECTIONS),
+        // The one that asked whether the host is there may still be closing.
+        Of::Connections => ("--max-connections", number + 1, number),
     };
-    let server = host(site.root(), &[&fixed[..], &[flag, &text]].concat())?;
+    let files = ["--max-open-files", limits::OPEN_FILES];
+    let value = value.to_string();
+    let server = host(site.root(), &[files, [flag, &value]].concat())?;
     let load = Load {
         connections,
         keep_alive: true,
@@ -86,7 +97,8 @@ fn turn(site: &Site, of: Of, number: usize, turns: Turns) -> anyhow::Result<Turn
         duration: turns.duration,
         faults: Faults::Refused,
     };
-    Turn::measure(&server, &load, site.file(Size::Kib1))
+    let turn = Turn::measure(&server, &load, site.file(Size::Kib1));
+    turn.with_context(|| format!("{number} {}", of.name()))
 }
 
 impl Point {

@@ -6,7 +6,7 @@ use crate::contestants::Contestant;
 use crate::matrix::{Cell, Entry, Turn};
 use crate::report;
 use crate::results::Results;
-use crate::scaling::{Of, Soak};
+use crate::scaling::Soak;
 
 /// The widths of a table's columns: the name, and the others.
 const NAME: usize = 24;
@@ -125,10 +125,7 @@ fn scaling(results: &Results) -> String {
     row(&mut text, NAME, "", &["requests/s", "p99 ms", "CPU s/1000"]);
     rule(&mut text, NAME, 3);
     for point in &results.scaling {
-        let name = match point.of {
-            Of::Processes => format!("{} processes", point.number),
-            Of::Connections => format!("{} connections", point.number),
-        };
+        let name = format!("{} {}", point.number, point.of.name());
         let cells = [
             point.requests_per_second,
             point.p99_ms,

@@ -200,7 +200,7 @@ impl<'a> Driver<'a> {
                 Received::Complete { share, took, is_ok } => {
                     tally.responses += share;
                     tally.failed += u64::from(!is_ok);
-                    tally.times.saturating_record(nanoseconds(took));
+                    tally.record(took)?;
                     if connection.is_idle() {
                         return self.ask(token);
                     }
@@ -255,6 +255,11 @@ impl Tally {
         self.times.reset();
     }
 
+    fn record(&mut self, took: Duration) -> io::Result<()> {
+        let nanoseconds = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+        self.times.record(nanoseconds).map_err(io::Error::other)
+    }
+
     fn close(&mut self, now: Instant) {
         self.per_second = self.responses / (now - self.since).as_secs_f64();
     }
@@ -279,8 +284,4 @@ impl Tally {
             p99_9: at(0.999),
         }
     }
-}
-
-fn nanoseconds(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
