@@ -16,7 +16,6 @@ pub(crate) struct Use {
 }
 
 pub(crate) fn used(groups: &[u32]) -> anyhow::Result<Use> {
-    let per_second = rustix::param::clock_ticks_per_second() as f64;
     let mut used = Use::default();
     for entry in std::fs::read_dir("/proc")? {
         let name = entry?.file_name();
@@ -27,13 +26,23 @@ pub(crate) fn used(groups: &[u32]) -> anyhow::Result<Use> {
         let Ok(line) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else {
             continue;
         };
-        let stat = Stat::read(&line).with_context(|| format!("/proc/{pid}/stat: {line:?}"))?;
+        let stat = Stat::read(&line)?;
         if groups.contains(&stat.group) {
-            used.cpu += Duration::from_secs_f64(stat.ticks as f64 / per_second);
+            used.cpu += time(stat.ticks + stat.ticks_waited_for);
             used.peak_kib += kib(pid, "VmHWM")?.unwrap_or(0.0);
         }
     }
     Ok(used)
+}
+
+/// The CPU time of all children of this process that have ended, and of those that they had waited for.
+pub(crate) fn of_those_waited_for() -> anyhow::Result<Duration> {
+    let line = std::fs::read_to_string("/proc/self/stat")?;
+    Ok(time(Stat::read(&line)?.ticks_waited_for))
+}
+
+fn time(ticks: u64) -> Duration {
+    Duration::from_secs_f64(ticks as f64 / rustix::param::clock_ticks_per_second() as f64)
 }
 
 /// A line of `/proc/PID/status` in KiB; none where the process has ended.
@@ -52,24 +61,26 @@ pub(crate) fn kib(pid: u32, name: &str) -> anyhow::Result<Option<f64>> {
 /// Some of the fields of `/proc/PID/stat`.
 struct Stat {
     group: u32,
-    /// Own ones, and of children that were waited for, in user mode and in the kernel.
+    /// In user mode and in the kernel.
     ticks: u64,
+    /// Of children that it has waited for.
+    ticks_waited_for: u64,
 }
 
 impl Stat {
-    fn read(line: &str) -> Option<Self> {
-        /// Fields are counted from what follows the name, which may itself contain anything.
-        const GROUP: usize = 2;
-        const TIMES: std::ops::RangeInclusive<usize> = 11..=14;
+    fn read(line: &str) -> anyhow::Result<Self> {
+        Self::of(line).with_context(|| format!("not what /proc/PID/stat has: {line:?}"))
+    }
 
+    fn of(line: &str) -> Option<Self> {
+        // Fields are counted from behind the name, which may itself contain anything.
         let (_, fields) = line.rsplit_once(") ")?;
         let fields: Vec<_> = fields.split(' ').collect();
-        let times = fields.get(TIMES)?.iter();
+        let number = |at: usize| fields.get(at)?.parse::<u64>().ok();
         Some(Self {
-            group: fields.get(GROUP)?.parse().ok()?,
-            ticks: times
-                .map(|time| time.parse::<u64>().ok())
-                .sum::<Option<_>>()?,
+            group: u32::try_from(number(2)?).ok()?,
+            ticks: number(11)? + number(12)?,
+            ticks_waited_for: number(13)? + number(14)?,
         })
     }
 }

@@ -74,8 +74,8 @@ impl Drills<'_> {
         let modes = [["--mode", "pool"], ["--module", self.prefork]];
         for _ in 0..self.turns.rounds {
             for (flags, rates) in modes.iter().zip([&mut pool, &mut program]) {
-                let server = host(self.site.root(), flags)?;
-                rates.push(Turn::measure(&server, &load, file)?.requests_per_second);
+                let mut server = host(self.site.root(), flags)?;
+                rates.push(Turn::measure(&mut server, &load, file)?.requests_per_second);
             }
         }
         let ratio = report::median_ratio(&program, &pool);
@@ -92,7 +92,7 @@ impl Drills<'_> {
         let (mut with, mut without) = (Vec::new(), Vec::new());
         for _ in 0..self.turns.rounds {
             for (faults, costs) in [(Faults::Refused, &mut without), (crashes, &mut with)] {
-                let turn = Turn::measure(&self.misbehaving()?, &self.load(faults), OK)?;
+                let turn = Turn::measure(&mut self.misbehaving()?, &self.load(faults), OK)?;
                 let is_provoked = matches!(faults, Faults::Provoked { .. });
                 ensure!((turn.failed > 0) == is_provoked, "{} crashed", turn.failed);
                 costs.push(turn.cpu_seconds_per_1000_requests);
@@ -108,10 +108,10 @@ impl Drills<'_> {
         let (mut with, mut without) = (Vec::new(), Vec::new());
         let load = self.load(Faults::Refused);
         for _ in 0..self.turns.rounds {
-            without.push(Turn::measure(&self.misbehaving()?, &load, OK)?.p99_ms);
-            let server = self.misbehaving()?;
+            without.push(Turn::measure(&mut self.misbehaving()?, &load, OK)?.p99_ms);
+            let mut server = self.misbehaving()?;
             let spinning = server.ask("/spin")?;
-            with.push(Turn::measure(&server, &load, OK)?.p99_ms);
+            with.push(Turn::measure(&mut server, &load, OK)?.p99_ms);
             spinning.is_running().context("/spin did not spin")?;
         }
         let ratio = report::median_ratio(&with, &without);

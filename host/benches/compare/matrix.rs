@@ -1,12 +1,13 @@
 //! The *matrix*: every contestant with files of every size, few connections and many, kept and not. Within a
 //! round all take turns, so that what else the machine does meets all of them.
 
-use std::io;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
 use crate::contestants::{Contestant, Field};
+use crate::cost::Use;
 use crate::load::{self, Faults, Load, Sample};
 use crate::report;
 use crate::servers::Server;
@@ -114,10 +115,12 @@ impl Cell {
 }
 
 pub(crate) fn run(field: &Field, site: &Site, pace: Pace, cells: &[Cell]) -> Vec<Entry> {
-    let cells = cells.iter();
-    cells
-        .flat_map(|cell| measure(field, site, *cell, cell.turns(pace)))
-        .collect()
+    let (begin, mut entries) = (Instant::now(), Vec::new());
+    for cell in cells {
+        entries.extend(measure(field, site, *cell, cell.turns(pace)));
+        eprintln!("{:>5.0} s: {}", begin.elapsed().as_secs_f64(), cell.name());
+    }
+    entries
 }
 
 /// One way to ask, by turns.
@@ -139,7 +142,6 @@ fn measure(field: &Field, site: &Site, cell: Cell, turns: Turns) -> Vec<Entry> {
             }
         }
     }
-    eprintln!("measured: {}", cell.name());
     entries
 }
 
@@ -147,7 +149,7 @@ impl Entry {
     fn turn(&self, field: &Field, site: &Site, turns: Turns) -> anyhow::Result<Turn> {
         let cell = self.cell;
         let server = field.start(self.contestant, site, cell.connections)?;
-        let server = server.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
+        let mut server = server.context("it is not installed")?;
         let load = Load {
             connections: cell.connections,
             keep_alive: cell.keep_alive,
@@ -157,7 +159,7 @@ impl Entry {
             faults: Faults::Refused,
         };
         let question = self.contestant.question(site, cell.size);
-        Turn::measure(&server, &load, question)
+        Turn::measure(&mut server, &load, question)
     }
 
     /// The median over the rounds; none if there are none.
@@ -173,26 +175,23 @@ impl Entry {
 
 impl Turn {
     pub(crate) fn measure(
-        server: &Server,
+        server: &mut Server,
         load: &Load<'_>,
         question: load::Question<'_>,
     ) -> anyhow::Result<Self> {
-        let before = server.used()?;
-        let sample = load::run(server.address, load, question)?;
-        let after = server.used()?;
-        let cpu = after.cpu.saturating_sub(before.cpu);
-        Ok(Self::of(&sample, cpu, after.peak_kib))
+        let (sample, used) = server.using(|address| load::run(address, load, question))?;
+        Ok(Self::of(&sample, used))
     }
 
-    fn of(sample: &Sample, cpu: Duration, peak_kib: f64) -> Self {
+    fn of(sample: &Sample, used: Use) -> Self {
         let ms = |time: Duration| time.as_secs_f64() * 1e3;
         Self {
             requests_per_second: sample.per_second,
             p50_ms: ms(sample.p50),
             p99_ms: ms(sample.p99),
             p99_9_ms: ms(sample.p99_9),
-            cpu_seconds_per_1000_requests: cpu.as_secs_f64() * 1000.0 / sample.responses,
-            peak_mib: peak_kib / 1024.0,
+            cpu_seconds_per_1000_requests: used.cpu.as_secs_f64() * 1000.0 / sample.responses,
+            peak_mib: used.peak_kib / 1024.0,
             failed: sample.failed,
         }
     }

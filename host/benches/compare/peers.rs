@@ -154,7 +154,7 @@ pub(crate) fn apache(apache: &Program, site: &Site, connections: usize) -> anyho
     let conf = setup.write("apache.conf", include_str!("conf/apache.conf"), &fixed)?;
     let mut command = Command::new(&apache.path);
     command.arg("-DFOREGROUND").arg("-f").arg(conf);
-    setup.start(vec![command])
+    Ok(setup.start(vec![command])?.of_many_processes())
 }
 
 pub(crate) fn static_web_server(server: &Program, site: &Site) -> anyhow::Result<Server> {

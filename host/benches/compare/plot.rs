@@ -65,10 +65,10 @@ pub(crate) fn write(results: &Results, path: &Path) -> anyhow::Result<()> {
         rate,
         Scale::Linear,
     )?;
-    let cpu: fn(&Turn) -> f64 = |turn| turn.cpu_seconds_per_1000_requests * 1000.0;
+    let cpu: fn(&Turn) -> f64 = |turn| turn.cpu_seconds_per_1000_requests * 1e3; // µs each
     bars(
         &panels[1],
-        "CPU of the server, ms per request · log scale, less is better",
+        "CPU time of the server, µs per request · log scale, less is better",
         cpu,
         Scale::Tens,
     )?;
@@ -180,8 +180,8 @@ fn curves(area: &Area<'_>, points: &[Point]) -> anyhow::Result<()> {
         .bold_line_style(GRID)
         .axis_style(SOFT)
         .x_labels(4)
-        .x_label_formatter(&|number| grouped(*number))
-        .y_label_formatter(&|rate| grouped(*rate))
+        .x_label_formatter(&|number: &f64| grouped(number.round()))
+        .y_label_formatter(&|rate: &f64| grouped(rate.round()))
         .label_style((FONT, TEXT, &SOFT))
         .draw()?;
     let kinds = [
@@ -214,16 +214,18 @@ fn text(size: i32, colour: RGBColor, side: HPos) -> TextStyle<'static> {
     style
 }
 
-/// As people read numbers: 12,345, and no more digits than count.
+/// As people read numbers: 12,345.
 fn grouped(value: f64) -> String {
-    let digits = significant(value);
-    let (whole, rest) = digits.split_at(digits.find('.').unwrap_or(digits.len()));
+    if value < 100.0 && value.fract() != 0.0 {
+        return significant(value);
+    }
+    let digits = format!("{value:.0}");
     let mut text = String::new();
-    for (at, digit) in whole.chars().enumerate() {
-        if at > 0 && (whole.len() - at).is_multiple_of(3) {
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);
     }
-    text + rest
+    text
 }

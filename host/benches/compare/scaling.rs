@@ -84,7 +84,7 @@ fn turn(site: &Site, of: Of, number: usize, turns: Turns) -> anyhow::Result<Turn
     };
     let files = ["--max-open-files", limits::OPEN_FILES];
     let value = value.to_string();
-    let server = host(site.root(), &[files, [flag, &value]].concat())?;
+    let mut server = host(site.root(), &[files, [flag, &value]].concat())?;
     let load = Load {
         connections,
         keep_alive: true,
@@ -97,7 +97,7 @@ fn turn(site: &Site, of: Of, number: usize, turns: Turns) -> anyhow::Result<Turn
         duration: turns.duration,
         faults: Faults::Refused,
     };
-    let turn = Turn::measure(&server, &load, site.file(Size::Kib1));
+    let turn = Turn::measure(&mut server, &load, site.file(Size::Kib1));
     turn.with_context(|| format!("{number} {}", of.name()))
 }
 

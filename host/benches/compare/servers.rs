@@ -29,8 +29,20 @@ pub(crate) struct Server {
     /// Each leads a process group.
     children: Vec<Child>,
     pub(crate) address: SocketAddr,
+    counting: Counting,
     /// Configurations, sockets, and what they wrote to standard error.
     scratch: TempDir,
+}
+
+/// When a server's CPU time is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Counting {
+    /// While it lives.
+    Alive,
+    /// When it has ended, and all its processes with it. The kernel rounds each one's time down to a tick: with
+    /// hundreds of processes nearly all of it would be lost. In the sum that a parent has of those it waited
+    /// for, nothing is.
+    Ended,
 }
 
 /// A free port of this machine: it is the kernel's choice, and given back. Nobody else will be given it soon.
@@ -50,6 +62,7 @@ impl Server {
         let mut server = Self {
             children: Vec::new(),
             address,
+            counting: Counting::Alive,
             scratch,
         };
         for command in commands {
@@ -66,6 +79,12 @@ impl Server {
             }
             thread::sleep(PAUSE);
         }
+    }
+
+    /// The same, for one that answers with ever so many processes. Once measured, it has ended.
+    pub(crate) fn of_many_processes(mut self) -> Self {
+        self.counting = Counting::Ended;
+        self
     }
 
     fn spawn(&mut self, mut command: Command) -> anyhow::Result<()> {
@@ -114,10 +133,35 @@ impl Server {
         Ok(Pending { stream })
     }
 
-    /// What it has used so far.
-    pub(crate) fn used(&self) -> anyhow::Result<Use> {
+    /// What it uses while this is done.
+    pub(crate) fn using<T>(
+        &mut self,
+        work: impl FnOnce(SocketAddr) -> std::io::Result<T>,
+    ) -> anyhow::Result<(T, Use)> {
         let groups: Vec<_> = self.children.iter().map(Child::id).collect();
-        cost::used(&groups)
+        let before = cost::used(&groups)?;
+        let result = work(self.address)?;
+        let mut used = cost::used(&groups)?;
+        if self.counting == Counting::Ended {
+            used.cpu = self.end()?;
+        }
+        used.cpu = used.cpu.saturating_sub(before.cpu);
+        Ok((result, used))
+    }
+
+    /// Asks it to end, with all its processes; returns the CPU time of its whole life.
+    fn end(&mut self) -> anyhow::Result<Duration> {
+        let before = cost::of_those_waited_for()?;
+        for child in &mut self.children {
+            signal(child, Signal::TERM);
+            let give_up = Instant::now() + PATIENCE;
+            while child.try_wait()?.is_none() {
+                ensure!(Instant::now() < give_up, "it does not end");
+                thread::sleep(PAUSE);
+            }
+        }
+        self.children.clear();
+        Ok(cost::of_those_waited_for()?.saturating_sub(before))
     }
 
     /// The memory of a server of one process that is in RAM, in KiB.
@@ -133,12 +177,16 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         for child in &mut self.children {
-            // They may have ended by themselves; then there is nothing to do.
-            if let Some(group) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
-                let _ = kill_process_group(group, Signal::KILL);
-            }
+            signal(child, Signal::KILL);
             let _ = child.wait();
         }
+    }
+}
+
+/// Sends it to its whole group. All of it may have ended by itself; then there is nothing to do.
+fn signal(leader: &Child, signal: Signal) {
+    if let Some(group) = i32::try_from(leader.id()).ok().and_then(Pid::from_raw) {
+        let _ = kill_process_group(group, signal);
     }
 }
 

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use crate::contestants::Contestant;
+use crate::findings::Finding;
 use crate::matrix::{Cell, Entry, Turn};
 use crate::report;
 use crate::results::Results;
@@ -53,14 +54,31 @@ fn heading(results: &Results) -> String {
 fn findings(results: &Results) -> String {
     let mut text =
         "\n## Targets\n\n32 connections that are kept, unless it says otherwise.\n\n".to_owned();
-    let width = results.findings.iter().map(|one| one.name.chars().count());
-    let width = width.max().unwrap_or(0);
-    row(&mut text, width, "", &["value", "", "target"]);
-    rule(&mut text, width, 3);
-    for finding in &results.findings {
-        let value = finding.value.map_or(NONE.into(), significant);
-        let cells = [value.as_str(), &finding.unit, &finding.verdict];
-        row(&mut text, width, &finding.name, &cells);
+    let width = |of: fn(&Finding) -> usize| results.findings.iter().map(of).max().unwrap_or(0);
+    let name = width(|one| one.name.chars().count());
+    let verdict = width(|one| one.verdict.chars().count());
+    let _ = writeln!(
+        text,
+        "| {:name$} | {:>COLUMN$} | {:verdict$} |",
+        "", "value", "target"
+    );
+    let _ = writeln!(
+        text,
+        "|{:-<1$}|{2}|{3}|",
+        "",
+        name + 2,
+        right(COLUMN),
+        "-".repeat(verdict + 2)
+    );
+    for one in &results.findings {
+        let value = one.value.map_or(NONE.into(), significant);
+        let value = [value.as_str(), &one.unit].join(" ");
+        let value = value.trim_end();
+        let _ = writeln!(
+            text,
+            "| {:name$} | {value:>COLUMN$} | {:verdict$} |",
+            one.name, one.verdict
+        );
     }
     text
 }
@@ -85,8 +103,8 @@ fn cell(results: &Results, cell: Cell) -> String {
         "CPU s/1000",
         "peak MiB",
     ];
-    row(&mut text, NAME, "", &head);
-    rule(&mut text, NAME, head.len());
+    row(&mut text, "", &head);
+    rule(&mut text, head.len());
     for entry in &there {
         let figure = |of: fn(&Turn) -> f64| entry.median(of).map_or(NONE.into(), significant);
         let rates = entry.each(|turn| turn.requests_per_second);
@@ -104,7 +122,7 @@ fn cell(results: &Results, cell: Cell) -> String {
             figure(|turn| turn.cpu_seconds_per_1000_requests),
             figure(|turn| turn.peak_mib),
         ];
-        row(&mut text, NAME, entry.contestant.name(), &cells);
+        row(&mut text, entry.contestant.name(), &cells);
     }
     text + &obstacles(&there)
 }
@@ -122,8 +140,8 @@ fn scaling(results: &Results) -> String {
         return String::new();
     }
     let mut text = format!("\n## {}, 1 KiB: how it scales\n\n", Contestant::Pool.name());
-    row(&mut text, NAME, "", &["requests/s", "p99 ms", "CPU s/1000"]);
-    rule(&mut text, NAME, 3);
+    row(&mut text, "", &["requests/s", "p99 ms", "CPU s/1000"]);
+    rule(&mut text, 3);
     for point in &results.scaling {
         let name = format!("{} {}", point.number, point.of.name());
         let cells = [
@@ -131,7 +149,7 @@ fn scaling(results: &Results) -> String {
             point.p99_ms,
             point.cpu_seconds_per_1000_requests,
         ];
-        row(&mut text, NAME, &name, &cells.map(significant));
+        row(&mut text, &name, &cells.map(significant));
     }
     if let Some(one) = &results.soak {
         text = text + "\n" + &soak(one) + "\n";
@@ -146,22 +164,22 @@ pub(crate) fn soak(soak: &Soak) -> String {
     )
 }
 
-fn row(text: &mut String, width: usize, name: &str, cells: &[impl AsRef<str>]) {
-    let _ = write!(text, "| {name:<width$} |"); // a string takes everything
+fn row(text: &mut String, name: &str, cells: &[impl AsRef<str>]) {
+    let _ = write!(text, "| {name:<NAME$} |"); // a string takes everything
     for cell in cells {
         let _ = write!(text, " {:>COLUMN$} |", cell.as_ref());
     }
     text.push('\n');
 }
 
-fn rule(text: &mut String, width: usize, columns: usize) {
-    let _ = writeln!(
-        text,
-        "|{:-<1$}|{2}",
-        "",
-        width + 2,
-        format!("{:->1$}:|", "", COLUMN + 1).repeat(columns)
-    );
+fn rule(text: &mut String, columns: usize) {
+    let columns = vec![right(COLUMN); columns].join("|");
+    let _ = writeln!(text, "|{}|{columns}|", "-".repeat(NAME + 2));
+}
+
+/// What stands below the name of a column whose cells are so wide and end at the right.
+fn right(width: usize) -> String {
+    "-".repeat(width + 1) + ":"
 }
 
 /// Three digits that count; the rest is noise.
