@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
 use crate::load::Question;
@@ -16,30 +17,19 @@ pub(crate) const BE_NATIVE: &str = "--be-native";
 
 /// In the order of the tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub(crate) enum Contestant {
-    #[serde(rename = "hyper, constant answer")]
     Ceiling,
-    #[serde(rename = "hyper, native")]
     Native,
-    #[serde(rename = "nginx")]
     Nginx,
-    #[serde(rename = "nginx, open_file_cache")]
     NginxCached,
-    #[serde(rename = "static-web-server")]
     StaticWebServer,
-    #[serde(rename = "host, pool")]
     Pool,
-    #[serde(rename = "host, single")]
     Single,
-    #[serde(rename = "host, per-request")]
     PerRequest,
-    #[serde(rename = "wasmtime serve, reused")]
     WasmtimeReused,
-    #[serde(rename = "wasmtime serve")]
     Wasmtime,
-    #[serde(rename = "nginx + php-fpm")]
     Php,
-    #[serde(rename = "apache + CGI in C")]
     Apache,
 }
 
@@ -169,47 +159,37 @@ impl Field {
         }
     }
 
-    /// Starts one that will have so many connections; `None` where it is not installed.
+    /// Starts one that will have so many connections.
     pub(crate) fn start(
         &self,
         contestant: Contestant,
         site: &Site,
         connections: usize,
-    ) -> anyhow::Result<Option<Server>> {
+    ) -> anyhow::Result<Server> {
+        let nginx = || installed(&self.nginx);
         let wasmtime = |instances| {
-            let program = self.wasmtime.as_ref();
-            program.map(|program| peers::wasmtime(program, &self.component, site, instances))
+            let program = installed(&self.wasmtime)?;
+            peers::wasmtime(program, &self.component, site, instances)
         };
-        let nginx = |cache| {
-            let program = self.nginx.as_ref();
-            program.map(|program| peers::nginx(program, site, connections, cache))
-        };
-        let started = match contestant {
-            Ceiling => Some(native("--constant".as_ref())),
-            Native => Some(native(site.root())),
-            Nginx => nginx("off"),
-            NginxCached => nginx("max=1000"),
-            StaticWebServer => {
-                let program = self.static_web_server.as_ref();
-                program.map(|program| peers::static_web_server(program, site))
-            }
-            Pool => Some(host(site.root(), &["--mode", "pool"])),
-            Single => Some(host(site.root(), &["--mode", "single"])),
-            PerRequest => Some(host(site.root(), &["--mode", "per-request"])),
+        match contestant {
+            Ceiling => native("--constant".as_ref()),
+            Native => native(site.root()),
+            Nginx => peers::nginx(nginx()?, site, connections, "off"),
+            NginxCached => peers::nginx(nginx()?, site, connections, "max=1000"),
+            StaticWebServer => peers::static_web_server(installed(&self.static_web_server)?, site),
+            Pool => host(site.root(), &["--mode", "pool"]),
+            Single => host(site.root(), &["--mode", "single"]),
+            PerRequest => host(site.root(), &["--mode", "per-request"]),
             WasmtimeReused => wasmtime(Instances::Kept),
             Wasmtime => wasmtime(Instances::PerRequest),
-            Php => self
-                .nginx
-                .as_ref()
-                .zip(self.fpm.as_ref())
-                .map(|(nginx, fpm)| peers::php(nginx, fpm, site, connections)),
-            Apache => {
-                let program = self.apache.as_ref();
-                program.map(|program| peers::apache(program, site, connections))
-            }
-        };
-        started.transpose()
+            Php => peers::php(nginx()?, installed(&self.fpm)?, site, connections),
+            Apache => peers::apache(installed(&self.apache)?, site, connections),
+        }
     }
+}
+
+fn installed(program: &Option<Program>) -> anyhow::Result<&Program> {
+    program.as_ref().context("it is not installed")
 }
 
 /// The native server over this folder, or with an answer that never changes.

@@ -96,15 +96,18 @@ fn main() -> anyhow::Result<()> {
         ["--ours"] => Task::Ours,
         ["--quick"] => Task::Quick,
         ["--soak"] => Task::Soak,
-        ["--render", file] => Task::Render(PathBuf::from(file)),
+        // cargo runs us in the host's folder; who types a path is seldom there.
+        ["--render", file] => Task::Render(workspace()?.join(file)),
         _ => bail!("{args:?}: there are --ours, --quick, --soak, and --render FILE, one at a time"),
     };
     limits::raise()?;
-    let quick = target().join("compare");
+    // What README speaks of, and what is to be looked at once.
+    let kept = workspace()?.join("host/benches/results");
+    let passing = workspace()?.join("target/compare");
     match task {
-        Task::Everything => keep(&compare(FULL, SOAK_REQUESTS)?, &committed()),
-        Task::Quick => keep(&compare(QUICK, QUICK_SOAK_REQUESTS)?, &quick),
-        Task::Render(file) => keep(&Results::read(&file)?, file.parent().unwrap_or(&quick)),
+        Task::Everything => keep(&compare(FULL, SOAK_REQUESTS)?, &kept),
+        Task::Quick => keep(&compare(QUICK, QUICK_SOAK_REQUESTS)?, &passing),
+        Task::Render(file) => keep(&Results::read(&file)?, file.parent().unwrap_or(&passing)),
         Task::Ours => ours(),
         Task::Soak => soak(),
     }
@@ -145,11 +148,11 @@ fn check(entries: &[Entry]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Prints them, and writes them into this folder. What went wrong with the host is an error only then: half an
+/// Writes them into this folder, and prints them. What went wrong with the host is an error only then: half an
 /// hour of figures is not thrown away.
 fn keep(results: &Results, folder: &Path) -> anyhow::Result<()> {
-    println!("{}", tables::markdown(results));
-    println!("written: {}", results.write(folder)?.display());
+    let file = results.write(folder)?;
+    println!("{}\nwritten: {}", tables::markdown(results), file.display());
     check(&results.entries)
 }
 
@@ -188,9 +191,7 @@ struct Guests {
 
 impl Guests {
     fn build() -> anyhow::Result<Self> {
-        let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent();
-        let workspace = workspace.context("the host is not in its workspace")?;
-        let folder = guest_build::build(workspace, &["misbehave", "prefork", "wasi-http-files"]);
+        let folder = guest_build::build(workspace()?, &["misbehave", "prefork", "wasi-http-files"]);
         let folder = folder.map_err(anyhow::Error::msg)?;
         let path = |name| folder.join(name).into_os_string().into_string().ok();
         let module = |name| path(name).context("a path that is not Unicode");
@@ -211,11 +212,7 @@ impl Guests {
     }
 }
 
-/// Where results are kept that README speaks of.
-fn committed() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/results")
-}
-
-fn target() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../target")
+fn workspace() -> anyhow::Result<&'static Path> {
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent();
+    workspace.context("the host is not in its workspace")
 }

@@ -3,7 +3,6 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
 use crate::contestants::{Contestant, Field};
@@ -148,8 +147,7 @@ fn measure(field: &Field, site: &Site, cell: Cell, turns: Turns) -> Vec<Entry> {
 impl Entry {
     fn turn(&self, field: &Field, site: &Site, turns: Turns) -> anyhow::Result<Turn> {
         let cell = self.cell;
-        let server = field.start(self.contestant, site, cell.connections)?;
-        let mut server = server.context("it is not installed")?;
+        let mut server = field.start(self.contestant, site, cell.connections)?;
         let load = Load {
             connections: cell.connections,
             keep_alive: cell.keep_alive,

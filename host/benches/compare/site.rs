@@ -12,14 +12,11 @@ use crate::native;
 
 /// How large a file is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub(crate) enum Size {
-    #[serde(rename = "1 KiB")]
     Kib1,
-    #[serde(rename = "64 KiB")]
     Kib64,
-    #[serde(rename = "1 MiB")]
     Mib1,
-    #[serde(rename = "100 MiB")]
     Mib100,
 }
 
