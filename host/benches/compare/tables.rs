@@ -33,6 +33,11 @@ fn heading(results: &Results) -> String {
         None => format!("{name}: not installed, not compared"),
     };
     let versions: Vec<_> = results.versions.iter().map(version).collect();
+    let versions = if versions.is_empty() {
+        "Without peers".into()
+    } else {
+        versions.join(", ")
+    };
     format!(
         "# Compared on {}\n\n\
          {}, {} cores, Linux {}; commit {}.\n\
@@ -42,12 +47,7 @@ fn heading(results: &Results) -> String {
          children, in user\nmode and in the kernel. Memory is the sum of what each of its processes held at \
          most; pages that they share\nare counted with each, and CGI programs, which have ended by then, are \
          not.\n",
-        machine.date,
-        machine.cpu,
-        machine.cores,
-        machine.kernel,
-        machine.commit,
-        versions.join(", "),
+        machine.date, machine.cpu, machine.cores, machine.kernel, machine.commit, versions,
     )
 }
 
