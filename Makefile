@@ -4,7 +4,7 @@
 TARGET := wasm32-wasip2
 DEBIAN := rustc-web cargo-web rust-web-src wasi-libc
 
-.PHONY: run test examples bench beam lint setup
+.PHONY: run test examples bench compare peers beam lint setup
 
 run: setup
 	@echo "make: building the host (the first time takes some minutes), then serving examples/site"
@@ -20,9 +20,19 @@ examples: setup
 
 bench: setup beam
 	@echo "make: building with the release profile, then measuring"
-	cargo bench --bench throughput
+	cargo bench --bench compare -- --ours
 	cargo bench --bench messages
 	cargo bench --bench operations
+
+compare: setup beam peers
+	@echo "make: building with the release profile, then comparing: half an hour in which nothing else should run"
+	cargo bench --bench compare
+	cargo bench --bench messages
+	cargo bench --bench operations
+
+# What can't be had is left out of the comparison, which says so.
+peers: setup
+	@host/benches/compare/peers.sh
 
 # Messages are measured beside those of Erlang's virtual machine. Where it can't be had, the bench does
 # without it, and says so.

@@ -235,7 +235,6 @@ impl Response {
 #[cfg(test)]
 mod tests {
     use alloc::borrow::ToOwned;
-    use alloc::vec;
 
     use super::*;
 

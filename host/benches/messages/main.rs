@@ -71,7 +71,7 @@ fn memory(ring: &Path) -> anyhow::Result<()> {
         Ok((many.kib(file, name)? - few.kib(file, name)?) / (CROWD - FEW) as f64)
     };
     report::heading("memory per waiting process (examples/ring)");
-    let target = Target::AtMost(48.0);
+    let target = Target::at_most(48.0, 48.0);
     report::value("resident", each("smaps_rollup", "Rss")?, "KiB", target);
     let own = each("smaps_rollup", "Pss")?;
     report::value("of that its own", own, "KiB", Target::None);

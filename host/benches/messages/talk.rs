@@ -53,7 +53,7 @@ impl Talk {
         self.pipes.line("OS processes, two pipes", ROUND_TRIP);
         // Beyond 64 bytes BEAM sends references, and the host copies: these are no race.
         for (name, bytes, target) in [
-            ("host / BEAM, 8 B", 8, Target::AtMost(2.5)),
+            ("host / BEAM, 8 B", 8, Target::at_most(2.0, 1.0)),
             ("host / BEAM, 1 KiB", 1024, Target::None),
             ("host / BEAM, 64 KiB", 64 * 1024, Target::None),
         ] {
@@ -65,7 +65,7 @@ impl Talk {
         report::heading("spawn to first message");
         self.table(SPAWN);
         let us = report::median(self.host.of(SPAWN, NO_SIZE).to_vec());
-        report::value("host, median", us, "µs", Target::AtMost(20.0));
+        report::value("host, median", us, "µs", Target::at_most(20.0, 20.0));
         self.ratio("host / BEAM", SPAWN, NO_SIZE, Target::None);
 
         report::heading("the other operations (examples/pingpong)");

@@ -160,10 +160,9 @@ impl<'a> Connection<'a> {
             let what = format!("not of {} bytes", self.body.len());
             return Err(wrong(&what, &self.head));
         }
-        // A server that fails may well close; one that always does is not measured with connections kept.
-        if head.is_ok && head.closes == self.load.keep_alive {
+        if head.is_ok && head.closes && self.load.keep_alive {
             return Err(wrong(
-                "not clear on whether its connection is kept",
+                "the last on a connection that was to be kept",
                 &self.head,
             ));
         }
@@ -192,7 +191,7 @@ impl<'a> Connection<'a> {
             return Ok(Received::Part(share));
         }
         self.is_compared |= head.is_ok;
-        self.state = if head.closes {
+        self.state = if head.closes || !self.load.keep_alive {
             State::Closing
         } else {
             State::Idle

@@ -74,6 +74,8 @@ pub(crate) struct Question<'a> {
 pub(crate) struct Sample {
     /// Responses, whatever their status.
     pub(crate) per_second: f64,
+    /// Responses since the first request, warm-up and all: what the server's use of CPU is divided by.
+    pub(crate) responses: f64,
     /// Responses that became complete while things counted; the times are theirs.
     pub(crate) requests: u64,
     /// Those of them that were not 200.
@@ -159,7 +161,7 @@ impl<'a> Driver<'a> {
             let now = Instant::now();
             if now >= begin && !is_warm {
                 is_warm = true;
-                tally = Tally::new(now)?;
+                tally.restart(now);
             }
             if now >= end && !tally.times.is_empty() {
                 tally.close(now);
@@ -198,8 +200,7 @@ impl<'a> Driver<'a> {
                 Received::Complete { share, took, is_ok } => {
                     tally.responses += share;
                     tally.failed += u64::from(!is_ok);
-                    let recorded = tally.times.record(nanoseconds(took));
-                    recorded.map_err(io::Error::other)?;
+                    tally.record(took)?;
                     if connection.is_idle() {
                         return self.ask(token);
                     }
@@ -226,6 +227,8 @@ struct Tally {
     /// is right where few responses become complete, and those that were half there at the beginning and at
     /// the end don't matter.
     responses: f64,
+    /// The same, before things counted.
+    earlier: f64,
     per_second: f64,
     failed: u64,
     /// Nanoseconds, of responses that became complete.
@@ -237,10 +240,24 @@ impl Tally {
         Ok(Self {
             since,
             responses: 0.0,
+            earlier: 0.0,
             per_second: 0.0,
             failed: 0,
             times: Histogram::new(SIGNIFICANT_DIGITS).map_err(io::Error::other)?,
         })
+    }
+
+    /// From now on things count.
+    fn restart(&mut self, now: Instant) {
+        self.since = now;
+        self.earlier = std::mem::take(&mut self.responses);
+        self.failed = 0;
+        self.times.reset();
+    }
+
+    fn record(&mut self, took: Duration) -> io::Result<()> {
+        let nanoseconds = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+        self.times.record(nanoseconds).map_err(io::Error::other)
     }
 
     fn close(&mut self, now: Instant) {
@@ -248,6 +265,8 @@ impl Tally {
     }
 
     fn add(&mut self, other: &Self) -> io::Result<()> {
+        self.responses += other.responses;
+        self.earlier += other.earlier;
         self.per_second += other.per_second;
         self.failed += other.failed;
         self.times.add(&other.times).map_err(io::Error::other)
@@ -257,6 +276,7 @@ impl Tally {
         let at = |quantile| Duration::from_nanos(self.times.value_at_quantile(quantile));
         Sample {
             per_second: self.per_second,
+            responses: self.earlier + self.responses,
             requests: self.times.len(),
             failed: self.failed,
             p50: at(0.5),
@@ -264,8 +284,4 @@ impl Tally {
             p99_9: at(0.999),
         }
     }
-}
-
-fn nanoseconds(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
