@@ -361,7 +361,8 @@ fn files_are_given_away() {
 
 #[test]
 fn files_of_who_has_ended_are_closed() {
-    let folder = Folder::new().file("file", "content");
+    // Smaller ones are copied when they are opened, and need no descriptor.
+    let folder = Folder::new().file("file", [b'x'; (64 << 10) + 1]);
     let server = guest_over("actor", folder, &format!("{FOR_EVER} --max-open-files 8"));
     let opens = "spawn a { receive-from parent; repeat 9 { open file }; tell; receive }; send a 1 x; receive-from a";
     let at_first = server.open_files("file");

@@ -617,7 +617,7 @@ mod tests {
             let path = dir.path().join("root/file");
             let other = dir.path().join("other");
             let write = |path, text: &str| {
-                std::fs::write(path, format!("{text:padding$}")).expect("written");
+                std::fs::write(path, [text, &" ".repeat(padding)].concat()).expect("written");
             };
             let read = async || -> Result<String, FileError> {
                 let mut file = root.open_file("file").await?;
