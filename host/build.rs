@@ -34,6 +34,6 @@ fn main() -> Result<(), String> {
 /// For any machine of this kind, not only the one that builds: naming the target keeps to what all have.
 fn compile(worker: &Path, target: &str) -> wasmtime::Result<Vec<u8>> {
     let mut config = code::config();
-    config.target(target)?;
+    config.target(target)?; // the compiler here knows the kind of machine that it runs on, and no other
     Engine::new(&config)?.precompile_component(&std::fs::read(worker)?)
 }

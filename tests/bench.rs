@@ -66,13 +66,38 @@ fn everything_is_measured_and_shown() {
 #[test]
 fn any_handler_can_be_measured_and_json_can_be_all_there_is() {
     let module = guests::path("misbehave");
-    let flags = format!("{SHORT} --module {} --path /ok --json", module.display());
+    let path = "/ok?a=1&b";
+    let flags = format!("{SHORT} --module {} --path {path} --json", module.display());
     let (code, json, errors) = parts(&bench(&Folder::new(), &flags));
     assert_eq!(code, 0, "{errors}");
     let figures: Value = serde_json::from_str(&json).expect("JSON and nothing else");
     judge(&figures, 4);
     assert_eq!(figures["load"]["module"], module.display().to_string());
     assert_eq!(figures["load"]["body_bytes"], "ok\n".len());
+    let command = figures["command"].as_str().expect("text");
+    assert!(command.contains("--path '/ok?a=1&b' --json"), "{command}");
+}
+
+#[test]
+fn memory_is_measured_with_as_many_processes_as_there_are_descriptors_for() {
+    // What a pool by default needs with four files each, and some more; not what hundreds of processes need.
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let descriptors = 620 + cores * 32 * 6;
+    let folder = Folder::new().file("index.html", "home");
+    let output = Command::new("sh")
+        .args([
+            "-c",
+            &format!("ulimit -n {descriptors} && exec \"$0\" bench \"$@\""),
+        ])
+        .arg(PROGRAM)
+        .args(SHORT.split_whitespace())
+        .args(["--max-open-files", "4", "--json", "--root"])
+        .arg(folder.root())
+        .output()
+        .expect("a shell");
+    let (code, json, errors) = parts(&output);
+    assert_eq!(code, 0, "{errors}");
+    judge(&serde_json::from_str(&json).expect("JSON"), 4);
 }
 
 /// Whether these figures are of everything, and what must be so on every machine.
@@ -81,6 +106,7 @@ fn judge(figures: &Value, connections: u64) {
     let measured = figures["structurings"].as_array().expect("a list");
     let names: Vec<_> = measured.iter().map(|one| one["name"].as_str()).collect();
     assert_eq!(names, STRUCTURINGS.map(Some));
+    assert_eq!(figures["not_measured"], Value::Array(Vec::new()));
     for one in measured {
         let positive = |value: &Value| value.as_f64().is_some_and(|value| value > 0.0);
         let latency = &one["latency_ms"];

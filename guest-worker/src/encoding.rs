@@ -67,12 +67,14 @@ fn thousandths(weight: &str) -> u16 {
         Some(value) => value.split_once('.').unwrap_or((value, "")),
         None => return 0,
     };
-    let is_weight = fraction.len() <= 3 && fraction.bytes().all(|byte| byte.is_ascii_digit());
+    if fraction.len() > 3 || !fraction.bytes().all(|byte| byte.is_ascii_digit()) {
+        return 0;
+    }
     let digits = fraction.bytes().chain([b'0'; 3]).take(3);
     let fraction = digits.fold(0, |number, digit| number * 10 + u16::from(digit - b'0'));
     match whole {
-        "0" if is_weight => fraction,
-        "1" if is_weight && fraction == 0 => 1000,
+        "0" => fraction,
+        "1" if fraction == 0 => 1000,
         _ => 0,
     }
 }
@@ -103,6 +105,7 @@ mod tests {
         assert_eq!(of(&["gzip;q=1.000, br;q=0.999"]), [Gzip, Brotli]);
         assert_eq!(of(&["gzip;q=0.", "br;q=1."]), [Brotli]);
         assert_eq!(of(&["gzip;q=1.001", "br;q=0.1234"]), []);
+        assert_eq!(of(&["gzip;q=0.-", "br;q=0.+1"]), []);
         assert_eq!(of(&["gzip;q=2"]), []);
         assert_eq!(of(&["gzip;q=x"]), []);
         assert_eq!(of(&["gzip;level=9"]), []);

@@ -2,24 +2,35 @@
 //! isn't: setting one costs more than many a call.
 
 use std::future::poll_fn;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::task::Poll;
 use std::time::Instant;
 
 /// What `work` comes to, or nothing where it isn't done by then; it is dropped in that case.
 pub(crate) async fn by<T>(deadline: Instant, work: impl Future<Output = T>) -> Option<T> {
-    let mut work = pin!(work);
-    match at_once(work.as_mut()).await {
-        Some(done) => Some(done),
-        None => tokio::time::timeout_at(deadline.into(), work).await.ok(),
-    }
+    unless(work, || tokio::time::sleep_until(deadline.into())).await
 }
 
-/// What `work` comes to, if that takes no waiting.
-pub(crate) async fn at_once<T>(mut work: impl Future<Output = T> + Unpin) -> Option<T> {
-    poll_fn(|cx| match Pin::new(&mut work).poll(cx) {
-        Poll::Ready(done) => Poll::Ready(Some(done)),
-        Poll::Pending => Poll::Ready(None),
+/// What `work` comes to, or nothing where something else comes first: what that is, is asked only once `work` has to
+/// wait.
+pub(crate) async fn unless<T, F: Future<Output = ()>>(
+    work: impl Future<Output = T>,
+    otherwise: impl FnOnce() -> F,
+) -> Option<T> {
+    let mut work = pin!(work);
+    let mut otherwise = Some(otherwise);
+    let mut other = pin!(None::<F>);
+    poll_fn(|cx| {
+        if let Poll::Ready(done) = work.as_mut().poll(cx) {
+            return Poll::Ready(Some(done));
+        }
+        if let Some(otherwise) = otherwise.take() {
+            other.set(Some(otherwise()));
+        }
+        match other.as_mut().as_pin_mut() {
+            Some(other) => other.poll(cx).map(|()| None),
+            None => Poll::Pending,
+        }
     })
     .await
 }

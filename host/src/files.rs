@@ -148,7 +148,7 @@ impl Root {
         let metadata = metadata_of(fd.as_fd())?;
         match metadata.kind {
             Kind::RegularFile => {
-                let content = Content::of(fd, metadata);
+                let content = Content::of(fd, metadata).await;
                 self.recent.put(path, &content);
                 Ok(OpenFile {
                     content,
@@ -272,7 +272,7 @@ pub struct OpenFile {
 /// What reading an open file gives.
 #[derive(Clone, Debug)]
 enum Content {
-    /// A small file as it was when it was opened: what it says of itself and what it holds belong together,
+    /// A small file as it was when it was opened: what it says of itself and what it holds are of one look at it,
     /// whatever becomes of it on the disk.
     Copy { metadata: Metadata, bytes: Bytes },
     /// Any other file, as it is when it is read. Shared with a read that a blocking thread still has under way
@@ -310,16 +310,7 @@ impl OpenFile {
         if nbytes == 0 {
             return Ok(Bytes::new());
         }
-        let read = match read_now(fd, offset, nbytes, Patience::Cached) {
-            // Not in the page cache, or a file system that can't tell.
-            Err(Errno::AGAIN | Errno::OPNOTSUPP | Errno::NOSYS) => {
-                let fd = Arc::clone(fd);
-                blocking(move || read_now(&fd, offset, nbytes, Patience::Disk).map_err(file_error))
-                    .await
-            }
-            other => other.map_err(file_error),
-        };
-        read.map(Bytes::from)
+        read(fd, offset, nbytes).await
     }
 
     /// Size, time and kind: of a small file as it was when it was opened, of others as they are now.
@@ -335,22 +326,38 @@ impl OpenFile {
 }
 
 impl Content {
-    /// What was just opened, as a copy if that is small and can be had at once and in one piece.
-    fn of(fd: OwnedFd, metadata: Metadata) -> Self {
-        let copy = || {
-            let size = usize::try_from(metadata.size)
-                .ok()
-                .filter(|&size| size <= SMALL)?;
-            // One byte more than there should be, to see whether it has grown.
-            let bytes = read_now(&fd, 0, size + 1, Patience::Cached).ok()?;
-            let is_whole = bytes.len() == size && metadata_of(fd.as_fd()) == Ok(metadata);
-            is_whole.then(|| Bytes::from(bytes))
+    /// What was just opened: as a copy if it is small, and not being written at this moment.
+    async fn of(fd: OwnedFd, metadata: Metadata) -> Self {
+        let fd = Arc::new(fd);
+        let Some(size) = usize::try_from(metadata.size)
+            .ok()
+            .filter(|&size| size <= SMALL)
+        else {
+            return Self::Live(fd);
         };
-        match copy() {
+        // One byte more than there should be, to see whether it has grown.
+        let bytes = read(&fd, 0, size + 1).await;
+        let is_whole =
+            |bytes: &Bytes| bytes.len() == size && metadata_of(fd.as_fd()) == Ok(metadata);
+        match bytes.ok().filter(is_whole) {
             Some(bytes) => Self::Copy { metadata, bytes },
-            None => Self::Live(Arc::new(fd)),
+            None => Self::Live(fd),
         }
     }
+}
+
+/// Bytes of a file, if need be from the disk.
+async fn read(fd: &Arc<OwnedFd>, offset: u64, nbytes: usize) -> Result<Bytes, FileError> {
+    let read = match read_now(fd, offset, nbytes, Patience::Cached) {
+        // Not in the page cache, or a file system that can't tell.
+        Err(Errno::AGAIN | Errno::OPNOTSUPP | Errno::NOSYS) => {
+            let fd = Arc::clone(fd);
+            blocking(move || read_now(&fd, offset, nbytes, Patience::Disk).map_err(file_error))
+                .await
+        }
+        other => other.map_err(file_error),
+    };
+    read.map(Bytes::from)
 }
 
 fn read_now(

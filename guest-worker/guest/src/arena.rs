@@ -26,8 +26,8 @@ pub struct Arena {
     living: Cell<usize>,
 }
 
-// SAFETY: a component's instance has one thread.
-#[cfg(target_family = "wasm")]
+// SAFETY: without atomics, an instance has one thread.
+#[cfg(all(target_family = "wasm", not(target_feature = "atomics")))]
 unsafe impl Sync for Arena {}
 
 impl Arena {
@@ -98,7 +98,7 @@ impl Arena {
             .checked_add(layout.align())?
             .div_ceil(WASM_PAGE_BYTES);
         let start = more_pages(pages)?;
-        let end = start + pages * WASM_PAGE_BYTES;
+        let end = start.checked_add(pages.checked_mul(WASM_PAGE_BYTES)?)?;
         if start == self.end.get() {
             self.end.set(end);
         } else {

@@ -171,12 +171,16 @@ impl Drills<'_> {
             "/slow?ms=20000"
         };
         let queue = requests.to_string();
+        // The one that asked whether the host is there may still be closing.
+        let connections = (requests + 1).to_string();
         let flags = [
             "--module",
             self.misbehave,
             "--expose-pid",
             "--queue",
             &queue,
+            "--max-connections",
+            &connections,
         ];
         let server = self.crowd(workers, &flags, OK.path)?;
         let asked: anyhow::Result<Vec<_>> = (0..requests).map(|_| server.ask(slow)).collect();

@@ -43,6 +43,7 @@ const RATIOS: &[(Contestant, Contestant, Size, Target)] = &[
     (Pool, Native, Size::Kib1, Target::at_least(1.0, 1.25)),
     (Pool, Ceiling, Size::Kib1, Target::at_least(0.65, 0.8)),
     (Pool, Nginx, Size::Kib1, Target::at_least(1.2, 1.2)),
+    (Pool, NginxCached, Size::Kib1, Target::None),
     (Pool, Nginx, Size::Kib64, Target::at_least(1.0, 1.0)),
     (Pool, Nginx, Size::Mib1, Target::at_least(1.3, 1.3)),
     (Pool, Nginx, Size::Mib100, Target::at_least(1.0, 1.0)),

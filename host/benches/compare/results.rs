@@ -71,10 +71,12 @@ impl Results {
             .with_context(|| format!("{} is no result of this bench", path.display()))
     }
 
-    /// Writes all three; returns the path of the Markdown.
+    /// Writes all three, by the names of day and commit: only the same over again replaces them. Returns the path
+    /// of the Markdown.
     pub(crate) fn write(&self, folder: &Path) -> anyhow::Result<PathBuf> {
         fs::create_dir_all(folder)?;
-        let file = |ending| folder.join(format!("{}.{ending}", self.machine.date));
+        let Machine { date, commit, .. } = &self.machine;
+        let file = |ending| folder.join(format!("{date}-{commit}.{ending}"));
         fs::write(file("json"), serde_json::to_string_pretty(self)? + "\n")?;
         fs::write(file("md"), tables::markdown(self))?;
         plot::write(self, &file("svg"))?;

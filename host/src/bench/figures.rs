@@ -23,7 +23,13 @@ pub(super) struct Figures {
     pub(super) load: Setup,
     /// In the order of the table.
     pub(super) structurings: Vec<Measured>,
+    /// Why something is missing in them, if something is.
+    pub(super) not_measured: Gaps,
 }
+
+/// What could not be measured, each with its reason.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct Gaps(Vec<String>);
 
 #[derive(Debug, Serialize)]
 pub(super) struct Machine {
@@ -59,9 +65,10 @@ pub(super) struct Measured {
     pub(super) latency_ms: Latency,
     /// Requests that these are of, all rounds together.
     pub(super) requests: u64,
-    /// What one more process or thread has of the machine's memory, when it is idle.
-    pub(super) memory_kib: f64,
-    pub(super) crash: Crash,
+    /// What one more process or thread has of the machine's memory, when it is idle; nothing if that is a gap.
+    pub(super) memory_kib: Option<f64>,
+    /// Nothing if that is a gap.
+    pub(super) crash: Option<Crash>,
 }
 
 /// Microseconds of one request; see [`wasm_pool_host::steps::Step`].
@@ -79,6 +86,27 @@ pub(super) struct Latency {
     pub(super) p50: f64,
     pub(super) p99: f64,
     pub(super) p99_9: f64,
+}
+
+impl Gaps {
+    /// What was measured; nothing if it was not, and then there is one more gap.
+    pub(super) fn unless_measured<T>(
+        &mut self,
+        what: &str,
+        measured: anyhow::Result<T>,
+    ) -> Option<T> {
+        match measured {
+            Ok(measured) => Some(measured),
+            Err(error) => {
+                self.0.push(format!("{what}: {error:#}"));
+                None
+            }
+        }
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &String> {
+        self.0.iter()
+    }
 }
 
 impl Machine {
@@ -118,8 +146,8 @@ impl Measured {
         name: Structuring,
         samples: &[Sample],
         totals: &Totals,
-        memory_kib: f64,
-        crash: Crash,
+        memory_kib: Option<f64>,
+        crash: Option<Crash>,
     ) -> Self {
         let each = |of: fn(&Sample) -> f64| samples.iter().map(of).collect::<Vec<_>>();
         let rates = each(|sample| sample.per_second);
@@ -179,17 +207,27 @@ pub(super) fn date() -> String {
     humantime::format_rfc3339_seconds(SystemTime::now()).to_string()
 }
 
-/// How this program was called.
+/// How this program was called, as a shell takes it.
 pub(super) fn command() -> String {
     let args = std::env::args_os().skip(1);
-    let args = args.map(|arg| arg.to_string_lossy().into_owned());
+    let args = args.map(|arg| quoted(&arg.to_string_lossy()));
     let words: Vec<_> = std::iter::once("wasm-pool-host".to_owned())
         .chain(args)
         .collect();
     words.join(" ")
 }
 
-pub(super) fn median(mut values: Vec<f64>) -> f64 {
+/// A word that means itself to a shell: in quotes, unless nothing in it could mean anything else.
+fn quoted(word: &str) -> String {
+    let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "_./:=,@%+-".contains(letter);
+    if !word.is_empty() && word.chars().all(is_plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
     values.sort_unstable_by(f64::total_cmp);
     let middle = values.len() / 2;
     match values.get(middle) {

@@ -1,10 +1,11 @@
 //! `bench`: the work per request of a server, measured on this machine with this module: in the three
 //! structurings, and natively with threads and with fork and exec.
 //!
-//! Each structuring is a server in a process of its own, and all are asked for the same. In rounds they take
-//! turns under load, without any clock in their way. Then, in a turn of its own, each has its steps timed, on
-//! one connection, so that nothing but work is in them and no waiting. At the end comes the memory of one more
-//! process, and a crash.
+//! Each structuring is a server in a process of its own, and all are asked for the same. First comes the memory
+//! of one more process. In rounds they take turns under load, without any clock in their way. Then, in a turn of
+//! its own, each has its steps timed, on one connection, so that nothing but work is in them and no waiting; they
+//! are means of all requests from the first on, since a server does not know which of them are to warm it up. At
+//! the end comes a crash. Where memory or a crash can't be measured, the figures say so and why.
 
 mod cgi;
 mod client;
@@ -30,7 +31,7 @@ use wasm_pool_host::steps::Totals;
 use crate::cli::{Bench, MAX_WORKERS_PER_CORE};
 use crate::descriptors;
 pub(crate) use cgi::child;
-use figures::{Figures, Machine, Measured, Setup};
+use figures::{Figures, Gaps, Machine, Measured, Setup};
 use load::{Faults, Load, Question, Sample};
 use memory::Memory;
 use outputs::Outputs;
@@ -48,7 +49,7 @@ const WARM_UP: (u32, Duration) = (4, Duration::from_millis(500));
 /// was started ends with this.
 ///
 /// # Errors
-/// Where something can't be measured or written, or a server answers with what it should not.
+/// Where requests can't be measured, something can't be written, or a server answers with what it should not.
 pub(crate) async fn run(args: Bench, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
     let outputs = Outputs::open(&args)?;
     let folder = tempfile::tempdir().context("can't make a temporary folder")?;
@@ -70,7 +71,12 @@ pub(crate) async fn run(args: Bench, stop: impl Future<Output = ()>) -> anyhow::
 fn measure(args: &Bench, folder: &Path, progress: &ProgressBar) -> anyhow::Result<Figures> {
     progress.set_message("asking the module");
     let site = Site::new(args, folder)?;
+    let drill = crash::site(site.clone(), folder)?;
     let load = Setup::new(args, &site.body);
+    let mut gaps = Gaps::default();
+    progress.set_message("memory");
+    let memory = Memory::measure(&site, &mut gaps);
+    progress.inc(1);
     let mut samples = Structuring::ALL.map(|_| Vec::new());
     for _ in 0..args.rounds {
         let round = by_turns("under load", progress, |one| under_load(&site, one, args))?;
@@ -81,11 +87,10 @@ fn measure(args: &Bench, folder: &Path, progress: &ProgressBar) -> anyhow::Resul
     let steps = by_turns("step by step", progress, |one| {
         step_by_step(&site, one, args)
     })?;
-    progress.set_message("memory");
-    let memory = Memory::measure(&site, args.rounds)?;
-    progress.inc(1);
-    let site = crash::site(site, folder)?;
-    let crashes = by_turns("and a crash", progress, |one| crash::drill(&site, one))?;
+    let crashes = by_turns("and a crash", progress, |one| {
+        let crash = crash::drill(&drill, one);
+        Ok(gaps.unless_measured(&format!("crash of {one}"), crash))
+    })?;
     let measured = Structuring::ALL
         .into_iter()
         .zip(&samples)
@@ -101,6 +106,7 @@ fn measure(args: &Bench, folder: &Path, progress: &ProgressBar) -> anyhow::Resul
         machine: Machine::this(),
         load,
         structurings: structurings.collect(),
+        not_measured: gaps,
     })
 }
 
@@ -108,7 +114,7 @@ fn measure(args: &Bench, folder: &Path, progress: &ProgressBar) -> anyhow::Resul
 fn by_turns<T>(
     what: &str,
     progress: &ProgressBar,
-    measure: impl Fn(Structuring) -> anyhow::Result<T>,
+    mut measure: impl FnMut(Structuring) -> anyhow::Result<T>,
 ) -> anyhow::Result<Vec<T>> {
     let turn = |structuring: Structuring| {
         progress.set_message(format!("{structuring} {what}"));

@@ -52,27 +52,33 @@ impl Outputs {
         })
     }
 
+    /// All of them, whatever becomes of the others: the figures took minutes.
+    ///
+    /// # Errors
+    /// The first there was.
     pub(super) fn write(self, figures: &Figures) -> anyhow::Result<()> {
         let json = serde_json::to_string_pretty(figures)?;
-        if let Some(output) = self.json {
-            output.write(&json)?;
-        }
-        if self.svg.is_some() || self.html.is_some() {
-            let svg = plot::svg(figures)?;
-            if let Some(output) = self.html {
-                output.write(&page::html(figures, &svg))?;
-            }
-            if let Some(output) = self.svg {
-                output.write(&svg)?;
-            }
-        }
         let shown = if self.table {
-            table::text(figures)
+            &table::text(figures)
         } else {
-            json
+            &json
         };
-        writeln!(std::io::stdout(), "{shown}").context("can't write the figures")
+        let printed = writeln!(std::io::stdout(), "{shown}").context("can't print the figures");
+        let written = self.json.map_or(Ok(()), |output| output.write(&json));
+        let plotted = plotted(self.svg, self.html, figures);
+        printed.and(written).and(plotted)
     }
+}
+
+/// Those of the plots, where they are asked for.
+fn plotted(svg: Option<Output>, html: Option<Output>, figures: &Figures) -> anyhow::Result<()> {
+    if svg.is_none() && html.is_none() {
+        return Ok(());
+    }
+    let image = plot::svg(figures)?;
+    let html = html.map_or(Ok(()), |output| output.write(&page::html(figures, &image)));
+    let svg = svg.map_or(Ok(()), |output| output.write(&image));
+    html.and(svg)
 }
 
 impl Output {

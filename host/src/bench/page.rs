@@ -52,7 +52,7 @@ fn body(figures: &Figures) -> String {
 
 fn facts(figures: &Figures) -> String {
     let machine = &figures.machine;
-    let facts = [
+    let mut facts = vec![
         ("Measured", escaped(&figures.date)),
         ("With", format!("wasm-pool-host {}", figures.version)),
         ("By", format!("<code>{}</code>", escaped(&figures.command))),
@@ -64,6 +64,8 @@ fn facts(figures: &Figures) -> String {
             )),
         ),
     ];
+    let gaps = figures.not_measured.iter();
+    facts.extend(gaps.map(|gap| ("Not measured", escaped(gap))));
     let fact = |(name, value): &(&str, String)| format!("<dt>{name}</dt><dd>{value}</dd>\n");
     facts.iter().map(fact).collect()
 }

@@ -2,9 +2,13 @@
 //! dropped. What it says on standard error is kept, for the case that something is wrong.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read, Seek};
+use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
+use std::os::unix::fs::FileExt;
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use rustix::process::{Pid, Signal, kill_process};
@@ -12,11 +16,20 @@ use wasm_pool_host::steps::Totals;
 
 use super::structurings::Structuring;
 
+/// How long a server may take to say where it listens, and, once it is told to stop, what its steps took. What
+/// takes long is compiling a large module, and the requests under way at the end have ten seconds; a server that
+/// takes longer hangs.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What an error shows of what a server said: the first of it is the cause of the rest.
+const SAID_BYTES: usize = 16 << 10;
+
 /// A running server.
 pub(super) struct Server {
     structuring: Structuring,
     child: Child,
-    output: BufReader<ChildStdout>,
+    /// What it prints.
+    lines: Receiver<String>,
     errors: File,
     pub(super) address: SocketAddr,
 }
@@ -32,15 +45,16 @@ impl Server {
             .spawn()
             .with_context(|| format!("{structuring}: can't start {command:?}"))?;
         let output = child.stdout.take().context("a child without output")?;
+        let (sender, lines) = channel();
         let mut server = Self {
             structuring,
             child,
-            output: BufReader::new(output),
+            lines,
             errors,
             address: SocketAddr::from(([0; 4], 0)),
         };
-        let mut line = String::new();
-        server.output.read_line(&mut line)?;
+        server.check(thread::Builder::new().spawn(move || read(output, &sender)))?;
+        let line = server.line("it did not start")?;
         let address = line.split_once("http://").and_then(|(_, rest)| {
             let (address, _) = rest.split_once(char::is_whitespace)?;
             address.parse().ok()
@@ -64,12 +78,23 @@ impl Server {
     }
 
     /// Stops it, and has what its steps took.
-    pub(super) fn steps(mut self) -> anyhow::Result<Totals> {
+    pub(super) fn steps(self) -> anyhow::Result<Totals> {
+        const FAILED: &str = "it did not print its steps";
         kill_process(Pid::from_child(&self.child), Signal::TERM)?;
-        let mut line = String::new();
-        let read = self.output.read_to_string(&mut line);
-        self.check(read)?;
-        self.check(serde_json::from_str(&line).context("it did not print its steps"))
+        let line = self.line(FAILED)?;
+        self.check(serde_json::from_str(&line).context(FAILED))
+    }
+
+    /// The next line that it prints.
+    ///
+    /// # Errors
+    /// Where there is none in time: `failure`, said of the server.
+    fn line(&self, failure: &str) -> anyhow::Result<String> {
+        let line = self.lines.recv_timeout(PATIENCE);
+        self.check(line.map_err(|error| match error {
+            RecvTimeoutError::Timeout => anyhow!("{failure} within {} s", PATIENCE.as_secs()),
+            RecvTimeoutError::Disconnected => anyhow!("{failure}"),
+        }))
     }
 
     /// Its memory that is in RAM, in KiB: counted page by page, since the kernel's running totals are rounded.
@@ -88,14 +113,19 @@ impl Server {
     }
 
     fn said(&self) -> String {
-        let mut said = String::new();
-        let mut errors = &self.errors;
-        // The error that this is added to matters more than one of reading it.
-        let _ = errors
-            .rewind()
-            .and_then(|()| errors.read_to_string(&mut said));
+        let mut said = [0; SAID_BYTES];
+        // From a place of its own: the server writes where the file's is. And the error that this is added to
+        // matters more than one of reading it.
+        let bytes = self.errors.read_at(&mut said, 0).unwrap_or(0);
+        let said = String::from_utf8_lossy(&said[..bytes]);
         said.trim_end().to_owned()
     }
+}
+
+/// Passes on what a server prints, until it ends or nobody wants to know: a pipe can't be read with a deadline.
+fn read(output: ChildStdout, lines: &Sender<String>) {
+    let mut printed = BufReader::new(output).lines().map_while(Result::ok);
+    let _unwanted = printed.try_for_each(|line| lines.send(line));
 }
 
 impl Drop for Server {

@@ -7,6 +7,9 @@ use super::figures::{Figures, Measured, Steps};
 const LABEL_COLUMNS: usize = 27;
 const CELL_COLUMNS: usize = 14;
 
+/// In the place of a figure that is missing.
+const GAP: &str = "not measured";
+
 /// Rows that belong together.
 pub(super) struct Section {
     pub(super) title: String,
@@ -64,23 +67,33 @@ pub(super) fn sections(figures: &Figures) -> [Section; 4] {
         },
         Section {
             title: "memory".into(),
-            rows: vec![row("one more takes, KiB", &|one| short(one.memory_kib))],
+            rows: vec![row("one more takes, KiB", &|one| {
+                shown(one.memory_kib, short)
+            })],
         },
         Section {
-            title: format!("one crashes while {OTHERS} other requests are in flight"),
+            title: format!(
+                "a worker of the bench's own crashes while {OTHERS} other requests are in flight"
+            ),
             rows: vec![
                 row("other requests lost", &|one| {
-                    one.crash.others_lost.to_string()
+                    shown(one.crash, |crash| crash.others_lost.to_string())
                 }),
                 row("connections lost", &|one| {
-                    one.crash.connections_lost.to_string()
+                    shown(one.crash, |crash| crash.connections_lost.to_string())
                 }),
                 row("answers again after, ms", &|one| {
-                    one.crash.answers_again_ms.map_or("never".into(), short)
+                    shown(one.crash, |crash| {
+                        crash.answers_again_ms.map_or("never".into(), short)
+                    })
                 }),
             ],
         },
     ]
+}
+
+fn shown<T>(figure: Option<T>, show: impl FnOnce(T) -> String) -> String {
+    figure.map_or_else(|| GAP.into(), show)
 }
 
 /// The names of the columns.
@@ -112,6 +125,12 @@ pub(super) fn text(figures: &Figures) -> String {
             ));
         }
     }
+    lines.extend(
+        figures
+            .not_measured
+            .iter()
+            .map(|gap| format!("{GAP}: {gap}")),
+    );
     lines.join("\n")
 }
 

@@ -3,8 +3,8 @@
 //! what it holds, and is not read again either.
 //!
 //! All that is believed for [`VALIDITY`], and no longer: a change is seen that much later at most. An old length
-//! never meets new bytes: a copy has both of its own, and of a file without one nothing is remembered but the way
-//! to it.
+//! is never remembered with new bytes: a copy has both from one look at the file, and of a file without one nothing
+//! is remembered but the way to it.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};

@@ -100,6 +100,7 @@ async fn serve(
     let name: Arc<str> = client.to_string().into();
     let respond = service_fn(|request| {
         activity.pause();
+        stopwatch.began();
         let (service, activity, name) = (&service, &activity, Arc::clone(&name));
         let stopwatch = &stopwatch;
         async move {

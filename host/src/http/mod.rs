@@ -8,7 +8,6 @@ mod request;
 mod response;
 mod stopwatch;
 
-use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -115,7 +114,8 @@ impl Service {
         record: &mut Record,
     ) -> Result<Sent, Fault> {
         let is_head = request.method() == hyper::Method::HEAD;
-        let request = request::receive(request, id, client, &self.settings).await?;
+        let request = request::receive(request, id, client, &self.settings).await;
+        let request = request.inspect_err(|_| stopwatch.refused())?;
         stopwatch.received();
         match &self.guests {
             Guests::Pool(pool) => self.call(pool, &request, is_head, stopwatch, record).await,
@@ -203,17 +203,11 @@ impl Service {
 
     /// What `call` gives, or nothing where the host can't wait for it any longer.
     async fn unless_ending<T>(&self, call: impl Future<Output = T>) -> Option<T> {
-        let mut call = pin!(call);
-        // Most calls never wait; only for those that do is it worth listening.
-        if let Some(answer) = deadline::at_once(call.as_mut()).await {
-            return Some(answer);
-        }
-        let mut stopping = self.stopping.clone();
-        tokio::select! {
-            biased;
-            answer = call => Some(answer),
-            () = stopping.reached(Phase::Ending) => None,
-        }
+        let ending = || {
+            let mut stopping = self.stopping.clone();
+            async move { stopping.reached(Phase::Ending).await }
+        };
+        deadline::unless(call, ending).await
     }
 }
 

@@ -35,6 +35,13 @@ impl Stopwatch {
         }))
     }
 
+    /// A request's head is there: what is written from now on is no longer part of the reply before it.
+    pub(super) fn began(&self) {
+        if let Some(running) = &self.0 {
+            running.replied.store(NOT_SET, Ordering::Relaxed);
+        }
+    }
+
     /// Bytes came in. Those that follow the first belong to the same request.
     pub(super) fn arrived(&self) {
         if let Some(running) = &self.0 {
@@ -53,7 +60,13 @@ impl Stopwatch {
             // A client who sends the next request before it has this answer: it came with the last bytes.
             let since = if arrived == NOT_SET { now } else { arrived };
             running.steps.took(Step::Receive, between(since, now));
-            running.replied.store(NOT_SET, Ordering::Relaxed);
+        }
+    }
+
+    /// The request under way is refused before it is whole. It was not received, and counts as nothing.
+    pub(super) fn refused(&self) {
+        if let Some(running) = &self.0 {
+            running.arrived.store(NOT_SET, Ordering::Relaxed);
         }
     }
 

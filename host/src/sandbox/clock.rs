@@ -31,7 +31,8 @@ pub(super) struct Clock {
     thread: Thread,
 }
 
-/// Threads count for themselves, as far as there are so many; further ones share with others.
+/// Threads count for themselves; beyond so many, more than most machines have cores, they share with others. The
+/// clock adds them all up at each tick.
 const COUNTS: usize = 32;
 
 #[derive(Debug, Default)]

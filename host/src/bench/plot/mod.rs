@@ -33,6 +33,9 @@ const STEP_COLOURS: [RGBColor; 5] = [
     RGBColor(0x6f, 0x7d, 0x8c),
 ];
 
+/// Where there is no bar.
+const GAP: &str = "not\nmeasured";
+
 /// Of p50, p99 and p99.9: the same hue, lighter and lighter.
 const SHADES: [(&str, f64); 3] = [("p50", 1.0), ("p99", 0.6), ("p99.9", 0.3)];
 
@@ -162,10 +165,11 @@ fn latency(area: &Area<'_>, measured: &[Measured]) -> anyhow::Result<()> {
 }
 
 fn memory(area: &Area<'_>, measured: &[Measured]) -> anyhow::Result<()> {
-    let scale = Scale::log(measured.iter().map(|one| one.memory_kib));
+    let scale = Scale::log(measured.iter().filter_map(|one| one.memory_kib));
     let panel = Panel::new(area, "Memory of one more (KiB, logarithmic)", scale)?;
-    panel.groups(&one_each(measured, |one| {
-        (one.memory_kib, short(one.memory_kib))
+    panel.groups(&one_each(measured, |one| match one.memory_kib {
+        Some(kib) => (kib, short(kib)),
+        None => (0.0, GAP.into()),
     }))
 }
 
@@ -173,11 +177,14 @@ fn crash(area: &Area<'_>, measured: &[Measured]) -> anyhow::Result<()> {
     let title = format!("One crash: lost, of {OTHERS} other requests in flight");
     let panel = Panel::new(area, &title, Scale::linear(OTHERS as f64))?;
     panel.groups(&one_each(measured, |one| {
-        let again = match one.crash.answers_again_ms {
+        let Some(crash) = one.crash else {
+            return (0.0, GAP.into());
+        };
+        let again = match crash.answers_again_ms {
             Some(time) => format!("back after\n{} ms", short(time)),
             None => "never back".into(),
         };
-        let lost = one.crash.others_lost;
+        let lost = crash.others_lost;
         (lost as f64, format!("{lost}\n{again}"))
     }))
 }

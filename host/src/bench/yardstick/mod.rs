@@ -12,7 +12,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::Receiver;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Barrier, Mutex, PoisonError};
 use std::thread;
 
 use rustix::io::Errno;
@@ -46,10 +46,16 @@ pub(crate) fn start(args: Yardstick) -> anyhow::Result<Steps> {
         steps: steps.clone(),
         idle: Mutex::new(idle),
     });
+    // A thread has its memory when it has run: whoever reads the address may ask for that next.
+    let running = Arc::new(Barrier::new(args.workers + 1));
     for _ in 0..args.workers {
-        let native = Arc::clone(&native);
-        thread::Builder::new().spawn(move || native.work())?;
+        let (native, running) = (Arc::clone(&native), Arc::clone(&running));
+        thread::Builder::new().spawn(move || {
+            running.wait();
+            native.work();
+        })?;
     }
+    running.wait();
     let address = listener.address()?;
     thread::Builder::new().spawn(move || match listener.listen() {
         Ok(()) => {}
