@@ -33,11 +33,10 @@ pub(crate) fn write(seconds: u64) -> Option<[u8; 29]> {
 
 /// The seconds since 1970 of a date in any of the three forms that a server must accept.
 pub(crate) fn read(date: &str) -> Option<u64> {
-    let mut words = [""; 6];
-    let mut count = 0;
-    for word in date.split([' ', ',', '-']).filter(|word| !word.is_empty()) {
-        *words.get_mut(count)? = word;
-        count += 1;
+    let mut found = date.split([' ', ',', '-']).filter(|word| !word.is_empty());
+    let words = [(); 6].map(|()| found.next().unwrap_or_default());
+    if found.next().is_some() {
+        return None;
     }
     let (day, month, year, time) = match words {
         [_, day, month, year, time, "GMT"] => (day, month, year, time),

@@ -8,6 +8,7 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use crate::contestants::Contestant;
 use crate::matrix::{Cell, Entry, Turn};
+use crate::report;
 use crate::results::Results;
 use crate::scaling::{Of, Point};
 use crate::site::Size;
@@ -219,13 +220,5 @@ fn grouped(value: f64) -> String {
     if value < 100.0 && value.fract() != 0.0 {
         return significant(value);
     }
-    let digits = format!("{value:.0}");
-    let mut text = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
+    report::whole(value)
 }

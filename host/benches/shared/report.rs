@@ -1,5 +1,12 @@
 //! The *report* of a bench as lines of text: medians over the rounds, ratios and sizes beside their targets.
 
+#[allow(dead_code)] // not every bench shows all of them
+#[path = "../../src/bench/numbers.rs"]
+mod numbers;
+
+#[allow(unused_imports)] // as above
+pub(crate) use numbers::{median, spread, whole};
+
 /// What a value should be, and what it is to become.
 #[derive(Clone, Copy)]
 #[allow(dead_code)] // not every bench has a target of each kind
@@ -31,26 +38,6 @@ pub(crate) fn ratio(name: &str, over: &[f64], under: &[f64], target: Target) {
 pub(crate) fn median_ratio(over: &[f64], under: &[f64]) -> f64 {
     let ratios = over.iter().zip(under).map(|(over, under)| over / under);
     median(ratios.collect())
-}
-
-pub(crate) fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_unstable_by(f64::total_cmp);
-    let middle = values.len() / 2;
-    match values.get(middle) {
-        None => f64::NAN,
-        Some(&upper) if values.len() % 2 == 1 => upper,
-        Some(&upper) => (values[middle - 1] + upper) / 2.0,
-    }
-}
-
-/// How far the rounds lie apart, in percent of their median.
-pub(crate) fn spread(values: Vec<f64>) -> f64 {
-    let (low, high) = values
-        .iter()
-        .fold((f64::MAX, f64::MIN), |(low, high), &value| {
-            (low.min(value), high.max(value))
-        });
-    (high - low) / median(values) * 100.0
 }
 
 #[allow(dead_code)] // as with the kinds

@@ -8,6 +8,7 @@ use wasm_pool_host::steps::{Total, Totals};
 
 use super::crash::Crash;
 use super::load::Sample;
+use super::numbers::{median, spread};
 use super::structurings::Structuring;
 use crate::cli::Bench;
 
@@ -154,7 +155,7 @@ impl Measured {
         Self {
             name,
             step_us: Steps::of_one(totals),
-            spread_percent: spread(&rates),
+            spread_percent: spread(rates.clone()),
             requests_per_second: median(rates),
             latency_ms: Latency {
                 p50: median(each(|sample| millis(sample.p50))),
@@ -225,22 +226,6 @@ fn quoted(word: &str) -> String {
     } else {
         format!("'{}'", word.replace('\'', r"'\''"))
     }
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_unstable_by(f64::total_cmp);
-    let middle = values.len() / 2;
-    match values.get(middle) {
-        None => f64::NAN,
-        Some(&upper) if values.len() % 2 == 1 => upper,
-        Some(&upper) => (values[middle - 1] + upper) / 2.0,
-    }
-}
-
-fn spread(values: &[f64]) -> f64 {
-    let low = values.iter().copied().fold(f64::MAX, f64::min);
-    let high = values.iter().copied().fold(f64::MIN, f64::max);
-    (high - low) / median(values.to_vec()) * 100.0
 }
 
 fn millis(time: Duration) -> f64 {

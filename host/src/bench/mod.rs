@@ -13,6 +13,7 @@ mod crash;
 mod figures;
 mod load;
 mod memory;
+mod numbers;
 mod outputs;
 mod page;
 mod plot;

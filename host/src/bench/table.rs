@@ -2,6 +2,7 @@
 
 use super::crash::OTHERS;
 use super::figures::{Figures, Measured, Steps};
+use super::numbers::whole;
 
 /// Of a terminal that is not small: everything fits 100 columns.
 const LABEL_COLUMNS: usize = 27;
@@ -141,17 +142,4 @@ pub(super) fn short(value: f64) -> String {
         10.0.. => format!("{value:.1}"),
         _ => format!("{value:.2}"),
     }
-}
-
-/// Without a fraction; digits in groups of three.
-pub(super) fn whole(value: f64) -> String {
-    let digits = format!("{value:.0}");
-    let mut text = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }

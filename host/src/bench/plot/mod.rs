@@ -11,8 +11,9 @@ use plotters::style::{FontDesc, FontFamily, FontStyle};
 
 use super::crash::OTHERS;
 use super::figures::{Figures, Measured, Steps};
+use super::numbers::whole;
 use super::structurings::Structuring;
-use super::table::{self, short, whole};
+use super::table::{self, short};
 use panel::{Bar, Group, Panel};
 use scale::Scale;
 

@@ -1,6 +1,6 @@
 //! The *scale* of a panel: what the height of a bar means.
 
-use super::super::table::whole;
+use super::super::numbers::whole;
 
 /// What is left free above the highest bar, for its label.
 const HEADROOM: f64 = 1.18;
