@@ -1,0 +1,187 @@
+//! What every resolver must keep to, and what is seen of files that change.
+
+use super::*;
+use std::os::unix::fs::symlink;
+
+/// A root with a bit of everything in it, and a secret beside it.
+fn folder() -> (tempfile::TempDir, [Root; 3]) {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let root = dir.path().join("root");
+    std::fs::create_dir_all(root.join("folder")).expect("a folder");
+    std::fs::write(dir.path().join("secret"), "secret").expect("a file");
+    std::fs::write(root.join("file"), "content").expect("a file");
+    rustix::fs::mkfifoat(rustix::fs::CWD, root.join("fifo"), Mode::RUSR).expect("a FIFO");
+    let links = [
+        ("inside", "file"),
+        ("outside", "../secret"),
+        ("absolute", "/etc/passwd"),
+        ("self", "self"),
+        ("magic", "/proc/self/root/etc/passwd"),
+    ];
+    for (name, target) in links {
+        symlink(target, root.join(name)).expect("a link");
+    }
+    let resolvers = [
+        Resolver::Kernel { can_decline: true },
+        Resolver::Kernel { can_decline: false },
+        Resolver::Library,
+    ];
+    let root = Root::open(&root).expect("the root");
+    (
+        dir,
+        resolvers.map(|resolver| Root {
+            resolver,
+            ..root.clone()
+        }),
+    )
+}
+
+/// Looks again and again, for at most ten seconds.
+async fn eventually(is_so: impl AsyncFn() -> bool) {
+    const LOOK_AGAIN: std::time::Duration = std::time::Duration::from_millis(10);
+    for _ in 0..1000 {
+        if is_so().await {
+            return;
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+    panic!("it never was");
+}
+
+#[tokio::test]
+async fn every_resolver_keeps_paths_beneath_the_root() {
+    let (_dir, roots) = folder();
+    let cases = [
+        ("file", Ok(())),
+        ("inside", Ok(())),
+        ("./file", Ok(())),
+        ("none", Err(FileError::NoEntry)),
+        ("folder", Err(FileError::IsDirectory)),
+        ("file/below", Err(FileError::NotDirectory)),
+        ("fifo", Err(FileError::NotSupported)),
+        ("", Err(FileError::InvalidPath)),
+        ("fi\0le", Err(FileError::InvalidPath)),
+        ("/etc/passwd", Err(FileError::Access)),
+        ("../secret", Err(FileError::Access)),
+        ("folder/../file", Err(FileError::Access)),
+        ("outside", Err(FileError::Access)),
+        ("absolute", Err(FileError::Access)),
+        ("magic", Err(FileError::Access)),
+        ("self", Err(FileError::Loop)),
+    ];
+    for root in &roots {
+        for (path, expected) in cases {
+            let opened = root.open_file(path).await.map(drop);
+            assert_eq!(
+                opened, expected,
+                "opening {path:?} with {:?}",
+                root.resolver
+            );
+            let known = root.stat(path).await.map(drop);
+            let expected = if path == "folder" { Ok(()) } else { expected };
+            assert_eq!(known, expected, "stat of {path:?} with {:?}", root.resolver);
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_resolver_lists_what_can_be_served() {
+    let (_dir, roots) = folder();
+    let listed = |name: &str, kind| Entry {
+        name: name.into(),
+        kind,
+    };
+    let expected = [
+        listed("file", Kind::RegularFile),
+        listed("folder", Kind::Directory),
+        listed("inside", Kind::RegularFile),
+    ];
+    for root in &roots {
+        assert_eq!(
+            root.read_dir(".").await.expect("the root's names"),
+            expected
+        );
+        assert_eq!(
+            root.read_dir("file").await.map(drop),
+            Err(FileError::NotDirectory)
+        );
+        assert_eq!(
+            root.read_dir("outside").await.map(drop),
+            Err(FileError::Access)
+        );
+    }
+}
+
+#[tokio::test]
+async fn reading_moves_the_position_and_reading_at_does_not() {
+    let (_dir, [root, ..]) = folder();
+    let mut file = root.open_file("file").await.expect("the file");
+    assert_eq!(file.read(3).await.expect("bytes"), "con");
+    assert_eq!(file.read_at(1, 2).await.expect("bytes"), "on");
+    assert_eq!(file.read(100).await.expect("bytes"), "tent");
+    assert_eq!(file.read(1).await.expect("the end"), "");
+    assert_eq!(file.read_at(u64::MAX, 1).await.expect("past any end"), "");
+}
+
+#[tokio::test]
+async fn what_happens_to_a_file_is_seen() {
+    // Of a small file within a moment, and whole; of a larger one at once.
+    for padding in [0, SMALL] {
+        let (dir, [root, ..]) = folder();
+        let path = dir.path().join("root/file");
+        let other = dir.path().join("other");
+        let write = |path, text: &str| {
+            std::fs::write(path, [text, &" ".repeat(padding)].concat()).expect("written");
+        };
+        let read = async || -> Result<String, FileError> {
+            let mut file = root.open_file("file").await?;
+            let bytes = file.read(2 * SMALL).await?;
+            assert_eq!(file.stat()?.size, bytes.len() as u64);
+            Ok(String::from_utf8_lossy(&bytes).trim_end().to_owned())
+        };
+        let seen = async |expected: Result<String, FileError>| {
+            if padding == 0 {
+                eventually(async || read().await == expected).await;
+            } else {
+                assert_eq!(read().await, expected);
+            }
+        };
+        write(&path, "as it was, for the first time");
+        seen(Ok("as it was, for the first time".into())).await;
+        write(&path, "changed in place");
+        seen(Ok("changed in place".into())).await;
+        write(&other, "replaced");
+        std::fs::rename(&other, &path).expect("renamed");
+        seen(Ok("replaced".into())).await;
+        std::fs::rename(&path, &other).expect("renamed");
+        // For a moment the path may still mean it.
+        eventually(async || read().await == Err(FileError::NoEntry)).await;
+        std::fs::rename(&other, &path).expect("renamed");
+        seen(Ok("replaced".into())).await;
+        std::fs::remove_file(&path).expect("removed");
+        seen(Err(FileError::NoEntry)).await;
+    }
+}
+
+#[tokio::test]
+async fn an_open_file_that_is_small_stays_as_it_was() {
+    let (dir, [root, ..]) = folder();
+    let mut file = root.open_file("file").await.expect("the file");
+    let before = file.stat();
+    std::fs::write(dir.path().join("root/file"), "other, and longer").expect("written");
+    assert_eq!(file.read(100).await.expect("bytes"), "content");
+    assert_eq!(file.stat(), before);
+}
+
+#[tokio::test]
+async fn files_are_not_kept_open_for_long() {
+    let (dir, [root, ..]) = folder();
+    std::fs::write(dir.path().join("root/file"), [b' '; SMALL + 1]).expect("written");
+    let file = root.open_file("file").await.expect("the file");
+    let Content::Live(fd) = &file.content else {
+        panic!("it was copied");
+    };
+    let fd = Arc::downgrade(fd);
+    drop(file);
+    eventually(async || fd.upgrade().is_none()).await;
+}
