@@ -291,6 +291,38 @@ fn a_root_that_ends_is_started_again() {
 }
 
 #[test]
+fn a_root_that_was_asked_is_replaced_before_the_next_request() {
+    let server = guest("actor", FOR_EVER);
+    for nth in 0..50 {
+        assert_eq!(ask(&server, "trap").status, 502, "crash {nth}");
+        let reply = ask(&server, "answer");
+        assert_eq!(reply.status, 200, "after crash {nth}: {reply:?}");
+    }
+}
+
+#[test]
+fn a_root_that_takes_no_request_is_started_at_longer_and_longer_intervals() {
+    let folder = Folder::new().file("end-at-once", "");
+    let broken = folder.root().join("end-at-once");
+    let server = guest_over("actor", folder, FOR_EVER);
+    server.wait_entries("the root has ended, and is started again", 3);
+    for _ in 0..50 {
+        let reply = ask(&server, "answer");
+        assert_eq!(reply.status, 503, "{reply:?}");
+        assert!(reply.field("retry-after").is_some(), "{reply:?}");
+    }
+    assert!(
+        server.entries("process started").len() < 20,
+        "roots are not started without a pause"
+    );
+    std::fs::remove_file(broken).expect("the file is removed");
+    eventually("there is a root again", || {
+        (ask(&server, "answer").status == 200).then_some(())
+    });
+    server.wait_text("the root answers again");
+}
+
+#[test]
 fn responses_that_are_not_http() {
     let server = guest(
         "actor",

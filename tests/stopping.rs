@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use crate::support::http::request_bytes;
-use crate::support::server::{guest, serve};
+use crate::support::server::{component, guest, serve};
+use crate::support::wat::worker_with;
 use crate::support::{Client, Folder, Server, eventually, own_address};
 
 #[test]
@@ -38,12 +39,14 @@ fn idle_servers_stop_at_once() {
 }
 
 #[test]
-fn a_crash_loop_holds_up_nothing() {
-    let mut server = guest("misbehave", "--workers 1 --grace 1s");
+fn a_module_that_never_starts_holds_up_nothing() {
+    let text = worker_with("(func $start (unreachable)) (start $start)", "");
+    let flags = "--mode per-request --grace 1s";
+    let mut server = component(&text, Folder::new(), flags);
     let mut client = server.client();
-    // So deep in it that the pauses between starts are longer than stopping may take.
+    // So often in vain that the pauses between starts are longer than stopping may take.
     eventually("the pauses are long", || {
-        let reply = client.get("/trap");
+        let reply = client.get("/");
         let pause = reply
             .field("retry-after")
             .and_then(|text| text.parse::<u64>().ok());
@@ -124,6 +127,22 @@ fn what_outlasts_the_grace_time_gets_503() {
         assert_eq!(server.wait_exit().code(), Some(0), "{target}");
         assert!(start.elapsed() < Duration::from_secs(20), "{target}");
     }
+}
+
+#[test]
+fn a_start_that_outlasts_the_grace_time_gets_503() {
+    let text = worker_with("(func $start (loop (br 0))) (start $start)", "");
+    let flags = "--mode per-request --grace 1s --request-timeout 50s";
+    let mut server = component(&text, Folder::new(), flags);
+    let mut client = running(&server, "/");
+    eventually("the request is read", || {
+        (server.unread() == 0 && server.processor_ticks() > 20).then_some(())
+    });
+    let start = Instant::now();
+    server.signal(Signal::TERM);
+    assert_eq!(client.reply("GET").expect("a reply").status, 503);
+    assert_eq!(server.wait_exit().code(), Some(0));
+    assert!(start.elapsed() < Duration::from_secs(20));
 }
 
 #[test]

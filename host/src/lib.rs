@@ -231,7 +231,7 @@ pub async fn run(
     };
     let tree = Tree::new(programs, Table::new(processes), patience);
     let _closing = tree.closing();
-    let root = tree.plant(args).map_err(root_not_started)?;
+    let mut root = tree.plant(args).map_err(root_not_started)?;
     let status = tokio::select! {
         status = root.ended() => Some(status),
         () = stop => None,

@@ -74,6 +74,8 @@ struct State {
     visits: u64,
     /// The client whose request it took at its last visit.
     working_for: Option<Pid>,
+    /// It has taken a request, now or before.
+    was_asked: bool,
     closed: bool,
 }
 
@@ -232,14 +234,22 @@ impl Mailbox {
 
     /// The receiver has ended: what is left is thrown away, and whoever waits for it to be taken is told.
     pub fn close(&self) {
-        let state = std::mem::replace(
-            &mut *self.lock(),
-            State {
+        let left = {
+            let mut state = self.lock();
+            let closed = State {
                 closed: true,
+                was_asked: state.was_asked,
                 ..State::default()
-            },
-        );
-        drop(state); // outside the lock: it wakes senders
+            };
+            std::mem::replace(&mut *state, closed)
+        };
+        drop(left); // outside the lock: it wakes senders
+    }
+
+    /// Whether the receiver has taken a request, now or before its end.
+    #[must_use]
+    pub fn was_asked(&self) -> bool {
+        self.lock().was_asked
     }
 
     /// Whether the receiver has ended.
@@ -291,6 +301,7 @@ impl State {
         }
         if let Content::Request { client, .. } = message.content {
             self.working_for = Some(client);
+            self.was_asked = true;
         }
         Some(message)
     }

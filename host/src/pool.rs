@@ -31,6 +31,9 @@ const HIGH_WATER: (u64, u64) = (3, 4);
 /// process to another core costs more than the call itself; looking at more would undo last-in-first-out.
 const RECENT: usize = 8;
 
+/// Requests that wait for a process belong to one burst, and are logged as one, until for so long none has waited.
+const CALM: Duration = Duration::from_secs(10);
+
 /// How many processes there are, and how long each lives.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
@@ -99,6 +102,8 @@ struct State {
     seats: u32,
     line: VecDeque<Waiter>,
     next_ticket: u64,
+    /// When the last request found all processes busy.
+    saturated: Option<Instant>,
     closed: bool,
 }
 
@@ -120,6 +125,24 @@ impl State {
             .rposition(|idle| idle.home == here);
         let at = at_home.map_or(self.idle.len().checked_sub(1)?, |at| recent + at);
         Some(self.idle.remove(at).process)
+    }
+
+    /// Joins the line, unless it has as many requests as it may.
+    fn draw_ticket(&mut self, most: usize) -> Option<(u64, oneshot::Receiver<Grant>)> {
+        (self.line.len() < most).then(|| {
+            let ticket = self.next_ticket;
+            self.next_ticket += 1;
+            let (grant, granted) = oneshot::channel();
+            self.line.push_back(Waiter { ticket, grant });
+            (ticket, granted)
+        })
+    }
+
+    /// Whether the request that finds all processes busy is the first to do so in a while.
+    fn begins_burst(&mut self) -> bool {
+        let now = Instant::now();
+        let last = self.saturated.replace(now);
+        last.is_none_or(|last| now.duration_since(last) > CALM)
     }
 }
 
@@ -197,18 +220,24 @@ impl Pool {
         } else if state.seats < self.settings.max {
             state.seats += 1;
             Ok(Claim::Seat(Seat { pool: self }))
-        } else if state.line.len() < self.settings.queue {
-            let ticket = state.next_ticket;
-            state.next_ticket += 1;
-            let (grant, granted) = oneshot::channel();
-            state.line.push_back(Waiter { ticket, grant });
-            Ok(Claim::Waiting(Waiting {
-                pool: self,
-                ticket,
-                granted,
-            }))
         } else {
-            Err(Refusal::LineFull)
+            let claim = match state.draw_ticket(self.settings.queue) {
+                Some((ticket, granted)) => Ok(Claim::Waiting(Waiting {
+                    pool: self,
+                    ticket,
+                    granted,
+                })),
+                None => Err(Refusal::LineFull),
+            };
+            let is_new = state.begins_burst();
+            drop(state);
+            if is_new {
+                tracing::warn!(
+                    workers = self.settings.max,
+                    "max workers reached: requests wait in line"
+                );
+            }
+            claim
         }
     }
 
@@ -454,7 +483,6 @@ impl<'a> Lease<'a> {
     pub fn release(self) {
         let Self { process, seat } = self;
         let pool = seat.pool;
-        pool.supervisor.answered();
         if pool.settings.reuse == Reuse::OneRequest {
             process.end(Exit::Served);
             return;
@@ -470,7 +498,6 @@ impl<'a> Lease<'a> {
 
     /// The process failed; it ends, and its seat goes to a new one.
     pub fn fail(self, failure: Failure) {
-        self.seat.pool.supervisor.failed();
         self.process.end(Exit::Failed(failure));
     }
 

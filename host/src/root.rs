@@ -1,24 +1,36 @@
 //! The *root* of a program is kept alive while the host serves: where it ends, another is started, at longer
-//! and longer intervals if it does nothing but end. Requests go to whichever root there is.
+//! and longer intervals if none of them comes to take a request. Requests go to whichever root there is.
 
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::mailbox::MailError;
+use tokio::sync::Notify;
+
 use crate::message::{ExitStatus, Request, Response};
 use crate::pid::Pid;
 use crate::supervisor::{FIRST_PAUSE, LONGEST_PAUSE, longer};
-use crate::table::ProcessError;
+use crate::table::{NotAdmitted, ProcessError, Waiting};
 use crate::tree::{Closing, Root, Tree};
+
+/// How long a request waits for a root that is being started again. Starting one takes microseconds; it waits for
+/// longer only where the descendants of the last one have not left room for it.
+const ROOT_PATIENCE: Duration = Duration::from_secs(1);
+
+/// When there was no room for a root, it is tried again after this while. Descendants of one that has ended end at
+/// their next tick.
+const ROOM_PAUSE: Duration = Duration::from_millis(5);
 
 /// A program that serves.
 #[derive(Debug)]
 pub struct RootKeeper {
     tree: Arc<Tree>,
     state: Mutex<State>,
-    /// A request was answered since the last root began: nothing is so broken that it needs long pauses.
-    has_answered: AtomicBool,
+    /// Told when there is another root.
+    started: Notify,
+    /// The last root ended without having taken a request, and none has been answered since.
+    is_failing: AtomicBool,
     _closing: Closing,
 }
 
@@ -26,7 +38,7 @@ pub struct RootKeeper {
 struct State {
     /// One that was started and that nobody watches yet.
     root: Option<Root>,
-    /// When the next one is started, while there is none.
+    /// When the next one is started, where the host backs off.
     next: Option<Instant>,
 }
 
@@ -56,33 +68,41 @@ impl RootKeeper {
             _closing: tree.closing(),
             tree,
             state: Mutex::new(State { root, next: None }),
-            has_answered: AtomicBool::new(false),
+            started: Notify::new(),
+            is_failing: AtomicBool::new(false),
         })
     }
 
-    /// Starts another root whenever one ends, until the host stops.
+    /// Starts another root whenever one ends, until the host stops. One that had taken a request is replaced at once:
+    /// that request may be why it ended. Otherwise the pauses become longer and longer.
     pub async fn keep(&self) {
-        let mut pause = FIRST_PAUSE;
-        loop {
-            let started = Instant::now();
+        let mut pause = Duration::ZERO;
+        while !self.tree.table().is_closed() {
             let root = self.state().root.take();
-            if let Some(root) = root.or_else(|| self.tree.plant(Vec::new()).ok()) {
-                self.state().next = None;
-                let (pid, exit) = (root.pid.get(), root.ended().await);
-                if self.tree.table().is_closed() {
-                    return;
-                }
-                if self.has_answered.swap(false, Ordering::Relaxed)
-                    || started.elapsed() > LONGEST_PAUSE
-                {
-                    pause = Duration::ZERO;
-                }
-                pause = longer(pause);
-                let pause_ms = pause.as_millis() as u64;
-                tracing::error!(pid, %exit, pause_ms, "the root has ended, and is started again");
+            let Some(mut root) = root.or_else(|| self.tree.plant(Vec::new()).ok()) else {
+                tokio::time::sleep(ROOM_PAUSE).await;
+                continue;
+            };
+            let started = Instant::now();
+            self.state().next = None;
+            self.started.notify_waiters();
+            let (pid, exit) = (root.pid.get(), root.ended().await);
+            if self.tree.table().is_closed() {
+                return;
             }
-            self.state().next = Some(Instant::now() + pause);
-            tokio::time::sleep(pause).await;
+            let is_sound = root.was_asked() || started.elapsed() > LONGEST_PAUSE;
+            self.is_failing.store(!is_sound, Ordering::Relaxed);
+            pause = if is_sound {
+                Duration::ZERO
+            } else {
+                longer(pause)
+            };
+            let pause_ms = pause.as_millis() as u64;
+            tracing::error!(pid, %exit, pause_ms, "the root has ended, and is started again");
+            if !pause.is_zero() {
+                self.state().next = Some(Instant::now() + pause);
+                tokio::time::sleep(pause).await;
+            }
         }
     }
 
@@ -96,16 +116,12 @@ impl RootKeeper {
         deadline: Instant,
     ) -> Result<(Pid, Response), Unanswered> {
         let table = self.tree.table();
-        let mut waiting = table.admit(request).map_err(|error| match error {
-            MailError::Full | MailError::TooLarge => Unanswered::Full,
-            MailError::NoProcess | MailError::NotYours | MailError::TimedOut => {
-                Unanswered::NoRoot(self.pause())
-            }
-        })?;
+        let mut waiting = self.admit(Box::new(request), deadline).await?;
         match tokio::time::timeout_at(deadline.into(), waiting.answer()).await {
             Ok((pid, Ok(response))) => {
-                if !self.has_answered.load(Ordering::Relaxed) {
-                    self.has_answered.store(true, Ordering::Relaxed);
+                let is_failing = self.is_failing.load(Ordering::Relaxed);
+                if is_failing && self.is_failing.swap(false, Ordering::Relaxed) {
+                    tracing::info!("the root answers again");
                 }
                 Ok((pid, response))
             }
@@ -126,11 +142,38 @@ impl RootKeeper {
         self.tree.fell().await;
     }
 
-    fn pause(&self) -> Duration {
-        let next = self.state().next;
-        next.map_or(FIRST_PAUSE, |next| {
-            next.saturating_duration_since(Instant::now())
-        })
+    /// Puts a request into the root's mailbox. While a root is being started, it waits for that.
+    async fn admit(
+        &self,
+        mut request: Box<Request>,
+        deadline: Instant,
+    ) -> Result<Waiting<'_>, Unanswered> {
+        let table = self.tree.table();
+        let patience = deadline.min(Instant::now() + ROOT_PATIENCE);
+        loop {
+            // Asked for before the look at the table: a root that is started in between is not missed.
+            let mut started = pin!(self.started.notified());
+            started.as_mut().enable();
+            request = match table.admit(request) {
+                Ok(waiting) => return Ok(waiting),
+                Err(NotAdmitted::Full) => return Err(Unanswered::Full),
+                Err(NotAdmitted::NoRoot(request)) => request,
+            };
+            if table.is_closed() {
+                return Err(Unanswered::Closed);
+            }
+            let next = self.state().next;
+            let pause = next.map(|next| next.saturating_duration_since(Instant::now()));
+            if let Some(pause) = pause {
+                return Err(Unanswered::NoRoot(pause));
+            }
+            if tokio::time::timeout_at(patience.into(), started)
+                .await
+                .is_err()
+            {
+                return Err(Unanswered::NoRoot(FIRST_PAUSE));
+            }
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

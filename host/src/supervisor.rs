@@ -1,6 +1,8 @@
-//! The *supervisor* starts processes, and watches how they end. Where they do nothing but fail it backs
-//! off, so that a broken module costs a start now and then and not all of a core; the first request that
-//! is answered again ends that.
+//! The *supervisor* starts processes. Where they can't even be started it backs off, so that a broken module
+//! costs a start now and then and not all of a core; the first that starts again ends that.
+//!
+//! A process that fails while it serves is no reason to back off: that request failed, and the next one gets
+//! another process at once. Starting one takes microseconds, which is all that a storm of crashes can cost.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -10,18 +12,10 @@ use crate::pid::Pids;
 use crate::process::{Exit, Process};
 use crate::sandbox::Handlers;
 
-/// So many failures in a row, nothing answered between them and all within [`PERIOD`], are a crash loop.
-/// Erlang's supervisors give up at 1 in 5 s, but they fail whole programs; here only single requests fail,
-/// and a client who sends nothing but bad requests must not easily reach it.
-const INTENSITY: u32 = 16;
-
-/// See [`INTENSITY`].
-const PERIOD: Duration = Duration::from_secs(10);
-
-/// The first pause between starts in a crash loop; each further failure doubles it.
+/// The first pause after a failed start; each further one doubles it.
 pub const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
-/// The longest pause: how late at most the end of a crash loop is noticed.
+/// The longest pause: how late at most it is noticed that processes can be started again.
 pub const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 /// The pause after one of this length.
@@ -44,10 +38,6 @@ pub struct Supervisor {
 
 #[derive(Debug, Default)]
 struct Health {
-    /// Failures in a row.
-    failures: u32,
-    /// When the first of them was.
-    since: Option<Instant>,
     /// The pause that is under way or was the last.
     pause: Duration,
     /// No process is started before.
@@ -57,7 +47,7 @@ struct Health {
 /// Why no process was started.
 #[derive(Debug)]
 pub enum StartError {
-    /// Processes fail one after the other: none is started for this long.
+    /// The last one could not be started: none is started for this long.
     BackingOff(Duration),
     /// This one failed while it started.
     Failed(Exit),
@@ -66,7 +56,9 @@ pub enum StartError {
 impl std::fmt::Display for StartError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::BackingOff(pause) => write!(f, "none is started for {pause:?}: too many failed"),
+            Self::BackingOff(pause) => {
+                write!(f, "none is started for {pause:?}: the last start failed")
+            }
             Self::Failed(exit) => write!(f, "its start code failed ({exit}): {}", exit.reason()),
         }
     }
@@ -95,15 +87,20 @@ impl Supervisor {
         if let Some(pause) = self.pause() {
             return Err(StartError::BackingOff(pause));
         }
-        let started = Process::start(&self.handlers, &self.pids, self.patience).await;
-        started.map_err(|exit| {
-            self.back_off(&mut self.health());
-            StartError::Failed(exit)
-        })
+        match Process::start(&self.handlers, &self.pids, self.patience).await {
+            Ok(process) => {
+                self.recover();
+                Ok(process)
+            }
+            Err(exit) => {
+                self.back_off();
+                Err(StartError::Failed(exit))
+            }
+        }
     }
 
     /// How long no process is started, if so.
-    pub fn pause(&self) -> Option<Duration> {
+    fn pause(&self) -> Option<Duration> {
         if !self.failing.load(Ordering::Relaxed) {
             return None;
         }
@@ -113,41 +110,27 @@ impl Supervisor {
             .filter(|pause| !pause.is_zero())
     }
 
-    /// Takes note that a process answered a request.
-    pub fn answered(&self) {
+    fn recover(&self) {
         if self.failing.load(Ordering::Relaxed) {
             let mut health = self.health();
             if health.until.is_some() {
-                tracing::info!("processes answer again");
+                tracing::info!("processes can be started again");
             }
             *health = Health::default();
             self.failing.store(false, Ordering::Relaxed);
         }
     }
 
-    /// Takes note that a process failed while it ran.
-    pub fn failed(&self) {
+    fn back_off(&self) {
         let mut health = self.health();
         self.failing.store(true, Ordering::Relaxed);
         let now = Instant::now();
-        if health.until.is_none() && health.since.is_none_or(|since| now - since > PERIOD) {
-            (health.failures, health.since) = (0, Some(now));
-        }
-        health.failures += 1;
-        if health.failures >= INTENSITY {
-            self.back_off(&mut health);
-        }
-    }
-
-    fn back_off(&self, health: &mut Health) {
-        self.failing.store(true, Ordering::Relaxed);
-        let now = Instant::now();
         if health.until.is_some_and(|until| until > now) {
-            return; // one that was started before the pause began
+            return; // its start began before the pause did
         }
         if health.until.is_none() {
             tracing::error!(
-                "processes fail one after the other: backing off; requests that need a new one get 503 meanwhile"
+                "processes can't be started: backing off; requests that need a new one get 503 meanwhile"
             );
         }
         health.pause = longer(health.pause);

@@ -13,7 +13,7 @@ use crate::message::{Content, ExitStatus, Message};
 use crate::pid::{Pid, Pids};
 use crate::scheduler::Task;
 use clients::Client;
-pub use clients::{Answer, Waiting};
+pub use clients::{Answer, NotAdmitted, Waiting};
 
 /// The longest name, in bytes.
 const LONGEST_NAME: usize = 255;

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, oneshot};
 
+use crate::mailbox::Mailbox;
 use crate::message::ExitStatus;
 use crate::pid::Pid;
 use crate::sandbox::{Birth, Failure, Programs, Spawn};
@@ -31,14 +32,21 @@ pub struct Tree {
 pub struct Root {
     /// Its number.
     pub pid: Pid,
+    mailbox: Arc<Mailbox>,
     ended: oneshot::Receiver<ExitStatus>,
 }
 
 impl Root {
     /// Waits until it has ended.
-    pub async fn ended(self) -> ExitStatus {
+    pub async fn ended(&mut self) -> ExitStatus {
         // It is told by a guard: only with the whole runtime would it not be.
-        self.ended.await.unwrap_or(ExitStatus::Killed)
+        (&mut self.ended).await.unwrap_or(ExitStatus::Killed)
+    }
+
+    /// Whether it has taken a client's request, now or before its end.
+    #[must_use]
+    pub fn was_asked(&self) -> bool {
+        self.mailbox.was_asked()
     }
 }
 
@@ -104,8 +112,12 @@ impl Tree {
     /// Where the last root's descendants have not left enough room yet, or the host is stopping.
     pub fn plant(self: &Arc<Self>, args: Vec<String>) -> Result<Root, ProcessError> {
         let (told, ended) = oneshot::channel();
-        let pid = self.start(Origin::Host, args, Some(told))?;
-        Ok(Root { pid, ended })
+        let (pid, mailbox) = self.start(Origin::Host, args, Some(told))?;
+        Ok(Root {
+            pid,
+            mailbox,
+            ended,
+        })
     }
 
     fn start(
@@ -113,9 +125,9 @@ impl Tree {
         origin: Origin,
         args: Vec<String>,
         told: Option<oneshot::Sender<ExitStatus>>,
-    ) -> Result<Pid, ProcessError> {
+    ) -> Result<(Pid, Arc<Mailbox>), ProcessError> {
         let entry = self.table.enter(origin)?;
-        let (pid, parent) = (entry.pid, entry.parent);
+        let (pid, parent, mailbox) = (entry.pid, entry.parent, Arc::clone(&entry.mailbox));
         self.alive.fetch_add(1, Ordering::Relaxed);
         let life = Life {
             tree: Arc::clone(self),
@@ -142,13 +154,14 @@ impl Tree {
             life.over(outcome);
         });
         self.table.attach(pid, task);
-        Ok(pid)
+        Ok((pid, mailbox))
     }
 }
 
 impl Spawn for Tree {
     fn spawn(self: Arc<Self>, origin: Origin, args: Vec<String>) -> Result<Pid, ProcessError> {
-        self.start(origin, args, None)
+        let (pid, _mailbox) = self.start(origin, args, None)?;
+        Ok(pid)
     }
 }
 

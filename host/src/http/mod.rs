@@ -133,7 +133,10 @@ impl Service {
         record: &mut Record,
     ) -> Result<Sent, Fault> {
         let timing = self.steps.time(Step::HandOver);
-        let mut lease = pool.take().await.map_err(Fault::Refused)?;
+        let taken = self.unless_ending(pool.take()).await;
+        let mut lease = taken
+            .unwrap_or(Err(Refusal::Closed))
+            .map_err(Fault::Refused)?;
         drop(timing);
         record.pid = Some(lease.pid());
         let deadline = Instant::now() + self.settings.request_timeout;

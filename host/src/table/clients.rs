@@ -20,6 +20,15 @@ pub(super) struct Client {
     pub(super) answer: oneshot::Sender<Answer>,
 }
 
+/// Why a request did not get into the root's mailbox.
+#[derive(Debug)]
+pub enum NotAdmitted {
+    /// There is no root. The request, for the next one.
+    NoRoot(Box<Request>),
+    /// The mailbox has as many messages, or as many bytes, as it may.
+    Full,
+}
+
 /// From which process, and its response; or how that process ended, before it gave one.
 pub type Answer = (Pid, Result<Response, ExitStatus>);
 
@@ -27,18 +36,18 @@ impl Table {
     /// Puts a request into the root's mailbox.
     ///
     /// # Errors
-    /// [`MailError::Full`], and [`MailError::NoProcess`] where there is no root.
-    pub fn admit(&self, request: Request) -> Result<Waiting<'_>, MailError> {
+    /// [`NotAdmitted`].
+    pub fn admit(&self, request: Box<Request>) -> Result<Waiting<'_>, NotAdmitted> {
         let client = self.pids.next();
         let (answer, answered) = oneshot::channel();
-        let message = forwarded(client, client, Box::new(request));
         let mut state = self.lock();
-        let holder = state.root.ok_or(MailError::NoProcess)?;
-        let root = state
-            .processes
-            .get_mut(&holder)
-            .ok_or(MailError::NoProcess)?;
-        let wake = root.mailbox.send(message)?;
+        let root = state.root;
+        let root = root.and_then(|pid| Some((pid, state.processes.get_mut(&pid)?)));
+        let Some((holder, root)) = root else {
+            return Err(NotAdmitted::NoRoot(request));
+        };
+        let sent = root.mailbox.send(forwarded(client, client, request));
+        let wake = sent.map_err(|_full| NotAdmitted::Full)?;
         root.clients.insert(client);
         let client_entry = Client {
             holder,
