@@ -4,7 +4,7 @@
 TARGET := wasm32-wasip2
 DEBIAN := rustc-web cargo-web rust-web-src wasi-libc
 
-.PHONY: run test examples bench compare peers beam lint setup
+.PHONY: run test fuzz examples bench compare peers beam lint setup
 
 run: setup
 	@echo "make: building the host (the first time takes some minutes), then serving examples/site"
@@ -43,6 +43,11 @@ beam:
 		$$([ "$$(id -u)" = 0 ] || echo sudo) apt-get update --quiet=2 && \
 		$$([ "$$(id -u)" = 0 ] || echo sudo) apt-get install --quiet=2 --yes erlang-base; then :; \
 	else echo "make: Erlang can't be installed; messages are measured without it"; fi
+
+# A minute for each of some ten targets; what fails is kept in tests/fuzz/regressions.txt.
+fuzz: setup
+	@echo "make: building, then feeding the host bytes that nobody meant to send, for some minutes"
+	FUZZ_SECONDS=60 cargo test --test main -- fuzz:: --test-threads 2
 
 lint: setup
 	cargo fmt --check

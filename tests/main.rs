@@ -13,8 +13,8 @@ mod requests;
 
 // What goes wrong, and whom it touches.
 mod crashes;
-mod drill;
 mod escape;
+mod fuzz;
 mod hostile;
 mod limits;
 mod overload;
@@ -28,6 +28,7 @@ mod talk;
 mod trees;
 
 // The doors beside HTTP.
+mod architecture;
 mod bench;
 mod cli;
 mod examples;

@@ -44,6 +44,7 @@ enum Ask {
 
 #[test]
 fn ten_thousand_requests_of_which_two_hundred_fail() {
+    let _alone = super::alone();
     // Time in the line is bounded by the spinners', so nobody has to be refused.
     let flags = format!(
         "--workers {WORKERS} --queue 128 --queue-timeout 50s --request-timeout 5s --max-connections 1000 --memory 16MiB"

@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 #[path = "../../host/guest_build.rs"]
 mod guest_build;
 
-/// The examples, and the actor beside this file.
+/// The examples, and those beside this file.
 const GUESTS: &[&str] = &[
     "hello",
     "counter",
@@ -17,6 +17,7 @@ const GUESTS: &[&str] = &[
     "ring",
     "supervisor",
     "actor",
+    "mirror",
 ];
 
 /// The component of one.

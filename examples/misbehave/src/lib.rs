@@ -4,7 +4,7 @@
 use std::hint::black_box;
 use std::time::Duration;
 
-use wasm_pool_guest::{Request, Response, files, handler};
+use wasm_pool_guest::{Body, FileSlice, Request, Response, files, handler};
 
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
@@ -15,7 +15,9 @@ type Answer = fn(&Request) -> Response;
 const ROUTES: &[(&str, Answer)] = &[
     ("/ok", ok),
     ("/echo", echo),
+    ("/file", file),
     ("/print", print),
+    ("/flood", flood),
     ("/trap", trap),
     ("/panic", panic),
     ("/abort", abort),
@@ -26,6 +28,7 @@ const ROUTES: &[(&str, Answer)] = &[
     ("/oom", oom),
     ("/grow", grow),
     ("/leak-files", leak_files),
+    ("/long-path", long_path),
     ("/big", big),
     ("/bad-response", bad_response),
 ];
@@ -61,11 +64,38 @@ fn echo(request: &Request) -> Response {
         .with_body(dump)
 }
 
+/// The file at `?path=` (`index.html` if not given), handed over to the host.
+fn file(request: &Request) -> Response {
+    let path = request.parameter("path").unwrap_or("index.html");
+    let opened = files::open(path).and_then(|file| Ok((file.stat()?.size, file)));
+    match opened {
+        Ok((length, file)) => {
+            let mut response = Response::new(200);
+            response.body = Body::File(FileSlice {
+                file,
+                offset: 0,
+                length,
+            });
+            response
+        }
+        Err(error) => Response::text(404, format!("{}\n", error.name())),
+    }
+}
+
 /// One line on standard output, one on standard error: both are for the log.
 fn print(_: &Request) -> Response {
     println!("a line on standard output");
     eprintln!("a line on standard error");
     Response::text(200, "printed\n")
+}
+
+/// Printing `?lines=` lines (100,000 if not given).
+fn flood(request: &Request) -> Response {
+    let lines = number(request, "lines").unwrap_or(100_000);
+    for line in 0..lines {
+        println!("line {line}");
+    }
+    Response::text(200, format!("printed {lines} lines\n"))
 }
 
 /// An instruction that wasm defines as a failure.
@@ -151,6 +181,14 @@ fn leak_files(request: &Request) -> Response {
     Response::text(200, format!("opened {opened}, then {}\n", error.name()))
 }
 
+/// Opening a path of `?mib=` MiB (16 if not given), again and again, `?times=` times (1000 if not given).
+fn long_path(request: &Request) -> Response {
+    let path = "a/".repeat(number(request, "mib").unwrap_or(16) * MIB / 2);
+    let times = number(request, "times").unwrap_or(1000);
+    let opened = (0..times).filter(|_| files::open(&path).is_ok()).count();
+    Response::text(200, format!("asked {times} times, opened {opened}\n"))
+}
+
 /// Answering `?bytes=` bytes (16 MiB if not given): the sixteen hexadecimal digits, over and over.
 fn big(request: &Request) -> Response {
     let bytes = number(request, "bytes").unwrap_or(16 * MIB);
@@ -168,6 +206,7 @@ fn bad_response(request: &Request) -> Response {
         "name" => ok.with_header("no name", "x"),
         "value" => ok.with_header("x-value", "two\r\nlines: 2"),
         "length" => ok.with_header("content-length", "1"),
+        "head" => ok.with_header("x-head", "x".repeat(MIB)),
         "hop" => ok.with_header("transfer-encoding", "chunked"),
         "body-204" => Response::text(204, "this is not HTTP\n"),
         _ => Response::text(404, "There is no such way to answer.\n"),
@@ -185,7 +224,7 @@ fn number(request: &Request, name: &str) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
-    use wasm_pool_guest::{Body, Header};
+    use wasm_pool_guest::Header;
 
     use super::*;
 

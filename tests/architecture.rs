@@ -1,0 +1,161 @@
+//! What ARCHITECTURE.md promises of the source, checked against the source: each file is on a floor, no floor looks
+//! up, and each library is known in one place.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::support::guests::workspace;
+
+/// A crate of somebody else's, and the only place in `host/src` that names it.
+const KNOWN_IN_ONE_PLACE: &[(&str, &str)] = &[
+    ("wasmtime", "sandbox"),
+    ("wasmtime_wasi", "sandbox"),
+    ("hyper", "http"),
+    ("hyper_util", "http"),
+    ("http_body_util", "http"),
+    ("cap_std", "files"),
+    ("async_task", "scheduler"),
+];
+
+/// What only the program needs: whoever embeds the library does without.
+const OF_THE_PROGRAM: &[&str] = &[
+    "clap",
+    "bytesize",
+    "humantime",
+    "hdrhistogram",
+    "httparse",
+    "indicatif",
+    "mio",
+    "plotters",
+    "tempfile",
+    "tracing_appender",
+    "tracing_subscriber",
+];
+
+/// The program's floor, which no other looks up to.
+const TOP: u8 = 6;
+
+#[test]
+fn no_floor_looks_up() {
+    let floors = floors();
+    let mut looks_up = Vec::new();
+    for (file, text) in sources() {
+        let floor = floors[&room(&file)];
+        for other in rooms_named_in(&text) {
+            match floors.get(other) {
+                Some(&above) if above > floor => looks_up.push((file.clone(), other.to_owned())),
+                Some(_) | None => {}
+            }
+        }
+    }
+    assert!(looks_up.is_empty(), "{looks_up:#?}");
+}
+
+#[test]
+fn every_file_is_on_a_floor() {
+    let floors = floors();
+    let homeless = sources()
+        .into_keys()
+        .filter(|file| !floors.contains_key(&room(file)));
+    assert_eq!(homeless.collect::<Vec<_>>(), Vec::<PathBuf>::new());
+    let rooms: Vec<String> = sources().keys().map(|file| room(file)).collect();
+    let empty = floors.keys().filter(|name| !rooms.contains(name));
+    assert_eq!(empty.collect::<Vec<_>>(), Vec::<&String>::new());
+}
+
+#[test]
+fn each_library_is_known_in_one_place() {
+    let mut strangers = Vec::new();
+    let floors = floors();
+    for (file, text) in sources() {
+        let room = room(&file);
+        for (name, home) in KNOWN_IN_ONE_PLACE {
+            if names(&text, name) && room != *home {
+                strangers.push((file.clone(), *name));
+            }
+        }
+        for name in OF_THE_PROGRAM {
+            if names(&text, name) && floors[&room] < TOP {
+                strangers.push((file.clone(), name));
+            }
+        }
+        let reads_arguments = names(&text, "std::env::args") || names(&text, "std::env::var");
+        if reads_arguments && floors[&room] < TOP {
+            strangers.push((file.clone(), "the environment"));
+        }
+    }
+    assert!(strangers.is_empty(), "{strangers:#?}");
+}
+
+/// Of each file or folder of `host/src` its floor, from the table in ARCHITECTURE.md.
+fn floors() -> BTreeMap<String, u8> {
+    let text = fs::read_to_string(workspace().join("ARCHITECTURE.md")).expect("the map");
+    let mut floors = BTreeMap::new();
+    for line in text.lines() {
+        let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+        let ["", floor, rooms, _, ""] = cells[..] else {
+            continue;
+        };
+        let Ok(floor) = floor.parse::<u8>() else {
+            continue;
+        };
+        for room in rooms.split('`').skip(1).step_by(2) {
+            floors.insert(room.trim_end_matches('/').to_owned(), floor);
+        }
+    }
+    assert!(floors.len() > 10, "the table is there: {floors:?}");
+    floors
+}
+
+/// The files of `host/src`, but for those of tests, with what is code in them. `lib.rs` is the stairwell, and on no floor.
+fn sources() -> BTreeMap<PathBuf, String> {
+    let src = workspace().join("host/src");
+    let mut sources = BTreeMap::new();
+    let mut folders = vec![src.clone()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).expect("a folder of the source") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if !path.ends_with("tests.rs") {
+                let text = fs::read_to_string(&path).expect("a source file");
+                let code = text
+                    .lines()
+                    .filter(|line| !line.trim_start().starts_with("//"));
+                let file = path.strip_prefix(&src).expect("below the source");
+                sources.insert(file.to_owned(), code.collect::<Vec<_>>().join("\n"));
+            }
+        }
+    }
+    sources.remove(Path::new("lib.rs"));
+    sources
+}
+
+/// The name by which ARCHITECTURE.md knows a file: that of its folder, or its own without the ending.
+fn room(file: &Path) -> String {
+    let first = file.components().next().expect("a file has a name");
+    let name = first.as_os_str().to_str().expect("plain names");
+    name.trim_end_matches(".rs").to_owned()
+}
+
+/// What follows `crate::`, and `wasm_pool_host::` in the program's files.
+fn rooms_named_in(text: &str) -> impl Iterator<Item = &str> {
+    let uses = text.split("crate::").skip(1);
+    uses.map(|rest| {
+        let end = rest.find(|letter: char| !letter.is_alphanumeric() && letter != '_');
+        &rest[..end.unwrap_or(rest.len())]
+    })
+}
+
+/// Whether a path that begins with this name stands in the text.
+fn names(text: &str, name: &str) -> bool {
+    let ends = |letter: Option<char>| {
+        letter.is_none_or(|letter| !letter.is_alphanumeric() && letter != '_')
+    };
+    text.match_indices(name).any(|(at, _)| {
+        ends(text[..at].chars().next_back())
+            && ends(text[at + name.len()..].chars().next())
+            && (name.contains("::") || text[at + name.len()..].starts_with("::"))
+    })
+}

@@ -1,0 +1,105 @@
+//! Bad clients, one kind an attacker: each does its one bad thing again and again, at a pace of its own, and takes
+//! whatever comes back.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use crate::support::http::request_bytes;
+use crate::support::{Client, Server};
+
+/// What a bad client does, once.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Misdeed {
+    /// A request that is bad for the process that serves it.
+    Ask(&'static str),
+    /// The same for a program, whose root runs the body.
+    Script(&'static str),
+    /// A head of so many bytes.
+    Head(usize),
+    /// A path of so many bytes.
+    Target(usize),
+    /// Half of a head, and then nothing for a while.
+    Half,
+    /// A large answer, of which little is read.
+    Slow(&'static str),
+    /// A request whose client leaves at once.
+    Leave(&'static str),
+    /// Bytes that are no HTTP.
+    Garbage,
+    /// Nothing bad: for comparison.
+    Nothing,
+}
+
+/// How often.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Attacker {
+    pub(crate) misdeed: Misdeed,
+    /// Between two misdeeds.
+    pub(crate) pause: Duration,
+}
+
+pub(crate) const fn every(milliseconds: u64, misdeed: Misdeed) -> Attacker {
+    Attacker {
+        misdeed,
+        pause: Duration::from_millis(milliseconds),
+    }
+}
+
+impl Attacker {
+    /// Goes on until it is over.
+    pub(crate) fn attack(&self, server: &Server, is_over: &AtomicBool) {
+        let mut client = None;
+        while !is_over.load(Ordering::Relaxed) {
+            // A connection that the host has closed is replaced; one that can't be had is tried again.
+            let connection = client
+                .take()
+                .or_else(|| Client::try_connect(server.address()).ok());
+            client = connection.and_then(|client| self.commit(client));
+            std::thread::sleep(self.pause);
+        }
+    }
+
+    /// Once; gives the connection back if it can be used again.
+    fn commit(&self, mut client: Client) -> Option<Client> {
+        match self.misdeed {
+            Misdeed::Ask(target) => client.try_request("GET", target, &[], b"").ok()?,
+            Misdeed::Script(script) => client
+                .try_request("POST", "/", &[], script.as_bytes())
+                .ok()?,
+            Misdeed::Head(bytes) => {
+                let value = "x".repeat(bytes);
+                client
+                    .try_request("GET", "/ok", &[("x-large", &value)], b"")
+                    .ok()?
+            }
+            Misdeed::Target(bytes) => {
+                let target = format!("/{}", "a/".repeat(bytes / 2));
+                client.try_request("GET", &target, &[], b"").ok()?
+            }
+            Misdeed::Half => {
+                client
+                    .send(b"GET /ok HTTP/1.1\r\nhost: x\r\nx-half: ")
+                    .ok()?;
+                std::thread::sleep(self.pause);
+                return None;
+            }
+            Misdeed::Slow(target) => {
+                client.send(&request_bytes("GET", target, &[], b"")).ok()?;
+                let _head = client.head().ok()?;
+                std::thread::sleep(self.pause);
+                return None;
+            }
+            Misdeed::Leave(target) => {
+                client.send(&request_bytes("GET", target, &[], b"")).ok()?;
+                return None;
+            }
+            Misdeed::Nothing => client.try_request("POST", "/ok", &[], b"answer").ok()?,
+            Misdeed::Garbage => {
+                client.send(b"\x16\x03\x01\x02\0\x01\0\r\n\r\n").ok()?;
+                let _answer = client.rest().ok()?;
+                return None;
+            }
+        };
+        Some(client)
+    }
+}

@@ -1,0 +1,221 @@
+//! Every kind of bad client at once, at several paces, beside good ones, in every mode and with a program: the good
+//! ones get each byte of every answer, about as soon as without the bad, and of the attack nothing is left behind.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use super::alone;
+use super::attackers::{Attacker, Misdeed, every};
+use crate::support::server::guest_over;
+use crate::support::{Client, Folder, Server, eventually, pattern};
+
+/// How long the attack lasts; `DRILL_SECONDS` has it last longer.
+const SECONDS: u64 = 30;
+
+/// Clients who ask for nothing bad, each as soon as it is answered.
+const GOOD_CLIENTS: usize = 8;
+
+/// What good clients wait for at most, as a multiple of what they wait when the others ask for nothing bad either;
+/// and a slice of the machine's that has nothing to do with the host.
+const SLOWER: u32 = 3;
+const NOISE: Duration = Duration::from_millis(20);
+
+/// What resident memory may differ by after a second attack: arenas of the allocator fill differently each time.
+const TOLERANCE_BYTES: u64 = 32 << 20;
+
+const FILE_BYTES: usize = 50_000;
+
+/// Bad clients of a handler.
+const OF_A_HANDLER: &[Attacker] = &[
+    every(0, Misdeed::Ask("/trap")),
+    every(5, Misdeed::Ask("/panic")),
+    every(20, Misdeed::Ask("/abort")),
+    every(10, Misdeed::Ask("/exit")),
+    every(50, Misdeed::Ask("/stack")),
+    every(100, Misdeed::Ask("/oom")),
+    every(500, Misdeed::Ask("/spin")),
+    every(100, Misdeed::Ask("/flood")),
+    every(200, Misdeed::Ask("/long-path")),
+    every(20, Misdeed::Ask("/bad-response?kind=head")),
+    every(20, Misdeed::Ask("/bad-response?kind=value")),
+    every(50, Misdeed::Head(100_000)),
+    every(50, Misdeed::Target(60_000)),
+    every(300, Misdeed::Half),
+    every(300, Misdeed::Half),
+    every(300, Misdeed::Slow("/big?bytes=8000000")),
+    every(10, Misdeed::Leave("/big?bytes=1000000")),
+    every(50, Misdeed::Leave("/slow?ms=100")),
+    every(10, Misdeed::Garbage),
+];
+
+/// Bad clients of a program: what fails is a child.
+const OF_A_PROGRAM: &[Attacker] = &[
+    every(0, Misdeed::Script("spawn a { receive; trap }; forward a")),
+    every(5, Misdeed::Script("spawn a { receive; panic }; forward a")),
+    every(20, Misdeed::Script("spawn a { receive; abort }; forward a")),
+    every(50, Misdeed::Script("spawn a { receive; stack }; forward a")),
+    every(100, Misdeed::Script("spawn a { receive; oom }; forward a")),
+    every(500, Misdeed::Script("spawn a { receive; spin }; forward a")),
+    every(
+        20,
+        Misdeed::Script("spawn a { receive; print x*4000; exit 1 }; forward a"),
+    ),
+    every(20, Misdeed::Script("respond client 999 x")),
+    every(50, Misdeed::Head(100_000)),
+    every(50, Misdeed::Target(60_000)),
+    every(300, Misdeed::Half),
+    every(10, Misdeed::Garbage),
+];
+
+#[test]
+fn in_a_pool() {
+    everything("misbehave", "--workers 2..64", OF_A_HANDLER, ask_a_handler);
+}
+
+#[test]
+fn in_a_process_per_request() {
+    everything(
+        "misbehave",
+        "--mode per-request",
+        OF_A_HANDLER,
+        ask_a_handler,
+    );
+}
+
+/// Without those who occupy the one process for as long as they may: everybody waits for them, as it is with one.
+#[test]
+fn in_one_process() {
+    const OCCUPY: [&str; 4] = ["/spin", "/oom", "/flood", "/long-path"];
+    let occupies = |attacker: &&Attacker| match attacker.misdeed {
+        Misdeed::Ask(target) => OCCUPY.contains(&target),
+        Misdeed::Leave(target) => target.starts_with("/slow"),
+        _ => false,
+    };
+    let others = OF_A_HANDLER.iter().filter(|attacker| !occupies(attacker));
+    let others: Vec<Attacker> = others.copied().collect();
+    everything("misbehave", "--mode single", &others, ask_a_handler);
+}
+
+#[test]
+fn in_a_program() {
+    everything("actor", "", OF_A_PROGRAM, ask_a_program);
+}
+
+type Ask = fn(&mut Client, usize, &[u8]);
+
+fn everything(module: &str, flags: &str, attackers: &[Attacker], ask: Ask) {
+    let _alone = alone();
+    let content = pattern(FILE_BYTES);
+    let folder = Folder::new().file("file", &content);
+    let flags = format!("{flags} --request-timeout 1s --header-timeout 2s --log-level warn");
+    let server = guest_over(module, folder, &flags);
+    let seconds = std::env::var("DRILL_SECONDS").ok();
+    let seconds = seconds.map_or(SECONDS, |text| {
+        text.parse().expect("DRILL_SECONDS is a number")
+    });
+    let attack = Duration::from_secs(seconds);
+
+    // The same clients at the same paces, of whom nobody does anything bad.
+    let harmless = |attacker: &Attacker| Attacker {
+        misdeed: Misdeed::Nothing,
+        ..*attacker
+    };
+    let harmless: Vec<_> = attackers.iter().map(harmless).collect();
+    let usual = good_beside(&server, &harmless, attack / 4, ask, &content);
+    let descriptors = server.descriptors();
+    good_beside(&server, attackers, attack / 4, ask, &content);
+    let memory = server.memory("VmRSS");
+
+    let beside = good_beside(&server, attackers, attack, ask, &content);
+    println!("{module} {flags}: p99 {usual:?}, beside an attack {beside:?}");
+    assert!(
+        beside <= SLOWER * usual + NOISE,
+        "good clients waited for {usual:?}, and beside an attack for {beside:?}"
+    );
+    eventually("no descriptor is left open", || {
+        (server.descriptors() <= descriptors).then_some(())
+    });
+    eventually("memory is given back", || {
+        (server.memory("VmRSS") < memory + TOLERANCE_BYTES).then_some(())
+    });
+    ask(&mut server.client(), 0, &content);
+}
+
+/// How long good clients wait at most, but for one in a hundred, while these attack.
+fn good_beside(
+    server: &Server,
+    attackers: &[Attacker],
+    time: Duration,
+    ask: Ask,
+    content: &[u8],
+) -> Duration {
+    let is_over = AtomicBool::new(false);
+    let mut times: Vec<Duration> = std::thread::scope(|scope| {
+        for attacker in attackers {
+            scope.spawn(|| attacker.attack(server, &is_over));
+        }
+        let good = || {
+            let mut client = server.client();
+            let start = Instant::now();
+            let mut times = Vec::new();
+            while start.elapsed() < time {
+                let asked = Instant::now();
+                ask(&mut client, times.len(), content);
+                times.push(asked.elapsed());
+            }
+            times
+        };
+        let good: Vec<_> = (0..GOOD_CLIENTS).map(|_| scope.spawn(good)).collect();
+        let times = good.into_iter().map(|client| client.join());
+        // Whatever became of the good, the bad must end.
+        let times: Vec<_> = times.collect();
+        is_over.store(true, Ordering::Relaxed);
+        let whole = times
+            .into_iter()
+            .map(|times| times.expect("every answer is right"));
+        whole.flatten().collect()
+    });
+    times.sort_unstable();
+    times[times.len() * 99 / 100]
+}
+
+/// The nth request: an echo, a file, or bytes that the process makes, each checked to the last byte.
+fn ask_a_handler(client: &mut Client, nth: usize, content: &[u8]) {
+    match nth % 3 {
+        0 => {
+            let body = format!("this is number {nth}\n").repeat(1 + nth % 50);
+            let reply = client.request("POST", "/echo", &[], body.as_bytes());
+            assert_eq!(reply.status, 200, "{reply:?}");
+            assert!(reply.text().ends_with(&format!("\n\n{body}")), "{reply:?}");
+        }
+        1 => {
+            let reply = client.get("/file?path=file");
+            assert!(
+                reply.status == 200 && reply.body == content,
+                "{}",
+                reply.status
+            );
+        }
+        _ => {
+            let reply = client.get("/big?bytes=4000");
+            assert!(
+                reply.status == 200 && reply.body == b"0123456789abcdef".repeat(250),
+                "{reply:?}"
+            );
+        }
+    }
+}
+
+fn ask_a_program(client: &mut Client, nth: usize, content: &[u8]) {
+    if nth.is_multiple_of(2) {
+        let reply = client.request("POST", "/", &[], b"respond-file client file");
+        assert!(
+            reply.status == 200 && reply.body == content,
+            "{}",
+            reply.status
+        );
+    } else {
+        let reply = client.request("POST", "/", &[], b"respond client 200 a-few-bytes");
+        assert_eq!((reply.status, reply.text().as_str()), (200, "a-few-bytes"));
+    }
+}
