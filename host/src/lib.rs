@@ -3,6 +3,8 @@
 //! [`serve`] is the one door: the program, the tests and embedders all come in through it. Behind it are
 //! the floors below, from the ground up; each uses those before it and on its own floor, and no other.
 
+pub mod text;
+
 pub mod message;
 
 pub mod pid;

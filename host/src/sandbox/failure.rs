@@ -6,6 +6,7 @@ use wasmtime::{Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
 use super::Module;
+use crate::text;
 
 /// Why an instance ended before it answered. It is never called again.
 #[derive(Debug)]
@@ -85,24 +86,18 @@ impl Failure {
         }
     }
 
-    /// What is known beyond the name: a backtrace, an exit code.
-    fn detail(&self) -> String {
-        match self {
-            Self::Trap(text) | Self::Stack(text) | Self::Memory(text) | Self::Response(text) => {
-                text.clone()
-            }
-            Self::Exit(code) => format!("exit code {code}"),
-            Self::Deadline => "it had not answered by its deadline".into(),
-        }
-    }
-
-    /// What the log has of it: a guest chooses the names in a backtrace and in a response that is not HTTP.
+    /// What the log has of what is known beyond the name: a backtrace, an exit code. A guest chooses the names in
+    /// a backtrace and in a response that is not HTTP.
     #[must_use]
     pub fn logged(&self) -> String {
         const LOGGED_BYTES: usize = 4 << 10;
-        let mut detail = self.detail();
-        detail.truncate(detail.floor_char_boundary(LOGGED_BYTES));
-        detail
+        match self {
+            Self::Trap(text) | Self::Stack(text) | Self::Memory(text) | Self::Response(text) => {
+                text::cut_escaped(text, LOGGED_BYTES).to_owned()
+            }
+            Self::Exit(code) => format!("exit code {code}"),
+            Self::Deadline => "it had not answered by its deadline".to_owned(),
+        }
     }
 
     /// The same for a process that has not begun to run: what is not its own doing is that there was no
