@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use wasmtime::{Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
-use super::Module;
+use super::{Module, backtrace};
 use crate::text;
 
 /// Why an instance ended before it answered. It is never called again.
@@ -166,32 +166,13 @@ impl std::error::Error for LoadError {}
 
 /// The cause and the wasm frames, innermost first, in one line.
 fn describe(error: &wasmtime::Error) -> String {
-    let cause = error.root_cause();
+    /// What names and values that a guest chose may add to a cause.
+    const CAUSE_BYTES: usize = 1 << 10;
     let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() else {
-        return format!("{error:#}");
+        return text::formatted(CAUSE_BYTES, format_args!("{error:#}"));
     };
-    // wasmtime demangles names only when it prints: "0: 0x1f2 - worker.wasm!worker::handle".
-    let printed = backtrace.to_string();
-    let mut frames: Vec<(&str, u32)> = Vec::new();
-    for line in printed.lines() {
-        let Some((_, frame)) = line.split_once(" - ") else {
-            continue; // a file and a line number
-        };
-        let function = frame
-            .split_once('!')
-            .map_or(frame, |(_, function)| function)
-            .trim();
-        match frames.last_mut() {
-            Some((last, times)) if *last == function => *times += 1,
-            Some(_) | None => frames.push((function, 1)),
-        }
-    }
-    let frames: Vec<_> = frames
-        .into_iter()
-        .map(|(function, times)| match times {
-            1 => function.to_owned(),
-            _ => format!("{function} ({times} times)"),
-        })
-        .collect();
-    format!("{cause}; backtrace: {}", frames.join(" < "))
+    let cause = text::formatted(CAUSE_BYTES, format_args!("{}", error.root_cause()));
+    let frames = backtrace.frames().iter();
+    let frames = backtrace::line(frames.map(|frame| (frame.func_name(), frame.func_index())));
+    format!("{cause}; backtrace: {frames}")
 }

@@ -4,6 +4,7 @@
 //! A module is compiled once. From then on an instance is a slot of memory that already exists, mapped
 //! copy-on-write: creating one takes about as long as opening a file.
 
+mod backtrace;
 mod bindings;
 mod check;
 mod clock;
@@ -14,6 +15,7 @@ mod files;
 mod handler;
 mod limits;
 mod mailbox;
+mod names;
 mod output;
 mod process;
 mod program;
