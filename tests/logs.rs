@@ -1,10 +1,15 @@
 //! What a person sees: one start line, one line for each request, and what guests print, with their pids.
 //! Every test's server checks beside that each line of its log is flat JSON.
 
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+
+use rustix::process::{Pid, Signal, kill_process};
+
 use crate::support::http::request_bytes;
-use crate::support::server::{component, guest, serve};
+use crate::support::server::{address, command, component, guest, serve};
 use crate::support::wat::Worker;
-use crate::support::{Folder, Server};
+use crate::support::{Client, Folder, Server};
 
 #[test]
 fn the_start_line_says_what_is_served() {
@@ -95,6 +100,65 @@ fn what_a_guest_prints() {
             .as_str()
             .is_some_and(|line| line.contains("this worker was asked to panic"))
     });
+}
+
+/// Bytes are bounded, not lines: nobody reads, and what waits is written when somebody does. The rest is counted.
+#[test]
+fn a_log_that_nobody_reads_takes_little_memory() {
+    const REQUESTS: u64 = 20_000;
+    let folder = Folder::new();
+    let mut child = command(None, &folder.root(), "--workers 1 --log-level info")
+        .spawn()
+        .expect("the program runs");
+    let mut output = BufReader::new(child.stdout.take().expect("standard output is piped"));
+    let mut line = String::new();
+    output.read_line(&mut line).expect("a start line");
+    let mut client = Client::connect(address(&line).expect("an address"));
+    let path = format!("/{}", "x".repeat(1000));
+    let memory = || {
+        let status = fs::read_to_string(format!("/proc/{}/status", child.id())).expect("a status");
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let peak = peak.and_then(|peak| peak.trim().strip_suffix(" kB"));
+        peak.expect("a size").parse::<u64>().expect("a number") * 1024
+    };
+    assert_eq!(client.get(&path).status, 404);
+    let before = memory();
+    for _ in 1..REQUESTS {
+        assert_eq!(client.get(&path).status, 404);
+    }
+    let grown = memory() - before;
+    assert!(
+        grown < 20 << 20,
+        "{REQUESTS} lines of 1.1 KB took {grown} B"
+    );
+
+    let mut errors = child.stderr.take().expect("standard error is piped");
+    let reader = std::thread::spawn(move || {
+        let mut text = String::new();
+        errors.read_to_string(&mut text).expect("a log of text");
+        text
+    });
+    kill_process(Pid::from_child(&child), Signal::TERM).expect("it runs and takes a signal");
+    assert!(child.wait().expect("a status").success());
+    let text = reader.join().expect("the log was read");
+    let written = text
+        .lines()
+        .filter(|line| line.contains("\"request\""))
+        .count() as u64;
+    let last = text.lines().last().expect("a last line");
+    let (_, missing) = last
+        .split_once("could not keep up: ")
+        .expect("how many are missing");
+    let missing = missing
+        .split(' ')
+        .next()
+        .and_then(|lines| lines.parse::<u64>().ok());
+    // Beside requests there may be the line that says it is stopping.
+    let all = written + missing.expect("a number");
+    assert!(
+        (REQUESTS..=REQUESTS + 1).contains(&all),
+        "{written} written; {last}"
+    );
 }
 
 #[test]

@@ -15,6 +15,8 @@ pub mod shutdown;
 
 mod deadline;
 
+pub mod outlet;
+
 pub mod steps;
 
 pub mod scheduler;
