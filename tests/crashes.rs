@@ -180,6 +180,47 @@ fn names_of_functions_take_no_memory() {
 }
 
 #[test]
+fn a_panic_is_told_where_its_process_ends() {
+    let server = guest("misbehave", "--workers 1 --log-level warn");
+    assert_eq!(server.get("/print").status, 200);
+    assert_eq!(server.get("/panic").status, 502);
+    let end = &server.wait_entries("process ended", 1)[0];
+    let output = end["output"].as_str().expect("its last lines");
+    assert!(output.contains("this worker was asked to panic"), "{end}");
+    assert!(
+        !output.contains("standard error"),
+        "another request's: {end}"
+    );
+    assert!(
+        !output.contains("RUST_BACKTRACE"),
+        "nobody can set it: {end}"
+    );
+    let reason = end["reason"].as_str().expect("a reason");
+    let (_, frames) = reason.split_once("backtrace: ").expect("a backtrace");
+    assert!(frames.starts_with("misbehave::panic"), "{end}");
+
+    assert_eq!(server.get("/trap").status, 502);
+    let end = &server.wait_entries("process ended", 2)[1];
+    assert!(end["output"].is_null(), "it printed nothing: {end}");
+}
+
+#[test]
+fn of_many_last_lines_the_last_are_told() {
+    let server = guest("actor", "");
+    let chatter = "repeat 100 { complain early; complain x*300 }; complain late; panic";
+    let script = format!("watch a {{ {chatter} }}; receive; answer");
+    let reply = server.request("POST", "/", &[], script.as_bytes());
+    assert_eq!(reply.status, 200, "{reply:?}");
+    let end = &server.wait_entries("process ended", 1)[0];
+    let output = end["output"].as_str().expect("its last lines");
+    assert!(
+        output.contains("late") && output.contains("panicked"),
+        "{end}"
+    );
+    assert!((100..=1024).contains(&output.len()), "{end}");
+}
+
+#[test]
 fn others_go_on_while_one_crashes() {
     let server = guest("misbehave", "--workers 3 --expose-pid");
     let before = server.wait_living(3);

@@ -82,15 +82,17 @@ fn no_pid_unless_it_is_asked_for() {
 #[test]
 fn what_a_guest_prints() {
     let server = guest("misbehave", "--workers 1 --expose-pid");
-    let pid = server.get("/print").pid();
+    let reply = server.get("/print");
+    let pid = reply.pid();
+    let id = server.wait_entries("request", 1)[0]["id"].clone();
     for (stream, line) in [
         ("stdout", "a line on standard output"),
         ("stderr", "a line on standard error"),
     ] {
         let entry = server.wait_entry("guest output", |entry| entry["stream"] == stream);
         assert_eq!(
-            (&entry["line"], &entry["pid"]),
-            (&line.into(), &pid.into()),
+            (&entry["line"], &entry["pid"], &entry["id"]),
+            (&line.into(), &pid.into(), &id),
             "{entry}"
         );
     }
@@ -100,6 +102,34 @@ fn what_a_guest_prints() {
             .as_str()
             .is_some_and(|line| line.contains("this worker was asked to panic"))
     });
+    server.wait_entries("process ended", 1);
+    assert!(
+        !server.log_text().contains("RUST_BACKTRACE"),
+        "nobody can set it"
+    );
+}
+
+/// Newlines only, each time through a handle of its own: all handles are one stream.
+#[test]
+fn a_guest_that_floods_the_log_is_cut() {
+    const WRITES: u64 = 200;
+    let print = format!(
+        "(memory.fill (i32.const 4096) (i32.const 10) (i32.const 4096))
+        (local.set $end (i32.const {WRITES}))
+        (loop $again
+          (call $write (call $get-stdout) (i32.const 4096) (i32.const 4096) (i32.const 2048))
+          (local.set $end (i32.sub (local.get $end) (i32.const 1)))
+          (br_if $again (local.get $end)))"
+    );
+    let server = component(&with_stdout("", &print), Folder::new(), "--workers 1");
+    for request in 1..=2 {
+        assert_eq!(server.get("/").status, 200);
+        let skipped = &server.wait_entries("guest output skipped", request)[request - 1];
+        let lines = server.entries("guest output").len() as u64;
+        assert_eq!(lines, 256 * request as u64, "lines of a request");
+        assert_eq!(skipped["lines"], WRITES * 4096 - 256, "{skipped}");
+        assert!(skipped["pid"].is_u64(), "{skipped}");
+    }
 }
 
 /// Bytes are bounded, not lines: nobody reads, and what waits is written when somebody does. The rest is counted.
@@ -159,6 +189,27 @@ fn a_log_that_nobody_reads_takes_little_memory() {
         (REQUESTS..=REQUESTS + 1).contains(&all),
         "{written} written; {last}"
     );
+}
+
+/// In a program, no line belongs to a request. What is not logged is counted.
+#[test]
+fn a_program_that_floods_the_log_is_cut() {
+    const LINES: u64 = 20_000;
+    let server = guest("actor", "");
+    let script = format!("watch a {{ repeat {LINES} {{ print flood }} }}; receive; answer");
+    assert_eq!(
+        server.request("POST", "/", &[], script.as_bytes()).status,
+        200
+    );
+    server.wait_entries("process ended", 1);
+    let skipped = server.entries("guest output skipped");
+    let skipped: u64 = skipped
+        .iter()
+        .filter_map(|entry| entry["lines"].as_u64())
+        .sum();
+    assert!(skipped > 0, "they are printed within seconds");
+    let lines = server.entries("guest output").len() as u64;
+    assert_eq!(lines + skipped, LINES);
 }
 
 #[test]

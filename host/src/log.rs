@@ -4,17 +4,22 @@
 use std::io;
 use std::time::Duration;
 
+use tracing::Metadata;
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use wasm_pool_host::outlet::Outlet;
+use wasm_pool_host::sandbox::GUEST_OUTPUT;
 
 use crate::cli::{LogFormat, LogLevel};
 
 /// What may wait to be written, escaped and formatted; lines beyond are dropped. Some 40,000 lines of requests.
 const WAITING_BYTES: usize = 8 << 20;
+
+/// Of that, what lines of guests' output may take: whatever they print, there is room for what the host says.
+const WAITING_OUTPUT_BYTES: usize = WAITING_BYTES / 2;
 
 /// How long the end waits for a reader that reads nothing, and for one that reads a little now and then.
 const STALLED: Duration = Duration::from_secs(2);
@@ -49,6 +54,13 @@ impl<'a> MakeWriter<'a> for Writer {
 
     fn make_writer(&'a self) -> Line<'a> {
         Line(&self.0, WAITING_BYTES)
+    }
+
+    fn make_writer_for(&'a self, event: &Metadata<'_>) -> Line<'a> {
+        match event.target() {
+            GUEST_OUTPUT => Line(&self.0, WAITING_OUTPUT_BYTES),
+            _ => self.make_writer(),
+        }
     }
 }
 

@@ -112,6 +112,8 @@ fn run(args: Run) -> anyhow::Result<ExitCode> {
     const TIMED_OUT: u8 = 124;
     const ABORTED: u8 = 128 + 6;
     const KILLED: u8 = 128 + 9;
+    /// What they report where the reader of the output has gone, as `head` does.
+    const READER_GONE: u8 = 128 + 13;
 
     let mut settings = args.settings().unwrap_or_else(|problem| usage(&problem));
     descriptors::fit_program(&mut settings.sandbox).unwrap_or_else(|problem| usage(&problem));
@@ -125,6 +127,13 @@ fn run(args: Run) -> anyhow::Result<ExitCode> {
     });
     drop(log);
     runtime.shutdown_background();
+    if let Err(error) = &outcome
+        && error
+            .downcast_ref::<io::Error>()
+            .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+    {
+        return Ok(ExitCode::from(READER_GONE));
+    }
     let code = match outcome? {
         Some(ExitStatus::Normal) => 0,
         Some(ExitStatus::Code(code)) => u8::try_from(code).unwrap_or(u8::MAX),

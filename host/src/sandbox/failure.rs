@@ -25,6 +25,15 @@ pub enum Failure {
     Response(String),
 }
 
+/// A failure, and what the instance said about it.
+#[derive(Debug)]
+pub struct Crash {
+    /// Why it ended.
+    pub failure: Failure,
+    /// The last lines that it printed to standard error, for the request that it served.
+    pub output: Option<String>,
+}
+
 /// Why a module can't be served.
 #[derive(Debug)]
 pub enum LoadError {
