@@ -4,8 +4,11 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use crate::support::program::Program;
 use crate::support::server::{component, guest, try_component};
-use crate::support::wat::worker_with;
+use crate::support::wat::{
+    doubling_cpp_name, doubling_rust_name, nested_debug_information, trapping_program, worker_with,
+};
 use crate::support::{Folder, Server, eventually};
 
 /// A way to fail, the status that its client gets, and the word for it in the log.
@@ -114,6 +117,107 @@ fn a_trap_leaves_a_backtrace_in_the_log_and_none_with_the_client() {
         !reply.text().contains("unreachable") && !reply.text().contains("misbehave"),
         "{reply:?}"
     );
+}
+
+/// Reading it, a host would recurse as deep as it is nested.
+#[test]
+fn debug_information_is_not_read() {
+    let text = worker_with(&nested_debug_information(3_000), "unreachable");
+    let server = component(&text, Folder::new(), "--workers 1");
+    let mut client = server.client();
+    for _ in 0..3 {
+        let reply = client.get("/");
+        assert_eq!(reply.status, 502, "{reply:?}");
+        let reason = server.wait_reason(reply.request_id());
+        assert!(reason.contains("wasm function"), "{reason}");
+    }
+}
+
+/// The same for a program that is run by itself, which says how it ended.
+#[test]
+fn debug_information_of_a_program_is_not_read() {
+    let folder = Folder::new().file(
+        "program.wat",
+        trapping_program(&nested_debug_information(3_000)),
+    );
+    let module = folder.root().join("program.wat");
+    let ended = Program::start(&module, "", &[]).ended();
+    assert_eq!(ended.code, 134, "{ended:?}");
+    assert!(ended.errors.contains("exit=trap"), "{ended:?}");
+}
+
+/// A few bytes of a mangled name may stand for gigabytes.
+#[test]
+fn names_of_functions_take_no_memory() {
+    #[rustfmt::skip] // one line per case
+    let cases = [
+        ("C++", doubling_cpp_name(30), "_Z1f1aIiiE"),
+        ("Rust", doubling_rust_name(60), "a::f::<((), ()), (((), ()), ((), ()))"),
+        ("long", "x".repeat(60_000), "xxxxxxxx"),
+        ("longer", "x".repeat(70_000), "<wasm function "),
+        ("terminal", "\\1b[31mred\\0a".to_owned(), "red"),
+    ];
+    for (kind, name, shown) in cases {
+        // As deep as a backtrace goes.
+        let function = format!(
+            "(func $\"{name}\" (param i32)
+               (if (i32.eqz (local.get 0)) (then unreachable))
+               (call $\"{name}\" (i32.sub (local.get 0) (i32.const 1)))
+               (call $other (local.get 0)))
+             (func $other (param i32) (call $\"{name}\" (local.get 0)))"
+        );
+        let text = worker_with(&function, &format!("(call $\"{name}\" (i32.const 50))"));
+        let server = component(&text, Folder::new(), "--workers 1");
+        let before = server.memory("VmHWM");
+        let reply = server.get("/");
+        assert_eq!(reply.status, 502, "{kind}: {reply:?}");
+        let grown = server.memory("VmHWM") - before;
+        assert!(grown < 32 << 20, "{kind}: {grown} bytes");
+        let reason = server.wait_reason(reply.request_id());
+        assert!(reason.contains(shown), "{kind}: {reason}");
+        assert!(reason.len() < 8 << 10, "{kind}: {} bytes", reason.len());
+    }
+}
+
+#[test]
+fn a_panic_is_told_where_its_process_ends() {
+    let server = guest("misbehave", "--workers 1 --log-level warn");
+    assert_eq!(server.get("/print").status, 200);
+    assert_eq!(server.get("/panic").status, 502);
+    let end = &server.wait_entries("process ended", 1)[0];
+    let output = end["output"].as_str().expect("its last lines");
+    assert!(output.contains("this worker was asked to panic"), "{end}");
+    assert!(
+        !output.contains("standard error"),
+        "another request's: {end}"
+    );
+    assert!(
+        !output.contains("RUST_BACKTRACE"),
+        "nobody can set it: {end}"
+    );
+    let reason = end["reason"].as_str().expect("a reason");
+    let (_, frames) = reason.split_once("backtrace: ").expect("a backtrace");
+    assert!(frames.starts_with("misbehave::panic"), "{end}");
+
+    assert_eq!(server.get("/trap").status, 502);
+    let end = &server.wait_entries("process ended", 2)[1];
+    assert!(end["output"].is_null(), "it printed nothing: {end}");
+}
+
+#[test]
+fn of_many_last_lines_the_last_are_told() {
+    let server = guest("actor", "");
+    let chatter = "repeat 100 { complain early; complain x*300 }; complain late; panic";
+    let script = format!("watch a {{ {chatter} }}; receive; answer");
+    let reply = server.request("POST", "/", &[], script.as_bytes());
+    assert_eq!(reply.status, 200, "{reply:?}");
+    let end = &server.wait_entries("process ended", 1)[0];
+    let output = end["output"].as_str().expect("its last lines");
+    assert!(
+        output.contains("late") && output.contains("panicked"),
+        "{end}"
+    );
+    assert!((100..=1024).contains(&output.len()), "{end}");
 }
 
 #[test]

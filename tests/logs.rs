@@ -1,10 +1,15 @@
 //! What a person sees: one start line, one line for each request, and what guests print, with their pids.
 //! Every test's server checks beside that each line of its log is flat JSON.
 
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+
+use rustix::process::{Pid, Signal, kill_process};
+
 use crate::support::http::request_bytes;
-use crate::support::server::{component, guest, serve};
+use crate::support::server::{address, command, component, guest, serve};
 use crate::support::wat::Worker;
-use crate::support::{Folder, Server};
+use crate::support::{Client, Folder, Server};
 
 #[test]
 fn the_start_line_says_what_is_served() {
@@ -77,15 +82,17 @@ fn no_pid_unless_it_is_asked_for() {
 #[test]
 fn what_a_guest_prints() {
     let server = guest("misbehave", "--workers 1 --expose-pid");
-    let pid = server.get("/print").pid();
+    let reply = server.get("/print");
+    let pid = reply.pid();
+    let id = server.wait_entries("request", 1)[0]["id"].clone();
     for (stream, line) in [
         ("stdout", "a line on standard output"),
         ("stderr", "a line on standard error"),
     ] {
         let entry = server.wait_entry("guest output", |entry| entry["stream"] == stream);
         assert_eq!(
-            (&entry["line"], &entry["pid"]),
-            (&line.into(), &pid.into()),
+            (&entry["line"], &entry["pid"], &entry["id"]),
+            (&line.into(), &pid.into(), &id),
             "{entry}"
         );
     }
@@ -95,6 +102,114 @@ fn what_a_guest_prints() {
             .as_str()
             .is_some_and(|line| line.contains("this worker was asked to panic"))
     });
+    server.wait_entries("process ended", 1);
+    assert!(
+        !server.log_text().contains("RUST_BACKTRACE"),
+        "nobody can set it"
+    );
+}
+
+/// Newlines only, each time through a handle of its own: all handles are one stream.
+#[test]
+fn a_guest_that_floods_the_log_is_cut() {
+    const WRITES: u64 = 200;
+    let print = format!(
+        "(memory.fill (i32.const 4096) (i32.const 10) (i32.const 4096))
+        (local.set $end (i32.const {WRITES}))
+        (loop $again
+          (call $write (call $get-stdout) (i32.const 4096) (i32.const 4096) (i32.const 2048))
+          (local.set $end (i32.sub (local.get $end) (i32.const 1)))
+          (br_if $again (local.get $end)))"
+    );
+    let server = component(&with_stdout("", &print), Folder::new(), "--workers 1");
+    for request in 1..=2 {
+        assert_eq!(server.get("/").status, 200);
+        let skipped = &server.wait_entries("guest output skipped", request)[request - 1];
+        let lines = server.entries("guest output").len() as u64;
+        assert_eq!(lines, 256 * request as u64, "lines of a request");
+        assert_eq!(skipped["lines"], WRITES * 4096 - 256, "{skipped}");
+        assert!(skipped["pid"].is_u64(), "{skipped}");
+    }
+}
+
+/// Bytes are bounded, not lines: nobody reads, and what waits is written when somebody does. The rest is counted.
+#[test]
+fn a_log_that_nobody_reads_takes_little_memory() {
+    const REQUESTS: u64 = 20_000;
+    let folder = Folder::new();
+    let mut child = command(None, &folder.root(), "--workers 1 --log-level info")
+        .spawn()
+        .expect("the program runs");
+    let mut output = BufReader::new(child.stdout.take().expect("standard output is piped"));
+    let mut line = String::new();
+    output.read_line(&mut line).expect("a start line");
+    let mut client = Client::connect(address(&line).expect("an address"));
+    let path = format!("/{}", "x".repeat(1000));
+    let memory = || {
+        let status = fs::read_to_string(format!("/proc/{}/status", child.id())).expect("a status");
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let peak = peak.and_then(|peak| peak.trim().strip_suffix(" kB"));
+        peak.expect("a size").parse::<u64>().expect("a number") * 1024
+    };
+    assert_eq!(client.get(&path).status, 404);
+    let before = memory();
+    for _ in 1..REQUESTS {
+        assert_eq!(client.get(&path).status, 404);
+    }
+    let grown = memory() - before;
+    assert!(
+        grown < 20 << 20,
+        "{REQUESTS} lines of 1.1 KB took {grown} B"
+    );
+
+    let mut errors = child.stderr.take().expect("standard error is piped");
+    let reader = std::thread::spawn(move || {
+        let mut text = String::new();
+        errors.read_to_string(&mut text).expect("a log of text");
+        text
+    });
+    kill_process(Pid::from_child(&child), Signal::TERM).expect("it runs and takes a signal");
+    assert!(child.wait().expect("a status").success());
+    let text = reader.join().expect("the log was read");
+    let written = text
+        .lines()
+        .filter(|line| line.contains("\"request\""))
+        .count() as u64;
+    let last = text.lines().last().expect("a last line");
+    let (_, missing) = last
+        .split_once("could not keep up: ")
+        .expect("how many are missing");
+    let missing = missing
+        .split(' ')
+        .next()
+        .and_then(|lines| lines.parse::<u64>().ok());
+    // Beside requests there may be the line that says it is stopping.
+    let all = written + missing.expect("a number");
+    assert!(
+        (REQUESTS..=REQUESTS + 1).contains(&all),
+        "{written} written; {last}"
+    );
+}
+
+/// In a program, no line belongs to a request. What is not logged is counted.
+#[test]
+fn a_program_that_floods_the_log_is_cut() {
+    const LINES: u64 = 20_000;
+    let server = guest("actor", "");
+    let script = format!("watch a {{ repeat {LINES} {{ print flood }} }}; receive; answer");
+    assert_eq!(
+        server.request("POST", "/", &[], script.as_bytes()).status,
+        200
+    );
+    server.wait_entries("process ended", 1);
+    let skipped = server.entries("guest output skipped");
+    let skipped: u64 = skipped
+        .iter()
+        .filter_map(|entry| entry["lines"].as_u64())
+        .sum();
+    assert!(skipped > 0, "they are printed within seconds");
+    let lines = server.entries("guest output").len() as u64;
+    assert_eq!(lines + skipped, LINES);
 }
 
 #[test]

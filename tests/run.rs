@@ -1,15 +1,16 @@
 //! `wasm-pool-host run`: a program by itself. What it says goes through as it is, how its root ends is the exit
 //! code; and which flags and modules are refused, here and where a program is served.
 
-use std::process::Command;
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 
-use crate::support::Folder;
 use crate::support::guests;
 use crate::support::program::{Program, perform, run};
 use crate::support::server::{PROGRAM, command};
+use crate::support::{Folder, eventually};
 
 #[test]
 fn the_exit_of_the_root_is_the_exit_code() {
@@ -54,6 +55,59 @@ fn output_goes_through_as_it_is() {
     let long = "x".repeat(100_000);
     assert_eq!(ended.output, format!("{long}\nok\n"));
     assert_eq!(ended.errors, format!("{long}\n"));
+}
+
+/// More processes print than the host has threads, and nobody reads. All others go on, and signals are heard.
+#[test]
+fn output_that_nobody_reads_holds_up_nobody() {
+    let print = "forever { print x*1000 }";
+    let spawn: String = (0..16)
+        .map(|_| format!("spawn a {{ {print} }}; "))
+        .collect();
+    for (end, signal, code) in [("receive", Some(Signal::TERM), 143), ("exit 7", None, 7)] {
+        let script = format!("{spawn} pause 100; complain alive; {end}");
+        let mut child = run_unread(&script);
+        let mut errors = BufReader::new(child.stderr.take().expect("standard error is piped"));
+        let mut line = String::new();
+        errors.read_line(&mut line).expect("a line");
+        assert_eq!(line, "alive\n");
+        if let Some(signal) = signal {
+            kill_process(Pid::from_child(&child), signal).expect("it runs and takes a signal");
+        }
+        let status = eventually("it ends", || child.try_wait().expect("a child's status"));
+        assert_eq!(status.code(), Some(code), "{end}");
+    }
+}
+
+/// As with `| head -1`: what a shell reports for a program whose reader has gone, and no complaints.
+#[test]
+fn a_reader_that_goes_ends_it() {
+    let mut child = run_unread("watch a { forever { print line } }; forever { print line }");
+    let mut output = BufReader::new(child.stdout.take().expect("standard output is piped"));
+    let mut line = String::new();
+    output.read_line(&mut line).expect("a line");
+    assert_eq!(line, "line\n");
+    drop(output);
+    let status = eventually("it ends", || child.try_wait().expect("a child's status"));
+    assert_eq!(status.code(), Some(141));
+    let mut errors = String::new();
+    let mut rest = child.stderr.take().expect("standard error is piped");
+    rest.read_to_string(&mut errors)
+        .expect("standard error is text");
+    assert_eq!(errors, "");
+}
+
+fn run_unread(script: &str) -> Child {
+    let mut command = Command::new(PROGRAM);
+    command
+        .arg("run")
+        .arg(guests::path("actor"))
+        .args(["--", script]);
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command.spawn().expect("the program runs")
 }
 
 #[test]

@@ -1,14 +1,15 @@
 //! Stopping: nothing new is begun, what runs may finish within the grace time, and a second signal is the
 //! last word.
 
+use std::io::{BufRead, BufReader};
 use std::time::{Duration, Instant};
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::support::http::request_bytes;
-use crate::support::server::{component, guest, serve};
+use crate::support::server::{self, command, component, guest, serve};
 use crate::support::wat::worker_with;
-use crate::support::{Client, Folder, Server, eventually, own_address};
+use crate::support::{Client, Folder, Server, eventually, guests, own_address};
 
 #[test]
 fn idle_servers_stop_at_once() {
@@ -184,6 +185,45 @@ fn a_second_signal_ends_at_once() {
         assert!(start.elapsed() < Duration::from_secs(20));
     }
 }
+
+/// The log is full, and nobody ever reads it.
+#[test]
+fn a_log_that_nobody_reads_holds_up_nothing() {
+    let module = guests::path("misbehave");
+    for (signals, grace, code) in [(1, "1s", 0), (2, "50s", 143)] {
+        let folder = Folder::new();
+        let flags = format!(
+            "--workers 2 --grace {grace} --request-timeout 50s --listen {}:0",
+            own_address()
+        );
+        let mut child = command(Some(&module), &folder.root(), &flags)
+            .spawn()
+            .expect("it runs");
+        let mut output = BufReader::new(child.stdout.take().expect("standard output is piped"));
+        let mut line = String::new();
+        output.read_line(&mut line).expect("a start line");
+        let address = server::address(&line).expect("an address");
+        let mut client = Client::connect(address);
+        for _ in 0..UNREAD_REQUESTS {
+            assert_eq!(client.get("/ok").status, 200);
+        }
+        client
+            .send(&request_bytes("GET", "/slow?ms=40000", &[], b""))
+            .expect("it is sent");
+        for _ in 0..signals {
+            kill_process(Pid::from_child(&child), Signal::TERM)
+                .expect("it runs and takes a signal");
+            eventually("no connection is accepted", || {
+                Client::try_connect(address).is_err().then_some(())
+            });
+        }
+        let status = eventually("it ends", || child.try_wait().expect("a child's status"));
+        assert_eq!(status.code(), Some(code));
+    }
+}
+
+/// So many lines of requests are more than a pipe holds, which is 64 KiB.
+const UNREAD_REQUESTS: usize = 1_000;
 
 fn running(server: &Server, target: &str) -> Client {
     let mut client = server.client();

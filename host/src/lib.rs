@@ -3,6 +3,8 @@
 //! [`serve`] is the one door: the program, the tests and embedders all come in through it. Behind it are
 //! the floors below, from the ground up; each uses those before it and on its own floor, and no other.
 
+pub mod text;
+
 pub mod message;
 
 pub mod pid;
@@ -12,6 +14,8 @@ pub mod files;
 pub mod shutdown;
 
 mod deadline;
+
+pub mod outlet;
 
 pub mod steps;
 
@@ -207,10 +211,17 @@ pub struct RunSettings {
     pub patience: Duration,
 }
 
+/// How long a program that has ended waits for a reader of its output who reads nothing: a pager waits for a person.
+const UNREAD: Duration = Duration::from_secs(10);
+
+/// The same for a program that was stopped.
+const UNREAD_WHEN_STOPPED: Duration = Duration::from_secs(1);
+
 /// Runs a program until its root ends, or until `stop` completes. All its processes end with it.
 ///
 /// # Errors
-/// Where the root folder can't be opened, or the module is not a program that can be run here.
+/// Where the root folder can't be opened, the module is not a program that can be run here, or what it prints can't
+/// be written: an [`std::io::Error`], [`BrokenPipe`](std::io::ErrorKind::BrokenPipe) where its reader has gone.
 pub async fn run(
     settings: RunSettings,
     args: Vec<String>,
@@ -232,11 +243,24 @@ pub async fn run(
     let tree = Tree::new(programs, Table::new(processes), patience);
     let _closing = tree.closing();
     let mut root = tree.plant(args).map_err(root_not_started)?;
+    let mut stop = std::pin::pin!(stop);
     let status = tokio::select! {
         status = root.ended() => Some(status),
-        () = stop => None,
+        () = stop.as_mut() => None,
+        error = sandbox::output_failed() => return Err(error.into()),
     };
     tree.fell().await;
+    let patience = match status {
+        Some(_) => UNREAD,
+        None => UNREAD_WHEN_STOPPED,
+    };
+    tokio::select! {
+        bytes = sandbox::output_written(patience) => if bytes > 0 {
+            tracing::warn!(bytes, "nobody reads the output: the rest of it is lost");
+        },
+        () = stop, if status.is_some() => {}
+        error = sandbox::output_failed() => return Err(error.into()),
+    }
     Ok(status)
 }
 

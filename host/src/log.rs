@@ -1,46 +1,86 @@
 //! The log: lines on standard error, written by a thread of its own, so that a terminal that does not read
-//! holds up no request. If it falls far behind, lines are dropped rather than memory filled.
+//! holds up no request, and no end. If it falls far behind, lines are dropped rather than memory filled.
 
 use std::io;
+use std::time::Duration;
 
-use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
+use tracing::Metadata;
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
+use wasm_pool_host::outlet::Outlet;
+use wasm_pool_host::sandbox::GUEST_OUTPUT;
 
 use crate::cli::{LogFormat, LogLevel};
 
-/// Lines that wait to be written; beyond, they are dropped. At 200 bytes each that is some 6 MiB, and no line
-/// has more than 4 KiB of what guests and clients choose, which is 128 MiB where all of them are hostile.
-const WAITING_LINES: usize = 32 << 10;
+/// What may wait to be written, escaped and formatted; lines beyond are dropped. Some 40,000 lines of requests.
+const WAITING_BYTES: usize = 8 << 20;
 
-/// A running log. Dropping it writes what is left, and says how much is missing.
-pub(crate) struct Log {
-    lines: Option<WorkerGuard>,
-    dropped: ErrorCounter,
-}
+/// Of that, what lines of guests' output may take: whatever they print, there is room for what the host says.
+const WAITING_OUTPUT_BYTES: usize = WAITING_BYTES / 2;
+
+/// How long the end waits for a reader that reads nothing, and for one that reads a little now and then.
+const STALLED: Duration = Duration::from_secs(2);
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A running log. Dropping it writes what is left, as far as somebody reads, and says how much is missing.
+pub(crate) struct Log(Outlet);
 
 impl Drop for Log {
     fn drop(&mut self) {
-        drop(self.lines.take());
-        match self.dropped.dropped_lines() {
+        match self.0.lost_lines() {
             0 => {}
             lines => {
-                eprintln!("wasm-pool-host: the log could not keep up: {lines} lines are missing")
+                let line = format!(
+                    "wasm-pool-host: the log could not keep up: {lines} lines are missing\n"
+                );
+                self.0.push(line.as_bytes());
             }
+        }
+        let _unread = self.0.drain(STALLED, PATIENCE);
+    }
+}
+
+/// Hands the formatter's lines to the outlet.
+struct Writer(Outlet);
+
+/// The lines of one event, and how much may wait before them.
+struct Line<'a>(&'a Outlet, usize);
+
+impl<'a> MakeWriter<'a> for Writer {
+    type Writer = Line<'a>;
+
+    fn make_writer(&'a self) -> Line<'a> {
+        Line(&self.0, WAITING_BYTES)
+    }
+
+    fn make_writer_for(&'a self, event: &Metadata<'_>) -> Line<'a> {
+        match event.target() {
+            GUEST_OUTPUT => Line(&self.0, WAITING_OUTPUT_BYTES),
+            _ => self.make_writer(),
         }
     }
 }
 
+impl io::Write for Line<'_> {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.0.offer(line, self.1);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// Starts the log.
-pub(crate) fn start(format: LogFormat, level: LogLevel) -> Log {
-    let (writer, guard): (NonBlocking, _) = NonBlockingBuilder::default()
-        .buffered_lines_limit(WAITING_LINES)
-        .lossy(true)
-        .thread_name("log")
-        .finish(io::stderr());
-    let dropped = writer.error_counter();
+///
+/// # Errors
+/// Where its thread can't be started.
+pub(crate) fn start(format: LogFormat, level: LogLevel) -> io::Result<Log> {
+    let outlet = Outlet::start(io::stderr(), "log", WAITING_BYTES)?;
     let ours = match level {
         LogLevel::Off => LevelFilter::OFF,
         LogLevel::Error => LevelFilter::ERROR,
@@ -55,7 +95,7 @@ pub(crate) fn start(format: LogFormat, level: LogLevel) -> Log {
         .with_target("wasm_pool_host", ours);
     let lines = tracing_subscriber::fmt::layer()
         .with_target(false)
-        .with_writer(writer);
+        .with_writer(Writer(outlet.clone()));
     let lines = match format {
         LogFormat::Text => lines
             .with_ansi(io::IsTerminal::is_terminal(&io::stderr()))
@@ -70,8 +110,5 @@ pub(crate) fn start(format: LogFormat, level: LogLevel) -> Log {
     tracing_subscriber::registry()
         .with(lines.with_filter(filter))
         .init();
-    Log {
-        lines: Some(guard),
-        dropped,
-    }
+    Ok(Log(outlet))
 }

@@ -5,7 +5,7 @@ mod cli;
 mod descriptors;
 mod log;
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -15,6 +15,7 @@ use rustix::process::set_parent_process_death_signal;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use wasm_pool_host::Loaded;
 use wasm_pool_host::message::ExitStatus;
+use wasm_pool_host::outlet;
 use wasm_pool_host::sandbox::{self, Module, World};
 use wasm_pool_host::steps::Steps;
 
@@ -35,7 +36,7 @@ fn main() -> ExitCode {
         None => serve(cli.serve, &Given::from(&matches)),
     };
     result.unwrap_or_else(|error| {
-        eprintln!("wasm-pool-host: {error:#}");
+        let _unread = outlet::say(io::stderr(), &format!("wasm-pool-host: {error:#}"));
         ExitCode::FAILURE
     })
 }
@@ -58,8 +59,7 @@ fn serve(args: Serve, given: &Given) -> anyhow::Result<ExitCode> {
     } = plan;
     let steps = settings.sandbox.steps.clone();
 
-    // Written by a thread of its own; what is left is written when the guard goes.
-    let _log = log::start(format, level);
+    let log = log::start(format, level)?;
     let runtime = runtime()?;
     let outcome = runtime.block_on(async {
         let mut stop = std::pin::pin!(stop_signal()?);
@@ -98,6 +98,8 @@ fn serve(args: Serve, given: &Given) -> anyhow::Result<ExitCode> {
         };
         host.serve(listener, stop).await
     });
+    // While the runtime lives, so that a second signal still ends it all.
+    drop(log);
     // A thread that still waits for a disk must not keep us.
     runtime.shutdown_background();
     outcome?;
@@ -110,10 +112,12 @@ fn run(args: Run) -> anyhow::Result<ExitCode> {
     const TIMED_OUT: u8 = 124;
     const ABORTED: u8 = 128 + 6;
     const KILLED: u8 = 128 + 9;
+    /// What they report where the reader of the output has gone, as `head` does.
+    const READER_GONE: u8 = 128 + 13;
 
     let mut settings = args.settings().unwrap_or_else(|problem| usage(&problem));
     descriptors::fit_program(&mut settings.sandbox).unwrap_or_else(|problem| usage(&problem));
-    let _log = log::start(args.log_format, args.log_level);
+    let log = log::start(args.log_format, args.log_level)?;
     let runtime = runtime()?;
     let mut signal = None;
     let outcome = runtime.block_on(async {
@@ -121,7 +125,15 @@ fn run(args: Run) -> anyhow::Result<ExitCode> {
         let stop = async { signal = stopped.await };
         wasm_pool_host::run(settings, args.args, stop).await
     });
+    drop(log);
     runtime.shutdown_background();
+    if let Err(error) = &outcome
+        && error
+            .downcast_ref::<io::Error>()
+            .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+    {
+        return Ok(ExitCode::from(READER_GONE));
+    }
     let code = match outcome? {
         Some(ExitStatus::Normal) => 0,
         Some(ExitStatus::Code(code)) => u8::try_from(code).unwrap_or(u8::MAX),
@@ -169,7 +181,7 @@ fn print(steps: &Steps) -> anyhow::Result<()> {
         return Ok(());
     };
     let line = serde_json::to_string(&totals)?;
-    writeln!(std::io::stdout(), "{line}").context("can't write the steps")
+    outlet::say(io::stdout(), &line).context("can't write the steps")
 }
 
 fn runtime() -> std::io::Result<tokio::runtime::Runtime> {

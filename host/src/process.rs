@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::message::{Request, Response};
 use crate::pid::{Pid, Pids};
-use crate::sandbox::{Failure, Handlers, Instance};
+use crate::sandbox::{Crash, Failure, Handlers, Instance};
 
 /// Why a process ended.
 #[derive(Debug)]
@@ -58,9 +58,9 @@ impl Process {
                     first_memory,
                 })
             }
-            Err(failure) => {
+            Err(Crash { failure, output }) => {
                 let exit = Exit::Failed(failure);
-                log_end(pid, &exit, started, 0);
+                log_end(pid, &exit, started, 0, output.as_deref());
                 Err(exit)
             }
         }
@@ -112,17 +112,27 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        log_end(self.pid, &self.exit, self.started, self.served);
+        let output = match self.exit.is_normal() {
+            true => None,
+            false => self.instance.last_lines(),
+        };
+        log_end(
+            self.pid,
+            &self.exit,
+            self.started,
+            self.served,
+            output.as_deref(),
+        );
     }
 }
 
-fn log_end(pid: Pid, exit: &Exit, started: Instant, served: u64) {
-    let reason = exit.reason();
+fn log_end(pid: Pid, exit: &Exit, started: Instant, served: u64, output: Option<&str>) {
     let (pid, age) = (pid.get(), started.elapsed().as_millis() as u64);
     if exit.is_normal() {
         tracing::debug!(pid, %exit, served, age_ms = age, "process ended");
     } else {
-        tracing::warn!(pid, %exit, served, age_ms = age, reason, "process ended");
+        let reason = exit.reason();
+        tracing::warn!(pid, %exit, served, age_ms = age, reason, output, "process ended");
     }
 }
 

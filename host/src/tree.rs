@@ -10,7 +10,7 @@ use tokio::sync::{Notify, oneshot};
 use crate::mailbox::Mailbox;
 use crate::message::ExitStatus;
 use crate::pid::Pid;
-use crate::sandbox::{Birth, Failure, Programs, Spawn};
+use crate::sandbox::{Birth, Crash, Failure, Programs, Spawn};
 use crate::scheduler::Scheduler;
 use crate::table::{Origin, ProcessError, Table};
 
@@ -171,7 +171,7 @@ struct Life {
     pid: Pid,
     started: Instant,
     /// How it ended, where it ended by itself.
-    outcome: Option<Result<(), Failure>>,
+    outcome: Option<Result<(), Crash>>,
     told: Option<oneshot::Sender<ExitStatus>>,
 }
 
@@ -191,34 +191,36 @@ impl Drop for Life {
 
 impl Life {
     /// It ended by itself.
-    fn over(mut self, outcome: Result<(), Failure>) {
+    fn over(mut self, outcome: Result<(), Crash>) {
         self.outcome = Some(outcome);
     }
 
     fn log(&self, exit: ExitStatus) {
         let (pid, age_ms) = (self.pid.get(), self.started.elapsed().as_millis() as u64);
-        let reason = match &self.outcome {
-            Some(Err(failure)) => Some(failure.logged()),
-            Some(Ok(())) | None => None,
-        };
         match exit {
             ExitStatus::Normal | ExitStatus::Code(_) | ExitStatus::Killed => {
                 tracing::debug!(pid, %exit, age_ms, "process ended");
             }
             ExitStatus::Trap | ExitStatus::Memory | ExitStatus::Deadline => {
-                tracing::warn!(pid, %exit, age_ms, reason, "process ended");
+                let crash = self.outcome.as_ref().and_then(|ran| ran.as_ref().err());
+                let reason = crash.map(|crash| crash.failure.logged());
+                let output = crash.and_then(|crash| crash.output.as_deref());
+                tracing::warn!(pid, %exit, age_ms, reason, output, "process ended");
             }
         }
     }
 }
 
-fn status(outcome: &Result<(), Failure>) -> ExitStatus {
-    match outcome {
-        Ok(()) | Err(Failure::Exit(0)) => ExitStatus::Normal,
-        Err(Failure::Exit(code)) => ExitStatus::Code(code.cast_unsigned()),
+fn status(outcome: &Result<(), Crash>) -> ExitStatus {
+    let Err(Crash { failure, .. }) = outcome else {
+        return ExitStatus::Normal;
+    };
+    match failure {
+        Failure::Exit(0) => ExitStatus::Normal,
+        Failure::Exit(code) => ExitStatus::Code(code.cast_unsigned()),
         // What reached the host was not of the contract's form: as if it had trapped on it.
-        Err(Failure::Trap(_) | Failure::Stack(_) | Failure::Response(_)) => ExitStatus::Trap,
-        Err(Failure::Memory(_)) => ExitStatus::Memory,
-        Err(Failure::Deadline) => ExitStatus::Deadline,
+        Failure::Trap(_) | Failure::Stack(_) | Failure::Response(_) => ExitStatus::Trap,
+        Failure::Memory(_) => ExitStatus::Memory,
+        Failure::Deadline => ExitStatus::Deadline,
     }
 }

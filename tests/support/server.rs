@@ -182,6 +182,13 @@ impl Server {
         self.wait_entry("process ended", |entry| entry["pid"] == pid)
     }
 
+    /// Why the process of the request with this id ended.
+    pub(crate) fn wait_reason(&self, id: u64) -> String {
+        let pid = self.wait_request(id)["pid"].as_u64().expect("a pid");
+        let end = self.wait_end(pid);
+        end["reason"].as_str().expect("a reason").to_owned()
+    }
+
     /// Waits until exactly this many processes live, and says which.
     pub(crate) fn wait_living(&self, count: usize) -> BTreeSet<u64> {
         self.log.wait(&format!("{count} living processes"), |log| {

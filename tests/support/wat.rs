@@ -79,3 +79,62 @@ pub(crate) const LISTER: &str = "
           (local.set $at (i32.add (local.get $at) (i32.const 12)))
           (br $next)))
         (i32.store (i32.const 1052) (i32.sub (local.get $out) (i32.const 4096)))))";
+
+/// A program that traps, with this in its core module.
+pub(crate) fn trapping_program(fields: &str) -> String {
+    format!(
+        r#"(component
+          (core module $module {fields} (func (export "run") unreachable))
+          (core instance $instance (instantiate $module))
+          (func (export "run") (canon lift (core func $instance "run"))))"#
+    )
+}
+
+/// Custom sections of a core module: debug information of one function, in which scopes are nested this deep.
+pub(crate) fn nested_debug_information(depth: usize) -> String {
+    // By DWARF 4: the abbreviations of a unit, a function and an inlined function, with all addresses in the first two.
+    const ABBREVIATIONS: &[u8] = &[
+        1, 0x11, 1, 0x11, 1, 0x12, 6, 0, 0, //
+        2, 0x2e, 1, 0x11, 1, 0x12, 6, 0, 0, //
+        3, 0x1d, 1, 0, 0, 0,
+    ];
+    const ADDRESSES: [u8; 8] = [0, 0, 0, 0, 0xff, 0xff, 0, 0];
+    let mut unit = vec![4, 0, 0, 0, 0, 0, 4];
+    for kind in [1, 2] {
+        unit.push(kind);
+        unit.extend(ADDRESSES);
+    }
+    unit.resize(unit.len() + depth, 3);
+    unit.resize(unit.len() + depth + 2, 0);
+    let length = u32::try_from(unit.len()).expect("a small unit");
+    let section = |name: &str, bytes: &[u8]| {
+        let bytes: String = bytes.iter().map(|byte| format!("\\{byte:02x}")).collect();
+        format!("(@custom \".debug_{name}\" \"{bytes}\")")
+    };
+    let information = [&length.to_le_bytes(), &*unit].concat();
+    section("abbrev", ABBREVIATIONS) + &section("info", &information)
+}
+
+/// The name of a C++ function whose parameters' types double this often.
+pub(crate) fn doubling_cpp_name(times: usize) -> String {
+    const DIGITS: &[u8; 36] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ";
+    let pair = |digit: &u8| format!("S_IS{0}_S{0}_E", char::from(*digit));
+    let pairs: String = DIGITS.iter().take(times).map(pair).collect();
+    format!("_Z1f1aIiiE{pairs}")
+}
+
+/// The name of a Rust function whose parameters' types double this often.
+pub(crate) fn doubling_rust_name(times: usize) -> String {
+    const DIGITS: &[u8; 62] = b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
+    let mut name = "INvC1a1f".to_owned();
+    let mut last = name.len();
+    name += "TuuE";
+    for _ in 0..times {
+        let (high, low) = ((last - 1) / DIGITS.len(), (last - 1) % DIGITS.len());
+        let high = if high > 0 { &DIGITS[high..=high] } else { &[] };
+        let back = String::from_utf8_lossy(&[high, &[DIGITS[low]]].concat()).into_owned();
+        last = name.len();
+        name += &format!("TB{back}_B{back}_E");
+    }
+    format!("_R{name}E")
+}

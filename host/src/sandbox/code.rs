@@ -8,7 +8,8 @@ pub(crate) fn config() -> Config {
     let mut config = Config::new();
     config
         .epoch_interruption(true)
-        // A backtrace names functions; the guest's debug information, if any, adds lines.
-        .wasm_backtrace_details(WasmBacktraceDetails::Enable);
+        // A backtrace names functions. A guest's debug information would add lines, and is never read: its reader
+        // recurses as deep as the guest nests it, and a guest could end the host by that.
+        .wasm_backtrace_details(WasmBacktraceDetails::Disable);
     config
 }

@@ -10,7 +10,7 @@ use wasmtime::{
 };
 
 use super::limits::TABLE_ELEMENT_BYTES;
-use super::{LoadError, Module, Settings, World, code};
+use super::{LoadError, Module, Settings, World, code, names};
 
 /// The stack of wasm frames: what Linux's threads have in other pools, and more than any guest should need.
 const STACK_BYTES: usize = 512 << 10;
@@ -88,14 +88,22 @@ pub(super) fn compile(engine: &Engine, module: &Module) -> Result<Component, Loa
         // SAFETY: `deserialize` trusts its bytes to come from `precompile_component` of this version of wasmtime.
         // The build script has them from there, and Cargo has one version for both; the engine compares.
         Module::BuiltIn => unsafe { Component::deserialize(engine, BUILT_IN_WORKER) },
-        Module::File(path) => wasmtime::CodeBuilder::new(engine)
-            .wasm_binary_or_text(&read(path)?, Some(path))
-            .and_then(|builder| builder.compile_component()),
+        Module::File(path) => {
+            binary(path, &read(path)?).and_then(|binary| Component::from_binary(engine, &binary))
+        }
     };
     compiled.map_err(|error| LoadError::Compile {
         module: module.clone(),
         error,
     })
+}
+
+/// The module as a binary, whatever it is written as.
+fn binary(path: &Path, module: &[u8]) -> wasmtime::Result<Vec<u8>> {
+    let binary = wat::Parser::new().parse_bytes(Some(path), module);
+    let mut binary = binary?.into_owned();
+    names::forget_long(&mut binary);
+    Ok(binary)
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, LoadError> {

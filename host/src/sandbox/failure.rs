@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use wasmtime::{Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
-use super::Module;
+use super::{Module, backtrace};
+use crate::text;
 
 /// Why an instance ended before it answered. It is never called again.
 #[derive(Debug)]
@@ -22,6 +23,15 @@ pub enum Failure {
     Deadline,
     /// What it answered is not of the contract's form, or too large.
     Response(String),
+}
+
+/// A failure, and what the instance said about it.
+#[derive(Debug)]
+pub struct Crash {
+    /// Why it ended.
+    pub failure: Failure,
+    /// The last lines that it printed to standard error, for the request that it served.
+    pub output: Option<String>,
 }
 
 /// Why a module can't be served.
@@ -85,24 +95,18 @@ impl Failure {
         }
     }
 
-    /// What is known beyond the name: a backtrace, an exit code.
-    fn detail(&self) -> String {
-        match self {
-            Self::Trap(text) | Self::Stack(text) | Self::Memory(text) | Self::Response(text) => {
-                text.clone()
-            }
-            Self::Exit(code) => format!("exit code {code}"),
-            Self::Deadline => "it had not answered by its deadline".into(),
-        }
-    }
-
-    /// What the log has of it: a guest chooses the names in a backtrace and in a response that is not HTTP.
+    /// What the log has of what is known beyond the name: a backtrace, an exit code. A guest chooses the names in
+    /// a backtrace and in a response that is not HTTP.
     #[must_use]
     pub fn logged(&self) -> String {
         const LOGGED_BYTES: usize = 4 << 10;
-        let mut detail = self.detail();
-        detail.truncate(detail.floor_char_boundary(LOGGED_BYTES));
-        detail
+        match self {
+            Self::Trap(text) | Self::Stack(text) | Self::Memory(text) | Self::Response(text) => {
+                text::cut_escaped(text, LOGGED_BYTES).to_owned()
+            }
+            Self::Exit(code) => format!("exit code {code}"),
+            Self::Deadline => "it had not answered by its deadline".to_owned(),
+        }
     }
 
     /// The same for a process that has not begun to run: what is not its own doing is that there was no
@@ -171,32 +175,13 @@ impl std::error::Error for LoadError {}
 
 /// The cause and the wasm frames, innermost first, in one line.
 fn describe(error: &wasmtime::Error) -> String {
-    let cause = error.root_cause();
+    /// What names and values that a guest chose may add to a cause.
+    const CAUSE_BYTES: usize = 1 << 10;
     let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() else {
-        return format!("{error:#}");
+        return text::formatted(CAUSE_BYTES, format_args!("{error:#}"));
     };
-    // wasmtime demangles names only when it prints: "0: 0x1f2 - worker.wasm!worker::handle".
-    let printed = backtrace.to_string();
-    let mut frames: Vec<(&str, u32)> = Vec::new();
-    for line in printed.lines() {
-        let Some((_, frame)) = line.split_once(" - ") else {
-            continue; // a file and a line number
-        };
-        let function = frame
-            .split_once('!')
-            .map_or(frame, |(_, function)| function)
-            .trim();
-        match frames.last_mut() {
-            Some((last, times)) if *last == function => *times += 1,
-            Some(_) | None => frames.push((function, 1)),
-        }
-    }
-    let frames: Vec<_> = frames
-        .into_iter()
-        .map(|(function, times)| match times {
-            1 => function.to_owned(),
-            _ => format!("{function} ({times} times)"),
-        })
-        .collect();
-    format!("{cause}; backtrace: {}", frames.join(" < "))
+    let cause = text::formatted(CAUSE_BYTES, format_args!("{}", error.root_cause()));
+    let frames = backtrace.frames().iter();
+    let frames = backtrace::line(frames.map(|frame| (frame.func_name(), frame.func_index())));
+    format!("{cause}; backtrace: {frames}")
 }

@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use wasmtime::Store;
 use wasmtime::component::Component;
 
-use super::Failure;
 use super::bindings::handler::wasm_pool::worker::http;
 use super::bindings::handler::{Handler, HandlerPre};
-use super::state::{Common, HEAD_BYTES, State, failure, linker, store};
+use super::state::{Common, HEAD_BYTES, State, crash, failure, linker, store};
+use super::{Crash, Failure};
 use crate::deadline;
 use crate::message::{Request, Response};
 use crate::pid::Pid;
@@ -46,24 +46,25 @@ impl Handlers {
     ///
     /// # Errors
     /// Where the start code traps or outstays a limit.
-    pub async fn instantiate(&self, pid: Pid, patience: Duration) -> Result<Instance, Failure> {
+    pub async fn instantiate(&self, pid: Pid, patience: Duration) -> Result<Instance, Crash> {
         let common = &self.common;
         let copied = common.settings.max_response.saturating_add(HEAD_BYTES);
         let mut store = store(self.prepared.engine(), State::new(common, pid), copied);
         let starting = self.prepared.instantiate_async(&mut store);
         let deadline = Instant::now() + patience;
-        match deadline::by(deadline, common.clock.during(starting)).await {
+        let failure = match deadline::by(deadline, common.clock.during(starting)).await {
             Some(Ok(guest)) => {
                 store.data_mut().limits.take_starved(); // it coped
-                Ok(Instance {
+                return Ok(Instance {
                     store,
                     guest,
                     common: Arc::clone(common),
-                })
+                });
             }
-            Some(Err(error)) => Err(failure(&mut store, &error)),
-            None => Err(Failure::Deadline),
-        }
+            Some(Err(error)) => failure(&mut store, &error),
+            None => Failure::Deadline,
+        };
+        Err(crash(&mut store, failure))
     }
 }
 
@@ -77,7 +78,9 @@ impl Instance {
         request: &Request,
         deadline: Instant,
     ) -> Result<Response, Failure> {
-        self.store.data_mut().slices.reset();
+        let state = self.store.data_mut();
+        state.slices.reset();
+        state.serves(request.id);
         self.store.set_epoch_deadline(1);
         let headers: Vec<_> = request
             .headers
@@ -98,6 +101,7 @@ impl Instance {
         let call = self.guest.call_handle(&mut self.store, lowered);
         let answer = deadline::by(deadline, self.common.clock.during(call)).await;
         drop(timing);
+        self.store.data().served();
         let response = match answer {
             Some(Ok(response)) => response,
             Some(Err(error)) => return Err(failure(&mut self.store, &error)),
@@ -105,6 +109,12 @@ impl Instance {
         };
         self.store.data_mut().limits.take_starved(); // it coped
         self.lift(response)
+    }
+
+    /// The last lines that it printed to standard error, for the request that it served last.
+    #[must_use]
+    pub fn last_lines(&self) -> Option<String> {
+        self.store.data().last_lines()
     }
 
     /// Memory and tables in use, in bytes.

@@ -4,6 +4,7 @@
 //! A module is compiled once. From then on an instance is a slot of memory that already exists, mapped
 //! copy-on-write: creating one takes about as long as opening a file.
 
+mod backtrace;
 mod bindings;
 mod check;
 mod clock;
@@ -12,8 +13,11 @@ mod engine;
 mod failure;
 mod files;
 mod handler;
+mod inherit;
 mod limits;
+mod lines;
 mod mailbox;
+mod names;
 mod output;
 mod process;
 mod program;
@@ -26,9 +30,10 @@ use std::sync::atomic::AtomicU32;
 use wasmtime::component::Component;
 
 pub use check::{Report, check};
-pub use failure::{Failure, LoadError};
+pub use failure::{Crash, Failure, LoadError};
 pub use handler::{Handlers, Instance};
-pub use output::Output;
+pub use inherit::{output_failed, output_written};
+pub use output::{GUEST_OUTPUT, Output};
 pub use program::{Birth, Programs, Spawn};
 
 use crate::files::Root;
@@ -124,6 +129,9 @@ impl Sandbox {
     /// # Errors
     /// Where the module is not a component, or not one that this host can run.
     pub fn load(settings: Settings, root: Root) -> Result<Self, LoadError> {
+        if settings.output == Output::Inherit {
+            inherit::start().map_err(|error| LoadError::Host(error.into()))?;
+        }
         let (component, world) = engine::load(&settings)?;
         let clock = Clock::start(component.engine().weak())
             .map_err(|error| LoadError::Host(error.into()))?;

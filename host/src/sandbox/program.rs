@@ -11,8 +11,8 @@ use wasmtime_wasi::{WasiCtxView, WasiView};
 use super::bindings::program::wasm_pool::worker::{http, process};
 use super::bindings::program::{self as bindings, ProgramPre};
 use super::mailbox::{self, Correspondents};
-use super::state::{Common, HEAD_BYTES, HasState, State, failure, linker, store};
-use super::{Failure, Settings};
+use super::state::{Common, HEAD_BYTES, HasState, State, crash, failure, linker, store};
+use super::{Crash, Failure, Settings};
 use crate::mailbox::Mailbox;
 use crate::pid::Pid;
 use crate::table::{Entry, Origin, ProcessError, Table};
@@ -79,7 +79,7 @@ impl Programs {
     ///
     /// # Errors
     /// Where it did not just return.
-    pub async fn run(&self, birth: Box<Birth>) -> Result<(), Failure> {
+    pub async fn run(&self, birth: Box<Birth>) -> Result<(), Crash> {
         let Common {
             clock, settings, ..
         } = &*self.common;
@@ -90,14 +90,15 @@ impl Programs {
             Own::new(&self.common, *birth),
             copied,
         );
-        clock
+        let ran = clock
             .during(async {
                 // Boxed, as it is over soon: a process that waits is as small as what it may come back to.
                 let guest = Box::pin(self.start(&mut store, patience)).await?;
                 let ran = guest.call_run(&mut store).await;
                 ran.map_err(|error| failure(&mut store, &error))
             })
-            .await
+            .await;
+        ran.map_err(|failure| crash(&mut store, failure))
     }
 
     async fn start(

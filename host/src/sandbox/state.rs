@@ -5,13 +5,14 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use wasmtime::component::{HasData, Linker, ResourceTable};
 use wasmtime::{Engine, Store};
+use wasmtime_wasi::cli::StdoutStream;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 use super::bindings::handler::wasm_pool::worker::{files, http};
 use super::clock::{Clock, Slices};
 use super::limits::Limits;
-use super::output::{Log, Output};
-use super::{Failure, Settings};
+use super::output::{Name, Output, Printer};
+use super::{Crash, Failure, Settings, inherit};
 use crate::files::Root;
 use crate::message::{Body, FileSlice, Response};
 use crate::pid::Pid;
@@ -45,8 +46,11 @@ pub(super) struct State {
     pub(super) limits: Limits,
     pub(super) slices: Slices,
     pub(super) pid: Pid,
-    /// Made when the guest first calls WASI; most never do.
+    /// The request that is served, or was last; 0 for none.
+    request: u64,
+    /// Both are made when the guest first calls WASI; most never do.
     wasi: Option<Box<WasiCtx>>,
+    printer: Option<Arc<Printer>>,
 }
 
 /// What a store holds: this state, in whatever the world adds to it.
@@ -65,7 +69,9 @@ impl State {
             limits: Limits::new(common.settings.memory),
             slices: Slices::default(),
             pid,
+            request: 0,
             wasi: None,
+            printer: None,
             common: Arc::clone(common),
         }
     }
@@ -76,6 +82,26 @@ impl State {
 
     pub(super) fn root(&self) -> &Root {
         &self.common.root
+    }
+
+    /// Serves this request from now on.
+    pub(super) fn serves(&mut self, request: u64) {
+        self.request = request;
+        if let Some(printer) = &self.printer {
+            printer.serves(request);
+        }
+    }
+
+    /// The request has been served.
+    pub(super) fn served(&self) {
+        if let Some(printer) = &self.printer {
+            printer.served();
+        }
+    }
+
+    /// The last lines that it printed to standard error, for the request that it serves.
+    pub(super) fn last_lines(&self) -> Option<String> {
+        self.printer.as_ref()?.last_lines()
     }
 
     /// Takes a response from the guest, and with it the file that it gives away.
@@ -154,6 +180,14 @@ pub(super) fn failure<T: HasState>(store: &mut Store<T>, error: &wasmtime::Error
     Failure::from_error(error, starved)
 }
 
+/// A failure, with what the instance said about it.
+pub(super) fn crash<T: HasState>(store: &mut Store<T>, failure: Failure) -> Crash {
+    Crash {
+        failure,
+        output: store.data_mut().state().last_lines(),
+    }
+}
+
 /// What every guest may import: `files` and WASI 0.2.
 pub(super) fn linker<T: HasState>(engine: &Engine) -> wasmtime::Result<Linker<T>> {
     let mut linker = Linker::new(engine);
@@ -176,8 +210,21 @@ impl HasState for State {
 
 impl WasiView for State {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        let (pid, output) = (self.pid, self.settings().output);
-        let ctx = self.wasi.get_or_insert_with(|| Box::new(wasi(pid, output)));
+        let Self {
+            common,
+            wasi,
+            printer,
+            ..
+        } = self;
+        let (pid, request) = (self.pid, self.request);
+        let ctx = wasi.get_or_insert_with(|| match common.settings.output {
+            Output::Log => {
+                let printer = printer.insert(Printer::new(pid, request));
+                let streams = [Name::Stdout, Name::Stderr].map(|name| printer.stream(name));
+                Box::new(context(Some(streams.into())))
+            }
+            Output::Inherit => Box::new(context(inherit::streams())),
+        });
         WasiCtxView {
             ctx,
             table: &mut self.table,
@@ -186,14 +233,11 @@ impl WasiView for State {
 }
 
 /// Clocks, random numbers, output and exit; no files, no environment, no arguments, no network.
-fn wasi(pid: Pid, output: Output) -> WasiCtx {
+fn context<O: StdoutStream + 'static>(streams: Option<(O, O)>) -> WasiCtx {
     let mut wasi = WasiCtx::builder();
-    match output {
-        Output::Log => wasi
-            .stdout(Log::new(pid, "stdout"))
-            .stderr(Log::new(pid, "stderr")),
-        Output::Inherit => wasi.inherit_stdout().inherit_stderr(),
-    };
+    if let Some((stdout, stderr)) = streams {
+        wasi.stdout(stdout).stderr(stderr);
+    }
     wasi.max_random_size(RANDOM_BYTES)
         .allow_tcp(false)
         .allow_udp(false)

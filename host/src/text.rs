@@ -1,0 +1,104 @@
+//! Text that a guest or a client chose is cut before it is formatted, copied or logged: it must not choose how much
+//! work and memory it costs.
+
+use std::fmt::{self, Write};
+
+/// What a message shows of a name or a value that is quoted in it, in bytes: enough to recognise it.
+const QUOTED_BYTES: usize = 128;
+
+/// What JSON makes of a control character: `\u0000`.
+const JSON_ESCAPE_BYTES: usize = 6;
+
+/// The beginning of `text`, `bytes` long at most.
+#[must_use]
+pub fn cut(text: &str, bytes: usize) -> &str {
+    &text[..text.floor_char_boundary(bytes)]
+}
+
+/// The beginning of `text` that takes `bytes` at most where the log escapes it, as text or as JSON.
+#[must_use]
+pub fn cut_escaped(text: &str, bytes: usize) -> &str {
+    let mut room = bytes;
+    let end = text.char_indices().find(|&(_, letter)| {
+        let size = letter.escape_debug().map(char::len_utf8).sum::<usize>();
+        let size = match letter {
+            letter if letter.is_control() => size.max(JSON_ESCAPE_BYTES),
+            _ => size,
+        };
+        let fits = size <= room;
+        room = room.saturating_sub(size);
+        !fits
+    });
+    &text[..end.map_or(text.len(), |(at, _)| at)]
+}
+
+/// Shows the beginning of `text`, escaped and in quotes; `…` stands for the rest.
+#[must_use]
+pub fn quoted(text: &str) -> impl fmt::Display + fmt::Debug + '_ {
+    Quoted(text)
+}
+
+/// Formats into `bytes` at most. Formatting stops there: what would come later is not even computed.
+#[must_use]
+pub fn formatted(bytes: usize, text: fmt::Arguments<'_>) -> String {
+    let mut short = Short::new(bytes);
+    let _full = short.write_fmt(text);
+    short.text
+}
+
+/// A text that takes no more than a number of bytes, and refuses what is written beyond.
+#[derive(Debug)]
+pub struct Short {
+    text: String,
+    room: usize,
+}
+
+impl Short {
+    /// An empty text with room for `bytes`.
+    #[must_use]
+    pub fn new(bytes: usize) -> Self {
+        Self {
+            text: String::new(),
+            room: bytes,
+        }
+    }
+
+    /// What was written.
+    #[must_use]
+    pub fn into_text(self) -> String {
+        self.text
+    }
+}
+
+impl Write for Short {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let fits = cut(text, self.room);
+        self.text.push_str(fits);
+        if fits.len() < text.len() {
+            self.room = 0; // a short piece that comes later must not follow a gap
+            return Err(fmt::Error);
+        }
+        self.room -= fits.len();
+        Ok(())
+    }
+}
+
+struct Quoted<'a>(&'a str);
+
+impl fmt::Display for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = cut(self.0, QUOTED_BYTES);
+        let rest = if shown.len() < self.0.len() {
+            "…"
+        } else {
+            ""
+        };
+        write!(f, "{shown:?}{rest}")
+    }
+}
+
+impl fmt::Debug for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
