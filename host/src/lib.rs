@@ -13,6 +13,8 @@ pub mod shutdown;
 
 mod deadline;
 
+mod rate;
+
 pub mod steps;
 
 pub mod scheduler;
