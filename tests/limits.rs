@@ -412,3 +412,21 @@ fn failed(server: &Server, reply: &Reply, status: u16, exit: &str) {
     let end = server.wait_end(request["pid"].as_u64().expect("a pid"));
     assert_eq!(end["exit"], exit, "{end}");
 }
+
+#[test]
+fn memory_of_large_answers_is_given_back() {
+    let server = guest("misbehave", "--mode per-request --log-level error");
+    assert_eq!(server.get("/big?bytes=1000").status, 200);
+    let before = server.memory("VmRSS");
+    for _ in 0..3 {
+        std::thread::scope(|threads| {
+            for _ in 0..8 {
+                threads.spawn(|| assert_eq!(server.get("/big?bytes=20000000").status, 200));
+            }
+        });
+    }
+    let kept = || server.memory("VmRSS").saturating_sub(before);
+    eventually("the memory of 8 answers of 20 MB is given back", || {
+        (kept() < 20 << 20).then_some(())
+    });
+}

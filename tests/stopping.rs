@@ -38,6 +38,7 @@ fn idle_servers_stop_at_once() {
     }
 }
 
+#[test]
 fn heads_half_sent_hold_up_nothing() {
     let mut server = serve(
         Folder::new().file("file", "content"),

@@ -15,6 +15,8 @@ mod deadline;
 
 mod rate;
 
+mod threads;
+
 pub mod steps;
 
 pub mod scheduler;
@@ -251,6 +253,6 @@ async fn load(root: &Path, settings: &sandbox::Settings) -> anyhow::Result<Sandb
     let root = files::Root::open(root)
         .with_context(|| format!("--root {}: can't open this folder", root.display()))?;
     let settings = settings.clone();
-    let loading = tokio::task::spawn_blocking(move || Sandbox::load(settings, root));
-    Ok(loading.await.context("the compiler failed")??)
+    let loading = threads::run(move || Sandbox::load(settings, root)).await;
+    Ok(loading.context("the compiler failed")??)
 }

@@ -21,6 +21,14 @@ struct State {
 }
 
 impl Rate {
+    /// Nothing was written yet.
+    pub(crate) const fn new() -> Self {
+        Self(Mutex::new(State {
+            written: None,
+            skipped: 0,
+        }))
+    }
+
     /// Whether a line may be written, and if so, how many were skipped before it.
     pub(crate) fn admit(&self) -> Option<u64> {
         self.admit_at(Instant::now())

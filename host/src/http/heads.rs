@@ -206,8 +206,10 @@ fn skip(count: &mut u64, bytes: &[u8]) -> usize {
 mod tests {
     use super::*;
 
+    type Seen = Result<Option<Whole>, Flaw>;
+
     /// What a scan says of these bytes, whole and byte by byte.
-    fn scan(bytes: &[u8]) -> Result<Option<Whole>, Flaw> {
+    fn scan(bytes: &[u8]) -> Seen {
         let at_once = Scan::default().look(bytes);
         let mut scan = Scan::default();
         let bytewise = (1..=bytes.len())
@@ -225,7 +227,7 @@ mod tests {
             Ok(Some(Whole { length, fragment }))
         };
         #[rustfmt::skip] // one line per case
-        let cases: &[(&[u8], Result<Option<Whole>, Flaw>)] = &[
+        let cases: &[(&[u8], Seen)] = &[
             (b"", Ok(None)),
             (b"\r\n\r\n", Ok(None)),
             (b"GET / HTTP/1.1\r\nhost: x\r\n", Ok(None)),

@@ -165,7 +165,7 @@ impl<'a> Socket<'a> {
                 }
             }
             let in_place = self.held.is_empty();
-            if let Poll::Pending = Pin::new(&mut self.read).poll_read(cx, buffer)? {
+            if Pin::new(&mut self.read).poll_read(cx, buffer)?.is_pending() {
                 self.hints.has_half.store(!in_place, Ordering::Relaxed);
                 self.stage = Stage::Head(scan);
                 return Poll::Pending;
@@ -205,7 +205,7 @@ impl<'a> Socket<'a> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         if self.held.is_empty() {
-            if let Poll::Pending = Pin::new(&mut self.read).poll_read(cx, buffer)? {
+            if Pin::new(&mut self.read).poll_read(cx, buffer)?.is_pending() {
                 self.stage = Stage::Body(framing);
                 return Poll::Pending;
             }
