@@ -284,25 +284,30 @@ fn a_client_that_leaves_while_its_process_computes() {
 
 fn a_client_that_leaves(target: &str) {
     let flags = "--workers 1 --request-timeout 50s --queue 4 --queue-timeout 1s --expose-pid";
-    let server = guest("misbehave", flags);
-    let before = server.get("/ok").pid();
-    let mut client = server.client();
-    client
-        .send(format!("GET {target} HTTP/1.1\r\nhost: x\r\n\r\n").as_bytes())
-        .expect("the request is sent");
-    server.wait_until_busy();
-    drop(client);
-    assert_eq!(server.wait_end(before)["exit"], "client-left");
-    let after = server.wait_living(1);
-    assert!(
-        !after.contains(&before),
-        "{before} was replaced by {after:?}"
-    );
-    assert_eq!(server.get("/ok").status, 200);
-    let request = server.wait_entry("request", |entry| {
-        target.starts_with(entry["path"].as_str().unwrap_or("-"))
-    });
-    assert_eq!(request["exit"], "client-left", "{request}");
+    for half_closed in [false, true] {
+        let server = guest("misbehave", flags);
+        let before = server.get("/ok").pid();
+        let mut client = server.client();
+        client
+            .send(format!("GET {target} HTTP/1.1\r\nhost: x\r\n\r\n").as_bytes())
+            .expect("the request is sent");
+        if half_closed {
+            client.finish_sending().expect("one side is closed");
+        }
+        server.wait_until_busy();
+        client.reset();
+        assert_eq!(server.wait_end(before)["exit"], "client-left");
+        let after = server.wait_living(1);
+        assert!(
+            !after.contains(&before),
+            "{before} was replaced by {after:?}"
+        );
+        assert_eq!(server.get("/ok").status, 200);
+        let request = server.wait_entry("request", |entry| {
+            target.starts_with(entry["path"].as_str().unwrap_or("-"))
+        });
+        assert_eq!(request["exit"], "client-left", "{request}");
+    }
 }
 
 #[test]
@@ -317,6 +322,7 @@ fn clients_that_leave_the_line_take_nobodys_place() {
         impatient
             .send(b"GET /slow?ms=50000 HTTP/1.1\r\nhost: x\r\n\r\n")
             .expect("the request is sent");
+        impatient.reset();
     }
     let last = server.get("/ok");
     assert!([200, 503].contains(&last.status), "{last:?}");

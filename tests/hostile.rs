@@ -4,7 +4,8 @@
 use std::time::Instant;
 
 use crate::support::http::request_bytes;
-use crate::support::server::{guest, serve};
+use crate::support::server::{component, guest, serve};
+use crate::support::wat::worker;
 use crate::support::{Client, Folder, PATIENCE, Server, eventually, pattern};
 
 /// What the server may do with bytes that are no request: close, or answer with one of these and close.
@@ -69,6 +70,180 @@ fn bytes_that_are_no_request() {
         is_refused(&server, case);
     }
     assert_eq!(server.get("/ok").status, 200);
+}
+
+#[test]
+fn targets_and_hosts() {
+    let server = guest("misbehave", "--workers 1");
+    // A request line and the lines behind it; a status, and what the guest has seen.
+    #[rustfmt::skip] // one line per case
+    let cases: &[(&str, &str, u16, &str)] = &[
+        ("GET /echo", "host: a:1", 200, "GET /echo\nhost: a:1\n\n"),
+        ("GET /echo?a?b", "host: [::1]:80", 200, "GET /echo?a?b\nhost: [::1]:80\n\n"),
+        ("GET /echo", "host:", 200, "GET /echo\nhost: \n\n"),
+        ("GET http://b/echo?q", "host: a", 200, "GET /echo?q\nhost: b\n\n"),
+        ("GET HTTPS://b:2/echo", "host: a", 200, "GET /echo\nhost: b:2\n\n"),
+        ("GET http://b?q", "host: a", 404, ""),
+        ("OPTIONS *", "host: a", 404, ""),
+        ("GET *", "host: a", 400, ""),
+        ("GET index.html", "host: a", 400, ""),
+        ("GET .", "host: a", 400, ""),
+        ("GET x", "host: a", 400, ""),
+        ("GET x:80", "host: a", 400, ""),
+        ("GET ?q", "host: a", 400, ""),
+        ("GET /echo#b", "host: a", 400, ""),
+        ("GET /echo?q#", "host: a", 400, ""),
+        ("GET #", "host: a", 400, ""),
+        ("GET http://b/echo#c", "host: a", 400, ""),
+        ("GET http://b#c", "host: a", 400, ""),
+        ("GET ftp://b/echo", "host: a", 400, ""),
+        ("GET http:///echo", "host: a", 400, ""),
+        ("GET http://:80/echo", "host: a", 400, ""),
+        ("GET http://u@b/echo", "host: a", 400, ""),
+        ("GET http://b/echo", "", 400, ""),
+        ("GET http://b/echo", "host: a b", 400, ""),
+        ("GET /echo", "", 400, ""),
+        ("GET /echo", "host: a b", 400, ""),
+        ("GET /echo", "host: a/b", 400, ""),
+        ("GET /echo", "host: u@a", 400, ""),
+        ("GET /echo", "host: a:b", 400, ""),
+        ("GET /echo", "host: :80", 400, ""),
+        ("GET /echo", "host: ::1", 400, ""),
+        ("GET /echo", "host: [::1", 400, ""),
+        ("GET /echo", "host: a\r\nhost: a", 400, ""),
+        ("CONNECT a:80", "host: a:80", 501, ""),
+    ];
+    for (line, fields, status, seen) in cases {
+        let fields = if fields.is_empty() {
+            String::new()
+        } else {
+            format!("{fields}\r\n")
+        };
+        let mut client = server.client();
+        client
+            .send(format!("{line} HTTP/1.1\r\n{fields}\r\n").as_bytes())
+            .expect("the request is sent");
+        let reply = client.reply("GET").expect("a reply");
+        assert_eq!(reply.status, *status, "{line} {fields:?}: {reply:?}");
+        if !seen.is_empty() {
+            assert_eq!(reply.text(), *seen, "{line} {fields:?}");
+        }
+        if *status == 400 {
+            assert_eq!(client.rest().expect("an end"), b"", "{line} {fields:?}");
+        }
+    }
+    let mut client = server.client();
+    client
+        .send(b"GET http://b/echo HTTP/1.0\r\n\r\n")
+        .expect("the request is sent");
+    let reply = client.reply("GET").expect("a reply");
+    assert_eq!(reply.text(), "GET /echo\nhost: b\n\n");
+}
+
+#[test]
+fn fragments_are_found_wherever_a_request_begins() {
+    let server = guest("misbehave", "--workers 1");
+    let fine = request_bytes("GET", "/ok", &[("x-color", "#fff")], b"");
+    let with_body = request_bytes("POST", "/echo", &[], b"GET /a#b HTTP/1.1\r\n\r\n");
+    let chunked = b"POST /echo HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n\
+        9;#\r\nGET /a#b \r\n9\r\nHTTP/1.1\n\r\n0\r\nx: #\r\n\r\n";
+    let flawed = b"GET /ok#b HTTP/1.1\r\nhost: x\r\n\r\n";
+    let all = [
+        &fine[..],
+        &with_body,
+        chunked,
+        &fine,
+        chunked,
+        flawed,
+        &fine,
+    ]
+    .concat();
+    for piece in [all.len(), 7, 1] {
+        let mut client = server.client();
+        for bytes in all.chunks(piece) {
+            client.send(bytes).expect("some bytes are sent");
+        }
+        let statuses = [(); 6].map(|()| client.reply("GET").expect("a reply").status);
+        assert_eq!(
+            statuses,
+            [200, 200, 200, 200, 200, 400],
+            "in pieces of {piece}"
+        );
+        assert_eq!(client.rest().expect("an end"), b"", "in pieces of {piece}");
+    }
+}
+
+#[test]
+fn lengths_that_no_body_has() {
+    let server = guest("misbehave", "--workers 1");
+    for (length, status) in [
+        ("9223372036854775807", 413),
+        ("9223372036854775808", 400),
+        ("18446744073709551613", 400),
+        ("18446744073709551614", 400),
+        ("18446744073709551615", 400),
+        ("18446744073709551616", 400),
+        ("99999999999999999999999999", 400),
+        ("", 400),
+        ("x", 400),
+    ] {
+        let mut client = server.client();
+        client
+            .send(&request_bytes(
+                "GET",
+                "/ok",
+                &[("Content-Length", length)],
+                b"",
+            ))
+            .expect("the request is sent");
+        assert_eq!(
+            client.reply("GET").expect("a reply").status,
+            status,
+            "{length}"
+        );
+    }
+}
+
+#[test]
+fn clients_who_say_that_they_have_said_all() {
+    let server = serve(Folder::new().file("file", "content"), "--workers 2");
+    let slow = guest("misbehave", "--workers 2");
+    for _ in 0..100 {
+        for (server, target) in [(&server, "/file"), (&slow, "/slow?ms=5")] {
+            let mut client = server.client();
+            let request = request_bytes("GET", target, &[], b"");
+            client
+                .send(&request.repeat(2))
+                .expect("two requests are sent");
+            client.finish_sending().expect("one side is closed");
+            for _ in 0..2 {
+                assert_eq!(client.reply("GET").expect("a reply").status, 200);
+            }
+            assert_eq!(
+                client.rest().expect("an end"),
+                b"",
+                "nothing more is waited for"
+            );
+        }
+    }
+    // With a body, and with half of one.
+    let mut client = slow.client();
+    let request = request_bytes("POST", "/echo", &[], b"the body");
+    client.send(&request).expect("the request is sent");
+    client.finish_sending().expect("one side is closed");
+    assert!(
+        client
+            .reply("POST")
+            .expect("a reply")
+            .text()
+            .ends_with("the body")
+    );
+    let mut client = slow.client();
+    client
+        .send(&request[..request.len() - 1])
+        .expect("most of it is sent");
+    client.finish_sending().expect("one side is closed");
+    assert_eq!(client.reply("POST").expect("a reply").status, 400);
 }
 
 #[test]
@@ -374,6 +549,31 @@ fn clients_that_come_and_go() {
     eventually("their descriptors are closed", || {
         (server.descriptors() <= before + 1).then_some(())
     });
+}
+
+#[test]
+fn a_head_that_is_mostly_a_name() {
+    // 24 MiB of DEL, which a log would have to escape.
+    let long_name = "
+        (drop (memory.grow (i32.const 400)))
+        (memory.fill (i32.const 1048576) (i32.const 0x7f) (i32.const 25165824))
+        (i32.store (i32.const 1028) (i32.const 2048))
+        (i32.store (i32.const 1032) (i32.const 1))
+        (i32.store (i32.const 2048) (i32.const 1048576))
+        (i32.store (i32.const 2052) (i32.const 25165824))
+        (i32.store (i32.const 2056) (i32.const 1048576))";
+    let server = component(&worker(long_name), Folder::new(), "--workers 1");
+    let before = server.memory("VmHWM");
+    let reply = server.get("/");
+    assert_eq!(reply.status, 502, "{reply:?}");
+    let grown = server.memory("VmHWM") - before;
+    assert!(
+        grown < 128 << 20,
+        "the name, twice, and not more: {grown} B"
+    );
+    let end = server.wait_entry("process ended", |entry| entry["exit"] == "response");
+    let reason = end["reason"].as_str().expect("a reason");
+    assert!(reason.len() < 1000, "{} B of reason", reason.len());
 }
 
 #[test]

@@ -9,7 +9,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::support::http::request_bytes;
 use crate::support::server::{address, command, component, guest, serve};
 use crate::support::wat::Worker;
-use crate::support::{Client, Folder, Server};
+use crate::support::{Client, Folder, Server, eventually};
 
 #[test]
 fn the_start_line_says_what_is_served() {
@@ -44,7 +44,9 @@ fn one_line_for_each_request() {
         Folder::new().file("file", "content"),
         "--workers 1 --expose-pid",
     );
-    let reply = server.get("/file?secret=1");
+    let mut client = server.client();
+    let address = client.local_address().to_string();
+    let reply = client.get("/file?a=1&b=%0a");
     let entry = &server.wait_entries("request", 1)[0];
     assert_eq!(
         entry["level"].as_str().map(str::to_lowercase).as_deref(),
@@ -54,6 +56,8 @@ fn one_line_for_each_request() {
     assert_eq!(entry["pid"], reply.pid(), "{entry}");
     assert_eq!(entry["method"], "GET", "{entry}");
     assert_eq!(entry["path"], "/file", "{entry}");
+    assert_eq!(entry["query"], "a=1&b=%0a", "{entry}");
+    assert_eq!(entry["client"], address, "{entry}");
     assert_eq!(entry["status"], 200, "{entry}");
     assert_eq!(entry["bytes"], 7, "{entry}");
     assert!(entry["us"].as_u64().is_some(), "{entry}");
@@ -67,10 +71,78 @@ fn one_line_for_each_request() {
         (&404.into(), Some(first + 1)),
         "{entry}"
     );
-    assert!(
-        !server.log_text().contains("secret"),
-        "what follows a ? may be private"
+    assert!(entry["query"].is_null(), "{entry}");
+
+    let (method, long) = ("M".repeat(30_000), "x".repeat(10_000));
+    server.request(&method, &format!("/{long}?{long}"), &[], b"");
+    let entry = &server.wait_entries("request", 3)[2];
+    for (field, most) in [("method", 32), ("path", 1024), ("query", 1024)] {
+        let length = entry[field].as_str().expect("a text").len();
+        assert_eq!(length, most, "{field} is cut");
+    }
+}
+
+#[test]
+fn refused_requests_have_a_line_with_the_reason() {
+    let flags = "--workers 1 --queue 0 --max-body 1KiB --max-connections 1 --header-timeout 1s";
+    let server = guest("misbehave", flags);
+    let refused = |bytes: &[u8]| {
+        let mut client = eventually("there is room for a connection", || {
+            let mut client = server.client();
+            client.send(bytes).ok()?;
+            let reply = client.reply("GET").ok()?;
+            (reply.status != 503).then_some(client)
+        });
+        let _end = client.rest();
+        client.local_address().to_string()
+    };
+    let many = format!(
+        "GET /ok HTTP/1.1\r\nhost: x\r\n{}\r\n",
+        "x: y\r\n".repeat(101)
     );
+    let large = request_bytes("GET", "/ok", &[("x", &"x".repeat(100_000))], b"");
+    let long = request_bytes("GET", &format!("/{}", "x".repeat(100_000)), &[], b"");
+    let body = request_bytes("POST", "/echo", &[("connection", "close")], &[b'x'; 2000]);
+    #[rustfmt::skip] // one line per case
+    let cases: &[(&[u8], &str)] = &[
+        (b"GET /o k HTTP/1.1\r\nhost: x\r\n\r\n", "not HTTP"),
+        (b"GET /ok HTTP/1.1\r\n\r\n", "bad request"),
+        (many.as_bytes(), "its head is too large"),
+        (&long, "its request line is too long"),
+        (&body, "its body is too large"),
+    ];
+    for (bytes, reason) in cases {
+        let client = refused(bytes);
+        let entry = server.wait_entry("request refused", |entry| entry["reason"] == *reason);
+        assert_eq!(entry["client"], client, "{entry}");
+        assert_eq!(entry["level"], "WARN", "{entry}");
+    }
+    // One a second at most, and the next says how many it stands for.
+    let skipped = eventually("lines are skipped", || {
+        refused(&large);
+        let lines = server.entries("request refused");
+        lines.iter().find_map(|entry| {
+            let is_it = entry["reason"] == "its head is too large";
+            is_it.then(|| entry["skipped"].as_u64()).flatten()
+        })
+    });
+    assert!(skipped > 0);
+
+    let mut slow = server.client();
+    slow.send(b"GET /ok HTTP/1.1\r\nx").expect("some of a head");
+    let reason = |reason| move |entry: &serde_json::Value| entry["reason"] == reason;
+    let entry = server.wait_entry("request refused", reason("its head did not come in time"));
+    assert_eq!(entry["client"], slow.local_address().to_string());
+    let _idle = server.client();
+    eventually("there are too many connections", || {
+        let mut client = server.client();
+        let _ = client.send(b"GET /ok HTTP/1.1\r\nhost: x\r\n\r\n");
+        client
+            .reply("GET")
+            .is_ok_and(|reply| reply.status == 503)
+            .then_some(())
+    });
+    server.wait_entry("request refused", reason("too many connections"));
 }
 
 #[test]

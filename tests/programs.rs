@@ -213,7 +213,7 @@ fn a_client_that_left_is_not_answered() {
         );
         wait_print(&server, &format!("held-{nth}"));
         let before = left(&server);
-        drop(client);
+        client.reset();
         eventually("the host has noticed", || {
             (left(&server) > before).then_some(())
         });
@@ -228,6 +228,27 @@ fn a_client_that_left_is_not_answered() {
         drop(ask(&server, "kill a; answer"));
         server.wait_living(1);
     }
+}
+
+#[test]
+fn a_client_that_has_said_all_it_had_to_say_is_answered_and_may_still_leave() {
+    let server = guest("actor", FOR_EVER);
+    let mut client = send(&server, "print first; answer");
+    client.finish_sending().expect("one side is closed");
+    assert_eq!(client.reply("GET").expect("a reply").status, 200);
+    assert_eq!(client.rest().expect("an end"), b"");
+
+    let client = send(
+        &server,
+        "spawn a { receive; print held; receive }; forward a",
+    );
+    client.finish_sending().expect("one side is closed");
+    wait_print(&server, "held");
+    assert_eq!(left(&server), 0);
+    client.reset();
+    eventually("the host has noticed", || {
+        (left(&server) == 1).then_some(())
+    });
 }
 
 #[test]

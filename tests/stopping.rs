@@ -40,6 +40,32 @@ fn idle_servers_stop_at_once() {
 }
 
 #[test]
+fn heads_half_sent_hold_up_nothing() {
+    let mut server = serve(
+        Folder::new().file("file", "content"),
+        "--workers 1 --grace 50s --header-timeout 50s",
+    );
+    let mut fresh = server.client();
+    let mut kept = server.client();
+    assert_eq!(kept.get("/file").status, 200);
+    for client in [&mut fresh, &mut kept] {
+        client
+            .send(b"GET /file HTTP/1.1\r\nhost")
+            .expect("some of a head");
+    }
+    eventually("what was sent is read", || {
+        (server.unread() == 0).then_some(())
+    });
+    let start = Instant::now();
+    server.signal(Signal::TERM);
+    assert_eq!(server.wait_exit().code(), Some(0));
+    assert!(start.elapsed() < Duration::from_secs(20));
+    for client in [&mut fresh, &mut kept] {
+        assert_eq!(client.rest().expect("an end"), b"");
+    }
+}
+
+#[test]
 fn a_module_that_never_starts_holds_up_nothing() {
     let text = worker_with("(func $start (unreachable)) (start $start)", "");
     let flags = "--mode per-request --grace 1s";

@@ -3,7 +3,7 @@
 //! for, and no path leads out: the kernel resolves it beneath the root, links and races included.
 //!
 //! A call first tries what can be done without waiting for the disk, on the thread it is on. What the
-//! kernel has not cached is finished on tokio's blocking threads, so that a cold disk holds up nobody else.
+//! kernel has not cached is finished on threads that may wait, so that a cold disk holds up nobody else.
 
 mod recent;
 #[cfg(test)]
@@ -20,6 +20,9 @@ pub use recent::MAX_RECENT_FILES;
 use recent::Recent;
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::{Errno, ReadWriteFlags};
+
+use crate::rate::Rate;
+use crate::threads;
 
 /// The most that one read returns. A guest chooses how much it asks for, so the host bounds what it
 /// allocates; 1 MiB is enough that the call itself no longer costs anything beside the copy.
@@ -105,7 +108,7 @@ enum Resolver {
 enum Patience {
     /// Only what the kernel has cached; `EAGAIN` otherwise.
     Cached,
-    /// As long as the disk takes. For blocking threads.
+    /// As long as the disk takes. For threads that may wait.
     Disk,
 }
 
@@ -277,7 +280,7 @@ enum Content {
     /// A small file as it was when it was opened: what it says of itself and what it holds are of one look at it,
     /// whatever becomes of it on the disk.
     Copy { metadata: Metadata, bytes: Bytes },
-    /// Any other file, as it is when it is read. Shared with a read that a blocking thread still has under way
+    /// Any other file, as it is when it is read. Shared with a read that a thread still has under way
     /// when the process is already gone.
     Live(Arc<OwnedFd>),
 }
@@ -473,22 +476,16 @@ fn errno(error: io::Error) -> Errno {
     }
 }
 
-/// Runs `work` on a blocking thread. If the caller goes away, work that has not begun never does.
+/// Runs `work` on a thread that may wait.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, FileError> + Send + 'static,
 ) -> Result<T, FileError> {
-    struct AbortOnDrop<T>(tokio::task::JoinHandle<T>);
-    impl<T> Drop for AbortOnDrop<T> {
-        fn drop(&mut self) {
-            self.0.abort();
+    static NO_THREAD: Rate = Rate::new();
+    threads::run(work).await.unwrap_or_else(|error| {
+        if let Some(skipped) = NO_THREAD.admit() {
+            let skipped = (skipped > 0).then_some(skipped);
+            tracing::error!(%error, skipped, "a file can't be read: there is no thread for it");
         }
-    }
-    let mut task = AbortOnDrop(tokio::task::spawn_blocking(work));
-    match (&mut task.0).await {
-        Ok(answer) => answer,
-        Err(error) => {
-            tracing::error!(%error, "a blocking thread failed");
-            Err(FileError::Io)
-        }
-    }
+        Err(FileError::Io)
+    })
 }

@@ -16,6 +16,9 @@ pub mod shutdown;
 mod deadline;
 
 pub mod outlet;
+mod rate;
+
+mod threads;
 
 pub mod steps;
 
@@ -273,6 +276,6 @@ async fn load(root: &Path, settings: &sandbox::Settings) -> anyhow::Result<Sandb
     let root = files::Root::open(root)
         .with_context(|| format!("--root {}: can't open this folder", root.display()))?;
     let settings = settings.clone();
-    let loading = tokio::task::spawn_blocking(move || Sandbox::load(settings, root));
-    Ok(loading.await.context("the compiler failed")??)
+    let loading = threads::run(move || Sandbox::load(settings, root)).await;
+    Ok(loading.context("the compiler failed")??)
 }

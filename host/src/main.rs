@@ -1,5 +1,6 @@
 //! The program: reads the command line, starts a host or runs a program, and stops it on a signal.
 
+mod allocator;
 mod bench;
 mod cli;
 mod descriptors;
@@ -26,6 +27,7 @@ fn main() -> ExitCode {
     if let Some(code) = bench::child() {
         return code;
     }
+    allocator::settle();
     let matches = Cli::command().get_matches();
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let result = match cli.command {
@@ -59,8 +61,8 @@ fn serve(args: Serve, given: &Given) -> anyhow::Result<ExitCode> {
     } = plan;
     let steps = settings.sandbox.steps.clone();
 
-    let log = log::start(format, level)?;
     let runtime = runtime()?;
+    let log = log::start(format, level)?;
     let outcome = runtime.block_on(async {
         let mut stop = std::pin::pin!(stop_signal()?);
         let start = async {
@@ -117,8 +119,8 @@ fn run(args: Run) -> anyhow::Result<ExitCode> {
 
     let mut settings = args.settings().unwrap_or_else(|problem| usage(&problem));
     descriptors::fit_program(&mut settings.sandbox).unwrap_or_else(|problem| usage(&problem));
-    let log = log::start(args.log_format, args.log_level)?;
     let runtime = runtime()?;
+    let log = log::start(args.log_format, args.log_level)?;
     let mut signal = None;
     let outcome = runtime.block_on(async {
         let stopped = stop_signal()?;
@@ -184,10 +186,14 @@ fn print(steps: &Steps) -> anyhow::Result<()> {
     outlet::say(io::stdout(), &line).context("can't write the steps")
 }
 
-fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_multi_thread()
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    // tokio panics where it can't have its first thread, so whether there are any is tried before.
+    let thread = std::thread::Builder::new().spawn(|| ());
+    let _nothing = thread.context("the system gives no threads")?.join();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
-        .build()
+        .build();
+    runtime.context("can't start the runtime")
 }
 
 /// A bad value is refused like clap refuses one: exit code 2, and where to read on.

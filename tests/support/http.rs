@@ -3,6 +3,9 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use rustix::net::sockopt::set_socket_linger;
 
 use super::PATIENCE;
 
@@ -73,6 +76,13 @@ impl Client {
     /// Says that nothing more will be sent, and keeps listening.
     pub(crate) fn finish_sending(&self) -> io::Result<()> {
         self.stream.shutdown(std::net::Shutdown::Write)
+    }
+
+    /// Leaves as one does whose machine has crashed, or who has no use for the answer: the connection is reset.
+    /// Dropping a client only closes it, which says no more than that it will send nothing.
+    pub(crate) fn reset(self) {
+        set_socket_linger(&self.stream, Some(Duration::ZERO))
+            .expect("a socket's linger can be set");
     }
 
     /// Reads the reply to a request with this method.

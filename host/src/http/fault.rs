@@ -21,6 +21,10 @@ const RETRY_SECONDS: u64 = 1;
 pub(super) enum Fault {
     /// The request is not one that HTTP allows, for this reason.
     BadRequest(&'static str),
+    /// Its request line has more bytes than a head may have.
+    LineTooLong,
+    /// Its head has.
+    HeadTooLarge,
     /// A method that a server of this kind does not have.
     NotImplemented,
     /// Its body has more bytes than `--max-body`.
@@ -87,6 +91,8 @@ impl Fault {
     fn status(&self) -> StatusCode {
         match self {
             Self::BadRequest(_) => StatusCode::BAD_REQUEST,
+            Self::LineTooLong => StatusCode::URI_TOO_LONG,
+            Self::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::NotImplemented => StatusCode::NOT_IMPLEMENTED,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyTooSlow => StatusCode::REQUEST_TIMEOUT,
@@ -99,6 +105,8 @@ impl Fault {
     fn text(&self) -> &'static str {
         match self {
             Self::BadRequest(why) => why,
+            Self::LineTooLong => "the request line is longer than this server takes",
+            Self::HeadTooLarge => "the request head is larger than this server takes",
             Self::NotImplemented => "this server does not forward connections",
             Self::BodyTooLarge => "the request body is larger than this server takes",
             Self::BodyTooSlow => "the request body did not come in time",
@@ -117,7 +125,9 @@ impl Fault {
     /// Whether nobody can tell any more where in the connection's bytes the next request begins.
     fn loses_track(&self) -> bool {
         match self {
-            Self::BadRequest(_) | Self::BodyTooSlow => true,
+            Self::BadRequest(_) | Self::LineTooLong | Self::HeadTooLarge | Self::BodyTooSlow => {
+                true
+            }
             Self::NotImplemented
             | Self::BodyTooLarge
             | Self::Refused(_)
@@ -135,6 +145,8 @@ impl Fault {
             | Self::NoRoot(pause) => Some(pause.as_secs().saturating_add(1)),
             Self::Refused(_) => Some(RETRY_SECONDS),
             Self::BadRequest(_)
+            | Self::LineTooLong
+            | Self::HeadTooLarge
             | Self::NotImplemented
             | Self::BodyTooLarge
             | Self::BodyTooSlow

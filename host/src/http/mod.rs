@@ -3,17 +3,23 @@
 
 mod body;
 mod connection;
+mod date;
 mod fault;
+mod heads;
+mod patience;
+mod refusals;
 mod request;
 mod response;
+mod socket;
 mod stopwatch;
+mod target;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use hyper::body::Incoming;
-use hyper::header::HeaderValue;
+use hyper::header::{DATE, HeaderValue};
 
 use crate::deadline;
 use crate::message::{ExitStatus, Request};
@@ -27,6 +33,8 @@ use crate::steps::{Step, Steps};
 use body::ResponseBody;
 pub use connection::listen;
 use fault::Fault;
+use heads::Flaw;
+use refusals::Refusals;
 use stopwatch::Stopwatch;
 
 /// What a client may do, and for how long.
@@ -62,6 +70,7 @@ pub struct Service {
     settings: Settings,
     steps: Steps,
     stopping: Stopping,
+    refusals: Refusals,
     next_id: AtomicU64,
 }
 
@@ -77,29 +86,41 @@ impl Service {
             settings,
             steps,
             stopping,
+            refusals: Refusals::default(),
             next_id: AtomicU64::new(1),
         }
     }
 
-    /// One request, from its head to the head of its response, and its line in the log.
+    /// One request, from its head to the head of its response, and its line in the log. One that has a flaw is
+    /// answered for it, and may be a stand-in for what was sent.
     async fn respond(
         &self,
         request: hyper::Request<Incoming>,
-        client: Arc<str>,
+        flaw: Option<Flaw>,
+        client: &Arc<str>,
         stopwatch: &Stopwatch,
     ) -> Sent {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let mut record = Record::begin(id, &request);
-        let mut sent = match self
-            .serve(request, id, client, stopwatch, &mut record)
-            .await
-        {
-            Ok(sent) => sent,
-            Err(fault) => fault.response(id),
+        let mut record = Record::begin(id, &request, flaw, client);
+        let served = match flaw {
+            None => {
+                let client = Arc::clone(client);
+                self.serve(request, id, client, stopwatch, &mut record)
+                    .await
+            }
+            Some(flaw) => {
+                stopwatch.refused();
+                Err(Fault::from(flaw))
+            }
         };
+        let mut sent = served.unwrap_or_else(|fault| {
+            self.refusals.note_fault(&fault, client);
+            fault.response(id)
+        });
+        let headers = sent.headers_mut();
+        headers.entry(DATE).or_insert_with(date::now);
         if let (true, Some(pid)) = (self.settings.expose_pid, record.pid) {
-            sent.headers_mut()
-                .insert("x-wasm-pid", HeaderValue::from(pid.get()));
+            headers.insert("x-wasm-pid", HeaderValue::from(pid.get()));
         }
         record.end(&sent);
         sent
@@ -224,17 +245,25 @@ struct Record {
 struct Line {
     id: u64,
     started: Instant,
-    method: hyper::Method,
-    uri: hyper::Uri,
+    client: Arc<str>,
+    /// Absent where another head stands in for what was sent.
+    head: Option<(hyper::Method, hyper::Uri)>,
 }
 
 impl Record {
-    fn begin(id: u64, request: &hyper::Request<Incoming>) -> Self {
+    fn begin(
+        id: u64,
+        request: &hyper::Request<Incoming>,
+        flaw: Option<Flaw>,
+        client: &Arc<str>,
+    ) -> Self {
         let line = tracing::enabled!(tracing::Level::INFO).then(|| Line {
             id,
             started: Instant::now(),
-            method: request.method().clone(),
-            uri: request.uri().clone(),
+            client: Arc::clone(client),
+            head: flaw
+                .is_none_or(|flaw| flaw == Flaw::Fragment)
+                .then(|| (request.method().clone(), request.uri().clone())),
         });
         Self {
             line,
@@ -253,11 +282,17 @@ impl Record {
         let Some(line) = self.line.take() else {
             return;
         };
+        let (method, uri) = line.head.unzip();
+        let uri = uri.as_ref();
         tracing::info!(
             id = line.id,
             pid = self.pid.map(Pid::get),
-            method = %line.method,
-            path = logged(line.uri.path()),
+            client = &*line.client,
+            method = method
+                .as_ref()
+                .map(|method| logged(method.as_str(), LOGGED_METHOD_BYTES)),
+            path = uri.map(|uri| logged(uri.path(), LOGGED_BYTES)),
+            query = uri.and_then(|uri| Some(logged(uri.query()?, LOGGED_BYTES))),
             status = sent.map(|sent| sent.status().as_u16()),
             us = line.started.elapsed().as_micros() as u64,
             bytes = sent.and_then(|sent| sent.body().size_hint().exact()),
@@ -273,8 +308,13 @@ impl Drop for Record {
     }
 }
 
-/// What the log has of a path: waiting lines must not fill the memory.
-fn logged(path: &str) -> &str {
-    const LOGGED_PATH_BYTES: usize = 1 << 10;
-    &path[..path.floor_char_boundary(LOGGED_PATH_BYTES)]
+/// What the log has of a method, in bytes. Those that anybody knows have fewer.
+const LOGGED_METHOD_BYTES: usize = 32;
+
+/// What the log has of a path, and of a query: waiting lines must not fill the memory.
+const LOGGED_BYTES: usize = 1 << 10;
+
+/// As much of `text`, or a little less: a letter is not cut in two.
+fn logged(text: &str, bytes: usize) -> &str {
+    &text[..text.floor_char_boundary(bytes)]
 }

@@ -5,20 +5,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http_body_util::BodyExt;
-use hyper::Method;
 use hyper::body::{Body, Incoming};
 use hyper::header::{EXPECT, HOST, HeaderMap, TRANSFER_ENCODING};
+use hyper::http::request::Parts;
+use hyper::http::uri::Authority;
+use hyper::{Method, Version};
 
 use super::Settings;
 use super::fault::Fault;
+use super::target::{Target, is_host, is_target};
 use crate::message::{Headers, Request};
 
 /// What is read and thrown away of a body that is too large, so that its client, still sending, gets to
 /// read the answer: closing the connection at once would reset it (RFC 9112, section 9.6).
-const DISCARD_BYTES: u64 = 16 << 20;
+pub(super) const DISCARD_BYTES: u64 = 16 << 20;
 
 /// For how long, at most.
-const DISCARD_TIME: Duration = Duration::from_secs(1);
+pub(super) const DISCARD_TIME: Duration = Duration::from_secs(1);
 
 pub(super) async fn receive(
     request: hyper::Request<Incoming>,
@@ -30,15 +33,30 @@ pub(super) async fn receive(
     if head.method == Method::CONNECT {
         return Err(Fault::NotImplemented);
     }
-    // RFC 9112, section 3.2: exactly one, from HTTP/1.1 on.
-    let hosts = head.headers.get_all(HOST).iter().count();
-    if hosts > 1 || (hosts == 0 && head.version >= hyper::Version::HTTP_11) {
-        return Err(Fault::BadRequest("a request needs one Host field"));
+    let target = Target {
+        scheme: head.uri.scheme_str(),
+        authority: head.uri.authority().map(Authority::as_str),
+        path: head.uri.path(),
+    };
+    if !is_target(head.method.as_str(), target) {
+        return Err(Fault::BadRequest(
+            "a request target is a path, or the URL of something here",
+        ));
     }
+    check_host(&head)?;
     check_framing(&head.headers)?;
-    let mut headers = Headers::with_capacity(head.headers.len());
+    let mut headers = Headers::with_capacity(head.headers.len() + 1);
+    // A target that names its host has the last word (RFC 9112, section 3.2.2).
+    let authority = target.authority.map(str::as_bytes);
+    if let (Some(authority), false) = (authority, head.headers.contains_key(HOST)) {
+        headers.push(HOST.as_str(), authority);
+    }
     for (name, value) in &head.headers {
-        headers.push(name.as_str(), value.as_bytes());
+        let value = match authority {
+            Some(authority) if name == HOST => authority,
+            Some(_) | None => value.as_bytes(),
+        };
+        headers.push(name.as_str(), value);
     }
     let waits = head.headers.contains_key(EXPECT);
     let body = if body.is_end_stream() {
@@ -55,6 +73,17 @@ pub(super) async fn receive(
         body,
         client,
     })
+}
+
+/// Exactly one, from HTTP/1.1 on, and it is a host (RFC 9112, section 3.2).
+fn check_host(head: &Parts) -> Result<(), Fault> {
+    let mut hosts = head.headers.get_all(HOST).iter();
+    match (hosts.next(), hosts.next()) {
+        (Some(host), None) if is_host(host.as_bytes()) => Ok(()),
+        (Some(_), None) => Err(Fault::BadRequest("the Host field names no host")),
+        (None, _) if head.version < Version::HTTP_11 => Ok(()),
+        (None, _) | (Some(_), Some(_)) => Err(Fault::BadRequest("a request needs one Host field")),
+    }
 }
 
 /// Where a body ends must be beyond doubt, or a proxy before us and we could see different requests in the

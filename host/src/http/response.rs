@@ -16,6 +16,10 @@ use crate::steps::Steps;
 /// Fields of one response. More would not fit what clients take.
 const MAX_HEADERS: usize = 256;
 
+/// What they may weigh together, names and values, in bytes. It is four times what requests may have, and bounds
+/// the work that judging them is: no deadline interrupts it.
+const MAX_HEAD_BYTES: usize = 256 << 10;
+
 /// These speak of the connection, and the connection is the host's (RFC 9110, section 7.6.1).
 const OF_THE_CONNECTION: [HeaderName; 7] = [
     CONNECTION,
@@ -85,22 +89,38 @@ fn headers(fields: Vec<(String, Vec<u8>)>) -> Result<HeaderMap, Failure> {
             fields.len()
         )));
     }
-    let mut headers = HeaderMap::with_capacity(fields.len() + 1); // and hyper's own
+    let weight = |(name, value): &(String, Vec<u8>)| name.len() + value.len();
+    let bytes: usize = fields.iter().map(weight).sum();
+    if bytes > MAX_HEAD_BYTES {
+        return Err(malformed(format!(
+            "a head of {bytes} bytes, more than {MAX_HEAD_BYTES}"
+        )));
+    }
+    let mut headers = HeaderMap::with_capacity(fields.len() + 1); // and the date
     for (name, value) in fields {
         let Ok(name) = HeaderName::from_bytes(name.as_bytes()) else {
-            return Err(malformed(format!("a header field named {name:?}")));
+            return Err(malformed(format!("a header field named {}", shown(&name))));
         };
         if OF_THE_CONNECTION.contains(&name) {
             return Err(malformed(format!("a {name} field, which is the host's")));
         }
         let Ok(value) = HeaderValue::from_maybe_shared(Bytes::from(value)) else {
             return Err(malformed(format!(
-                "a {name} field whose value has control characters"
+                "a {} field whose value has control characters",
+                shown(name.as_str())
             )));
         };
         headers.append(name, value);
     }
     Ok(headers)
+}
+
+/// As much of a name as the log needs. It is cut before it is escaped, which makes it up to ten times longer.
+fn shown(name: &str) -> String {
+    const SHOWN_BYTES: usize = 64;
+    let end = name.floor_char_boundary(SHOWN_BYTES);
+    let rest = if end < name.len() { "…" } else { "" };
+    format!("{:?}{rest}", &name[..end])
 }
 
 fn stated_length(headers: &HeaderMap) -> Result<Option<u64>, Failure> {

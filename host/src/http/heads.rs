@@ -1,0 +1,307 @@
+//! Where each head begins and ends in the bytes of a connection, and the flaws of a head that hyper doesn't
+//! tell: it drops a fragment without a word, and takes a head of any size that comes in one read.
+//!
+//! [`Scan`] finds the end of a head, [`Framing`] the end of the body behind it. Both are plain functions of
+//! bytes and have no say in what a request means: hyper alone has. A head ends for them where it ends for
+//! hyper's parser, at the first empty line behind the request line.
+
+use memchr::memchr;
+
+/// The largest head, request line and all fields, in bytes. Twice what nginx and Apache take by default.
+pub(super) const MAX_HEAD_BYTES: usize = 64 << 10;
+
+/// The longest body that a length may announce. Lengths beyond are no file's, and many programs read them as
+/// negative numbers.
+const MAX_LENGTH: u64 = i64::MAX as u64;
+
+/// What is wrong with a head, by its bytes alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Flaw {
+    /// The request line alone has more than [`MAX_HEAD_BYTES`].
+    LineTooLong = 1,
+    /// The head has.
+    HeadTooLarge,
+    /// `Content-Length` is more than [`MAX_LENGTH`].
+    Length,
+    /// The request target has a `#` and what follows it: only clients know of fragments.
+    Fragment,
+}
+
+impl Flaw {
+    /// The reverse of `as u8`.
+    pub(super) fn from_u8(number: u8) -> Option<Self> {
+        [
+            Self::LineTooLong,
+            Self::HeadTooLarge,
+            Self::Length,
+            Self::Fragment,
+        ]
+        .into_iter()
+        .find(|flaw| *flaw as u8 == number)
+    }
+}
+
+/// Looks for the end of one head, whose bytes may come in pieces.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Scan {
+    /// Where the line begins that has not ended yet.
+    line: usize,
+    /// Up to here there is no other end of a line.
+    searched: usize,
+    /// Empty lines before the request line don't count.
+    request_line: bool,
+    fragment: bool,
+}
+
+/// A head that is there, whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Whole {
+    /// Its length in bytes, the empty line included.
+    pub(super) length: usize,
+    /// Its target has a fragment.
+    pub(super) fragment: bool,
+}
+
+impl Scan {
+    /// Looks on. `bytes` are all that there are since the head began. Nothing: it goes on behind them.
+    ///
+    /// # Errors
+    /// A [`Flaw`], but a fragment. Nothing behind it is looked at.
+    pub(super) fn look(&mut self, bytes: &[u8]) -> Result<Option<Whole>, Flaw> {
+        while let Some(found) = memchr(b'\n', &bytes[self.searched..]) {
+            let end = self.searched + found;
+            let line = &bytes[self.line..end];
+            let line = line.strip_suffix(b"\r").unwrap_or(line);
+            self.searched = end + 1;
+            self.line = self.searched;
+            if !self.request_line {
+                if line.len() > MAX_HEAD_BYTES {
+                    return Err(Flaw::LineTooLong);
+                }
+                self.request_line = !line.is_empty();
+                self.fragment = has_fragment(line);
+            } else if line.is_empty() {
+                let (length, fragment) = (self.searched, self.fragment);
+                return if length > MAX_HEAD_BYTES {
+                    Err(Flaw::HeadTooLarge)
+                } else {
+                    Ok(Some(Whole { length, fragment }))
+                };
+            } else if is_endless(line) {
+                return Err(Flaw::Length);
+            }
+        }
+        self.searched = bytes.len();
+        match bytes.len() > MAX_HEAD_BYTES {
+            false => Ok(None),
+            true if self.line > 0 => Err(Flaw::HeadTooLarge),
+            true => Err(Flaw::LineTooLong),
+        }
+    }
+}
+
+/// Whether the target of this request line has a fragment. A method may have a `#`.
+fn has_fragment(line: &[u8]) -> bool {
+    let target = memchr(b'#', line).and_then(|_| memchr(b' ', line));
+    target.is_some_and(|target| memchr(b'#', &line[target..]).is_some())
+}
+
+/// Whether this field line is a `Content-Length` beyond [`MAX_LENGTH`]. Of two thousand that are, hyper takes
+/// two for heads that are too large; what is no number at all it refuses by itself.
+fn is_endless(line: &[u8]) -> bool {
+    const NAME: &[u8] = b"content-length:";
+    line.first().is_some_and(|byte| byte | 0x20 == b'c')
+        && line
+            .get(..NAME.len())
+            .is_some_and(|name| name.eq_ignore_ascii_case(NAME))
+        && std::str::from_utf8(&line[NAME.len()..]).is_ok_and(
+            |value| matches!(value.trim().parse(), Ok(length @ 0_u64..) if length > MAX_LENGTH),
+        )
+}
+
+/// Looks for the end of one body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Framing {
+    /// So many bytes are left.
+    Length(u64),
+    /// A chunk's size is being read: so much of it.
+    Size { size: u64, ended: bool },
+    /// So many bytes of a chunk are left, its line end included.
+    Chunk(u64),
+    /// A line behind the last chunk. Empty so far, or so far but for a CR: it ends the body.
+    Trailer { empty: bool, cr: bool },
+    /// The body has ended.
+    Over,
+}
+
+impl Framing {
+    /// A chunked body.
+    pub(super) const CHUNKED: Self = Self::Size {
+        size: 0,
+        ended: false,
+    };
+
+    /// How many of these bytes are the body's. It steps to [`Framing::Over`] with its last one.
+    pub(super) fn take(&mut self, bytes: &[u8]) -> usize {
+        let mut at = 0;
+        while at < bytes.len() {
+            let left = &bytes[at..];
+            match self {
+                Self::Over => break,
+                Self::Length(count) => {
+                    at += skip(count, left);
+                    if *count == 0 {
+                        *self = Self::Over;
+                    }
+                }
+                Self::Chunk(count) => {
+                    at += skip(count, left);
+                    if *count == 0 {
+                        *self = Self::CHUNKED;
+                    }
+                }
+                Self::Size { size, ended } => {
+                    at += 1;
+                    match (char::from(left[0]).to_digit(16), left[0]) {
+                        (_, b'\n') if *size == 0 => *self = Self::TRAILER,
+                        (_, b'\n') => *self = Self::Chunk(size.saturating_add(2)),
+                        // A size that overflows is hyper's to refuse.
+                        (Some(digit), _) if !*ended => {
+                            *size = size.saturating_mul(16).saturating_add(digit.into());
+                        }
+                        _ => *ended = true,
+                    }
+                }
+                Self::Trailer { empty, cr } => {
+                    at += 1;
+                    *self = match (left[0], *empty, *cr) {
+                        (b'\n', true, true) => Self::Over,
+                        (b'\n', false, true) => Self::TRAILER,
+                        (byte, empty, _) => Self::Trailer {
+                            empty: empty && byte == b'\r',
+                            cr: byte == b'\r',
+                        },
+                    };
+                }
+            }
+        }
+        at
+    }
+
+    const TRAILER: Self = Self::Trailer {
+        empty: true,
+        cr: false,
+    };
+}
+
+/// Counts down by as many of these bytes as there are.
+fn skip(count: &mut u64, bytes: &[u8]) -> usize {
+    let here = usize::try_from(*count).map_or(bytes.len(), |count| count.min(bytes.len()));
+    *count -= here as u64;
+    here
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Seen = Result<Option<Whole>, Flaw>;
+
+    /// What a scan says of these bytes, whole and byte by byte.
+    fn scan(bytes: &[u8]) -> Seen {
+        let at_once = Scan::default().look(bytes);
+        let mut scan = Scan::default();
+        let bytewise = (1..=bytes.len())
+            .map(|end| scan.look(&bytes[..end]))
+            .find(|seen| *seen != Ok(None))
+            .unwrap_or(Ok(None));
+        assert_eq!(at_once, bytewise, "{:?}", String::from_utf8_lossy(bytes));
+        at_once
+    }
+
+    #[test]
+    fn heads_end_at_their_first_empty_line() {
+        let whole = |length| {
+            let fragment = false;
+            Ok(Some(Whole { length, fragment }))
+        };
+        #[rustfmt::skip] // one line per case
+        let cases: &[(&[u8], Seen)] = &[
+            (b"", Ok(None)),
+            (b"\r\n\r\n", Ok(None)),
+            (b"GET / HTTP/1.1\r\nhost: x\r\n", Ok(None)),
+            (b"GET / HTTP/1.1\r\nhost: x\r\n\r", Ok(None)),
+            (b"GET / HTTP/1.1\r\nhost: x\r\n\r\n", whole(27)),
+            (b"GET / HTTP/1.1\nhost: x\n\n", whole(24)),
+            (b"GET / HTTP/1.1\r\n\r\nGET /", whole(18)),
+            (b"\r\n\nGET / HTTP/1.1\r\n\r\nmore", whole(21)),
+            (b"GET / HTTP/1.1\r\nx: #\r\n\r\n", whole(24)),
+            (b"G#T / HTTP/1.1\r\n\r\n", whole(18)),
+            (b"GET /#a HTTP/1.1\r\n\r\n", Ok(Some(Whole { length: 20, fragment: true }))),
+            (b"G#T /# HTTP/1.1\r\n\r\n", Ok(Some(Whole { length: 19, fragment: true }))),
+            (b"GET / HTTP/1.1\r\nContent-Length: 9223372036854775807\r\n\r\n", whole(55)),
+            (b"GET / HTTP/1.1\r\nContent-Length: 9223372036854775808\r\n", Err(Flaw::Length)),
+            (b"GET / HTTP/1.1\r\ncontent-length:18446744073709551615 \r\n", Err(Flaw::Length)),
+        ];
+        for (bytes, expected) in cases {
+            assert_eq!(
+                scan(bytes),
+                *expected,
+                "{:?}",
+                String::from_utf8_lossy(bytes)
+            );
+        }
+    }
+
+    #[test]
+    fn the_limit_holds_at_its_number() {
+        let head = |line: usize, fields: usize| {
+            let mut head = b"GET /".to_vec();
+            head.resize(line, b'x');
+            head.extend(b"\r\nx: ");
+            head.resize(line + fields, b'x');
+            head.extend(b"\r\n\r\n");
+            head
+        };
+        let most = head(100, MAX_HEAD_BYTES - 104);
+        assert_eq!(most.len(), MAX_HEAD_BYTES);
+        assert!(Scan::default().look(&most).expect("no flaw").is_some());
+        let more = head(100, MAX_HEAD_BYTES - 103);
+        assert_eq!(Scan::default().look(&more), Err(Flaw::HeadTooLarge));
+        let more = head(MAX_HEAD_BYTES, 100);
+        assert_eq!(Scan::default().look(&more), Err(Flaw::HeadTooLarge));
+        let more = head(MAX_HEAD_BYTES + 1, 100);
+        assert_eq!(Scan::default().look(&more), Err(Flaw::LineTooLong));
+        assert_eq!(
+            Scan::default().look(&more[..=MAX_HEAD_BYTES]),
+            Err(Flaw::LineTooLong)
+        );
+        assert_eq!(Scan::default().look(&more[..MAX_HEAD_BYTES]), Ok(None));
+    }
+
+    #[test]
+    fn bodies_end_where_they_end() {
+        #[rustfmt::skip] // one line per case
+        let cases: &[(Framing, &[u8], Option<usize>)] = &[
+            (Framing::Length(4), b"bodyGET", Some(4)),
+            (Framing::Length(4), b"bod", None),
+            (Framing::CHUNKED, b"0\r\n\r\nGET", Some(5)),
+            (Framing::CHUNKED, b"4\r\nbody\r\n0\r\n\r\nGET", Some(14)),
+            (Framing::CHUNKED, b"A;x=y\r\n0\r\n\r\n 67 9\r\n0;0\r\n\r\nGET", Some(26)),
+            (Framing::CHUNKED, b"1 \r\nx\r\n00\r\nx: y\r\nz:\r\n\r\nGET", Some(23)),
+            (Framing::CHUNKED, b"0\r\nx: \n\r\ny\r\n\r\nGET", Some(14)),
+            (Framing::CHUNKED, b"0\r\n\n\r\n\r\nGET", Some(8)),
+            (Framing::CHUNKED, b"ffffffffffffffffffff\r\n0\r\n\r\nGET", None),
+        ];
+        for (start, bytes, expected) in cases {
+            let mut framing = *start;
+            let taken = framing.take(bytes);
+            let ended = (framing == Framing::Over).then_some(taken);
+            assert_eq!(ended, *expected, "{:?}", String::from_utf8_lossy(bytes));
+            let mut framing = *start;
+            let bytewise: usize = bytes.chunks(1).map(|byte| framing.take(byte)).sum();
+            assert_eq!(bytewise, taken, "{:?}", String::from_utf8_lossy(bytes));
+        }
+    }
+}

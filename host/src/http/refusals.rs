@@ -1,0 +1,97 @@
+//! Clients who are refused before any process has heard of them, and what the log says of it: at most one line
+//! a second for each reason, whatever they send.
+
+use std::fmt::Display;
+
+use super::fault::Fault;
+use super::heads::Flaw;
+use crate::pool::Refusal;
+use crate::rate::Rate;
+
+/// Why a client was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reason {
+    TooManyConnections,
+    SlowHead,
+    NotHttp,
+    BadRequest,
+    LineTooLong,
+    HeadTooLarge,
+    NotImplemented,
+    BodyTooLarge,
+    BodyTooSlow,
+    QueueFull,
+    QueueTimeout,
+}
+
+/// One for all connections.
+#[derive(Debug, Default)]
+pub(super) struct Refusals([Rate; Reason::COUNT]);
+
+impl Refusals {
+    /// Writes a line, unless there was one just before. `detail`: what there is to say beside the reason.
+    pub(super) fn note(&self, reason: Reason, client: &dyn Display, detail: Option<&str>) {
+        let Some(skipped) = self.0[reason as usize].admit() else {
+            return;
+        };
+        let skipped = (skipped > 0).then_some(skipped);
+        let reason = reason.text();
+        tracing::warn!(reason, %client, detail, skipped, "request refused");
+    }
+
+    /// What has to be said of a fault, if no process had part in it.
+    pub(super) fn note_fault(&self, fault: &Fault, client: &str) {
+        if let Some((reason, detail)) = Reason::of(fault) {
+            self.note(reason, &client, detail);
+        }
+    }
+}
+
+impl Reason {
+    const COUNT: usize = Self::QueueTimeout as usize + 1;
+
+    fn of(fault: &Fault) -> Option<(Self, Option<&'static str>)> {
+        match fault {
+            Fault::BadRequest(why) => Some((Self::BadRequest, Some(why))),
+            Fault::LineTooLong => Some((Self::LineTooLong, None)),
+            Fault::HeadTooLarge => Some((Self::HeadTooLarge, None)),
+            Fault::NotImplemented => Some((Self::NotImplemented, None)),
+            Fault::BodyTooLarge => Some((Self::BodyTooLarge, None)),
+            Fault::BodyTooSlow => Some((Self::BodyTooSlow, None)),
+            Fault::Refused(Refusal::LineFull) => Some((Self::QueueFull, None)),
+            Fault::Refused(Refusal::WaitedTooLong) => Some((Self::QueueTimeout, None)),
+            // The supervisor, or whoever stops the host, has its own line.
+            Fault::Refused(Refusal::NotStarted(_) | Refusal::Closed) | Fault::NoRoot(_) => None,
+            Fault::Deadline | Fault::Crashed | Fault::BadResponse => None,
+        }
+    }
+
+    fn text(self) -> &'static str {
+        match self {
+            Self::TooManyConnections => "too many connections",
+            Self::SlowHead => "its head did not come in time",
+            Self::NotHttp => "not HTTP",
+            Self::BadRequest => "bad request",
+            Self::LineTooLong => "its request line is too long",
+            Self::HeadTooLarge => "its head is too large",
+            Self::NotImplemented => "a method that this server does not have",
+            Self::BodyTooLarge => "its body is too large",
+            Self::BodyTooSlow => "its body did not come in time",
+            Self::QueueFull => "the queue is full",
+            Self::QueueTimeout => "it waited in the queue too long",
+        }
+    }
+}
+
+impl From<Flaw> for Fault {
+    fn from(flaw: Flaw) -> Self {
+        match flaw {
+            Flaw::LineTooLong => Self::LineTooLong,
+            Flaw::HeadTooLarge => Self::HeadTooLarge,
+            Flaw::Length => {
+                Self::BadRequest("no body has as many bytes as its Content-Length says")
+            }
+            Flaw::Fragment => Self::BadRequest("a request target has no fragment"),
+        }
+    }
+}

@@ -1,0 +1,341 @@
+//! The socket of a connection, as hyper sees it: one head at a time, whole, and behind it its body. So it is
+//! known where every head begins, also in requests that are sent in a row; and while a client is still
+//! sending a head, hyper has nothing of it and takes the connection for idle.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, BytesMut};
+use rustix::net::{Shutdown, shutdown};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::net::tcp::ReadHalf;
+
+use super::heads::{Flaw, Framing, Scan, Whole};
+use super::patience::Activity;
+use super::stopwatch::Stopwatch;
+
+/// What hyper is given in place of a head that it must not have. So the refusal is answered like any other, and
+/// behind the answers before it.
+const STAND_IN: &[u8] = b"GET / HTTP/1.1\r\nhost: \r\n\r\n";
+
+/// What is kept of the memory for bytes that hyper can't have yet. Few clients ever need any.
+const KEPT_BYTES: usize = 4 << 10;
+
+/// What the socket and the requests of one connection tell each other. They are in one task.
+#[derive(Debug)]
+pub(super) struct Hints {
+    /// Of the head that hyper was given last: a [`Flaw`], or 0.
+    flaw: AtomicU8,
+    /// What follows it: [`Hints::UNTOLD`], [`Hints::CHUNKED`] or so many bytes.
+    body: AtomicU64,
+    /// Some of a head is there, and not all.
+    has_half: AtomicBool,
+}
+
+impl Hints {
+    const UNTOLD: u64 = u64::MAX;
+    const CHUNKED: u64 = u64::MAX - 1;
+
+    pub(super) fn new() -> Self {
+        Self {
+            flaw: AtomicU8::new(0),
+            body: AtomicU64::new(Self::UNTOLD),
+            has_half: AtomicBool::new(false),
+        }
+    }
+
+    /// Says how long the body is behind the head that hyper has just read; nothing if it is chunked.
+    pub(super) fn tell_body(&self, length: Option<u64>) {
+        let length = length.unwrap_or(Self::CHUNKED);
+        self.body.store(length, Ordering::Relaxed);
+    }
+
+    /// What is wrong with the head that hyper has just read.
+    pub(super) fn flaw(&self) -> Option<Flaw> {
+        match self.flaw.load(Ordering::Relaxed) {
+            0 => None,
+            flaw => Flaw::from_u8(flaw),
+        }
+    }
+
+    /// Whether the client has begun a head and not ended it.
+    pub(super) fn has_half(&self) -> bool {
+        self.has_half.load(Ordering::Relaxed)
+    }
+
+    fn set_flaw(&self, flaw: Option<Flaw>) {
+        let flaw = flaw.map_or(0, |flaw| flaw as u8);
+        self.flaw.store(flaw, Ordering::Relaxed);
+    }
+
+    fn framing(&self) -> Option<Framing> {
+        match self.body.load(Ordering::Relaxed) {
+            Self::UNTOLD => None,
+            Self::CHUNKED => Some(Framing::CHUNKED),
+            0 => Some(Framing::Over),
+            length => Some(Framing::Length(length)),
+        }
+    }
+}
+
+/// A socket that hands out heads whole, and notes when its client sends and when it takes what is sent.
+pub(super) struct Socket<'a> {
+    read: ReadHalf<'a>,
+    /// The same socket. Whoever serves the connection has it too.
+    stream: &'a TcpStream,
+    activity: &'a Activity,
+    hints: &'a Hints,
+    stopwatch: Stopwatch,
+    stage: Stage,
+    /// What was read and hyper can't have yet: some of a head, or what follows a whole one.
+    held: BytesMut,
+}
+
+/// What hyper reads next.
+enum Stage {
+    /// A head, once it is whole.
+    Head(Scan),
+    /// So much of what is held is a head, or the rest of one.
+    Give(usize),
+    /// It has a head, and is yet to say what follows.
+    Given,
+    Body(Framing),
+    /// Nothing more: the head that would be next is refused.
+    Refused(&'static [u8]),
+    /// Whatever comes: the client sends no more, or what it sends is hyper's to refuse.
+    Rest,
+}
+
+impl Stage {
+    fn behind(framing: Framing) -> Self {
+        match framing {
+            Framing::Over => Self::Head(Scan::default()),
+            Framing::Length(_)
+            | Framing::Size { .. }
+            | Framing::Chunk(_)
+            | Framing::Trailer { .. } => Self::Body(framing),
+        }
+    }
+}
+
+impl<'a> Socket<'a> {
+    pub(super) fn new(
+        read: ReadHalf<'a>,
+        stream: &'a TcpStream,
+        activity: &'a Activity,
+        hints: &'a Hints,
+        stopwatch: Stopwatch,
+    ) -> Self {
+        Self {
+            read,
+            stream,
+            activity,
+            hints,
+            stopwatch,
+            stage: Stage::Head(Scan::default()),
+            held: BytesMut::new(),
+        }
+    }
+
+    /// Reads until a head is whole, or has a flaw, or the client sends no more. Nearly always one read is one
+    /// head, and hyper has it in its own memory already.
+    fn poll_head(
+        &mut self,
+        mut scan: Scan,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let mut seen = scan.look(&self.held);
+        loop {
+            match seen {
+                Ok(None) => {}
+                Ok(Some(whole)) => {
+                    self.found(whole);
+                    self.stage = Stage::Give(whole.length);
+                    return Poll::Ready(Ok(()));
+                }
+                Err(flaw) => {
+                    self.hints.set_flaw(Some(flaw));
+                    self.held = BytesMut::new();
+                    self.stage = Stage::Refused(STAND_IN);
+                    return Poll::Ready(Ok(()));
+                }
+            }
+            let in_place = self.held.is_empty();
+            if Pin::new(&mut self.read).poll_read(cx, buffer)?.is_pending() {
+                self.hints.has_half.store(!in_place, Ordering::Relaxed);
+                self.stage = Stage::Head(scan);
+                return Poll::Pending;
+            }
+            let read = buffer.filled();
+            if read.is_empty() {
+                self.stage = Stage::Rest;
+                return Poll::Ready(Ok(()));
+            }
+            self.stopwatch.arrived();
+            if in_place {
+                seen = scan.look(read);
+                if let Ok(Some(whole)) = seen {
+                    self.found(whole);
+                    self.held.extend_from_slice(&read[whole.length..]);
+                    buffer.set_filled(whole.length);
+                    self.given();
+                    return Poll::Ready(Ok(()));
+                }
+            }
+            self.held.extend_from_slice(read);
+            buffer.clear();
+            if !in_place {
+                seen = scan.look(&self.held);
+            }
+        }
+    }
+
+    fn found(&self, head: Whole) {
+        self.hints.set_flaw(head.fragment.then_some(Flaw::Fragment));
+    }
+
+    fn poll_body(
+        &mut self,
+        mut framing: Framing,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.held.is_empty() {
+            if Pin::new(&mut self.read).poll_read(cx, buffer)?.is_pending() {
+                self.stage = Stage::Body(framing);
+                return Poll::Pending;
+            }
+            self.stopwatch.arrived();
+            let read = buffer.filled();
+            let count = framing.take(read);
+            self.held.extend_from_slice(&read[count..]);
+            buffer.set_filled(count);
+        } else {
+            let most = self.held.len().min(buffer.remaining());
+            let count = framing.take(&self.held[..most]);
+            self.give(count, buffer);
+        }
+        self.stage = Stage::behind(framing);
+        Poll::Ready(Ok(()))
+    }
+
+    fn given(&mut self) {
+        self.hints.body.store(Hints::UNTOLD, Ordering::Relaxed);
+        self.stage = Stage::Given;
+        if self.held.is_empty() && self.held.capacity() > KEPT_BYTES {
+            self.held = BytesMut::new();
+        }
+    }
+
+    /// Moves what is held, at most `most` bytes, to hyper.
+    fn give(&mut self, most: usize, buffer: &mut ReadBuf<'_>) -> usize {
+        let count = most.min(self.held.len()).min(buffer.remaining());
+        buffer.put_slice(&self.held[..count]);
+        self.held.advance(count);
+        count
+    }
+
+    fn written(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if written.is_ready() {
+            self.activity.note_unless_paused();
+            self.stopwatch.written();
+        }
+        written
+    }
+
+    /// As `TcpStream` does it, but for a stream that is shared.
+    fn poll_write_by(
+        &self,
+        cx: &mut Context<'_>,
+        write: impl Fn(&TcpStream) -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.stream.poll_write_ready(cx))?;
+            match write(self.stream) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                written => return self.written(Poll::Ready(written)),
+            }
+        }
+    }
+}
+
+impl AsyncRead for Socket<'_> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        loop {
+            match std::mem::replace(&mut this.stage, Stage::Rest) {
+                Stage::Head(scan) => {
+                    ready!(this.poll_head(scan, cx, buffer))?;
+                    if !buffer.filled().is_empty() {
+                        return Poll::Ready(Ok(()));
+                    }
+                }
+                Stage::Give(most) => {
+                    match most - this.give(most, buffer) {
+                        0 => this.given(),
+                        left => this.stage = Stage::Give(left),
+                    }
+                    return Poll::Ready(Ok(()));
+                }
+                Stage::Given => match this.hints.framing() {
+                    Some(framing) => this.stage = Stage::behind(framing),
+                    // hyper takes for half a head what ends here, or is reading no more.
+                    None => this.stage = Stage::Rest,
+                },
+                Stage::Body(framing) => return this.poll_body(framing, cx, buffer),
+                Stage::Refused(stand_in) => {
+                    let (now, later) = stand_in.split_at(stand_in.len().min(buffer.remaining()));
+                    buffer.put_slice(now);
+                    this.stage = Stage::Refused(later);
+                    return Poll::Ready(Ok(()));
+                }
+                Stage::Rest if this.held.is_empty() => {
+                    return Pin::new(&mut this.read).poll_read(cx, buffer);
+                }
+                Stage::Rest => {
+                    this.give(usize::MAX, buffer);
+                    return Poll::Ready(Ok(()));
+                }
+            }
+        }
+    }
+}
+
+impl AsyncWrite for Socket<'_> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_write_by(cx, |stream| stream.try_write(bytes))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        pieces: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_write_by(cx, |stream| stream.try_write_vectored(pieces))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    /// What was written is the kernel's.
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(shutdown(self.stream, Shutdown::Write).map_err(io::Error::from))
+    }
+}

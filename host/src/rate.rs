@@ -1,0 +1,61 @@
+//! Keeps a log line that anybody can cause from filling the log: at most one a second is written, and the next
+//! one says how many were not.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// The least time between two lines of a kind. Whoever watches a log sees what happens, and a flood costs
+/// nothing.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// One kind of line.
+#[derive(Debug, Default)]
+pub(crate) struct Rate(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    /// When the last line was written.
+    written: Option<Instant>,
+    /// Lines since then.
+    skipped: u64,
+}
+
+impl Rate {
+    /// Nothing was written yet.
+    pub(crate) const fn new() -> Self {
+        Self(Mutex::new(State {
+            written: None,
+            skipped: 0,
+        }))
+    }
+
+    /// Whether a line may be written, and if so, how many were skipped before it.
+    pub(crate) fn admit(&self) -> Option<u64> {
+        self.admit_at(Instant::now())
+    }
+
+    fn admit_at(&self, now: Instant) -> Option<u64> {
+        // Plain values: a panic elsewhere leaves nothing half-done in them.
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_early = |written| now.saturating_duration_since(written) < PAUSE;
+        if state.written.is_some_and(is_early) {
+            state.skipped += 1;
+            return None;
+        }
+        state.written = Some(now);
+        Some(std::mem::take(&mut state.skipped))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_a_second_and_a_count_of_the_rest() {
+        let (rate, start) = (Rate::default(), Instant::now());
+        let after = |millis| rate.admit_at(start + Duration::from_millis(millis));
+        let seen = [0, 1, 999, 1000, 1001, 5000, 6000].map(after);
+        assert_eq!(seen, [Some(0), None, None, Some(2), None, Some(1), Some(0)]);
+    }
+}

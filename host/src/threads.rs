@@ -1,0 +1,143 @@
+//! Threads for work that waits for the disk or takes all of a core, made as they are needed. Where the system
+//! gives no thread, the work is refused with the reason; the runtime's own threads for this would panic.
+
+use std::collections::VecDeque;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+/// The most threads at one time. Disks that answer late are waited for by as many at most; tokio's number.
+const MAX_THREADS: usize = 512;
+
+/// How long a thread waits for more to do.
+const IDLE_TIME: Duration = Duration::from_secs(10);
+
+/// All of this process.
+static THREADS: Threads = Threads::new(|threads| {
+    let builder = std::thread::Builder::new().name("blocking".into());
+    let _detached = builder.spawn(|| threads.work())?;
+    Ok(())
+});
+
+type Job = Box<dyn FnOnce() + Send>;
+
+struct Threads {
+    state: Mutex<State>,
+    more: Condvar,
+    /// Makes one more.
+    make: fn(&'static Self) -> io::Result<()>,
+}
+
+struct State {
+    /// Each is waited for by a task, and there are no more than those.
+    jobs: VecDeque<Job>,
+    idle: usize,
+    count: usize,
+}
+
+/// Runs `work` on a thread. If the caller goes away, work that has not begun never does.
+///
+/// # Errors
+/// Where there is no thread and none can be made, or the work panicked.
+pub(crate) async fn run<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> io::Result<T> {
+    let (answer, answered) = oneshot::channel();
+    THREADS.submit(Box::new(move || {
+        if !answer.is_closed() {
+            let _gone = answer.send(work());
+        }
+    }))?;
+    let answered = answered.await;
+    answered.map_err(|_| io::Error::other("a thread panicked over it"))
+}
+
+impl Threads {
+    const fn new(make: fn(&'static Self) -> io::Result<()>) -> Self {
+        Self {
+            state: Mutex::new(State {
+                jobs: VecDeque::new(),
+                idle: 0,
+                count: 0,
+            }),
+            more: Condvar::new(),
+            make,
+        }
+    }
+
+    fn submit(&'static self, job: Job) -> io::Result<()> {
+        let mut state = self.lock();
+        if state.idle <= state.jobs.len() && state.count < MAX_THREADS {
+            match (self.make)(self) {
+                Ok(()) => state.count += 1,
+                // Those that there are come to it.
+                Err(_) if state.count > 0 => {}
+                Err(error) => return Err(error),
+            }
+        }
+        state.jobs.push_back(job);
+        drop(state);
+        self.more.notify_one();
+        Ok(())
+    }
+
+    /// What each thread does.
+    fn work(&self) {
+        let mut state = self.lock();
+        loop {
+            if let Some(job) = state.jobs.pop_front() {
+                drop(state);
+                // Whoever waits for it sees that it is gone.
+                let _panicked = catch_unwind(AssertUnwindSafe(job));
+                state = self.lock();
+                continue;
+            }
+            state.idle += 1;
+            let waited = self.more.wait_timeout(state, IDLE_TIME);
+            let (again, waited) = waited.unwrap_or_else(PoisonError::into_inner);
+            state = again;
+            state.idle -= 1;
+            if waited.timed_out() && state.jobs.is_empty() {
+                state.count -= 1;
+                return;
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // No job runs while it is held, and a queue and two counts are whole after every step.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn work_is_done_and_panics_stay_where_they_are() {
+        let together: Vec<_> = (0..100)
+            .map(|number| tokio::spawn(run(move || number)))
+            .collect();
+        for (number, task) in together.into_iter().enumerate() {
+            let done = task.await.expect("no panic").expect("a thread");
+            assert_eq!(done, number);
+        }
+        assert!(run(|| panic!("on purpose")).await.is_err());
+        assert_eq!(run(|| 1).await.expect("a thread"), 1);
+    }
+
+    #[test]
+    fn without_threads_work_is_refused_and_not_kept() {
+        static NONE: Threads = Threads::new(|_| Err(io::ErrorKind::WouldBlock.into()));
+        assert!(NONE.submit(Box::new(|| ())).is_err());
+        assert!(NONE.lock().jobs.is_empty());
+        // Where there is one, it comes to it.
+        NONE.lock().count = 1;
+        assert!(NONE.submit(Box::new(|| ())).is_ok());
+        assert_eq!(NONE.lock().jobs.len(), 1);
+    }
+}
