@@ -7,7 +7,7 @@ use wasmtime::Store;
 use wasmtime::component::Component;
 
 use super::Failure;
-use super::bindings::handler::wasm_pool::worker::http;
+use super::bindings::http::{self, HeaderParam};
 use super::bindings::handler::{Handler, HandlerPre};
 use super::state::{Common, HEAD_BYTES, State, failure, linker, store};
 use crate::deadline;
@@ -48,8 +48,7 @@ impl Handlers {
     /// Where the start code traps or outstays a limit.
     pub async fn instantiate(&self, pid: Pid, patience: Duration) -> Result<Instance, Failure> {
         let common = &self.common;
-        let copied = common.settings.max_response.saturating_add(HEAD_BYTES);
-        let mut store = store(self.prepared.engine(), State::new(common, pid), copied);
+        let mut store = store(self.prepared.engine(), State::new(common, pid), HEAD_BYTES);
         let starting = self.prepared.instantiate_async(&mut store);
         let deadline = Instant::now() + patience;
         match deadline::by(deadline, common.clock.during(starting)).await {
@@ -82,7 +81,7 @@ impl Instance {
         let headers: Vec<_> = request
             .headers
             .iter()
-            .map(|(name, value)| http::HeaderParam { name, value })
+            .map(|(name, value)| HeaderParam { name, value })
             .collect();
         let lowered = http::Request {
             id: request.id,
@@ -104,7 +103,7 @@ impl Instance {
             None => return Err(Failure::Deadline),
         };
         self.store.data_mut().limits.take_starved(); // it coped
-        self.lift(response)
+        self.take(response)
     }
 
     /// Memory and tables in use, in bytes.
@@ -113,10 +112,13 @@ impl Instance {
         self.store.data().limits.bytes()
     }
 
-    fn lift(&mut self, response: http::Response) -> Result<Response, Failure> {
+    fn take(&mut self, response: http::Response) -> Result<Response, Failure> {
         let max_response = self.common.settings.max_response;
+        let response = response.within().ok_or_else(|| {
+            Failure::Response(format!("its head has more than {HEAD_BYTES} bytes"))
+        })?;
         let response =
-            self.store.data_mut().lift(response).map_err(|error| {
+            self.store.data_mut().take(response).map_err(|error| {
                 Failure::Response(format!("its file handle is not open: {error}"))
             })?;
         let copied = response.copied();

@@ -12,6 +12,7 @@ mod engine;
 mod failure;
 mod files;
 mod handler;
+mod lifted;
 mod limits;
 mod mailbox;
 mod output;

@@ -7,11 +7,11 @@ use wasmtime::component::{HasData, Linker, ResourceTable};
 use wasmtime::{Engine, Store};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
-use super::bindings::handler::wasm_pool::worker::{files, http};
+use super::bindings::http;
 use super::clock::{Clock, Slices};
 use super::limits::Limits;
 use super::output::{Log, Output};
-use super::{Failure, Settings};
+use super::{Failure, Settings, files};
 use crate::files::Root;
 use crate::message::{Body, FileSlice, Response};
 use crate::pid::Pid;
@@ -19,11 +19,15 @@ use crate::pid::Pid;
 /// WASI's resources in one instance, streams and timers mostly. Each costs the host some hundred bytes.
 const WASI_RESOURCES: usize = 1_000;
 
+/// Handles of resources in one instance, beside those of files: its own, those that its parts lend each other, and
+/// WASI's. The host keeps some thirty bytes for each.
+const HANDLES: usize = 10_000;
+
 /// The most random bytes that one call returns: the host allocates them.
 const RANDOM_BYTES: u64 = 1 << 20;
 
-/// What the head of a request or a response may weigh, in bytes, beside its body, while it is copied out of an
-/// instance.
+/// What the head of a request or a response may weigh, in bytes, that an instance hands over; and whatever else it
+/// hands over in one call, be it a path. Much more than any should need, and copied in some ten microseconds.
 pub(super) const HEAD_BYTES: u64 = 256 << 10;
 
 /// What instances of one module share.
@@ -82,9 +86,9 @@ impl State {
     ///
     /// # Errors
     /// Where that file is not its own.
-    pub(super) fn lift(&mut self, response: http::Response) -> wasmtime::Result<Response> {
+    pub(super) fn take(&mut self, response: http::Answer) -> wasmtime::Result<Response> {
         let body = match response.body {
-            http::Body::Bytes(bytes) => Body::Bytes(bytes),
+            http::Body::Bytes(bytes) => Body::Bytes(bytes.0),
             http::Body::File(http::FileSlice {
                 file,
                 offset,
@@ -132,10 +136,12 @@ impl Drop for State {
     }
 }
 
-/// A store for one instance. In one call the guest can make the host allocate no more than `copied` bytes: a
-/// list may name the same bytes many times.
-pub(super) fn store<T: HasState>(engine: &Engine, data: T, copied: u64) -> Store<T> {
+/// A store for one instance. In one call the guest can make the host copy no more than `copied` bytes, beside a body:
+/// a list may name the same bytes many times.
+pub(super) fn store<T: HasState>(engine: &Engine, mut data: T, copied: u64) -> Store<T> {
+    let max_open_files = data.state().settings().max_open_files as usize;
     let mut store = Store::new(engine, data);
+    store.set_max_component_handles(HANDLES.saturating_add(max_open_files));
     store.limiter(|data| &mut data.state().limits);
     store.set_hostcall_fuel(usize::try_from(copied).unwrap_or(usize::MAX));
     // At each tick a running guest steps aside. Deadlines need no more than that: the timer around the
@@ -158,11 +164,9 @@ pub(super) fn failure<T: HasState>(store: &mut Store<T>, error: &wasmtime::Error
 pub(super) fn linker<T: HasState>(engine: &Engine) -> wasmtime::Result<Linker<T>> {
     let mut linker = Linker::new(engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
-    files::add_to_linker::<_, State>(&mut linker, T::state)?;
+    files::add_to_linker(&mut linker)?;
     Ok(linker)
 }
-
-impl http::Host for State {}
 
 impl HasData for State {
     type Data<'a> = &'a mut Self;
