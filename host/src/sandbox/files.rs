@@ -3,8 +3,8 @@
 //! are its memory.
 
 use wasmtime::Result;
-use wasmtime::component::{Linker, Resource};
 use wasmtime::StoreContextMut;
+use wasmtime::component::{Linker, Resource};
 
 use super::bindings::handler::wasm_pool::worker::files::{
     self as bindings, Entry, ErrorCode, Host, HostFile, Kind, Metadata, Timestamp,
@@ -25,30 +25,41 @@ pub(super) fn add_to_linker<T: HasState>(linker: &mut Linker<T>) -> Result<()> {
     bindings::add_to_linker::<_, State>(linker, T::state)?;
     linker.allow_shadowing(true);
     let mut files = linker.instance("wasm-pool:worker/files@0.1.0")?;
-    files.func_wrap_async("open", |mut store: StoreContextMut<'_, T>, (path,): Path| {
-        Box::new(async move {
-            match path {
-                Bounded::Within(path) => Ok((store.data_mut().state().open(path).await?,)),
-                Bounded::Beyond => Ok((Err(ErrorCode::NameTooLong),)),
-            }
-        })
-    })?;
-    files.func_wrap_async("stat", |mut store: StoreContextMut<'_, T>, (path,): Path| {
-        Box::new(async move {
-            match path {
-                Bounded::Within(path) => Ok((Host::stat(store.data_mut().state(), path).await?,)),
-                Bounded::Beyond => Ok((Err(ErrorCode::NameTooLong),)),
-            }
-        })
-    })?;
-    files.func_wrap_async("read-dir", |mut store: StoreContextMut<'_, T>, (path,): Path| {
-        Box::new(async move {
-            match path {
-                Bounded::Within(path) => Ok((store.data_mut().state().read_dir(path).await?,)),
-                Bounded::Beyond => Ok((Err(ErrorCode::NameTooLong),)),
-            }
-        })
-    })?;
+    files.func_wrap_async(
+        "open",
+        |mut store: StoreContextMut<'_, T>, (path,): Path| {
+            Box::new(async move {
+                match path {
+                    Bounded::Within(path) => Ok((store.data_mut().state().open(path).await?,)),
+                    Bounded::Beyond => Ok((Err(ErrorCode::NameTooLong),)),
+                }
+            })
+        },
+    )?;
+    files.func_wrap_async(
+        "stat",
+        |mut store: StoreContextMut<'_, T>, (path,): Path| {
+            Box::new(async move {
+                match path {
+                    Bounded::Within(path) => {
+                        Ok((Host::stat(store.data_mut().state(), path).await?,))
+                    }
+                    Bounded::Beyond => Ok((Err(ErrorCode::NameTooLong),)),
+                }
+            })
+        },
+    )?;
+    files.func_wrap_async(
+        "read-dir",
+        |mut store: StoreContextMut<'_, T>, (path,): Path| {
+            Box::new(async move {
+                match path {
+                    Bounded::Within(path) => Ok((store.data_mut().state().read_dir(path).await?,)),
+                    Bounded::Beyond => Ok((Err(ErrorCode::NameTooLong),)),
+                }
+            })
+        },
+    )?;
     linker.allow_shadowing(false);
     Ok(())
 }
@@ -84,6 +95,9 @@ impl Host for State {
 
     async fn read_dir(&mut self, path: String) -> Answer<Vec<Entry>> {
         let _timing = self.time_files();
+        let Some(_listing) = self.list() else {
+            return Ok(Err(ErrorCode::TooManyOpen));
+        };
         let entries = self.root().read_dir(&path).await;
         Ok(entries
             .map(|entries| entries.into_iter().map(Entry::from).collect())

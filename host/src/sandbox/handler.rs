@@ -7,8 +7,8 @@ use wasmtime::Store;
 use wasmtime::component::Component;
 
 use super::Failure;
-use super::bindings::http::{self, HeaderParam};
 use super::bindings::handler::{Handler, HandlerPre};
+use super::bindings::http::{self, HeaderParam};
 use super::state::{Common, HEAD_BYTES, State, failure, linker, store};
 use crate::deadline;
 use crate::message::{Request, Response};

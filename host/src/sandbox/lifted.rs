@@ -8,7 +8,7 @@ use wasmtime::{Result, ValRaw, format_err};
 
 /// A value that a guest hands over, unless it is more than one call may copy: then nothing of it is kept.
 #[derive(Debug)]
-pub enum Bounded<T> {
+pub(super) enum Bounded<T> {
     Within(T),
     Beyond,
 }

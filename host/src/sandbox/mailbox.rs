@@ -13,9 +13,9 @@ use std::time::Duration;
 use wasmtime::component::Linker;
 use wasmtime::{Result, StoreContextMut};
 
+use super::lifted::Bounded;
 use super::program::Own;
 use super::state::{HEAD_BYTES, State};
-use super::lifted::Bounded;
 use super::wire::{Data, ErrorCode, Forward, Message, Sent};
 use crate::mailbox::{MailError, Mailbox, Wanted};
 use crate::message::{self, Content, Request, Response};
@@ -104,12 +104,7 @@ impl Own {
         Ok((sent.map_err(ErrorCode::from),))
     }
 
-    async fn send_wait(
-        &mut self,
-        to: u64,
-        content: Bounded<Sent>,
-        timeout_ms: u32,
-    ) -> Answer<()> {
+    async fn send_wait(&mut self, to: u64, content: Bounded<Sent>, timeout_ms: u32) -> Answer<()> {
         let sent = match self.outgoing(content)? {
             Ok(outgoing) => {
                 let sent = self.post_wait(to, outgoing, milliseconds(timeout_ms));

@@ -15,6 +15,7 @@ mod handler;
 mod lifted;
 mod limits;
 mod mailbox;
+mod mappings;
 mod output;
 mod process;
 mod program;
@@ -29,6 +30,7 @@ use wasmtime::component::Component;
 pub use check::{Report, check};
 pub use failure::{Failure, LoadError};
 pub use handler::{Handlers, Instance};
+pub use mappings::most_instances;
 pub use output::Output;
 pub use program::{Birth, Programs, Spawn};
 

@@ -113,11 +113,8 @@ impl State {
 
     /// Whether one more file may be open; from then on it is.
     pub(super) fn admit_file(&mut self) -> bool {
-        let settings = self.settings();
-        let room = |all: u32| (all < settings.max_open_files_in_all).then_some(all + 1);
-        let (all, order) = (&self.common.open_files, Ordering::Relaxed);
-        let admitted = self.open_files < settings.max_open_files
-            && all.fetch_update(order, order, room).is_ok();
+        let admitted =
+            self.open_files < self.settings().max_open_files && self.common.admit_files(1);
         self.open_files += u32::from(admitted);
         admitted
     }
@@ -125,14 +122,47 @@ impl State {
     /// One file less is open.
     pub(super) fn dismiss_file(&mut self) {
         self.open_files -= 1;
-        self.common.open_files.fetch_sub(1, Ordering::Relaxed);
+        self.common.dismiss_files(1);
+    }
+
+    /// Whether a folder may be listed: it is open while this is held.
+    pub(super) fn list(&self) -> Option<Listing> {
+        let admitted = self.common.admit_files(Listing::FILES);
+        admitted.then(|| Listing(Arc::clone(&self.common)))
+    }
+}
+
+impl Common {
+    fn admit_files(&self, files: u32) -> bool {
+        let most = self.settings.max_open_files_in_all;
+        let room = |all: u32| all.checked_add(files).filter(|all| *all <= most);
+        let order = Ordering::Relaxed;
+        self.open_files.fetch_update(order, order, room).is_ok()
+    }
+
+    fn dismiss_files(&self, files: u32) {
+        self.open_files.fetch_sub(files, Ordering::Relaxed);
+    }
+}
+
+/// A folder that is being listed. It counts among the files that all instances have open, but not among those of its
+/// process.
+pub(super) struct Listing(Arc<Common>);
+
+impl Listing {
+    /// The folder, and what a link in it leads to.
+    const FILES: u32 = 2;
+}
+
+impl Drop for Listing {
+    fn drop(&mut self) {
+        self.0.dismiss_files(Self::FILES);
     }
 }
 
 impl Drop for State {
     fn drop(&mut self) {
-        let all = &self.common.open_files;
-        all.fetch_sub(self.open_files, Ordering::Relaxed);
+        self.common.dismiss_files(self.open_files);
     }
 }
 

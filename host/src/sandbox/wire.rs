@@ -5,8 +5,8 @@
 
 use wasmtime::component::{ComponentType, Lift, Lower};
 
-use super::bindings::program::wasm_pool::worker::http;
 use super::bindings::http::{Answer, Forwarded};
+use super::bindings::program::wasm_pool::worker::http;
 use crate::mailbox::MailError;
 use crate::message::{self, ExitStatus};
 

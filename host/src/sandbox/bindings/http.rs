@@ -80,9 +80,13 @@ pub struct Forwarded {
 }
 
 /// `bindgen!` wants these three of whatever stands in for an interface. This one has no functions.
+#[expect(dead_code)]
 pub trait Host {}
 
+#[expect(dead_code)]
 pub trait HostWithStore<T> {}
+
+#[expect(dead_code)]
 pub fn add_to_linker<T, D: HasData>(_: &mut Linker<T>, _: fn(&mut T) -> D::Data<'_>) -> Result<()> {
     Ok(())
 }
