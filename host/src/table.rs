@@ -370,9 +370,12 @@ impl Table {
     /// Tells these processes to end, and lets others have the table in between. None of them can have more children
     /// once it is told, so that this comes to an end.
     fn sentence_all(&self, mut sentenced: Sentenced) {
-        while !sentenced.is_done() {
-            self.lock().sentence(&mut sentenced);
+        loop {
             sentenced.tasks.clear(); // outside of the lock: ending a process wakes a core
+            if sentenced.waiting.is_empty() {
+                return;
+            }
+            self.lock().sentence(&mut sentenced);
         }
     }
 
@@ -467,10 +470,6 @@ impl Sentenced {
             waiting: vec![(pid, ExitStatus::Deadline)],
             tasks: Vec::new(),
         }
-    }
-
-    fn is_done(&self) -> bool {
-        self.waiting.is_empty() && self.tasks.is_empty()
     }
 }
 
