@@ -1,11 +1,11 @@
 //! Every limit is enforced: what it stops, what the client is told, and that just below it all is well.
 
 use std::fs::File;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::support::http::request_bytes;
-use crate::support::server::{component, guest, serve, try_component};
-use crate::support::wat::{worker, worker_with};
+use crate::support::server::{component, guest, guest_over, serve, try_component};
+use crate::support::wat::{LISTER, OPENER, worker, worker_with};
 use crate::support::{Folder, PATIENCE, Reply, Server, eventually};
 
 #[test]
@@ -66,6 +66,47 @@ fn memory_that_is_refused_and_not_missed() {
     let text = worker("(drop (memory.grow (i32.const 60000)))");
     let server = component(&text, Folder::new(), "--workers 1");
     assert_eq!(server.get("/").status, 200);
+}
+
+#[test]
+fn growth_that_is_refused_does_not_count() {
+    // Both ask for 56 MiB, which --memory allows. What has its own maximum, or the pool's, does not get it.
+    for (fields, grow) in [
+        (
+            "(memory $own 1 2)",
+            "(drop (memory.grow $own (i32.const 896)))",
+        ),
+        (
+            "(table $own 1 funcref)",
+            "(drop (table.grow $own (ref.null func) (i32.const 7000000)))",
+        ),
+    ] {
+        let flags = "--workers 1 --expose-pid";
+        let server = component(&worker_with(fields, grow), Folder::new(), flags);
+        let mut pids: Vec<_> = (0..3).map(|_| server.get("/").pid()).collect();
+        pids.dedup();
+        assert_eq!(pids.len(), 1, "{fields}: the process was replaced");
+    }
+}
+
+#[test]
+fn mappings_of_modules_with_many_memories() {
+    let usual = std::fs::read_to_string("/proc/sys/vm/max_map_count")
+        .is_ok_and(|count| count.trim().parse().is_ok_and(|count: u32| count <= 65_530));
+    let memories = "(memory 1) ".repeat(6);
+    let text = worker_with(&memories, "");
+    let refused = try_component(
+        &text,
+        "--workers 1..4000 --max-connections 10 --max-open-files 1",
+    );
+    match refused {
+        Ok(_) => assert!(!usual, "the system has no room for so many"),
+        Err((status, text)) => assert!(
+            status.code() > Some(0) && (!usual || text.contains("vm.max_map_count")),
+            "{text}"
+        ),
+    }
+    assert!(try_component(&text, "--workers 1..100").is_ok());
 }
 
 #[test]
@@ -134,6 +175,25 @@ fn open_files_of_one_process() {
             "opened 0, then too-many-open\n"
         );
     }
+}
+
+#[test]
+fn copies_of_open_files_are_memory() {
+    let folder = Folder::new().file("small", "x".repeat(64 << 10));
+    let flags = "--workers 1 --memory 4MiB --max-open-files 1000";
+    let server = guest_over("misbehave", folder, flags);
+    let reply = server.get("/leak-files?path=small");
+    let text = reply.text();
+    let opened = text
+        .strip_prefix("opened ")
+        .and_then(|text| text.strip_suffix(", then too-many-open\n"));
+    let opened: u64 = opened
+        .and_then(|number| number.parse().ok())
+        .unwrap_or_else(|| panic!("{reply:?}"));
+    assert!(
+        (1..64).contains(&opened),
+        "{opened} files of 64 KiB in 4 MiB"
+    );
 }
 
 #[test]
@@ -261,6 +321,39 @@ fn body_of_a_response() {
     failed(&server, &server.get("/big?bytes=1048577"), 502, "response");
     failed(&server, &server.get("/big?bytes=20000000"), 502, "response");
     assert_eq!(server.get("/ok").status, 200);
+}
+
+#[test]
+fn head_of_a_response() {
+    // So many fields, whose values are all the same 16 KiB.
+    let fields = |count: u32| {
+        let text = "
+        (drop (memory.grow (i32.const 32)))
+        (memory.fill (i32.const 196608) (i32.const 120) (i32.const 16384))
+        (local.set $at (i32.const 131072))
+        (local.set $end (i32.add (local.get $at) (i32.mul (i32.const 16) (i32.const COUNT))))
+        (i32.store8 (i32.const 2048) (i32.const 120))
+        (loop $next
+          (i32.store (local.get $at) (i32.const 2048))
+          (i32.store offset=4 (local.get $at) (i32.const 1))
+          (i32.store offset=8 (local.get $at) (i32.const 196608))
+          (i32.store offset=12 (local.get $at) (i32.const 16384))
+          (local.set $at (i32.add (local.get $at) (i32.const 16)))
+          (br_if $next (i32.lt_u (local.get $at) (local.get $end))))
+        (i32.store (i32.const 1028) (i32.const 131072))
+        (i32.store (i32.const 1032) (i32.const COUNT))";
+        worker(&text.replace("COUNT", &count.to_string()))
+    };
+    let server = component(&fields(15), Folder::new(), "--workers 1");
+    assert_eq!(server.get("/").status, 200);
+    for count in [16, 256] {
+        let server = component(&fields(count), Folder::new(), "--workers 1");
+        failed(&server, &server.get("/"), 502, "response");
+        assert!(
+            server.log_text().contains("its head has more than"),
+            "{count}"
+        );
+    }
 }
 
 #[test]
@@ -402,6 +495,82 @@ fn host_memory_that_one_answer_takes() {
         // The body's limit, as much again for a copy, and what one process and its backtrace take.
         assert!(grown < 64 << 20, "{what}: the host took {grown} B");
     }
+}
+
+#[test]
+fn host_memory_that_a_call_takes() {
+    // Two processes open a path of 60 MB again and again, while others are served. None of it is copied.
+    let text = worker(
+        "
+        (if (local.get $body-length) (then
+          (drop (memory.grow (i32.const 950)))
+          (loop $again
+            (call $open (i32.const 131072) (i32.const 60000000) (i32.const 2048))
+            (br $again))))",
+    );
+    let server = component(&text, Folder::new(), "--workers 4 --request-timeout 2s");
+    assert_eq!(server.get("/").status, 200);
+    let before = server.memory("VmHWM");
+    let mut bad: Vec<_> = (0..2).map(|_| server.client()).collect();
+    for client in &mut bad {
+        client
+            .send(&request_bytes("POST", "/", &[], b"x"))
+            .expect("the request is sent");
+    }
+    let mut good = server.client();
+    for _ in 0..100 {
+        assert_eq!(good.get("/").status, 200);
+    }
+    for client in &mut bad {
+        assert_eq!(client.reply("POST").expect("a reply").status, 504);
+    }
+    let grown = server.memory("VmHWM") - before;
+    assert!(grown < 32 << 20, "the host took {grown} B");
+}
+
+#[test]
+fn paths_that_are_too_long_to_be_copied() {
+    for handle in [OPENER, LISTER] {
+        let server = component(&worker(handle), Folder::new(), "--workers 1");
+        for length in [4096, 500_000] {
+            let reply = server.request("POST", "/", &[], &vec![b'x'; length]);
+            // The seventh error code: `name-too-long`.
+            assert_eq!(
+                (reply.status, reply.text().as_str()),
+                (404, "g"),
+                "{length}"
+            );
+        }
+    }
+}
+
+#[test]
+fn time_that_no_tick_interrupts() {
+    // One fills its memory ten times before it comes to a tick, while others are served.
+    let fill = "(memory.fill (i32.const 131072) (i32.const 1) (i32.const 60000000))".repeat(10);
+    let text = worker(&format!(
+        "
+        (if (local.get $body-length) (then
+          (drop (memory.grow (i32.const 950)))
+          (loop $again {fill} (br $again))))"
+    ));
+    let server = component(&text, Folder::new(), "--workers 2 --request-timeout 4s");
+    let mut good = server.client();
+    assert_eq!(good.get("/").status, 200);
+    let mut bad = server.client();
+    bad.send(&request_bytes("POST", "/", &[], b"x"))
+        .expect("the request is sent");
+    let (start, ticks) = (Instant::now(), server.processor_ticks());
+    while start.elapsed().as_secs() < 3 {
+        assert_eq!(good.get("/").status, 200);
+        std::thread::sleep(Duration::from_millis(2)); // most of the time is the other's, if it takes it
+    }
+    let took = (server.processor_ticks() - ticks) * 10;
+    let share = took * 100 / start.elapsed().as_millis() as u64;
+    println!("{share} % of a core");
+    // Half of a core, and what the good requests take.
+    assert!(share < 60, "{share} % of a core");
+    assert_eq!(bad.reply("POST").expect("a reply").status, 504);
 }
 
 /// The client got this status and text, and the log says the same of request and process.

@@ -364,6 +364,20 @@ fn responses_that_are_not_http() {
     let reply = ask(&server, "respond-bytes client x*1025; answer");
     assert_eq!((reply.status, reply.text().as_str()), (200, "too-large"));
     assert_eq!(ask(&server, "respond-bytes client x*1024").body.len(), 1024);
+    // The head has a limit of its own, 256 KiB, also where it can't even be copied.
+    for fields in ["60 x*4096", "70 x*4096", "1000 x*4096"] {
+        let reply = ask(&server, &format!("respond-fields client {fields}; answer"));
+        let outcome = if fields.starts_with("60") {
+            ""
+        } else {
+            "too-large"
+        };
+        assert_eq!(
+            (reply.status, reply.text().as_str()),
+            (200, outcome),
+            "{fields}"
+        );
+    }
     assert_eq!(ask(&server, "answer").pid(), root, "the process lives on");
 }
 

@@ -244,6 +244,7 @@ fn messages_are_bounded() {
         "--max-message 1KiB",
         "send self 1 x*1024; receive                                    -> self 1 x*1024
          send self 1 x*1025                                             -> too-large
+         send self 1 x*2000000                                          -> too-large
          send-wait self 1 x*1025 0                                      -> too-large
          call self x 0                                                  -> no-process
          call 9999 x*1025 0                                             -> too-large

@@ -1,7 +1,9 @@
 //! Processes and their ends: who may start and kill whom, who is told what, what is free again after. Each
 //! line is a script for `support/actor`, and what the last statement of it comes to.
 
+use crate::programs::outcome;
 use crate::support::program::{perform, run};
+use crate::support::server::guest;
 
 #[test]
 fn children_are_told_what_they_are() {
@@ -247,6 +249,28 @@ fn memory_is_each_process_s_own() {
          watch a { oom }; receive                            -> a is down: memory
          call b how-are-you 60000                                       -> fine",
     );
+}
+
+#[test]
+fn killing_costs_the_same_in_a_deep_tree() {
+    // The table looks up who descends from whom under its one lock.
+    let server = guest("actor", "--request-timeout 600s --max-processes 1100");
+    let grown = "chain 1000 { register deep; receive }; there deep; find deep deep; \
+                 spawn flat { register flat; receive }; there flat";
+    assert_eq!(outcome(&server, grown), "ok");
+    let micros = |target: &str| {
+        let kills =
+            format!("spawn k {{ find it {target}; kills it 5000; tell; receive }}; receive-from k");
+        let said = outcome(&server, &kills);
+        let (_, micros) = said.rsplit_once(' ').expect("a time");
+        micros.parse::<u64>().unwrap_or_else(|_| panic!("{said}"))
+    };
+    let (flat, deep) = (micros("flat"), micros("deep"));
+    // A walk of a thousand steps takes some hundred times as long.
+    assert!(deep < 20 * flat, "flat: {flat} us, deep: {deep} us");
+    assert_eq!(outcome(&server, "kill deep; gone deep"), "ok");
+    assert_eq!(outcome(&server, "kill next; gone next"), "ok");
+    server.wait_living(4);
 }
 
 #[test]

@@ -12,14 +12,9 @@ use crate::cli::{Connections, Plan};
 /// a moment ago, and some to spare.
 const OWN: u64 = 64 + MAX_RECENT_FILES as u64;
 
-/// A guest that lists a folder has that open for a moment, and what a link in it leads to.
+/// A guest that lists a folder has that open for a moment, and what a link in it leads to. The sandbox counts both
+/// among the files that all guests have open.
 const IN_PASSING: u64 = 2;
-
-/// A process has its image, its heap and what is beyond it, a table, a stack and that one's guard page.
-const MAPPINGS_PER_PROCESS: u64 = 6;
-
-/// Mappings of the host itself: its code, threads, arenas, and messages so large that each is one.
-const OWN_MAPPINGS: u64 = 4096;
 
 /// A connection has a socket and, while a file is being sent, that file.
 const PER_CONNECTION: u64 = 2;
@@ -67,17 +62,14 @@ pub(crate) fn fit_program(settings: &mut sandbox::Settings) -> Result<(), String
     Ok(())
 }
 
-/// Whether so many processes can have their memory mapped. A host that ran out of mappings could not allocate
-/// for itself either.
+/// Whether so many processes can have their memory mapped, if they have as few as a process can have. Those of the
+/// module are counted once it is compiled.
 ///
 /// # Errors
 /// Where the system allows fewer: a sentence that names the flag.
 fn fit_mappings(flag: &str, processes: u32) -> Result<(), String> {
-    let allowed = std::fs::read_to_string("/proc/sys/vm/max_map_count").ok();
-    let allowed = allowed.and_then(|count| count.trim().parse::<u64>().ok());
-    let most = allowed.map_or(u64::MAX, |allowed| {
-        allowed.saturating_sub(OWN_MAPPINGS) / MAPPINGS_PER_PROCESS
-    });
+    const FEWEST_MEMORIES: u32 = 1;
+    let most = sandbox::most_instances(FEWEST_MEMORIES);
     if u64::from(processes) > most {
         return Err(format!(
             "{flag}: {processes} processes need more memory mappings than the system allows, which has room \

@@ -318,6 +318,15 @@ impl OpenFile {
         read(fd, offset, nbytes).await
     }
 
+    /// Bytes that are held as a copy; none of a file that is read as it is.
+    #[must_use]
+    pub fn copied(&self) -> usize {
+        match &self.content {
+            Content::Copy { bytes, .. } => bytes.len(),
+            Content::Live(_) => 0,
+        }
+    }
+
     /// Size, time and kind: of a small file as it was when it was opened, of others as they are now.
     ///
     /// # Errors

@@ -144,6 +144,16 @@ impl Response {
     }
 }
 
+impl Response {
+    /// What its head weighs, in bytes: names, values, and what keeps them apart.
+    #[must_use]
+    pub fn head(&self) -> usize {
+        let fields = self.headers.iter();
+        let bytes: usize = fields.map(|(name, value)| name.len() + value.len()).sum();
+        size_of_val(&*self.headers) + bytes
+    }
+}
+
 impl Request {
     /// What it weighs, head and body, in bytes.
     #[must_use]

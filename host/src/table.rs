@@ -76,6 +76,11 @@ struct State {
 struct Process {
     mailbox: Arc<Mailbox>,
     parent: Option<Pid>,
+    /// The root has none, its children one: itself.
+    ancestors: u32,
+    /// An ancestor further up and how many that one has: with it, any ancestor is found in steps as few as the
+    /// digits of their number. The root's is the root.
+    jump: (Pid, u32),
     children: BTreeSet<Pid>,
     /// Who is told when it ends.
     monitors: BTreeSet<Pid>,
@@ -161,10 +166,16 @@ impl Table {
             }
             None => state.root = Some(pid),
         }
+        let (ancestors, jump) = match parent {
+            Some(parent) => state.below(parent),
+            None => (0, (pid, 0)),
+        };
         let mailbox = Arc::new(Mailbox::new(self.settings.mailbox));
         let process = Process {
             mailbox: Arc::clone(&mailbox),
             parent,
+            ancestors,
+            jump,
             children: BTreeSet::new(),
             monitors: parent.filter(|_| is_monitored).into_iter().collect(),
             monitored: BTreeSet::new(),
@@ -204,9 +215,8 @@ impl Table {
         if let Some(parent) = process.parent.and_then(|pid| state.processes.get_mut(&pid)) {
             parent.children.remove(&pid);
         }
-        for child in process.children {
-            state.sentence(child, ExitStatus::Killed);
-        }
+        let mut sentenced = Sentenced::of(process.children);
+        state.sentence(&mut sentenced);
         for name in process.names {
             state.names.remove(&name);
         }
@@ -237,6 +247,7 @@ impl Table {
             .collect();
         drop(state);
 
+        self.sentence_all(sentenced);
         // Its monitors have the news by now: whoever finds the mailbox closed finds that too.
         process.mailbox.close();
         wakes.extend(expecting.iter().map(|other| other.rouse()));
@@ -298,13 +309,16 @@ impl Table {
     /// # Errors
     /// [`ProcessError::NoProcess`] and [`ProcessError::NotYours`].
     pub fn kill(&self, by: Pid, pid: Pid) -> Result<(), ProcessError> {
-        let mut state = self.lock();
-        let mut ancestor = state.process(pid)?.parent;
-        while ancestor != Some(by) {
-            let above = ancestor.and_then(|pid| state.processes.get(&pid));
-            ancestor = above.ok_or(ProcessError::NotYours)?.parent;
+        let mut sentenced = Sentenced::of([pid]);
+        {
+            let mut state = self.lock();
+            let ancestors = state.process(by)?.ancestors;
+            if pid == by || state.ancestor(pid, ancestors)? != by {
+                return Err(ProcessError::NotYours);
+            }
+            state.sentence(&mut sentenced);
         }
-        state.sentence(pid, ExitStatus::Killed);
+        self.sentence_all(sentenced);
         Ok(())
     }
 
@@ -339,17 +353,30 @@ impl Table {
 
     /// Ends all processes: there will be no new ones.
     pub fn close(&self) {
-        let mut state = self.lock();
-        state.closed = true;
-        if let Some(root) = state.root {
-            state.sentence(root, ExitStatus::Killed);
-        }
+        let root = {
+            let mut state = self.lock();
+            state.closed = true;
+            state.root
+        };
+        self.sentence_all(Sentenced::of(root));
     }
 
     /// Whether all are to end.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.lock().closed
+    }
+
+    /// Tells these processes to end, and lets others have the table in between. None of them can have more children
+    /// once it is told, so that this comes to an end.
+    fn sentence_all(&self, mut sentenced: Sentenced) {
+        loop {
+            sentenced.tasks.clear(); // outside of the lock: ending a process wakes a core
+            if sentenced.waiting.is_empty() {
+                return;
+            }
+            self.lock().sentence(&mut sentenced);
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -363,21 +390,85 @@ impl State {
         self.processes.get_mut(&pid).ok_or(ProcessError::NoProcess)
     }
 
-    /// Tells a process to end, and with it all its descendants: they must not have more children meanwhile.
-    /// The first reason counts.
-    fn sentence(&mut self, pid: Pid, status: ExitStatus) {
-        let mut sentenced = vec![(pid, status)];
-        while let Some((pid, status)) = sentenced.pop() {
+    /// How many ancestors a new child of `parent` has, and which one it jumps to. Jumps are as long as those of a
+    /// skew-binary list: two of one length above each other are followed by one that is longer than both.
+    fn below(&self, parent: Pid) -> (u32, (Pid, u32)) {
+        let Some(process) = self.processes.get(&parent) else {
+            return (1, (parent, 0)); // it was there a moment ago, under this same lock
+        };
+        let (middle, above_middle) = process.jump;
+        let far = self.processes.get(&middle).map(|middle| middle.jump);
+        let jump = match far {
+            Some((far, above_far))
+                if process.ancestors - above_middle == above_middle - above_far =>
+            {
+                (far, above_far)
+            }
+            Some(_) | None => (parent, process.ancestors),
+        };
+        (process.ancestors + 1, jump)
+    }
+
+    /// The ancestor of `pid`, or `pid` itself, that has this many.
+    fn ancestor(&self, pid: Pid, ancestors: u32) -> Result<Pid, ProcessError> {
+        let mut at = pid;
+        loop {
+            // Where an ancestor is gone, the process has been told to end with it.
+            let process = self.processes.get(&at).ok_or(ProcessError::NoProcess)?;
+            at = match (process.jump, process.parent) {
+                _ if process.ancestors <= ancestors => return Ok(at),
+                ((far, above_far), _) if above_far >= ancestors => far,
+                (_, Some(parent)) => parent,
+                (_, None) => return Ok(at),
+            };
+        }
+    }
+
+    /// Tells some of these processes to end, and adds their children: they must not have more meanwhile. The first
+    /// reason counts.
+    fn sentence(&mut self, sentenced: &mut Sentenced) {
+        /// A few microseconds under the lock.
+        const AT_ONCE: usize = 64;
+        for _ in 0..AT_ONCE {
+            let Some((pid, status)) = sentenced.waiting.pop() else {
+                return;
+            };
             let Some(process) = self.processes.get_mut(&pid) else {
                 continue;
             };
-            let is_new = process.sentence.is_none();
-            process.sentence.get_or_insert(status);
-            process.task = None;
-            if is_new {
+            sentenced.tasks.extend(process.task.take());
+            if process.sentence.is_none() {
+                process.sentence = Some(status);
                 let children = process.children.iter();
-                sentenced.extend(children.map(|&child| (child, ExitStatus::Killed)));
+                let children = children.map(|&child| (child, ExitStatus::Killed));
+                sentenced.waiting.extend(children);
             }
+        }
+    }
+}
+
+/// Processes that are told to end, and with them all their descendants.
+#[derive(Debug)]
+struct Sentenced {
+    waiting: Vec<(Pid, ExitStatus)>,
+    /// Of those that have been told: dropping them ends them.
+    tasks: Vec<Task>,
+}
+
+impl Sentenced {
+    fn of(pids: impl IntoIterator<Item = Pid>) -> Self {
+        let pids = pids.into_iter();
+        Self {
+            waiting: pids.map(|pid| (pid, ExitStatus::Killed)).collect(),
+            tasks: Vec::new(),
+        }
+    }
+
+    /// One whose client's time is up.
+    fn late(pid: Pid) -> Self {
+        Self {
+            waiting: vec![(pid, ExitStatus::Deadline)],
+            tasks: Vec::new(),
         }
     }
 }

@@ -1,7 +1,9 @@
 //! The server stubs, generated from `wit/` by wasmtime's `bindgen!`, one module per world.
 
-/// The world `handler`. Arguments are borrowed on their way in, so that a request is copied once: from its
-/// message into the process's memory.
+#[expect(unreachable_pub)] // bindgen! makes them as public as what it generates
+pub mod http;
+
+/// The world `handler`. Its request and its response are `http`'s, next door, where it says why.
 pub(super) mod handler {
     wasmtime::component::bindgen!({
         path: "../wit",
@@ -16,6 +18,7 @@ pub(super) mod handler {
         ownership: Borrowing { duplicate_if_necessary: true },
         with: {
             "wasm-pool:worker/files.file": crate::files::OpenFile,
+            "wasm-pool:worker/http": super::http,
         },
     });
 }

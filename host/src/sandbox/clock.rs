@@ -7,7 +7,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread::Thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use wasmtime::{EngineWeak, UpdateDeadline};
 
@@ -18,8 +18,13 @@ use crate::scheduler;
 /// what a client would notice.
 const TICK: Duration = Duration::from_millis(1);
 
-/// A guest that has run for so many ticks without waiting runs long. Nearly all are done before the first.
-const LONG: u32 = 10;
+/// A guest that has run for so many milliseconds without waiting runs long. Nearly all are done before the first
+/// tick.
+const LONG_MS: u64 = 10;
+
+/// The longest pause, in milliseconds. A guest sees no tick while one instruction fills its memory or the host copies
+/// what it hands over; neither takes longer than this where the machine has time for it.
+const LONGEST_PAUSE_MS: u64 = 100;
 
 /// Ticks without a new slice until the clock rests: waking it costs a call more than a tick costs us.
 const RESTLESS_TICKS: u32 = 100;
@@ -35,9 +40,12 @@ pub(super) struct Clock {
 /// clock adds them all up at each tick.
 const COUNTS: usize = 32;
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Shared {
     counts: [Counts; COUNTS],
+    started: Instant,
+    /// Milliseconds since `started`, at the last tick: a slice can have this for less than a look at the time.
+    now_ms: AtomicU64,
     /// Slices that ended by stepping aside; another of the same guest begins at once.
     aside: AtomicU64,
     resting: AtomicBool,
@@ -50,12 +58,23 @@ struct Shared {
 struct Counts {
     begun: AtomicU64,
     ended: AtomicU64,
+    /// When the last one began.
+    since_ms: AtomicU64,
+}
+
+/// A slice that runs. Dropping this ends it, also where the guest's poll panics.
+struct Slice<'a>(&'a Counts);
+
+impl Drop for Slice<'_> {
+    fn drop(&mut self) {
+        self.0.ended.fetch_add(1, Ordering::SeqCst);
+    }
 }
 
 /// What one instance knows of the time: how long it has run without waiting.
 #[derive(Debug, Default)]
 pub(super) struct Slices {
-    ticks: u32,
+    ran_ms: u64,
     /// At the last tick: slices that had begun after a wait, all instances together.
     begun: u64,
     /// It has waited, and its next tick is not set yet.
@@ -65,7 +84,7 @@ pub(super) struct Slices {
 impl Clock {
     /// Starts the thread.
     pub(super) fn start(engine: EngineWeak) -> std::io::Result<Self> {
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(Shared::new());
         let thread = std::thread::Builder::new().name("clock".into()).spawn({
             let shared = Arc::clone(&shared);
             move || shared.tick(&engine)
@@ -83,26 +102,32 @@ impl Clock {
             let counts = self.shared.counts();
             // In one order with the clock's own look at both: either it sees this slice, or we see it rest.
             counts.begun.fetch_add(1, Ordering::SeqCst);
+            let _slice = Slice(counts);
+            let mut since_ms = self.shared.now_ms.load(Ordering::Relaxed);
             if self.shared.resting.load(Ordering::SeqCst) {
                 self.thread.unpark();
+                since_ms = self.shared.elapsed_ms();
             }
-            let polled = guest.as_mut().poll(cx);
-            counts.ended.fetch_add(1, Ordering::SeqCst);
-            polled
+            counts.since_ms.store(since_ms, Ordering::Relaxed);
+            guest.as_mut().poll(cx)
         })
         .await
     }
 
     /// What a guest does at a tick. One that runs long and is alone goes on at once. While others are served
-    /// it pauses for a tick, so that it has half of a core at most, and they wait for it half as often.
+    /// it pauses for as long as it ran, so that it has half of a core at most, and they wait for it half as often.
     pub(super) fn step_aside(&self, slices: &mut Slices) -> UpdateDeadline {
         scheduler::tick();
+        let since_ms = self.shared.counts().since_ms.load(Ordering::Relaxed);
+        let ran_ms = self.shared.elapsed_ms().saturating_sub(since_ms);
+        let ran_ms = ran_ms.clamp(1, LONGEST_PAUSE_MS);
         let aside = self.shared.aside.fetch_add(1, Ordering::Relaxed) + 1;
         let begun = self.shared.begun().wrapping_sub(aside);
         let alone = std::mem::replace(&mut slices.begun, begun) == begun;
-        slices.ticks = slices.ticks.saturating_add(1);
-        if slices.ticks > LONG && !alone {
-            UpdateDeadline::YieldCustom(1, Box::pin(tokio::time::sleep(TICK)))
+        slices.ran_ms = slices.ran_ms.saturating_add(ran_ms);
+        if slices.ran_ms > LONG_MS && !alone {
+            let pause = Duration::from_millis(ran_ms);
+            UpdateDeadline::YieldCustom(1, Box::pin(tokio::time::sleep(pause)))
         } else {
             UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now()))
         }
@@ -118,12 +143,12 @@ impl Drop for Clock {
 impl Slices {
     /// A new call begins.
     pub(super) fn reset(&mut self) {
-        self.ticks = 0;
+        self.ran_ms = 0;
     }
 
     /// The guest has waited for somebody else.
     pub(super) fn waited(&mut self) {
-        self.ticks = 0;
+        self.ran_ms = 0;
         self.waited = true;
     }
 
@@ -134,12 +159,27 @@ impl Slices {
 }
 
 impl Shared {
+    fn new() -> Self {
+        Self {
+            counts: std::array::from_fn(|_| Counts::default()),
+            started: Instant::now(),
+            now_ms: AtomicU64::new(0),
+            aside: AtomicU64::new(0),
+            resting: AtomicBool::new(false),
+        }
+    }
+
+    fn elapsed_ms(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
     fn tick(&self, engine: &EngineWeak) {
         let mut begun = 0;
         let mut idle_ticks = 0;
         while let Some(engine) = engine.upgrade() {
             engine.increment_epoch();
             drop(engine);
+            self.now_ms.store(self.elapsed_ms(), Ordering::Relaxed);
             std::thread::sleep(TICK);
             // What ended is read first: a slice that begins in between is seen as running.
             let ended = self.ended();
@@ -159,6 +199,7 @@ impl Shared {
         if self.begun() == begun {
             std::thread::park();
         }
+        self.now_ms.store(self.elapsed_ms(), Ordering::Relaxed); // before any slice relies on it again
         self.resting.store(false, Ordering::SeqCst);
     }
 

@@ -10,6 +10,7 @@ use wasmtime::{
 };
 
 use super::limits::TABLE_ELEMENT_BYTES;
+use super::mappings::most_instances;
 use super::{LoadError, Module, Settings, World, code, names};
 
 /// The stack of wasm frames: what Linux's threads have in other pools, and more than any guest should need.
@@ -58,6 +59,17 @@ pub(super) fn load(settings: &Settings) -> Result<(Component, World), LoadError>
     let reserve = |error| LoadError::Reserve { instances, error };
 
     fits(&compiled, settings.memory)?;
+    let memories = compiled
+        .resources_required()
+        .map_or(1, |needs| needs.num_memories);
+    let most = most_instances(memories);
+    if u64::from(instances) > most {
+        return Err(LoadError::Mappings {
+            instances,
+            memories,
+            most,
+        });
+    }
 
     let mut pooled = config();
     pooled.allocation_strategy(pool(settings, instances, compiled.resources_required()));

@@ -70,6 +70,15 @@ pub enum LoadError {
         /// What a process may have, in bytes.
         memory: u64,
     },
+    /// The system has too few memory mappings for so many instances.
+    Mappings {
+        /// How many were wanted.
+        instances: u32,
+        /// How many memories each of them has.
+        memories: u32,
+        /// How many the system has room for.
+        most: u64,
+    },
     /// The memory for so many instances can't be reserved.
     Reserve {
         /// How many were wanted.
@@ -160,6 +169,16 @@ impl std::fmt::Display for LoadError {
             Self::TooLarge { needs, memory } => write!(
                 f,
                 "--memory: a process may have {memory} bytes, and the module starts with {needs}: allow it more"
+            ),
+            Self::Mappings {
+                instances,
+                memories,
+                most,
+            } => write!(
+                f,
+                "{instances} processes with {memories} memories each need more memory mappings than the system allows, \
+                 which has room for {most}: allow fewer (--workers, or --max-processes for a program), or raise the \
+                 limit (sysctl vm.max_map_count)"
             ),
             Self::Reserve { instances, error } => write!(
                 f,

@@ -1,19 +1,68 @@
 //! The server stub of `files`: each call becomes plain values, then a call of the `files` floor, then plain
-//! values again. It adds the one rule that is about processes: how many files one may have open.
+//! values again. It adds the rules that are about processes: how many files one may have open, and that their copies
+//! are its memory.
 
 use wasmtime::Result;
-use wasmtime::component::Resource;
+use wasmtime::StoreContextMut;
+use wasmtime::component::{Linker, Resource};
 
 use super::bindings::handler::wasm_pool::worker::files::{
-    Entry, ErrorCode, Host, HostFile, Kind, Metadata, Timestamp,
+    self as bindings, Entry, ErrorCode, Host, HostFile, Kind, Metadata, Timestamp,
 };
-use super::state::State;
+use super::lifted::Bounded;
+use super::state::{HasState, State};
 use crate::files::{self, FileError, OpenFile};
 use crate::steps::{Step, Timing};
 
 /// The outer result is the process's: an error ends it (a handle that is not its own, say). The inner one
 /// is the guest's to look at.
 type Answer<T> = Result<Result<T, ErrorCode>>;
+
+/// Gives a guest the functions of `files`. Those that take a path are not the generated ones: these would end a
+/// process over a path that is too long to be copied, and the contract has an error code for it.
+pub(super) fn add_to_linker<T: HasState>(linker: &mut Linker<T>) -> Result<()> {
+    type Path = (Bounded<String>,);
+    bindings::add_to_linker::<_, State>(linker, T::state)?;
+    linker.allow_shadowing(true);
+    let mut files = linker.instance("wasm-pool:worker/files@0.1.0")?;
+    files.func_wrap_async(
+        "open",
+        |mut store: StoreContextMut<'_, T>, (path,): Path| {
+            Box::new(async move {
+                match path {
+                    Bounded::Within(path) => Ok((store.data_mut().state().open(path).await?,)),
+                    Bounded::Beyond => Ok((Err(ErrorCode::NameTooLong),)),
+                }
+            })
+        },
+    )?;
+    files.func_wrap_async(
+        "stat",
+        |mut store: StoreContextMut<'_, T>, (path,): Path| {
+            Box::new(async move {
+                match path {
+                    Bounded::Within(path) => {
+                        Ok((Host::stat(store.data_mut().state(), path).await?,))
+                    }
+                    Bounded::Beyond => Ok((Err(ErrorCode::NameTooLong),)),
+                }
+            })
+        },
+    )?;
+    files.func_wrap_async(
+        "read-dir",
+        |mut store: StoreContextMut<'_, T>, (path,): Path| {
+            Box::new(async move {
+                match path {
+                    Bounded::Within(path) => Ok((store.data_mut().state().read_dir(path).await?,)),
+                    Bounded::Beyond => Ok((Err(ErrorCode::NameTooLong),)),
+                }
+            })
+        },
+    )?;
+    linker.allow_shadowing(false);
+    Ok(())
+}
 
 impl Host for State {
     async fn open(&mut self, path: String) -> Answer<Resource<OpenFile>> {
@@ -22,7 +71,11 @@ impl Host for State {
             return Ok(Err(ErrorCode::TooManyOpen));
         }
         match self.root().open_file(&path).await {
-            Ok(file) => Ok(Ok(self.table.push(file)?)),
+            Ok(file) if self.limits.charge(file.copied()) => Ok(Ok(self.table.push(file)?)),
+            Ok(_no_memory) => {
+                self.dismiss_file();
+                Ok(Err(ErrorCode::TooManyOpen))
+            }
             Err(error) => {
                 self.dismiss_file();
                 Ok(Err(error.into()))
@@ -42,6 +95,9 @@ impl Host for State {
 
     async fn read_dir(&mut self, path: String) -> Answer<Vec<Entry>> {
         let _timing = self.time_files();
+        let Some(_listing) = self.list() else {
+            return Ok(Err(ErrorCode::TooManyOpen));
+        };
         let entries = self.root().read_dir(&path).await;
         Ok(entries
             .map(|entries| entries.into_iter().map(Entry::from).collect())
@@ -94,6 +150,7 @@ impl State {
     /// Takes an open file from the process.
     pub(super) fn give_away(&mut self, file: Resource<OpenFile>) -> Result<OpenFile> {
         let file = self.table.delete(file)?;
+        self.limits.discharge(file.copied());
         self.dismiss_file();
         Ok(file)
     }

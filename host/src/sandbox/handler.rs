@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use wasmtime::Store;
 use wasmtime::component::Component;
 
-use super::bindings::handler::wasm_pool::worker::http;
 use super::bindings::handler::{Handler, HandlerPre};
+use super::bindings::http::{self, HeaderParam};
 use super::state::{Common, HEAD_BYTES, State, crash, failure, linker, store};
 use super::{Crash, Failure};
 use crate::deadline;
@@ -48,8 +48,7 @@ impl Handlers {
     /// Where the start code traps or outstays a limit.
     pub async fn instantiate(&self, pid: Pid, patience: Duration) -> Result<Instance, Crash> {
         let common = &self.common;
-        let copied = common.settings.max_response.saturating_add(HEAD_BYTES);
-        let mut store = store(self.prepared.engine(), State::new(common, pid), copied);
+        let mut store = store(self.prepared.engine(), State::new(common, pid), HEAD_BYTES);
         let starting = self.prepared.instantiate_async(&mut store);
         let deadline = Instant::now() + patience;
         let failure = match deadline::by(deadline, common.clock.during(starting)).await {
@@ -85,7 +84,7 @@ impl Instance {
         let headers: Vec<_> = request
             .headers
             .iter()
-            .map(|(name, value)| http::HeaderParam { name, value })
+            .map(|(name, value)| HeaderParam { name, value })
             .collect();
         let lowered = http::Request {
             id: request.id,
@@ -108,7 +107,7 @@ impl Instance {
             None => return Err(Failure::Deadline),
         };
         self.store.data_mut().limits.take_starved(); // it coped
-        self.lift(response)
+        self.take(response)
     }
 
     /// The last lines that it printed to standard error, for the request that it served last.
@@ -123,10 +122,13 @@ impl Instance {
         self.store.data().limits.bytes()
     }
 
-    fn lift(&mut self, response: http::Response) -> Result<Response, Failure> {
+    fn take(&mut self, response: http::Response) -> Result<Response, Failure> {
         let max_response = self.common.settings.max_response;
+        let response = response.within().ok_or_else(|| {
+            Failure::Response(format!("its head has more than {HEAD_BYTES} bytes"))
+        })?;
         let response =
-            self.store.data_mut().lift(response).map_err(|error| {
+            self.store.data_mut().take(response).map_err(|error| {
                 Failure::Response(format!("its file handle is not open: {error}"))
             })?;
         let copied = response.copied();

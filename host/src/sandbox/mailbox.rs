@@ -13,9 +13,10 @@ use std::time::Duration;
 use wasmtime::component::Linker;
 use wasmtime::{Result, StoreContextMut};
 
+use super::lifted::Bounded;
 use super::program::Own;
 use super::state::{HEAD_BYTES, State};
-use super::wire::{ClientRequest, Data, ErrorCode, Message, Sent};
+use super::wire::{Data, ErrorCode, Forward, Message, Sent};
 use crate::mailbox::{MailError, Mailbox, Wanted};
 use crate::message::{self, Content, Request, Response};
 use crate::pid::Pid;
@@ -97,13 +98,13 @@ pub(super) fn add_to_linker(linker: &mut Linker<Own>) -> Result<()> {
 }
 
 impl Own {
-    fn send(&mut self, to: u64, content: Sent) -> Answer<()> {
+    fn send(&mut self, to: u64, content: Bounded<Sent>) -> Answer<()> {
         let outgoing = self.outgoing(content)?;
         let sent = outgoing.and_then(|outgoing| self.post(to, outgoing));
         Ok((sent.map_err(ErrorCode::from),))
     }
 
-    async fn send_wait(&mut self, to: u64, content: Sent, timeout_ms: u32) -> Answer<()> {
+    async fn send_wait(&mut self, to: u64, content: Bounded<Sent>, timeout_ms: u32) -> Answer<()> {
         let sent = match self.outgoing(content)? {
             Ok(outgoing) => {
                 let sent = self.post_wait(to, outgoing, milliseconds(timeout_ms));
@@ -147,14 +148,20 @@ impl Own {
     }
 
     /// What the guest gives away, judged by its size. The outer error: a file that is not its own.
-    fn outgoing(&mut self, content: Sent) -> Result<std::result::Result<Outgoing, MailError>> {
+    fn outgoing(
+        &mut self,
+        content: Bounded<Sent>,
+    ) -> Result<std::result::Result<Outgoing, MailError>> {
+        let Some(content) = content.within() else {
+            return Ok(Err(MailError::TooLarge));
+        };
         let (size, most, outgoing) = match content {
             Sent::Data(Data { tag, bytes }) => (
                 bytes.len() as u64,
                 self.settings().max_message,
                 Outgoing::Data(Content::Data { tag, bytes }),
             ),
-            Sent::Request(ClientRequest { client, request }) => {
+            Sent::Request(Forward { client, request }) => {
                 let Some(client) = Pid::new(client) else {
                     return Ok(Err(MailError::NoProcess));
                 };
@@ -166,7 +173,10 @@ impl Own {
                 )
             }
             Sent::Response(response) => {
-                let response = Box::new(self.state.lift(response)?);
+                let response = Box::new(self.state.take(response)?);
+                if response.head() as u64 > HEAD_BYTES {
+                    return Ok(Err(MailError::TooLarge));
+                }
                 (
                     response.copied(),
                     self.settings().max_response,

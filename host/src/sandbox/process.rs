@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
-use wasmtime::Result;
+use wasmtime::component::Linker;
+use wasmtime::{Result, StoreContextMut};
 use wasmtime_wasi::I32Exit;
 
 use super::bindings::program::wasm_pool::worker::process as wit;
+use super::lifted::Bounded;
 use super::program::Own;
 use crate::pid::Pid;
 use crate::table::{Origin, ProcessError};
@@ -13,13 +15,33 @@ use crate::table::{Origin, ProcessError};
 /// The outer result is the process's: an error ends it. The inner one is the guest's to look at.
 type Answer<T> = Result<Result<T, wit::ErrorCode>>;
 
+/// Gives a program the functions of `process`. Those that take arguments are not the generated ones: these would end
+/// a process over arguments that are too large to be copied, and the contract has an error code for it.
+pub(super) fn add_to_linker(linker: &mut Linker<Own>) -> Result<()> {
+    type Args = (Bounded<Vec<String>>,);
+    wit::add_to_linker::<_, Own>(linker, |own| own)?;
+    linker.allow_shadowing(true);
+    let mut process = linker.instance("wasm-pool:worker/process@0.1.0")?;
+    process.func_wrap("spawn", |store: StoreContextMut<'_, Own>, (args,): Args| {
+        Ok((store.data().start_child(args, false),))
+    })?;
+    process.func_wrap(
+        "spawn-monitor",
+        |store: StoreContextMut<'_, Own>, (args,): Args| {
+            Ok((store.data().start_child(args, true),))
+        },
+    )?;
+    linker.allow_shadowing(false);
+    Ok(())
+}
+
 impl wit::Host for Own {
     fn spawn(&mut self, args: Vec<String>) -> Answer<u64> {
-        Ok(self.start_child(args, false).map_err(wit::ErrorCode::from))
+        Ok(self.start_child(Bounded::Within(args), false))
     }
 
     fn spawn_monitor(&mut self, args: Vec<String>) -> Answer<u64> {
-        Ok(self.start_child(args, true).map_err(wit::ErrorCode::from))
+        Ok(self.start_child(Bounded::Within(args), true))
     }
 
     fn args(&mut self) -> Result<Vec<String>> {
@@ -55,16 +77,17 @@ impl wit::Host for Own {
 impl Own {
     fn start_child(
         &self,
-        args: Vec<String>,
+        args: Bounded<Vec<String>>,
         monitors: bool,
-    ) -> std::result::Result<u64, ProcessError> {
+    ) -> std::result::Result<u64, wit::ErrorCode> {
+        let args = args.within().ok_or(wit::ErrorCode::TooLarge)?;
         let bytes: usize = args.iter().map(|arg| arg.len() + size_of::<String>()).sum();
         if bytes as u64 > self.settings().max_message {
-            return Err(ProcessError::TooLarge);
+            return Err(wit::ErrorCode::TooLarge);
         }
         let pid = self.state.pid;
         let child = Arc::clone(&self.nursery).spawn(Origin::Parent { pid, monitors }, args);
-        child.map(Pid::get)
+        child.map(Pid::get).map_err(wit::ErrorCode::from)
     }
 }
 

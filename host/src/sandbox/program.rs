@@ -8,11 +8,11 @@ use wasmtime::Store;
 use wasmtime::component::{Component, HasData};
 use wasmtime_wasi::{WasiCtxView, WasiView};
 
-use super::bindings::program::wasm_pool::worker::{http, process};
+use super::bindings::program::wasm_pool::worker::http;
 use super::bindings::program::{self as bindings, ProgramPre};
 use super::mailbox::{self, Correspondents};
 use super::state::{Common, HEAD_BYTES, HasState, State, crash, failure, linker, store};
-use super::{Crash, Failure, Settings};
+use super::{Crash, Failure, Settings, process};
 use crate::mailbox::Mailbox;
 use crate::pid::Pid;
 use crate::table::{Entry, Origin, ProcessError, Table};
@@ -62,7 +62,7 @@ pub(super) fn prepare(component: &Component) -> Result<ProgramPre<Own>, wasmtime
     let mut linker = linker::<Own>(component.engine())?;
     http::add_to_linker::<_, Own>(&mut linker, |own| own)?;
     mailbox::add_to_linker(&mut linker)?;
-    process::add_to_linker::<_, Own>(&mut linker, |own| own)?;
+    process::add_to_linker(&mut linker)?;
     linker.instantiate_pre(component).and_then(ProgramPre::new)
 }
 
@@ -84,7 +84,7 @@ impl Programs {
             clock, settings, ..
         } = &*self.common;
         let patience = birth.patience;
-        let copied = settings.memory.saturating_add(HEAD_BYTES);
+        let copied = settings.max_message.saturating_add(HEAD_BYTES);
         let mut store = store(
             self.prepared.engine(),
             Own::new(&self.common, *birth),

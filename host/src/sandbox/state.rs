@@ -8,11 +8,11 @@ use wasmtime::{Engine, Store};
 use wasmtime_wasi::cli::StdoutStream;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
-use super::bindings::handler::wasm_pool::worker::{files, http};
+use super::bindings::http;
 use super::clock::{Clock, Slices};
 use super::limits::Limits;
 use super::output::{Name, Output, Printer};
-use super::{Crash, Failure, Settings, inherit};
+use super::{Crash, Failure, Settings, files, inherit};
 use crate::files::Root;
 use crate::message::{Body, FileSlice, Response};
 use crate::pid::Pid;
@@ -20,11 +20,15 @@ use crate::pid::Pid;
 /// WASI's resources in one instance, streams and timers mostly. Each costs the host some hundred bytes.
 const WASI_RESOURCES: usize = 1_000;
 
+/// Handles of resources in one instance, beside those of files: its own, those that its parts lend each other, and
+/// WASI's. The host keeps some thirty bytes for each.
+const HANDLES: usize = 10_000;
+
 /// The most random bytes that one call returns: the host allocates them.
 const RANDOM_BYTES: u64 = 1 << 20;
 
-/// What the head of a request or a response may weigh, in bytes, beside its body, while it is copied out of an
-/// instance.
+/// What the head of a request or a response may weigh, in bytes, that an instance hands over; and whatever else it
+/// hands over in one call, be it a path. Much more than any should need, and copied in some ten microseconds.
 pub(super) const HEAD_BYTES: u64 = 256 << 10;
 
 /// What instances of one module share.
@@ -108,9 +112,9 @@ impl State {
     ///
     /// # Errors
     /// Where that file is not its own.
-    pub(super) fn lift(&mut self, response: http::Response) -> wasmtime::Result<Response> {
+    pub(super) fn take(&mut self, response: http::Answer) -> wasmtime::Result<Response> {
         let body = match response.body {
-            http::Body::Bytes(bytes) => Body::Bytes(bytes),
+            http::Body::Bytes(bytes) => Body::Bytes(bytes.0),
             http::Body::File(http::FileSlice {
                 file,
                 offset,
@@ -135,11 +139,8 @@ impl State {
 
     /// Whether one more file may be open; from then on it is.
     pub(super) fn admit_file(&mut self) -> bool {
-        let settings = self.settings();
-        let room = |all: u32| (all < settings.max_open_files_in_all).then_some(all + 1);
-        let (all, order) = (&self.common.open_files, Ordering::Relaxed);
-        let admitted = self.open_files < settings.max_open_files
-            && all.fetch_update(order, order, room).is_ok();
+        let admitted =
+            self.open_files < self.settings().max_open_files && self.common.admit_files(1);
         self.open_files += u32::from(admitted);
         admitted
     }
@@ -147,21 +148,56 @@ impl State {
     /// One file less is open.
     pub(super) fn dismiss_file(&mut self) {
         self.open_files -= 1;
-        self.common.open_files.fetch_sub(1, Ordering::Relaxed);
+        self.common.dismiss_files(1);
+    }
+
+    /// Whether a folder may be listed: it is open while this is held.
+    pub(super) fn list(&self) -> Option<Listing> {
+        let admitted = self.common.admit_files(Listing::FILES);
+        admitted.then(|| Listing(Arc::clone(&self.common)))
+    }
+}
+
+impl Common {
+    fn admit_files(&self, files: u32) -> bool {
+        let most = self.settings.max_open_files_in_all;
+        let room = |all: u32| all.checked_add(files).filter(|all| *all <= most);
+        let order = Ordering::Relaxed;
+        self.open_files.fetch_update(order, order, room).is_ok()
+    }
+
+    fn dismiss_files(&self, files: u32) {
+        self.open_files.fetch_sub(files, Ordering::Relaxed);
+    }
+}
+
+/// A folder that is being listed. It counts among the files that all instances have open, but not among those of its
+/// process.
+pub(super) struct Listing(Arc<Common>);
+
+impl Listing {
+    /// The folder, and what a link in it leads to.
+    const FILES: u32 = 2;
+}
+
+impl Drop for Listing {
+    fn drop(&mut self) {
+        self.0.dismiss_files(Self::FILES);
     }
 }
 
 impl Drop for State {
     fn drop(&mut self) {
-        let all = &self.common.open_files;
-        all.fetch_sub(self.open_files, Ordering::Relaxed);
+        self.common.dismiss_files(self.open_files);
     }
 }
 
-/// A store for one instance. In one call the guest can make the host allocate no more than `copied` bytes: a
-/// list may name the same bytes many times.
-pub(super) fn store<T: HasState>(engine: &Engine, data: T, copied: u64) -> Store<T> {
+/// A store for one instance. In one call the guest can make the host copy no more than `copied` bytes, beside a body:
+/// a list may name the same bytes many times.
+pub(super) fn store<T: HasState>(engine: &Engine, mut data: T, copied: u64) -> Store<T> {
+    let max_open_files = data.state().settings().max_open_files as usize;
     let mut store = Store::new(engine, data);
+    store.set_max_component_handles(HANDLES.saturating_add(max_open_files));
     store.limiter(|data| &mut data.state().limits);
     store.set_hostcall_fuel(usize::try_from(copied).unwrap_or(usize::MAX));
     // At each tick a running guest steps aside. Deadlines need no more than that: the timer around the
@@ -192,11 +228,9 @@ pub(super) fn crash<T: HasState>(store: &mut Store<T>, failure: Failure) -> Cras
 pub(super) fn linker<T: HasState>(engine: &Engine) -> wasmtime::Result<Linker<T>> {
     let mut linker = Linker::new(engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
-    files::add_to_linker::<_, State>(&mut linker, T::state)?;
+    files::add_to_linker(&mut linker)?;
     Ok(linker)
 }
-
-impl http::Host for State {}
 
 impl HasData for State {
     type Data<'a> = &'a mut Self;

@@ -5,7 +5,7 @@
 
 use wasmtime::component::{ComponentType, Lift, Lower};
 
-use super::bindings::handler::wasm_pool::worker::http::Response;
+use super::bindings::http::{Answer, Forwarded};
 use super::bindings::program::wasm_pool::worker::http;
 use crate::mailbox::MailError;
 use crate::message::{self, ExitStatus};
@@ -20,9 +20,9 @@ pub(super) enum Sent {
     #[component(name = "data")]
     Data(Data),
     #[component(name = "request")]
-    Request(ClientRequest),
+    Request(Forward),
     #[component(name = "response")]
-    Response(Response),
+    Response(Answer),
     #[component(name = "down")]
     Down(#[allow(dead_code)] Down), // nobody believes it
 }
@@ -44,7 +44,7 @@ pub(super) enum Received {
     Request(Box<ClientRequest>),
     #[component(name = "response")]
     #[allow(dead_code)] // clients get those
-    Response(Box<Response>),
+    Response(Box<http::Response>),
     #[component(name = "down")]
     Down(Down),
 }
@@ -56,7 +56,15 @@ pub(super) struct Data {
     pub(super) bytes: Vec<u8>,
 }
 
-#[derive(ComponentType, Lift, Lower)]
+/// A request that a process sends on.
+#[derive(ComponentType, Lift)]
+#[component(record)]
+pub(super) struct Forward {
+    pub(super) client: Pid,
+    pub(super) request: Forwarded,
+}
+
+#[derive(ComponentType, Lower)]
 #[component(record)]
 pub(super) struct ClientRequest {
     pub(super) client: Pid,
@@ -146,24 +154,6 @@ impl From<MailError> for ErrorCode {
             MailError::TooLarge => Self::TooLarge,
             MailError::NotYours => Self::NotYours,
             MailError::TimedOut => Self::TimedOut,
-        }
-    }
-}
-
-impl From<http::Request> for message::Request {
-    fn from(request: http::Request) -> Self {
-        let mut headers = message::Headers::with_capacity(request.headers.len());
-        for header in &request.headers {
-            headers.push(&header.name, &header.value);
-        }
-        Self {
-            id: request.id,
-            method: request.method,
-            path: request.path,
-            query: request.query,
-            headers,
-            body: request.body,
-            client: request.client.into(),
         }
     }
 }

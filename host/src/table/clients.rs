@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::{State, Table};
+use super::{Sentenced, State, Table};
 use crate::mailbox::{MailError, Mailbox, Posted, Wake};
 use crate::message::{Content, ExitStatus, Message, Request, Response};
 use crate::pid::Pid;
@@ -154,7 +154,10 @@ impl Table {
         let mailbox = &state.processes.get(&holder)?.mailbox;
         let is_stuck = mailbox.is_stuck(visits, client);
         if is_stuck {
-            state.sentence(holder, ExitStatus::Deadline);
+            let mut sentenced = Sentenced::late(holder);
+            state.sentence(&mut sentenced);
+            drop(state);
+            self.sentence_all(sentenced);
         }
         Some((holder, is_stuck))
     }

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use wasm_pool_guest::mailbox::{
     self, ClientRequest, Content, Data, Down, ErrorCode, Exit, Message, Pid,
 };
-use wasm_pool_guest::{Body, FileSlice, Request, Response, files, process, program, talk};
+use wasm_pool_guest::{Body, FileSlice, Header, Request, Response, files, process, program, talk};
 
 use crate::script::{bytes, shown, statements, text};
 
@@ -121,6 +121,10 @@ impl Actor {
             ["tell"] => self.tell(),
             ["respond", client, status, text] => self.respond(client, Response::text(number(status) as u16, text)),
             ["respond-bytes", client, text] => self.respond(client, Response::new(200).with_body(bytes(text))),
+            ["respond-fields", client, times, text] => self.respond(client, fields(number(times), text)),
+            ["chain", "0", script] => { self.run(script); self.outcome.clone() }
+            ["chain", length, script] => self.spawn("next", &format!("chain {} {{ {script} }}; receive", number(length) - 1)),
+            ["kills", pid, times] => misdeeds::kills(self.pid(pid), number(times)),
             ["respond-file", client, name] => self.respond(client, file(name)),
             ["answer"] => self.respond("client", Response::text(200, self.said.join("\n"))),
             ["forward", to] => done(mailbox::send(self.pid(to), self.request())),
@@ -312,6 +316,18 @@ fn data(tag: &str, text: &str) -> Content {
         tag: wide(tag),
         bytes: bytes(text),
     })
+}
+
+/// So many fields with this value.
+fn fields(times: u32, text: &str) -> Response {
+    let field = |_| Header {
+        name: "x-field".into(),
+        value: bytes(text),
+    };
+    Response {
+        headers: (0..times).map(field).collect(),
+        ..Response::new(200)
+    }
 }
 
 /// All of it, given away.

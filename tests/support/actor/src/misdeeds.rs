@@ -1,10 +1,10 @@
 //! What a process can do that others must not notice, or can do to itself.
 
 use std::hint::black_box;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use wasm_pool_guest::mailbox::{self, Content, Data, Pid};
-use wasm_pool_guest::talk;
+use wasm_pool_guest::{process, talk};
 
 const MIB: usize = 1 << 20;
 
@@ -42,6 +42,15 @@ fn hoard() -> ! {
     loop {
         hoard.push(black_box(vec![1_u8; MIB]));
     }
+}
+
+/// Tries to kill somebody else's descendant, again and again. Says how many microseconds that took.
+pub(crate) fn kills(pid: Pid, times: u32) -> String {
+    let start = Instant::now();
+    for _ in 0..times {
+        assert_eq!(process::kill(pid), Err(process::ErrorCode::NotYours));
+    }
+    start.elapsed().as_micros().to_string()
 }
 
 /// Sends back what comes, and overwrites what it has of it.

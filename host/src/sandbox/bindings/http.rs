@@ -1,0 +1,110 @@
+//! The types of `http` as they cross the wall: a request on its way in is borrowed, so that it is copied once; what
+//! a guest hands over is lifted within bounds. The derives check every field against the module's own idea of the
+//! contract before it runs.
+
+use wasmtime::Result;
+use wasmtime::component::{ComponentType, HasData, Lift, Linker, Lower, Resource};
+
+use crate::files::OpenFile;
+use crate::message;
+use crate::sandbox::lifted::{Bounded, Bulk};
+
+/// A request that goes in.
+#[derive(ComponentType, Lower, Clone, Copy, Debug)]
+#[component(record)]
+pub struct Request<'a> {
+    pub id: u64,
+    pub method: &'a str,
+    pub path: &'a str,
+    pub query: Option<&'a str>,
+    pub headers: &'a [HeaderParam<'a>],
+    pub body: &'a [u8],
+    pub client: &'a str,
+}
+
+/// A field of a request that goes in.
+#[derive(ComponentType, Lower, Clone, Copy, Debug)]
+#[component(record)]
+pub struct HeaderParam<'a> {
+    pub name: &'a str,
+    pub value: &'a [u8],
+}
+
+/// What `handle` returns.
+pub type Response = Bounded<Answer>;
+
+/// A response that comes out.
+#[derive(ComponentType, Lift, Debug)]
+#[component(record)]
+pub struct Answer {
+    pub status: u16,
+    pub headers: Vec<Header>,
+    pub body: Body,
+}
+
+#[derive(ComponentType, Lift, Debug)]
+#[component(variant)]
+pub enum Body {
+    #[component(name = "bytes")]
+    Bytes(Bulk),
+    #[component(name = "file")]
+    File(FileSlice),
+}
+
+#[derive(ComponentType, Lift, Debug)]
+#[component(record)]
+pub struct FileSlice {
+    pub file: Resource<OpenFile>,
+    pub offset: u64,
+    pub length: u64,
+}
+
+#[derive(ComponentType, Lift, Debug)]
+#[component(record)]
+pub struct Header {
+    pub name: String,
+    pub value: Vec<u8>,
+}
+
+/// A request that a process sends on.
+#[derive(ComponentType, Lift, Debug)]
+#[component(record)]
+pub struct Forwarded {
+    id: u64,
+    method: String,
+    path: String,
+    query: Option<String>,
+    headers: Vec<Header>,
+    body: Bulk,
+    client: String,
+}
+
+/// `bindgen!` wants these three of whatever stands in for an interface. This one has no functions.
+#[expect(dead_code)]
+pub trait Host {}
+
+#[expect(dead_code)]
+pub trait HostWithStore<T> {}
+
+#[expect(dead_code)]
+pub fn add_to_linker<T, D: HasData>(_: &mut Linker<T>, _: fn(&mut T) -> D::Data<'_>) -> Result<()> {
+    Ok(())
+}
+
+impl From<Forwarded> for message::Request {
+    fn from(request: Forwarded) -> Self {
+        let mut headers = message::Headers::with_capacity(request.headers.len());
+        for header in &request.headers {
+            headers.push(&header.name, &header.value);
+        }
+        Self {
+            id: request.id,
+            method: request.method,
+            path: request.path,
+            query: request.query,
+            headers,
+            body: request.body.0,
+            client: request.client.into(),
+        }
+    }
+}
