@@ -315,6 +315,16 @@ impl OpenFile {
         read(fd, offset, nbytes).await
     }
 
+    /// How many bytes of the host's memory this open file holds: those of a small file's copy, 0 of any other.
+    /// Open files of one path may share a copy, and each says that it holds all of it.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        match &self.content {
+            Content::Copy { bytes, .. } => bytes.len(),
+            Content::Live(_) => 0,
+        }
+    }
+
     /// Size, time and kind: of a small file as it was when it was opened, of others as they are now.
     ///
     /// # Errors

@@ -174,6 +174,17 @@ async fn an_open_file_that_is_small_stays_as_it_was() {
 }
 
 #[tokio::test]
+async fn an_open_file_says_how_much_memory_it_holds() {
+    let (dir, [root, ..]) = folder();
+    for (size, held) in [(0, 0), (1, 1), (SMALL, SMALL), (SMALL + 1, 0)] {
+        let name = size.to_string();
+        std::fs::write(dir.path().join("root").join(&name), vec![b' '; size]).expect("written");
+        let file = root.open_file(&name).await.expect("the file");
+        assert_eq!(file.held(), held, "a file of {size} B");
+    }
+}
+
+#[tokio::test]
 async fn files_are_not_kept_open_for_long() {
     let (dir, [root, ..]) = folder();
     std::fs::write(dir.path().join("root/file"), [b' '; SMALL + 1]).expect("written");
