@@ -166,8 +166,10 @@ impl Response {
 
     /// The first field of this name, in whatever case, where its value is text.
     pub fn header(&self, name: &str) -> Option<&str> {
-        let mut named = (self.headers.iter()).filter(|it| it.name.eq_ignore_ascii_case(name));
-        named.find_map(|field| core::str::from_utf8(&field.value).ok())
+        self.headers
+            .iter()
+            .filter(|field| field.name.eq_ignore_ascii_case(name))
+            .find_map(|field| core::str::from_utf8(&field.value).ok())
     }
 }
 

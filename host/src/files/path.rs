@@ -21,15 +21,21 @@ pub(super) fn normal(path: &str) -> Result<Cow<'_, str>, FileError> {
     if path.is_empty() || path.contains('\0') {
         return Err(FileError::InvalidPath);
     }
-    if path.starts_with('/') || path.split('/').any(|name| name == "..") {
+    if path.starts_with('/') {
         return Err(FileError::Access);
     }
-    let without_end = path.strip_suffix('/').unwrap_or(path);
-    if without_end.split('/').any(says_nothing) {
-        Ok(Cow::Owned(rewritten(path)))
-    } else {
-        Ok(Cow::Borrowed(path))
+    let mut is_normal = true;
+    for name in path.strip_suffix('/').unwrap_or(path).split('/') {
+        if name == ".." {
+            return Err(FileError::Access);
+        }
+        is_normal &= !says_nothing(name);
     }
+    Ok(if is_normal {
+        Cow::Borrowed(path)
+    } else {
+        Cow::Owned(rewritten(path))
+    })
 }
 
 fn rewritten(path: &str) -> String {
@@ -75,6 +81,13 @@ mod tests {
             (".//.", "."),
         ] {
             assert_eq!(normal(path).as_deref(), Ok(expected), "{path:?}");
+        }
+    }
+
+    #[test]
+    fn a_path_that_climbs_is_refused() {
+        for path in ["/", "/a", "..", "../", "a/..", "a/../", "./..", "a//../b"] {
+            assert_eq!(normal(path), Err(FileError::Access), "{path:?}");
         }
     }
 
