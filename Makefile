@@ -16,7 +16,7 @@ test: setup
 
 examples: setup
 	@echo "make: building the example workers"
-	@cargo run --quiet --example guests -- hello counter misbehave pingpong prefork ring supervisor
+	@cargo run --quiet --example guests -- hello api counter misbehave pingpong prefork ring supervisor
 
 bench: setup beam
 	@echo "make: building with the release profile, then measuring"

@@ -16,7 +16,7 @@ fn hello_answers_as_its_readme_says() {
     let server = readme.serve();
     let (target, expected) = readme.request();
     let mut client = server.client();
-    let reply = client.get(&target);
+    let reply = client.get(target);
     assert_eq!(reply.status, 200);
     // The port in the README is the one that somebody's client had.
     let (before, after) = expected
@@ -170,29 +170,76 @@ fn pingpong_prints_what_its_readme_says() {
 }
 
 #[test]
+fn api_answers_as_its_readme_says() {
+    let readme = Readme::of("api");
+    let server = readme.serve();
+    let mut asked = 0;
+    for (target, shown) in readme.requests() {
+        let reply = server.get(target);
+        assert_eq!(reply.text().trim_end(), shown, "{target}");
+        assert_eq!(reply.field("content-type"), Some("application/json"));
+        asked += 1;
+    }
+    assert_eq!(asked, 3);
+    // The rest is what the built-in worker does.
+    let page = fs::read(example("site").join("index.html")).expect("its index");
+    let reply = server.get("/");
+    assert_eq!((reply.status, reply.body), (200, page));
+    assert_eq!(
+        reply_to_range(&server, "/primes.txt"),
+        (206, b"2\n3\n".to_vec())
+    );
+    for (target, status) in [
+        ("/numbers", 308),
+        ("/.git/config", 404),
+        ("/api/words", 404),
+        ("/api/lines?file=numbers", 404),
+        ("/api/lines?file=..%2FCargo.toml", 404),
+    ] {
+        assert_eq!(server.get(target).status, status, "{target}");
+    }
+}
+
+fn reply_to_range(server: &Server, target: &str) -> (u16, Vec<u8>) {
+    let reply = server.request("GET", target, &[("range", "bytes=0-3")], b"");
+    (reply.status, reply.body)
+}
+
+#[test]
 fn prefork_answers_as_its_readme_says() {
     let readme = Readme::of("prefork");
     let server = readme.serve();
-    let lines: Vec<&str> = readme.text.lines().collect();
-    let mut asked = 0;
-    for pair in lines.windows(2) {
-        let ask = |command: &'static str| pair[0].strip_prefix(command);
-        if let Some(target) = ask("$ curl http://127.0.0.1:8080") {
-            assert_eq!(server.get(target).text().trim_end(), pair[1], "{target}");
-            asked += 1;
-        } else if let Some(rest) = ask("$ curl -i http://127.0.0.1:8080") {
-            let (target, status) = rest.split_once('#').expect("a status");
-            let reply = server.get(target.trim());
-            assert_eq!(reply.status.to_string(), status.trim(), "{target}");
-            asked += 1;
+    let worker = |target| {
+        let text = server.get(target).text();
+        let pid = text.trim_end().strip_prefix("process ").map(str::parse);
+        pid.and_then(Result::ok)
+            .unwrap_or_else(|| panic!("no process: {text}"))
+    };
+    let all = || (0..8).map(|_| worker("/who")).collect::<BTreeSet<u64>>();
+    let before = all();
+    assert_eq!(before.len(), 8, "{before:?}");
+    // The README's pids are those of one run: what they show is who comes after whom.
+    let (mut shown, mut seen) = (Vec::new(), Vec::new());
+    for (target, answer) in readme.requests() {
+        match target.split_once('#') {
+            Some((target, status)) => {
+                let reply = server.get(target.trim());
+                assert_eq!(reply.status.to_string(), status.trim(), "{target}");
+            }
+            None => {
+                shown.push(answer);
+                seen.push(worker(target));
+            }
         }
     }
-    assert_eq!(asked, 4);
-    // Eight times, and the new one is among them.
-    let who: BTreeSet<String> = (0..8).map(|_| server.get("/who").text()).collect();
-    assert_eq!(who.len(), 8);
-    let known = (2..=9).map(|pid| format!("process {pid}\n"));
-    assert_eq!(who.difference(&known.collect()).count(), 1, "{who:?}");
+    assert_eq!(shown, ["process 2", "process 3", "process 5"]);
+    let in_turn: Vec<u64> = before.iter().copied().collect();
+    assert_eq!(seen, [in_turn[0], in_turn[1], in_turn[3]]);
+    // Eight times, and a new one is among them in place of the one that crashed.
+    let after = all();
+    assert_eq!(after.len(), 8, "{after:?}");
+    let gone: Vec<u64> = before.difference(&after).copied().collect();
+    assert_eq!(gone, [in_turn[2]]);
 }
 
 #[test]
@@ -323,13 +370,23 @@ impl Readme {
         guest(self.name, &flags.replace("--root ", &here))
     }
 
-    /// The first plain request, and the line that is shown as its answer.
-    fn request(&self) -> (String, &str) {
-        let mut lines = self.text.lines();
-        let target = lines
-            .find_map(|line| line.strip_prefix("$ curl http://127.0.0.1:8080"))
-            .expect("a request");
-        (target.to_owned(), lines.next().expect("an answer"))
+    /// The first request, and the line that is shown as its answer.
+    fn request(&self) -> (&str, &str) {
+        self.requests().next().expect("a request")
+    }
+
+    /// The requests, with the line that stands behind each: its answer, if it is shown. `-i` asks for more than the
+    /// answer: then a comment has the status.
+    fn requests(&self) -> impl Iterator<Item = (&str, &str)> {
+        let lines = self.text.lines();
+        lines.clone().zip(lines.skip(1)).filter_map(|(line, next)| {
+            let command = line.strip_prefix("$ curl ")?;
+            let url = command.strip_prefix("-i ").unwrap_or(command);
+            let target = url
+                .trim_matches('\'')
+                .strip_prefix("http://127.0.0.1:8080")?;
+            Some((target, next))
+        })
     }
 }
 

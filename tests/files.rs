@@ -1,12 +1,14 @@
 //! Files come back as they are on the disk: of every size, streamed with bounded memory, and honestly cut
 //! short where they change underneath.
 
+use std::fs;
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, symlink};
+use std::path::{Path, PathBuf};
 
 use crate::support::server::serve;
-use crate::support::{Folder, PATIENCE, eventually, pattern};
+use crate::support::{Folder, PATIENCE, Server, eventually, pattern};
 
 const KIB: usize = 1024;
 const MIB: u64 = 1024 * 1024;
@@ -234,4 +236,132 @@ fn a_reader_in_no_hurry_gets_everything() {
         }
     }
     assert!(reply.ends_with(&content));
+}
+
+#[test]
+fn a_root_that_is_a_link_is_followed_where_it_leads() {
+    // As deployments have it: `current` leads to one release, and then to another, from one moment to the next.
+    let (folder, current) = releases();
+    symlink("41", &current).expect("a link");
+    let next = folder.path().join("next");
+    let root = from_here(&current);
+    let server = serve(folder, &flags(&root));
+    deployed(&server, || {
+        symlink("42", &next).expect("a link");
+        fs::rename(&next, &current).expect("the link leads elsewhere");
+    });
+    server.wait_entries("the root leads to another folder", 1);
+}
+
+#[test]
+fn a_root_that_is_put_aside_is_followed_where_another_takes_its_place() {
+    let (folder, current) = releases();
+    let (old, new) = (folder.path().join("41"), folder.path().join("42"));
+    fs::rename(&old, &current).expect("the folder of this release");
+    let server = serve(folder, &flags(&current));
+    deployed(&server, || {
+        // Between the two there is no root, and nobody notices.
+        fs::rename(&current, &old).expect("put aside");
+        fs::rename(&new, &current).expect("in its place");
+    });
+}
+
+#[test]
+fn a_root_that_was_deleted_is_found_again() {
+    let (folder, current) = releases();
+    let (old, new) = (folder.path().join("41"), folder.path().join("42"));
+    fs::rename(&old, &current).expect("the folder of this release");
+    let server = serve(folder, &flags(&current));
+    assert_eq!(server.get("/small").text(), "41");
+    fs::remove_dir_all(&current).expect("deleted");
+    for name in ["/small", "/large"] {
+        eventually("there is nothing", || {
+            (server.get(name).status == 404).then_some(())
+        });
+    }
+    // Nobody looks but who is asked for a file.
+    eventually("it is said that there is no root", || {
+        assert_eq!(server.get("/small").status, 404);
+        let said = server.entries("the root leads nowhere; the last folder stays");
+        (!said.is_empty()).then(|| assert_eq!(said.len(), 1))
+    });
+    fs::rename(&new, &current).expect("in its place");
+    for name in ["/small", "/large"] {
+        eventually("the new release is there", || {
+            server.get(name).text().starts_with("42").then_some(())
+        });
+    }
+}
+
+/// Two releases beside each other, 41 and 42, and where the current one is to be. A small file is copied by the host,
+/// a large one is kept open, and a huge one takes longer than the deployment.
+fn releases() -> (Folder, PathBuf) {
+    let folder = Folder::new();
+    for release in ["41", "42"] {
+        let path = folder.path().join(release);
+        fs::create_dir(&path).expect("a release");
+        fs::write(path.join("small"), release).expect("a file in it");
+        fs::write(path.join("large"), release.repeat(100 * KIB)).expect("a file in it");
+        File::create(path.join("huge"))
+            .and_then(|file| file.set_len(GIB / 4))
+            .expect("a sparse file");
+    }
+    let current = folder.path().join("current");
+    (folder, current)
+}
+
+/// The download stands still while the root is replaced; that may take a while.
+fn flags(root: &Path) -> String {
+    format!("--workers 2 --header-timeout 60s --root {}", root.display())
+}
+
+/// The same path, relative to where the tests and their servers run.
+fn from_here(path: &Path) -> PathBuf {
+    let here = std::env::current_dir().expect("a working directory");
+    let up = here.components().skip(1).map(|_| "..");
+    up.collect::<PathBuf>()
+        .join(path.strip_prefix("/").expect("absolute"))
+}
+
+/// While the root comes to lead from release 41 to release 42 all requests go on: each is answered by one of the two,
+/// and none by 41 after one was by 42.
+fn deployed(server: &Server, deploy: impl FnOnce()) {
+    let mut download = server.client();
+    download
+        .send(b"GET /huge HTTP/1.1\r\nhost: x\r\n\r\n")
+        .expect("the request is sent");
+    let head = download.head().expect("a head");
+    std::thread::scope(|scope| {
+        let (ready, wait) = std::sync::mpsc::channel();
+        let clients = [(); 4].map(|()| {
+            let ready = ready.clone();
+            scope.spawn(move || {
+                let mut client = server.client();
+                assert_eq!(client.get("/small").text(), "41");
+                ready.send(()).expect("somebody waits for it");
+                let start = std::time::Instant::now();
+                let mut release = "41";
+                while release == "41" {
+                    assert!(start.elapsed() < PATIENCE, "the change is seen");
+                    for name in ["/small", "/large"] {
+                        let reply = client.get(name);
+                        assert_eq!(reply.status, 200, "{reply:?}");
+                        if reply.text().starts_with("42") {
+                            release = "42";
+                        }
+                        let whole = release.repeat(if name == "/large" { 100 * KIB } else { 1 });
+                        assert!(reply.text() == whole, "{name} is of {release}");
+                    }
+                }
+            })
+        });
+        for _ in &clients {
+            wait.recv_timeout(PATIENCE).expect("all clients are at it");
+        }
+        deploy();
+    });
+    let mut count = 0;
+    let ended = download.body("GET", &head, |piece| count += piece.len() as u64);
+    ended.expect("what was begun is sent to its end");
+    assert_eq!(count, GIB / 4);
 }

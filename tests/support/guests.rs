@@ -10,6 +10,7 @@ mod guest_build;
 /// The examples, and those beside this file.
 const GUESTS: &[&str] = &[
     "hello",
+    "api",
     "counter",
     "misbehave",
     "pingpong",

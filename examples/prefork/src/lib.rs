@@ -6,7 +6,7 @@ mod site;
 use wasm_pool_guest::mailbox::{self, ClientRequest, Content, Pid};
 use wasm_pool_guest::{Response, process, program, talk};
 
-/// Workers, started before the first request comes. Each answers one request at a time.
+/// Workers, started before the first request is received. Each answers one request at a time.
 const WORKERS: usize = 8;
 
 program!(prefork);

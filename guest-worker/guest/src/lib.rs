@@ -12,6 +12,22 @@
 //! }
 //! ```
 //!
+//! It is tested as any function is, by `cargo test` on the machine that builds it; only calls of the host, such as
+//! opening a file, need the host:
+//!
+//! ```
+//! use wasm_pool_guest::{Request, Response};
+//!
+//! fn hello(request: Request) -> Response {
+//!     let name = request.decoded_parameter("name");
+//!     Response::text(200, format!("hello, {}\n", name.as_deref().unwrap_or("you")))
+//! }
+//!
+//! let response = hello(Request::new("GET", "/?name=J%C3%B6rg"));
+//! assert_eq!(response.status, 200);
+//! assert_eq!(response.body.bytes(), Some("hello, Jörg\n".as_bytes()));
+//! ```
+//!
 //! A program is one function that is the whole life of a process, with [`mailbox`] to talk to others and
 //! [`process`] to start them; see [`talk`] for what makes that short.
 //!
@@ -40,13 +56,13 @@ extern crate alloc;
 extern crate std;
 
 mod arena;
+mod http;
+mod read;
 pub mod talk;
-
-use alloc::string::String;
-use alloc::vec::Vec;
 
 #[doc(hidden)]
 pub use arena::Arena;
+pub use read::{read, read_at_most};
 
 // `memcmp` and its like are the C library's. With `std` it is linked anyway.
 #[cfg(target_family = "wasm")]
@@ -173,106 +189,5 @@ impl core::fmt::Display for mailbox::Exit {
             Self::Memory => f.write_str("memory"),
             Self::Deadline => f.write_str("deadline"),
         }
-    }
-}
-
-impl Request {
-    /// The first field of this name, where its value is text. Give `name` in lower case.
-    pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers_named(name).next()
-    }
-
-    /// The value of each field of this name that is text, in order. Give `name` in lower case.
-    pub fn headers_named<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a str> {
-        self.headers
-            .iter()
-            .filter(move |field| field.name == name)
-            .filter_map(|field| core::str::from_utf8(&field.value).ok())
-    }
-
-    /// `value` of the first `name=value` in the query, both as they were sent: still percent-encoded.
-    pub fn parameter(&self, name: &str) -> Option<&str> {
-        let pairs = self.query.as_deref()?.split('&');
-        pairs
-            .filter_map(|pair| pair.split_once('='))
-            .find_map(|(key, value)| (key == name).then_some(value))
-    }
-}
-
-impl Response {
-    /// A response of this status without fields or body.
-    pub fn new(status: u16) -> Self {
-        Self {
-            status,
-            headers: Vec::new(),
-            body: Body::Bytes(Vec::new()),
-        }
-    }
-
-    /// Plain text.
-    pub fn text(status: u16, text: impl Into<String>) -> Self {
-        Self::new(status)
-            .with_header("content-type", "text/plain; charset=utf-8")
-            .with_body(text.into())
-    }
-
-    /// This response with one more field.
-    pub fn with_header(mut self, name: impl Into<String>, value: impl Into<Vec<u8>>) -> Self {
-        self.headers.push(Header {
-            name: name.into(),
-            value: value.into(),
-        });
-        self
-    }
-
-    /// This response with these bytes as its body.
-    pub fn with_body(mut self, bytes: impl Into<Vec<u8>>) -> Self {
-        self.body = Body::Bytes(bytes.into());
-        self
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use alloc::borrow::ToOwned;
-
-    use super::*;
-
-    fn request(query: Option<&str>, headers: &[(&str, &[u8])]) -> Request {
-        let field = |&(name, value): &(&str, &[u8])| Header {
-            name: name.into(),
-            value: value.into(),
-        };
-        Request {
-            id: 1,
-            method: "GET".into(),
-            path: "/".into(),
-            query: query.map(Into::into),
-            headers: headers.iter().map(field).collect(),
-            body: Vec::new(),
-            client: "127.0.0.1:1".into(),
-        }
-    }
-
-    #[test]
-    fn a_header_is_the_first_text_of_its_name() {
-        let request = request(
-            None,
-            &[("a", b"1"), ("b", b"\xff"), ("b", b"2"), ("a", b"3")],
-        );
-        assert_eq!(request.header("a"), Some("1"));
-        assert_eq!(request.header("b"), Some("2"));
-        assert_eq!(request.header("c"), None);
-        assert_eq!(request.headers_named("a").collect::<Vec<_>>(), ["1", "3"]);
-    }
-
-    #[test]
-    fn a_parameter_is_the_first_of_its_name() {
-        let parameter = |query, name| request(query, &[]).parameter(name).map(str::to_owned);
-        assert_eq!(parameter(None, "n"), None);
-        assert_eq!(parameter(Some(""), "n"), None);
-        assert_eq!(parameter(Some("n"), "n"), None);
-        assert_eq!(parameter(Some("n="), "n"), Some("".into()));
-        assert_eq!(parameter(Some("m=1&n=2=3&n=4"), "n"), Some("2=3".into()));
     }
 }

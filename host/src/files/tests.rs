@@ -1,7 +1,13 @@
 //! What every resolver must keep to, and what is seen of files that change.
 
-use super::*;
 use std::os::unix::fs::symlink;
+
+use bytes::Bytes;
+use rustix::fs::Mode;
+
+use super::folder::Resolver;
+use super::open::SMALL;
+use super::*;
 
 /// A root with a bit of everything in it, and a secret beside it.
 fn folder() -> (tempfile::TempDir, [Root; 3]) {
@@ -21,19 +27,22 @@ fn folder() -> (tempfile::TempDir, [Root; 3]) {
     for (name, target) in links {
         symlink(target, root.join(name)).expect("a link");
     }
-    let resolvers = [
-        Resolver::Kernel { can_decline: true },
-        Resolver::Kernel { can_decline: false },
-        Resolver::Library,
-    ];
-    let root = Root::open(&root).expect("the root");
-    (
-        dir,
-        resolvers.map(|resolver| Root {
-            resolver,
-            ..root.clone()
-        }),
-    )
+    (dir, RESOLVERS.map(|resolver| resolved_by(&root, resolver)))
+}
+
+const RESOLVERS: [Resolver; 3] = [
+    Resolver::Kernel { can_decline: true },
+    Resolver::Kernel { can_decline: false },
+    Resolver::Library,
+];
+
+fn resolved_by(root: &Path, resolver: Resolver) -> Root {
+    let mut folder = Folder::open(root).expect("the root");
+    folder.resolver = resolver;
+    Root {
+        path: root.into(),
+        recent: Arc::new(Recent::new(folder)),
+    }
 }
 
 /// Looks again and again, for at most ten seconds.
@@ -55,6 +64,11 @@ async fn every_resolver_keeps_paths_beneath_the_root() {
         ("file", Ok(())),
         ("inside", Ok(())),
         ("./file", Ok(())),
+        (".//./file", Ok(())),
+        ("file/", Err(FileError::NotDirectory)),
+        ("file/.", Err(FileError::NotDirectory)),
+        ("folder/", Err(FileError::IsDirectory)),
+        ("folder/.", Err(FileError::IsDirectory)),
         ("none", Err(FileError::NoEntry)),
         ("folder", Err(FileError::IsDirectory)),
         ("file/below", Err(FileError::NotDirectory)),
@@ -69,17 +83,16 @@ async fn every_resolver_keeps_paths_beneath_the_root() {
         ("magic", Err(FileError::Access)),
         ("self", Err(FileError::Loop)),
     ];
-    for root in &roots {
+    for (root, resolver) in roots.iter().zip(RESOLVERS) {
         for (path, expected) in cases {
             let opened = root.open_file(path).await.map(drop);
-            assert_eq!(
-                opened, expected,
-                "opening {path:?} with {:?}",
-                root.resolver
-            );
+            assert_eq!(opened, expected, "opening {path:?} with {resolver:?}");
             let known = root.stat(path).await.map(drop);
-            let expected = if path == "folder" { Ok(()) } else { expected };
-            assert_eq!(known, expected, "stat of {path:?} with {:?}", root.resolver);
+            let expected = match path {
+                "folder" | "folder/" | "folder/." => Ok(()),
+                _ => expected,
+            };
+            assert_eq!(known, expected, "stat of {path:?} with {resolver:?}");
         }
     }
 }
@@ -171,6 +184,59 @@ async fn an_open_file_that_is_small_stays_as_it_was() {
     std::fs::write(dir.path().join("root/file"), "other, and longer").expect("written");
     assert_eq!(file.read(100).await.expect("bytes"), "content");
     assert_eq!(file.stat(), before);
+}
+
+#[tokio::test]
+async fn all_ways_to_write_a_path_are_one_file() {
+    let (_dir, roots) = folder();
+    for root in &roots {
+        let kept = root.open_file("file").await.expect("the file");
+        for path in ["./file", ".//file", "././file"] {
+            let file = root.open_file(path).await.expect("the file");
+            let (Content::Copy { bytes, .. }, Content::Copy { bytes: same, .. }) =
+                (&kept.content, &file.content)
+            else {
+                panic!("small files are copied");
+            };
+            // The bytes of a file that was opened anew would be elsewhere.
+            assert_eq!(bytes.as_ptr(), same.as_ptr(), "{path}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_root_is_followed_by_every_resolver() {
+    let (dir, roots) = folder();
+    let root = dir.path().join("root");
+    let read = async |root: &Root| -> Result<Bytes, FileError> {
+        root.open_file("file").await?.read(100).await
+    };
+    let all = async |expected: Result<Bytes, FileError>| {
+        for root in &roots {
+            eventually(async || read(root).await == expected).await;
+        }
+    };
+    all(Ok("content".into())).await;
+    std::fs::rename(&root, dir.path().join("away")).expect("renamed");
+    std::fs::create_dir(&root).expect("another folder");
+    all(Err(FileError::NoEntry)).await;
+    std::fs::write(root.join("file"), "other").expect("written");
+    all(Ok("other".into())).await;
+    std::fs::remove_dir_all(&root).expect("removed");
+    all(Err(FileError::NoEntry)).await;
+    symlink("away", &root).expect("a link");
+    all(Ok("content".into())).await;
+}
+
+#[tokio::test]
+async fn an_open_file_says_how_much_memory_it_holds() {
+    let (dir, [root, ..]) = folder();
+    for (size, held) in [(0, 0), (1, 1), (SMALL, SMALL), (SMALL + 1, 0)] {
+        let name = size.to_string();
+        std::fs::write(dir.path().join("root").join(&name), vec![b' '; size]).expect("written");
+        let file = root.open_file(&name).await.expect("the file");
+        assert_eq!(file.held(), held, "a file of {size} B");
+    }
 }
 
 #[tokio::test]

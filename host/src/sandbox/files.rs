@@ -71,7 +71,7 @@ impl Host for State {
             return Ok(Err(ErrorCode::TooManyOpen));
         }
         match self.root().open_file(&path).await {
-            Ok(file) if self.limits.charge(file.copied()) => Ok(Ok(self.table.push(file)?)),
+            Ok(file) if self.limits.charge(file.held()) => Ok(Ok(self.table.push(file)?)),
             Ok(_no_memory) => {
                 self.dismiss_file();
                 Ok(Err(ErrorCode::TooManyOpen))
@@ -150,7 +150,7 @@ impl State {
     /// Takes an open file from the process.
     pub(super) fn give_away(&mut self, file: Resource<OpenFile>) -> Result<OpenFile> {
         let file = self.table.delete(file)?;
-        self.limits.discharge(file.copied());
+        self.limits.discharge(file.held());
         self.dismiss_file();
         Ok(file)
     }

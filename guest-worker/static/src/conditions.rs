@@ -10,7 +10,20 @@ use crate::date;
 use crate::encoding::Coding;
 
 /// What tells one version of a file from another.
-pub(crate) struct Validators {
+///
+/// ```
+/// use wasm_pool_guest::Request;
+/// use wasm_pool_guest::files::{Kind, Metadata, Timestamp};
+/// use wasm_pool_static::conditions::{Validators, Verdict};
+///
+/// let modified = Timestamp { seconds: 784_111_777, nanoseconds: 0 };
+/// let metadata = Metadata { kind: Kind::RegularFile, size: 16, modified };
+/// let validators = Validators::of(&metadata, None);
+/// let request = Request::new("GET", "/").with_header("if-none-match", validators.etag());
+/// assert_eq!(validators.judge(&request), Verdict::NotModified);
+/// ```
+#[derive(Debug)]
+pub struct Validators {
     /// Quoted, as on the wire.
     etag: String,
     /// Seconds since 1970: as much of the time of change as HTTP can say.
@@ -19,7 +32,8 @@ pub(crate) struct Validators {
 
 /// What the conditions of a request come to.
 #[derive(Debug, PartialEq)]
-pub(crate) enum Verdict {
+pub enum Verdict {
+    /// They hold, or there are none.
     Proceed,
     /// The client has this version already: `304`.
     NotModified,
@@ -30,7 +44,7 @@ pub(crate) enum Verdict {
 impl Validators {
     /// Size and time of change make the tag. It is a strong one, as other file servers have it: two
     /// versions share it only if they are as long as each other and the clock didn't move between them.
-    pub(crate) fn of(metadata: &Metadata, coding: Option<Coding>) -> Self {
+    pub fn of(metadata: &Metadata, coding: Option<Coding>) -> Self {
         let (size, modified) = (metadata.size, metadata.modified);
         let (seconds, nanoseconds) = (modified.seconds, modified.nanoseconds);
         let mut etag = String::with_capacity(LONGEST_TAG);
@@ -52,17 +66,17 @@ impl Validators {
     }
 
     /// The value of `ETag`.
-    pub(crate) fn etag(&self) -> &str {
+    pub fn etag(&self) -> &str {
         &self.etag
     }
 
     /// The value of `Last-Modified`; none for times that HTTP can't write.
-    pub(crate) fn last_modified(&self) -> Option<[u8; 29]> {
+    pub fn last_modified(&self) -> Option<[u8; 29]> {
         date::write(self.modified)
     }
 
     /// Weighs the conditions of a request in the order that RFC 9110, 13.2.2, demands.
-    pub(crate) fn judge(&self, request: &Request) -> Verdict {
+    pub fn judge(&self, request: &Request) -> Verdict {
         let expected = match Match::of(request, "if-match") {
             Some(tags) => tags.names(|tag| tag == self.etag), // strong: a `W/` before the tag fails it
             None => match date(request, "if-unmodified-since") {
@@ -88,7 +102,7 @@ impl Validators {
     }
 
     /// Whether a part of this version continues what the client has, as its `If-Range` tells.
-    pub(crate) fn continue_with(&self, if_range: Option<&str>) -> bool {
+    pub fn continue_with(&self, if_range: Option<&str>) -> bool {
         match if_range.map(str::trim) {
             None => true,
             Some(tag) if tag.ends_with('"') => tag == self.etag,
@@ -147,7 +161,6 @@ fn date(request: &Request, name: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use wasm_pool_guest::Header;
     use wasm_pool_guest::files::{Kind, Timestamp};
 
     use super::*;
@@ -172,19 +185,11 @@ mod tests {
     }
 
     fn judge(fields: &[(&str, &str)]) -> Verdict {
-        let field = |&(name, value): &(&str, &str)| Header {
-            name: name.into(),
-            value: value.into(),
-        };
-        let request = Request {
-            id: 1,
-            method: "GET".into(),
-            path: "/".into(),
-            query: None,
-            headers: fields.iter().map(field).collect(),
-            body: Vec::new(),
-            client: "127.0.0.1:1".into(),
-        };
+        let request = fields
+            .iter()
+            .fold(Request::new("GET", "/"), |request, (name, value)| {
+                request.with_header(*name, *value)
+            });
         validators(784_111_777, None).judge(&request)
     }
 

@@ -6,11 +6,11 @@ use wasm_pool_guest::Response;
 use wasm_pool_guest::files::ErrorCode;
 
 /// The methods that a file answers, for `Allow`.
-pub(crate) const METHODS: &str = "GET, HEAD, OPTIONS";
+pub const METHODS: &str = "GET, HEAD, OPTIONS";
 
 /// Why a request gets no file.
 #[derive(Debug, PartialEq)]
-pub(crate) enum Refusal {
+pub enum Refusal {
     /// The path is not one: a broken escape, or a NUL byte.
     BadPath,
     /// The host may not read the file, or it lies outside the root.
@@ -34,7 +34,8 @@ pub(crate) enum Refusal {
 }
 
 impl Refusal {
-    pub(crate) fn into_response(self) -> Response {
+    /// What the client gets.
+    pub fn into_response(self) -> Response {
         match self {
             Self::BadPath => Response::text(400, "This path is malformed.\n"),
             Self::Forbidden => Response::text(403, "This file may not be read.\n"),

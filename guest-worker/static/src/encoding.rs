@@ -3,14 +3,16 @@
 
 /// A content coding (RFC 9110, 8.4.1) that a copy may have.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Coding {
+pub enum Coding {
+    /// `br`, of RFC 7932.
     Brotli,
+    /// `gzip`, of RFC 1952.
     Gzip,
 }
 
 impl Coding {
     /// As `Accept-Encoding` and `Content-Encoding` name it.
-    pub(crate) fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             Self::Brotli => "br",
             Self::Gzip => "gzip",
@@ -18,7 +20,7 @@ impl Coding {
     }
 
     /// What the copy's name has in addition; the same word tells its `ETag` from the original's.
-    pub(crate) fn extension(self) -> &'static str {
+    pub fn extension(self) -> &'static str {
         match self {
             Self::Brotli => "br",
             Self::Gzip => "gz",
@@ -31,7 +33,14 @@ impl Coding {
 /// `fields` are the values of `Accept-Encoding`. None at all would mean that anything goes, but clients
 /// that say nothing are mostly those that can't unpack. The original is always acceptable here, also where
 /// a client says `identity;q=0`: bytes that it may not like serve it better than none.
-pub(crate) fn accepted<'a>(fields: impl Iterator<Item = &'a str>) -> impl Iterator<Item = Coding> {
+///
+/// ```
+/// use wasm_pool_static::encoding::{Coding, accepted};
+///
+/// let fields = ["gzip, br;q=0.5"];
+/// assert!(accepted(fields.into_iter()).eq([Coding::Gzip, Coding::Brotli]));
+/// ```
+pub fn accepted<'a>(fields: impl Iterator<Item = &'a str>) -> impl Iterator<Item = Coding> {
     let (mut brotli, mut gzip, mut any) = (None, None, None);
     for member in fields.flat_map(|field| field.split(',')) {
         let (coding, weight) = member.split_once(';').unwrap_or((member, ""));

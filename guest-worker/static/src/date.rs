@@ -13,7 +13,13 @@ const MONTHS: [&str; 12] = [
 ];
 
 /// `Sun, 06 Nov 1994 08:49:37 GMT`; none for times that HTTP can't write.
-pub(crate) fn write(seconds: u64) -> Option<[u8; 29]> {
+///
+/// ```
+/// use wasm_pool_static::date;
+///
+/// assert_eq!(date::write(784_111_777), Some(*b"Sun, 06 Nov 1994 08:49:37 GMT"));
+/// ```
+pub fn write(seconds: u64) -> Option<[u8; 29]> {
     if seconds >= TOO_LATE {
         return None;
     }
@@ -32,7 +38,13 @@ pub(crate) fn write(seconds: u64) -> Option<[u8; 29]> {
 }
 
 /// The seconds since 1970 of a date in any of the three forms that a server must accept.
-pub(crate) fn read(date: &str) -> Option<u64> {
+///
+/// ```
+/// use wasm_pool_static::date;
+///
+/// assert_eq!(date::read("Sun Nov  6 08:49:37 1994"), Some(784_111_777));
+/// ```
+pub fn read(date: &str) -> Option<u64> {
     let mut found = date.split([' ', ',', '-']).filter(|word| !word.is_empty());
     let words = [(); 6].map(|()| found.next().unwrap_or_default());
     if found.next().is_some() {

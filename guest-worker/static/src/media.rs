@@ -3,8 +3,15 @@
 use alloc::string::String;
 
 /// A media type (RFC 9110, 8.3) without parameters, such as `text/html`.
-#[derive(Clone, Copy)]
-pub(crate) struct MediaType(&'static str);
+///
+/// ```
+/// use wasm_pool_static::media::MediaType;
+///
+/// let html = MediaType::of("a/index.html");
+/// assert_eq!(html.content_type(), "text/html; charset=utf-8");
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct MediaType(&'static str);
 
 /// For files whose names don't tell: a browser saves it and does not try to show it.
 const UNKNOWN: &str = "application/octet-stream";
@@ -16,7 +23,7 @@ impl MediaType {
     /// The types that browsers and feed readers make a difference for; nginx and Apache know the same, and
     /// many more that are all saved to disk. It is a `match` and not a table, since this is on the path of
     /// every request: a table of all registered types would take longer than reading the file.
-    pub(crate) fn of(file: &str) -> Self {
+    pub fn of(file: &str) -> Self {
         let name = file.rsplit_once('/').map_or(file, |(_, name)| name);
         let Some((_, extension)) = name.rsplit_once('.') else {
             return Self(UNKNOWN);
@@ -91,7 +98,7 @@ impl MediaType {
     }
 
     /// The value of `Content-Type`. Text is said to be UTF-8, as nearly all text on the web is.
-    pub(crate) fn content_type(self) -> String {
+    pub fn content_type(self) -> String {
         let charset = if self.is_text() {
             "; charset=utf-8"
         } else {
@@ -101,7 +108,7 @@ impl MediaType {
     }
 
     /// Whether a compressed copy is worth looking for: images, sound and archives are compressed already.
-    pub(crate) fn is_compressible(self) -> bool {
+    pub fn is_compressible(self) -> bool {
         self.is_text() || self.0.ends_with("xml") || self.0 == "application/wasm"
     }
 

@@ -2,7 +2,7 @@
 
 /// What a `Range` field comes to, for a file of a certain size.
 #[derive(Debug, PartialEq)]
-pub(crate) enum Range {
+pub enum Range {
     /// The whole file, as if nothing had been asked. So it is where the field makes no sense, and where
     /// it asks for several parts: a server may ignore it (14.2), and hardly any client asks for them.
     Whole,
@@ -10,6 +10,7 @@ pub(crate) enum Range {
     Part {
         /// Bytes before them.
         offset: u64,
+        /// How many they are.
         length: u64,
     },
     /// No byte of the file is in it.
@@ -18,7 +19,14 @@ pub(crate) enum Range {
 
 impl Range {
     /// Reads the field's value for a file of `size` bytes.
-    pub(crate) fn of(field: &str, size: u64) -> Self {
+    ///
+    /// ```
+    /// use wasm_pool_static::range::Range;
+    ///
+    /// assert_eq!(Range::of("bytes=-3", 10), Range::Part { offset: 7, length: 3 });
+    /// assert_eq!(Range::of("bytes=10-", 10), Range::Outside);
+    /// ```
+    pub fn of(field: &str, size: u64) -> Self {
         let Some((unit, range)) = field.split_once('=') else {
             return Self::Whole;
         };

@@ -25,7 +25,17 @@ const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'~');
 
 /// The file that a URL's path names, relative to the root.
-pub(crate) fn to_file(url_path: &str) -> Result<Cow<'_, str>, Refusal> {
+///
+/// ```
+/// use wasm_pool_static::path;
+///
+/// assert_eq!(path::to_file("/a%20b/").as_deref(), Ok("a b/index.html"));
+/// assert!(path::to_file("/%2e%2e/secret").is_err());
+/// ```
+///
+/// # Errors
+/// Where it names none, or one that is not for everyone.
+pub fn to_file(url_path: &str) -> Result<Cow<'_, str>, Refusal> {
     let relative = url_path.strip_prefix('/').ok_or(Refusal::BadPath)?;
     if is_plain(relative) {
         return Ok(Cow::Borrowed(relative));
@@ -41,7 +51,7 @@ pub(crate) fn to_file(url_path: &str) -> Result<Cow<'_, str>, Refusal> {
 }
 
 /// Whether a URL's path asks for a folder: what is behind it is then its index.
-pub(crate) fn is_folder(url_path: &str) -> bool {
+pub fn is_folder(url_path: &str) -> bool {
     url_path.ends_with('/')
 }
 
@@ -49,7 +59,10 @@ pub(crate) fn is_folder(url_path: &str) -> bool {
 ///
 /// Built from the decoded names and not from the path as sent: `//example.org` and `/\example.org` would
 /// lead a browser to another host.
-pub(crate) fn of_folder(url_path: &str, query: Option<&str>) -> Result<String, Refusal> {
+///
+/// # Errors
+/// Those of [`to_file`].
+pub fn of_folder(url_path: &str, query: Option<&str>) -> Result<String, Refusal> {
     let mut location = String::with_capacity(url_path.len() + 2);
     for segment in segments(url_path)? {
         location.push('/');

@@ -1,0 +1,205 @@
+//! A *folder*: the root as it was found once. All paths of one call are resolved in one folder, whatever the root's
+//! path leads to meanwhile, and none leads out of it.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::sync::Arc;
+
+use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
+
+use super::{Entry, FileError, Kind, MAX_DIR_ENTRIES, Patience, blocking, file_error, metadata_of};
+
+/// How a folder itself is opened.
+const FOLDER: OFlags = OFlags::RDONLY
+    .union(OFlags::DIRECTORY)
+    .union(OFlags::CLOEXEC);
+
+/// An open folder.
+#[derive(Clone, Debug)]
+pub(super) struct Folder {
+    dir: Arc<OwnedFd>,
+    /// Device and inode. While `dir` is open no other folder gets this pair.
+    id: (u64, u64),
+    pub(super) resolver: Resolver,
+}
+
+/// Who keeps a path beneath the folder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Resolver {
+    /// `openat2(2)` with `RESOLVE_BENEATH`: one system call, and safe against renames meanwhile.
+    Kernel {
+        /// Whether it can also be told not to wait for the disk: `RESOLVE_CACHED`, Linux 5.12.
+        can_decline: bool,
+    },
+    /// cap-std, name by name, where the kernel is older than Linux 5.6 or a seccomp filter hides the call.
+    Library,
+}
+
+impl Folder {
+    pub(super) fn open(path: &Path) -> Result<Self, Errno> {
+        let dir = rustix::fs::open(path, FOLDER, Mode::empty())?;
+        let resolver = Resolver::of(&dir);
+        Self::of(dir, resolver)
+    }
+
+    /// The folder that `path` leads to by now: this one, as a rule.
+    pub(super) async fn look_again(&self, path: &Arc<Path>) -> Result<Self, Errno> {
+        let resolver = self.resolver;
+        if (resolver == Resolver::Kernel { can_decline: true }) {
+            match rustix::fs::openat2(CWD, &**path, FOLDER, Mode::empty(), ResolveFlags::CACHED) {
+                Err(Errno::AGAIN) => {}
+                other => return Self::of(other?, resolver),
+            }
+        }
+        let path = Arc::clone(path);
+        let open = move || Ok(rustix::fs::open(&*path, FOLDER, Mode::empty()));
+        let dir = blocking(open).await.unwrap_or(Err(Errno::IO))?;
+        Self::of(dir, resolver)
+    }
+
+    fn of(dir: OwnedFd, resolver: Resolver) -> Result<Self, Errno> {
+        let stat = rustix::fs::fstat(&dir)?;
+        Ok(Self {
+            dir: Arc::new(dir),
+            id: (stat.st_dev, stat.st_ino),
+            resolver,
+        })
+    }
+
+    pub(super) fn is(&self, other: &Self) -> bool {
+        self.id == other.id
+    }
+
+    /// Opens what `path`, which is [normal](super::path::normal), names in this folder.
+    pub(super) async fn resolve(&self, path: &str, flags: OFlags) -> Result<OwnedFd, FileError> {
+        match self.open_now(path, flags, Patience::Cached) {
+            Err(Errno::AGAIN) => {
+                let (folder, path) = (self.clone(), path.to_owned());
+                blocking(move || {
+                    folder
+                        .open_now(&path, flags, Patience::Disk)
+                        .map_err(file_error)
+                })
+                .await
+            }
+            other => other.map_err(file_error),
+        }
+    }
+
+    fn open_now(&self, path: &str, flags: OFlags, patience: Patience) -> Result<OwnedFd, Errno> {
+        match (self.resolver, patience) {
+            (Resolver::Kernel { can_decline: true }, Patience::Cached) => {
+                open_beneath(&self.dir, path, flags, ResolveFlags::CACHED)
+            }
+            (Resolver::Kernel { .. }, Patience::Disk) => {
+                // openat2 answers EAGAIN where a rename meanwhile leaves it unsure that `..` in a link
+                // stays beneath: its manual says to try again.
+                const TRIES: usize = 16;
+                let mut answer = Err(Errno::AGAIN);
+                for _ in 0..TRIES {
+                    answer = open_beneath(&self.dir, path, flags, ResolveFlags::empty());
+                    if !matches!(answer, Err(Errno::AGAIN)) {
+                        break;
+                    }
+                }
+                answer
+            }
+            (Resolver::Kernel { can_decline: false } | Resolver::Library, Patience::Cached) => {
+                Err(Errno::AGAIN)
+            }
+            (Resolver::Library, Patience::Disk) => open_by_library(&self.dir, path, flags),
+        }
+    }
+
+    /// The names in `dir`, which `path` led to in this folder. For blocking threads.
+    pub(super) fn list(&self, dir: OwnedFd, path: &str) -> Result<Vec<Entry>, FileError> {
+        let mut entries = Vec::new();
+        let mut seen = 0;
+        for item in rustix::fs::Dir::new(dir).map_err(file_error)? {
+            let item = item.map_err(file_error)?;
+            let name = item.file_name().to_bytes();
+            if name == b"." || name == b".." {
+                continue;
+            }
+            seen += 1;
+            if seen > MAX_DIR_ENTRIES {
+                return Err(FileError::TooLarge);
+            }
+            let Ok(name) = std::str::from_utf8(name) else {
+                continue;
+            }; // WIT strings are Unicode
+            let kind = match item.file_type() {
+                FileType::RegularFile => Some(Kind::RegularFile),
+                FileType::Directory => Some(Kind::Directory),
+                // A link, or a file system that does not say.
+                FileType::Symlink | FileType::Unknown => self.kind_at(&format!("{path}/{name}")),
+                FileType::Fifo
+                | FileType::Socket
+                | FileType::CharacterDevice
+                | FileType::BlockDevice => None,
+            };
+            entries.extend(kind.map(|kind| Entry {
+                name: name.to_owned(),
+                kind,
+            }));
+        }
+        entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        Ok(entries)
+    }
+
+    fn kind_at(&self, path: &str) -> Option<Kind> {
+        let fd = self.open_now(path, OFlags::PATH, Patience::Disk).ok()?;
+        Some(metadata_of(fd.as_fd()).ok()?.kind)
+    }
+}
+
+impl Resolver {
+    /// What this kernel can do.
+    fn of(dir: &OwnedFd) -> Self {
+        let probe = |extra| open_beneath(dir, ".", OFlags::PATH, extra).is_ok();
+        if probe(ResolveFlags::empty()) {
+            Self::Kernel {
+                can_decline: probe(ResolveFlags::CACHED),
+            }
+        } else {
+            Self::Library
+        }
+    }
+}
+
+fn open_beneath(
+    dir: impl AsFd,
+    path: &str,
+    flags: OFlags,
+    extra: ResolveFlags,
+) -> Result<OwnedFd, Errno> {
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS | extra;
+    rustix::fs::openat2(dir, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve)
+}
+
+/// The same through cap-std, which walks the path itself and never leaves the folder.
+fn open_by_library(dir: impl AsFd, path: &str, flags: OFlags) -> Result<OwnedFd, Errno> {
+    use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
+    let dir = dir.as_fd().try_clone_to_owned().map_err(errno)?;
+    let mut options = OpenOptions::new();
+    // Access mode and O_CLOEXEC are cap-std's own to set.
+    options
+        .read(true)
+        .custom_flags((flags - OFlags::RDONLY).bits().cast_signed());
+    let file = Dir::from_std_file(File::from(dir))
+        .open_with(path, &options)
+        .map_err(errno)?;
+    Ok(OwnedFd::from(file.into_std()))
+}
+
+fn errno(error: io::Error) -> Errno {
+    match Errno::from_io_error(&error) {
+        Some(errno) => errno,
+        // cap-std's own word for "leads out of the folder".
+        None if error.kind() == io::ErrorKind::PermissionDenied => Errno::PERM,
+        None => Errno::IO,
+    }
+}
