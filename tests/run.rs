@@ -93,6 +93,21 @@ fn signals_end_it() {
 }
 
 #[test]
+fn signals_without_a_meaning_are_ignored() {
+    let program = Program::start(&guests::path("actor"), "", &["print running; receive"]);
+    assert_eq!(program.line(), "running");
+    for signal in [Signal::HUP, Signal::USR1, Signal::USR2, Signal::TERM] {
+        program.signal(signal);
+    }
+    let ended = program.ended();
+    assert_eq!(ended.code, 143);
+    assert!(
+        ended.errors.matches("signal ignored").count() <= 3,
+        "{ended:?}"
+    );
+}
+
+#[test]
 fn files_are_those_of_the_root_folder() {
     let folder = Folder::new().file("there", "");
     let root = folder.root();

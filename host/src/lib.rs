@@ -46,7 +46,7 @@ use http::Guests;
 use message::ExitStatus;
 use pool::Pool;
 use root::RootKeeper;
-use sandbox::{Sandbox, World};
+use sandbox::{Programs, Sandbox, World};
 use shutdown::Phase;
 use supervisor::Supervisor;
 use table::Table;
@@ -191,7 +191,13 @@ pub async fn serve(
     settings: Settings,
     stop: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
-    Host::start(settings).await?.serve(listener, stop).await
+    let mut stop = std::pin::pin!(stop);
+    let host = tokio::select! {
+        biased;
+        () = stop.as_mut() => return Ok(()),
+        host = Host::start(settings) => host?,
+    };
+    host.serve(listener, stop).await
 }
 
 /// What a program may do that is run by itself, without HTTP.
@@ -207,37 +213,76 @@ pub struct RunSettings {
     pub patience: Duration,
 }
 
-/// Runs a program until its root ends, or until `stop` completes. All its processes end with it.
+/// A program that is compiled.
+#[derive(Debug)]
+pub struct Program {
+    programs: Programs,
+    processes: table::Settings,
+    patience: Duration,
+}
+
+impl Program {
+    /// Opens the root folder and compiles the module.
+    ///
+    /// # Errors
+    /// Where the root folder can't be opened, or the module is not a program that can be run here.
+    pub async fn load(settings: RunSettings) -> anyhow::Result<Self> {
+        let RunSettings {
+            root,
+            sandbox,
+            processes,
+            patience,
+        } = settings;
+        match load(&root, &sandbox).await? {
+            Sandbox::Programs(programs) => Ok(Self {
+                programs,
+                processes,
+                patience,
+            }),
+            Sandbox::Handlers(_) => bail!(
+                "{}: this module exports `handle`, not `run`: serve it with --module",
+                sandbox.module
+            ),
+        }
+    }
+
+    /// Runs it until its root ends, or until `stop` completes. All its processes end with it.
+    ///
+    /// # Errors
+    /// Where the root can't be started.
+    pub async fn run(
+        self,
+        args: Vec<String>,
+        stop: impl Future<Output = ()>,
+    ) -> anyhow::Result<Option<ExitStatus>> {
+        let tree = Tree::new(self.programs, Table::new(self.processes), self.patience);
+        let _closing = tree.closing();
+        let mut root = tree.plant(args).map_err(root_not_started)?;
+        let status = tokio::select! {
+            status = root.ended() => Some(status),
+            () = stop => None,
+        };
+        tree.fell().await;
+        Ok(status)
+    }
+}
+
+/// Compiles a program and runs it; see [`Program`]. Nothing where `stop` completes before its root ends.
 ///
 /// # Errors
-/// Where the root folder can't be opened, or the module is not a program that can be run here.
+/// Those of [`Program::load`] and [`Program::run`].
 pub async fn run(
     settings: RunSettings,
     args: Vec<String>,
     stop: impl Future<Output = ()>,
 ) -> anyhow::Result<Option<ExitStatus>> {
-    let RunSettings {
-        root,
-        sandbox,
-        processes,
-        patience,
-    } = settings;
-    let programs = match load(&root, &sandbox).await? {
-        Sandbox::Programs(programs) => programs,
-        Sandbox::Handlers(_) => bail!(
-            "{}: this module exports `handle`, not `run`: serve it with --module",
-            sandbox.module
-        ),
+    let mut stop = std::pin::pin!(stop);
+    let program = tokio::select! {
+        biased;
+        () = stop.as_mut() => return Ok(None),
+        program = Program::load(settings) => program?,
     };
-    let tree = Tree::new(programs, Table::new(processes), patience);
-    let _closing = tree.closing();
-    let mut root = tree.plant(args).map_err(root_not_started)?;
-    let status = tokio::select! {
-        status = root.ended() => Some(status),
-        () = stop => None,
-    };
-    tree.fell().await;
-    Ok(status)
+    program.run(args, stop).await
 }
 
 fn root_not_started(error: table::ProcessError) -> anyhow::Error {

@@ -2,15 +2,13 @@
 //! size of that memory, and is taken from the pool's size, so that the engine can't run out before the
 //! pool does.
 
-use std::path::Path;
-
 use wasmtime::component::Component;
 use wasmtime::{
     Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, ResourcesRequired,
 };
 
 use super::limits::TABLE_ELEMENT_BYTES;
-use super::{LoadError, Module, Settings, World, code};
+use super::{LoadError, Module, Settings, World, code, source};
 
 /// The stack of wasm frames: what Linux's threads have in other pools, and more than any guest should need.
 const STACK_BYTES: usize = 512 << 10;
@@ -89,28 +87,13 @@ pub(super) fn compile(engine: &Engine, module: &Module) -> Result<Component, Loa
         // The build script has them from there, and Cargo has one version for both; the engine compares.
         Module::BuiltIn => unsafe { Component::deserialize(engine, BUILT_IN_WORKER) },
         Module::File(path) => wasmtime::CodeBuilder::new(engine)
-            .wasm_binary_or_text(&read(path)?, Some(path))
+            .wasm_binary_or_text(&source::read(path)?, Some(path))
             .and_then(|builder| builder.compile_component()),
     };
     compiled.map_err(|error| LoadError::Compile {
         module: module.clone(),
         error,
     })
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, LoadError> {
-    /// The preamble of a core module; a component's has another number in its second half.
-    const CORE_MODULE: &[u8] = b"\0asm\x01\0\0\0";
-    let bytes = std::fs::read(path).map_err(|error| LoadError::Read {
-        path: path.to_owned(),
-        error,
-    })?;
-    if bytes.starts_with(CORE_MODULE) {
-        return Err(LoadError::CoreModule {
-            path: path.to_owned(),
-        });
-    }
-    Ok(bytes)
 }
 
 /// For engines that compile, and for those that run.

@@ -9,6 +9,7 @@ mod check;
 mod clock;
 mod code;
 mod engine;
+mod excerpt;
 mod failure;
 mod files;
 mod handler;
@@ -17,6 +18,7 @@ mod mailbox;
 mod output;
 mod process;
 mod program;
+mod source;
 mod state;
 mod wire;
 
