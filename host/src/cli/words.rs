@@ -15,7 +15,7 @@ use super::Command;
 pub(crate) struct Place {
     /// A folder is what `--root` gives, a file is what `--module` gives
     #[arg(value_name = "PATH")]
-    path: Option<PathBuf>,
+    place: Option<PathBuf>,
 
     /// The worker: a component, binary or text (.wat) [default: the built-in static file server]
     #[arg(long, value_name = "FILE")]
@@ -28,7 +28,7 @@ impl Place {
     /// # Errors
     /// A sentence that names the path: nothing is there, or a flag says otherwise.
     pub(super) fn settle(&mut self, root: &mut Option<PathBuf>) -> Result<(), String> {
-        let Some(path) = self.path.take() else {
+        let Some(path) = self.place.take() else {
             return Ok(());
         };
         let metadata = path.metadata().map_err(|error| missing(&path, &error))?;
