@@ -56,12 +56,12 @@ fn missing(path: &Path, error: &std::io::Error) -> String {
             .any(|command| command.get_name() == word)
     });
     let path = path.display();
-    match error.kind() {
-        ErrorKind::NotFound if is_command => {
-            format!("{path}: no such file or folder; as a command it stands before all flags")
-        }
-        ErrorKind::NotFound => format!("{path}: no such file or folder"),
-        _ => format!("{path}: {error}"),
+    if error.kind() != ErrorKind::NotFound {
+        format!("{path}: {error}")
+    } else if is_command {
+        format!("{path}: no such file or folder; as a command it stands before all flags")
+    } else {
+        format!("{path}: no such file or folder")
     }
 }
 
