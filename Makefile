@@ -7,7 +7,7 @@ DEBIAN := rustc-web cargo-web rust-web-src wasi-libc
 .PHONY: run test fuzz examples bench compare peers beam lint setup
 
 run: setup
-	@echo "make: building the host (the first time takes some minutes), then serving examples/site"
+	@echo "make: building the host (the first time takes 8 to 15 minutes on two cores), then serving examples/site"
 	cargo run --quiet -- --root examples/site
 
 test: setup

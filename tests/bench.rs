@@ -30,7 +30,19 @@ fn everything_is_measured_and_shown() {
     let output = bench(&folder, &format!("{SHORT} --path /file {files}"));
     let (code, table, errors) = parts(&output);
     assert_eq!(code, 0, "{errors}");
-    assert_eq!(errors, "", "there is no progress bar without a terminal");
+    // Without a terminal there is no bar, and a line for each turn.
+    let turns: Vec<_> = errors.lines().collect();
+    assert_eq!(turns.len(), 2 + 3 * STRUCTURINGS.len(), "{errors}");
+    for (at, turn) in turns.iter().enumerate() {
+        let begin = format!("bench: {} of {}: ", at + 1, turns.len());
+        assert!(turn.starts_with(&begin), "{errors}");
+    }
+    assert!(
+        turns
+            .iter()
+            .any(|turn| turn.ends_with("pool under load, round 1")),
+        "{errors}"
+    );
     for shown in STRUCTURINGS.into_iter().chain([
         "receive",
         "create or hand over",
@@ -48,6 +60,8 @@ fn everything_is_measured_and_shown() {
 
     let json = fs::read_to_string(out("json")).expect("a file with JSON");
     judge(&serde_json::from_str(&json).expect("valid JSON"), 4);
+
+    assert!(table.contains("one round does not say"), "{table}");
 
     let svg = fs::read_to_string(out("svg")).expect("an image");
     assert!(svg.starts_with("<svg") && svg.trim_end().ends_with("</svg>"));
@@ -76,6 +90,37 @@ fn any_handler_can_be_measured_and_json_can_be_all_there_is() {
     assert_eq!(figures["load"]["body_bytes"], "ok\n".len());
     let command = figures["command"].as_str().expect("text");
     assert!(command.contains("--path '/ok?a=1&b' --json"), "{command}");
+}
+
+#[test]
+fn rounds_that_overlap_have_no_order() {
+    let folder = Folder::new().file("index.html", "home");
+    let json = folder.outside().join("json");
+    let flags = format!(
+        "--time 100ms --rounds 2 --connections 4 --json {}",
+        json.display()
+    );
+    let (code, table, errors) = parts(&bench(&folder, &flags));
+    assert_eq!(code, 0, "{errors}");
+    let json = fs::read_to_string(json).expect("a file with JSON");
+    let figures: Value = serde_json::from_str(&json).expect("valid JSON");
+    let number = |one: &Value, name: &str| one[name].as_f64().expect("a number");
+    let mut measured: Vec<_> = figures["structurings"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .collect();
+    measured.sort_by(|one, other| {
+        let rate = |one: &Value| number(one, "requests_per_second");
+        rate(one).total_cmp(&rate(other))
+    });
+    for pair in measured.windows(2) {
+        let fastest = number(pair[0], "fastest_round_per_second");
+        let overlap = fastest >= number(pair[1], "slowest_round_per_second");
+        let [one, next] = [0, 1].map(|at| pair[at]["name"].as_str().expect("a name"));
+        let shown = table.contains(&format!("{one}, {next}"));
+        assert_eq!(shown, overlap, "{table}\n{json}");
+    }
 }
 
 #[test]
@@ -168,14 +213,18 @@ fn bad_values_are_refused() {
 
 #[test]
 fn what_can_not_be_measured_says_why() {
-    let [hello, ring] = ["hello", "ring"].map(|name| guests::path(name).display().to_string());
+    let [counter, ring] = ["counter", "ring"].map(|name| guests::path(name).display().to_string());
     let cases = [
         ("--path /missing".to_owned(), "status 404"),
-        (format!("--module {hello}"), "another body"),
+        (format!("--module {counter}"), "another body"),
         (format!("--module {ring}"), "exports `run`"),
         ("--module /missing.wasm".to_owned(), "/missing.wasm"),
         ("--root /missing".to_owned(), "--root /missing"),
         ("--memory 64KiB".to_owned(), "pool: it did not start"),
+        (
+            "--max-open-files 1000000".to_owned(),
+            "--max-open-files together need",
+        ),
     ];
     for (flags, reason) in cases {
         let folder = Folder::new().file("index.html", "home");
@@ -186,6 +235,12 @@ fn what_can_not_be_measured_says_why() {
         let (code, output, errors) = parts(&bench(&folder, &format!("{SHORT} {files} {flags}")));
         assert_eq!((code, output.as_str()), (1, ""), "{flags}: {errors}");
         assert!(errors.contains(reason), "{flags}: {errors}");
+        for flag in errors.split(|letter: char| !(letter.is_alphanumeric() || letter == '-')) {
+            let is_flag = flag.starts_with("--") && flag.len() > 2;
+            let given = format!("{SHORT} {files} {flags} --root");
+            let is_given = given.split_whitespace().any(|word| word == flag);
+            assert!(!is_flag || is_given, "{flag} was not given: {errors}");
+        }
         let content = fs::read_to_string(&kept).expect("the file is still there");
         assert_eq!(content, "of last time");
         assert!(!new.exists(), "no empty file is left");

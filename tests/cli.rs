@@ -1,13 +1,17 @@
 //! The command line: what it explains, what it refuses and how, and `check`.
 
 use std::fs;
-use std::net::TcpListener;
+use std::io::{BufRead, BufReader, ErrorKind};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::net::UnixListener;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
+
+use rustix::fs::{CWD, FileType, Mode};
 
 use crate::support::server::{PROGRAM, component, serve};
-use crate::support::wat::{Worker, worker};
-use crate::support::{Folder, guests};
+use crate::support::wat::{Worker, slow, worker};
+use crate::support::{Folder, guests, own_address};
 
 /// All flags, with their defaults as `--help` names them.
 const FLAGS: &[(&str, &str)] = &[
@@ -68,7 +72,12 @@ fn help_explains_every_flag() {
         .filter(|line| line.trim_start().starts_with("--"))
         .count();
     assert_eq!(count, FLAGS.len(), "every flag is tested here\n{help}");
-    assert!(help.contains("check") && help.contains("run"), "{help}");
+    assert!(
+        ["serve", "check", "run", "[PATH]"]
+            .iter()
+            .all(|word| help.contains(word)),
+        "{help}"
+    );
 }
 
 #[test]
@@ -112,8 +121,16 @@ fn bad_values_are_refused_before_anything_is_bound() {
         ("--listen", "--listen nowhere"),
         ("--listen", "--listen 127.0.0.1"),
         ("--listen", "--listen 127.0.0.1:99999"),
+        ("--listen", "--listen 65536"),
+        ("--listen", "--listen :x"),
+        ("--listen", "--listen localhost"),
+        ("--listen", "--listen ::1:8080"),
+        ("--listen", "--listen 1.2.3:8080"),
+        ("--listen", "--listen http://localhost:8080/"),
         ("--idle-timeout", "--idle-timeout 0s"),
-        ("--idle-timeout", "--idle-timeout 5"),
+        ("--idle-timeout", "--idle-timeout 0"),
+        ("--idle-timeout", "--idle-timeout 5x"),
+        ("--idle-timeout", "--idle-timeout 99999999999"),
         ("--idle-timeout", "--idle-timeout soon"),
         ("--idle-timeout", "--idle-timeout 1000years"),
         ("--queue", "--queue=-1"),
@@ -142,16 +159,26 @@ fn bad_values_are_refused_before_anything_is_bound() {
         ("--max-processes", "--max-processes 20001"),
         ("--max-children", "--max-children=-1"),
         ("--max-mailbox", "--max-mailbox 0"),
-        ("--max-mailbox-bytes", "--max-mailbox-bytes 1MiB"), // has no room for a request
         ("--max-mailbox-bytes", "--max-mailbox-bytes 100GiB"),
         ("--max-message", "--max-message x"),
         ("--max-names", "--max-names x"),
         ("--no-such-flag", "--no-such-flag"),
+        ("--root", ". --root ."),
+        ("--root", "serve . --root ."),
+        ("--module", "/dev/null --module x.wasm"),
+        ("no-such-place: no such file or folder", "no-such-place"),
+        ("no-such-place: no such file or folder", "serve no-such-place"),
+        ("no-such-place: no such file or folder", "bench no-such-place"),
+        ("before all flags", "--mode pool check"),
+        ("similar subcommand exists: 'check'", "chekc"),
+        ("similar subcommand exists: 'check'", "chekc worker.wasm"),
+        ("similar subcommand exists: 'serve'", "server --mode pool"),
+        ("similar subcommand exists: 'bench'", "bnech"),
         ("check", "check"),
     ];
     for (named, flags) in cases {
         let mut arguments: Vec<&str> = flags.split_whitespace().collect();
-        if !["--listen", "check"].contains(named) {
+        if !["--listen", "check"].contains(named) && !flags.starts_with("bench") {
             arguments.extend(["--listen", &listen]);
         }
         let (code, output, errors) = run(&arguments);
@@ -194,10 +221,171 @@ fn what_is_not_there_is_named() {
 #[test]
 fn a_port_that_is_taken_is_named() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let address = taken.local_addr().expect("its address").to_string();
-    let (code, output, errors) = run(&["--listen", &address]);
-    assert_eq!((code, output.as_str()), (1, ""), "{errors}");
-    assert!(errors.contains(&address), "{errors}");
+    let address = taken.local_addr().expect("its address");
+    let localhost = format!("localhost:{}", address.port());
+    let port = address.port().to_string();
+    for listen in [&address.to_string(), &localhost, &port] {
+        // The module is not there either, and would be the next to be noticed.
+        let (code, output, errors) = run(&["--listen", listen, "--module", "missing.wasm"]);
+        assert_eq!((code, output.as_str()), (1, ""), "{listen}: {errors}");
+        assert!(errors.contains(&port), "{listen}: {errors}");
+        assert!(!errors.contains("missing"), "{listen}: {errors}");
+    }
+}
+
+#[test]
+fn nobody_is_accepted_before_the_module_is_compiled() {
+    let module = wat_file(&slow());
+    let address = {
+        let listener = TcpListener::bind((own_address(), 0)).expect("a free port");
+        listener.local_addr().expect("its address")
+    };
+    let mut child = Command::new(PROGRAM)
+        .arg(module.path())
+        .args(["--listen", &address.to_string()])
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program runs");
+    let mut errors = BufReader::new(child.stderr.take().expect("standard error is piped"));
+    let mut line = String::new();
+    errors.read_line(&mut line).expect("a line");
+    let refused = TcpStream::connect(address).map_err(|error| error.kind());
+    child.kill().and_then(|()| child.wait()).expect("it ends");
+    assert!(line.contains("compiling"), "{line}");
+    assert_eq!(refused.err(), Some(ErrorKind::ConnectionRefused));
+}
+
+#[test]
+fn words_mean_the_obvious() {
+    let folder = Folder::new().file("index.html", "home");
+    let root = folder.root().display().to_string();
+    let module = guests::path("hello").display().to_string();
+    #[rustfmt::skip] // one line per case
+    let cases = [
+        ("ROOT --listen 0", "module built-in, mode pool, root ROOT"),
+        ("serve ROOT --listen 0", "module built-in, root ROOT"),
+        ("serve --root ROOT --listen 0", "module built-in, root ROOT"),
+        ("MODULE --listen 0", "module MODULE, root ."),
+        ("MODULE --root ROOT --listen 0", "module MODULE, root ROOT"),
+        ("serve ROOT --module MODULE --listen 0", "module MODULE, root ROOT"),
+        ("ROOT --listen :0", "http://127.0.0.1:"),
+        ("ROOT --listen localhost:0", "http://127.0.0.1:"),
+        ("ROOT --listen 127.0.0.1:0", "http://127.0.0.1:"),
+        ("ROOT --listen 0.0.0.0:0", "http://0.0.0.0:"),
+        ("ROOT --listen 0 --request-timeout 5 --idle-timeout 5 --grace 1", "module built-in"),
+        ("serve MODULE --listen 0 --mode single --memory 33554432", "mode single"),
+    ];
+    let put = |text: &str| text.replace("ROOT", &root).replace("MODULE", &module);
+    for (words, expected) in cases {
+        let mut child = Command::new(PROGRAM)
+            .args(put(words).split_whitespace())
+            .current_dir(folder.outside())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the program runs");
+        let mut line = String::new();
+        let output = child.stdout.take().expect("standard output is piped");
+        let read = BufReader::new(output).read_line(&mut line);
+        child.kill().and_then(|()| child.wait()).expect("it ends");
+        read.expect("a line");
+        for part in put(expected).split(", ") {
+            assert!(line.contains(part), "{words}: {line}");
+        }
+    }
+}
+
+#[test]
+fn a_time_without_a_unit_is_in_seconds() {
+    // A year is the most that is taken: what has so many seconds is, and what has one more is not.
+    let folder = Folder::new();
+    let root = folder.root().display().to_string();
+    for (seconds, code) in [("31536000", 1), ("31536001", 2)] {
+        let arguments = ["--root", &root, "--module", "missing.wasm", "--listen", "0"];
+        let (ended, _, errors) = run(&[&arguments[..], &["--grace", seconds]].concat());
+        assert_eq!(ended, code, "{seconds}: {errors}");
+    }
+}
+
+#[test]
+fn a_module_is_a_regular_file() {
+    let folder = Folder::new();
+    let path = |name: &str| folder.root().join(name);
+    rustix::fs::mknodat(CWD, path("fifo"), FileType::Fifo, Mode::RWXU, 0).expect("a FIFO");
+    let _socket = UnixListener::bind(path("socket")).expect("a socket");
+    let huge = fs::File::create(path("huge")).and_then(|file| file.set_len((1 << 30) + 1));
+    huge.expect("a sparse file");
+    for (module, named) in [
+        (path("fifo"), "this is a FIFO"),
+        (path("socket"), "this is a socket"),
+        (path("huge"), "1073741825 bytes"),
+        (folder.root(), "this is a folder"),
+        ("/dev/zero".into(), "this is a device"),
+    ] {
+        let module = module.display().to_string();
+        for command in [
+            &["check", &module][..],
+            &["run", &module],
+            &["serve", "--listen", "0", "--module", &module],
+        ] {
+            let (code, output, errors) = run(command);
+            assert_eq!((code, &*output), (1, ""), "{command:?}: {errors}");
+            assert!(errors.contains(named), "{command:?}: {errors}");
+        }
+    }
+}
+
+#[test]
+fn what_is_no_wasm_is_called_what_it_is() {
+    #[rustfmt::skip] // one line per case
+    let cases: &[(&[u8], &str)] = &[
+        (b"", "an empty file"),
+        (b"\x7fELF\x02\x01\x01\0 and so on", "ELF"),
+        (b"\x7fELF\x02\x01\x01\xc8 and so on", ".cwasm"),
+        (b"\x1f\x8b\x08\0\0", "gzip"),
+        (b"PK\x03\x04\0\0", "ZIP"),
+        (b"#!/bin/sh\necho", "a script"),
+        (b"\0\x01\x02\x03", "binary data"),
+        (b"\xff\xfe\0a", "binary data"),
+        (b"import { x } from 'y';", "JavaScript"),
+        (b"export default {}", "JavaScript"),
+        (b"// a comment\nlet x = 1", "JavaScript"),
+        (b"(() => {})()", "JavaScript"),
+        (b"import os\n", "Python"),
+        (b"def main():\n", "Python"),
+        (b"<!doctype html>", "HTML"),
+        (b"{\"a\": 1}", "JSON"),
+        ("grüezi".as_bytes(), "text of another kind"),
+    ];
+    for (content, named) in cases {
+        let folder = Folder::new().file("module", content);
+        let (code, output, errors) = check(&folder.root().join("module"));
+        assert_eq!((code, &*output), (1, ""), "{named}: {errors}");
+        let said = "this is not WebAssembly: it looks like ";
+        assert!(
+            errors.contains(said) && errors.contains(named),
+            "{named}: {errors}"
+        );
+    }
+}
+
+#[test]
+fn a_compiler_s_message_is_short_and_plain() {
+    let long = "x".repeat(2 << 20);
+    for text in [
+        format!("(component {long}"),
+        format!("(component ;; \x1b[31m\x07 {long}\n what"),
+        "(component (what \x1b[31m\u{202e}))".to_owned(),
+        "(component\n (what\n".repeat(10_000),
+        "(component (import \"url=<\x1b[31m\u{202e}>\" (func)))".to_owned(),
+    ] {
+        let (code, output, errors) = check(wat_file(&text).path());
+        assert_eq!(code, 1, "{output}{errors}");
+        let said = output + &errors;
+        assert!(said.len() < 8 << 10, "{} bytes", said.len());
+        let plain = |letter: char| letter == '\n' || !(letter.is_control() || letter == '\u{202e}');
+        assert!(said.chars().all(plain), "{said:?}");
+    }
 }
 
 #[test]

@@ -1,14 +1,16 @@
 //! Stopping: nothing new is begun, what runs may finish within the grace time, and a second signal is the
 //! last word.
 
+use std::fs;
 use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::support::http::request_bytes;
-use crate::support::server::{self, command, component, guest, serve};
-use crate::support::wat::worker_with;
+use crate::support::server::{self, PROGRAM, command, component, guest, serve};
+use crate::support::wat::{slow, worker_with};
 use crate::support::{Client, Folder, Server, eventually, guests, own_address};
 
 #[test]
@@ -250,6 +252,95 @@ fn a_log_that_nobody_reads_holds_up_nothing() {
 
 /// So many lines of requests are more than a pipe holds, which is 64 KiB.
 const UNREAD_REQUESTS: usize = 1_000;
+#[test]
+fn signals_without_a_meaning_are_ignored() {
+    let mut server = serve(Folder::new().file("file", "content"), "--workers 1");
+    for (number, (signal, name)) in MEANINGLESS.into_iter().enumerate() {
+        server.signal(signal);
+        let entries = server.wait_entries("signal ignored", number + 1);
+        assert_eq!(entries[number]["signal"], name);
+        assert_eq!(server.get("/file").status, 200);
+    }
+    server.signal(Signal::TERM);
+    assert_eq!(server.wait_exit().code(), Some(0));
+}
+
+#[test]
+fn nohup_is_heeded() {
+    let folder = Folder::new();
+    let flags = format!("--listen 0 --root {}", folder.root().display());
+    let mut child = Command::new("sh")
+        .args(["-c", &format!("trap '' HUP; exec {PROGRAM} {flags}")])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("a shell");
+    let mut line = String::new();
+    let output = child.stdout.take().expect("standard output is piped");
+    let read = BufReader::new(output).read_line(&mut line);
+    let status = fs::read_to_string(format!("/proc/{}/status", child.id()));
+    child.kill().and_then(|()| child.wait()).expect("it ends");
+    assert!(read.is_ok() && line.contains("http://"), "{line}");
+    let status = status.expect("its status");
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    assert_eq!(ignored.map(|mask| mask & 1), Some(1), "{status}");
+}
+
+#[test]
+fn signals_are_heeded_while_a_module_is_compiled() {
+    let folder = Folder::new().file("slow.wat", slow());
+    let module = folder.root().join("slow.wat").display().to_string();
+    #[rustfmt::skip] // one line per case
+    let cases = [
+        ("serve --listen 127.0.0.1:0", "wasm-pool-host: compiling", true),
+        ("serve --listen 127.0.0.1:0 --log-format json", "\"message\":\"compiling\"", true),
+        ("run", "wasm-pool-host: compiling", true),
+        ("run --log-format json --log-level info", "\"message\":\"compiling\"", true),
+        ("check", "wasm-pool-host: compiling", false),
+        ("bench", "asking the module", false),
+    ];
+    for (command, said, ignores) in cases {
+        for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
+            let mut child = Command::new(PROGRAM)
+                .args(command.split_whitespace())
+                .arg(&module)
+                .stdout(Stdio::null())
+                .stderr(Stdio::piped())
+                .spawn()
+                .expect("the program runs");
+            let pid = Pid::from_child(&child);
+            let mut errors = BufReader::new(child.stderr.take().expect("standard error"));
+            let mut line = || {
+                let mut line = String::new();
+                errors.read_line(&mut line).expect("a line of text");
+                line
+            };
+            let first = line();
+            assert!(first.contains(said), "{command}: {first}");
+            for (signal, name) in MEANINGLESS.into_iter().filter(|_| ignores) {
+                kill_process(pid, signal).expect("it runs, and takes a signal");
+                let next = line();
+                assert!(
+                    next.contains("signal ignored") && next.contains(name),
+                    "{command}: {next}"
+                );
+            }
+            kill_process(pid, signal).expect("it runs, and takes a signal");
+            let start = Instant::now();
+            let status = child.wait().expect("a child's status");
+            assert_eq!(status.code(), Some(code), "{command}");
+            assert!(start.elapsed() < Duration::from_secs(20), "{command}");
+        }
+    }
+}
+
+/// Signals that end other programs.
+const MEANINGLESS: [(Signal, &str); 3] = [
+    (Signal::HUP, "SIGHUP"),
+    (Signal::USR1, "SIGUSR1"),
+    (Signal::USR2, "SIGUSR2"),
+];
 
 fn running(server: &Server, target: &str) -> Client {
     let mut client = server.client();

@@ -2,22 +2,25 @@
 //! is opened, bound or started here.
 
 mod bench;
+mod listen;
 mod program;
+mod words;
 
-use std::net::SocketAddr;
 use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
 use bytesize::ByteSize;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use wasm_pool_host::sandbox::{Module, Output};
 use wasm_pool_host::steps::Steps;
 use wasm_pool_host::{Settings, http, pool, sandbox};
 
 pub(crate) use bench::{Bench, Yardstick, YardstickKind};
+pub(crate) use listen::Listen;
 pub(crate) use program::{Given, Processes, Run};
+pub(crate) use words::Place;
 
 /// Serves HTTP with a pool of isolated WebAssembly processes.
 ///
@@ -26,13 +29,16 @@ pub(crate) use program::{Given, Processes, Run};
 #[command(version, args_conflicts_with_subcommands = true)]
 pub(crate) struct Cli {
     #[command(subcommand)]
-    pub(crate) command: Option<Command>,
+    command: Option<Command>,
     #[command(flatten)]
-    pub(crate) serve: Serve,
+    serve: Serve,
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Serve HTTP: what is done where no command is given
+    Serve(Box<Serve>),
+
     /// Run a program, a module that exports `run`, without HTTP; its root's exit is the exit code
     ///
     /// What processes print goes to standard output and standard error as it is. A root that ends normally
@@ -66,13 +72,13 @@ pub(crate) enum Command {
 
 #[derive(Args, Debug)]
 pub(crate) struct Serve {
-    /// The worker: a component, binary or text (.wat) [default: the built-in static file server]
-    #[arg(long, value_name = "FILE")]
-    module: Option<PathBuf>,
+    #[command(flatten)]
+    place: Place,
 
-    /// IP address and port to listen on; port 0 takes a free one
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080", value_parser = address)]
-    pub(crate) listen: SocketAddr,
+    /// Address and port to listen on. A port alone is one of 127.0.0.1, which only this machine reaches;
+    /// 0.0.0.0 and [::] are for everybody. Port 0 takes a free one
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080", value_parser = listen::parse)]
+    pub(crate) listen: Listen,
 
     /// How requests meet processes
     #[arg(long, value_enum, default_value_t = Mode::Pool)]
@@ -156,9 +162,9 @@ pub(crate) struct Serve {
 /// What goes for every guest.
 #[derive(Args, Debug)]
 pub(crate) struct Guests {
-    /// The folder that guests may read; nothing outside of it can be reached
-    #[arg(long, value_name = "DIR", default_value = ".")]
-    root: PathBuf,
+    /// The folder that guests may read; nothing outside of it can be reached [default: .]
+    #[arg(long, value_name = "DIR")]
+    root: Option<PathBuf>,
 
     /// Memory that one process may have, all its memories and tables together
     #[arg(long, value_name = "SIZE", default_value = DEFAULT_MEMORY, value_parser = size)]
@@ -256,13 +262,39 @@ pub(crate) enum Connections {
     AtMost(usize),
 }
 
+impl Cli {
+    /// What was asked for, and which flags were given for that.
+    pub(crate) fn read() -> (Command, Given) {
+        if let Some(error) = words::mistyped(std::env::args_os().nth(1)) {
+            error.exit();
+        }
+        let matches = Self::command().get_matches();
+        let cli = Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+        match cli.command {
+            Some(command) => {
+                let given = matches.subcommand().map(|(_, matches)| matches);
+                (command, Given::from(given.unwrap_or(&matches)))
+            }
+            None => (Command::Serve(Box::new(cli.serve)), Given::from(&matches)),
+        }
+    }
+}
+
+/// A bad value is refused like clap refuses one: exit code 2, and where to read on.
+pub(crate) fn refuse(problem: &str) -> ! {
+    Cli::command()
+        .error(clap::error::ErrorKind::ValueValidation, problem)
+        .exit()
+}
+
 impl Serve {
     /// Fits what was asked for together.
     ///
     /// # Errors
     /// A sentence that names the flag.
-    pub(crate) fn plan(self, cores: u32) -> Result<Plan, String> {
+    pub(crate) fn plan(mut self, cores: u32) -> Result<Plan, String> {
         self.check()?;
+        self.place.settle(&mut self.guests.root)?;
         let Workers { min, max, .. } = self.workers(cores)?;
         let reuse = match self.mode {
             Mode::Pool | Mode::Single => pool::Reuse::ManyRequests,
@@ -271,13 +303,14 @@ impl Serve {
         let connections = self
             .max_connections
             .map_or(Connections::AtMost(MAX_CONNECTIONS), Connections::Exactly);
-        let module = self.module.map_or(Module::BuiltIn, Module::File);
+        let module = self.place.module.map_or(Module::BuiltIn, Module::File);
         let count = if min == max {
             max.to_string()
         } else {
             format!("{min}..{max}")
         };
-        let (mode, root) = (self.mode, self.guests.root.display());
+        let (mode, path) = (self.mode, self.guests.root());
+        let root = path.display();
         let summary = Summary {
             handler: format!("module {module}, mode {mode}, workers {count}, root {root}"),
             program: format!(
@@ -319,7 +352,7 @@ impl Serve {
                 expose_pid: self.expose_pid,
             },
             grace: self.grace,
-            root: self.guests.root,
+            root: path,
         };
         Ok(Plan {
             settings,
@@ -377,6 +410,10 @@ impl Serve {
 }
 
 impl Guests {
+    fn root(&self) -> PathBuf {
+        self.root.clone().unwrap_or_else(|| ".".into())
+    }
+
     fn check(&self) -> Result<(), String> {
         if !(MIN_MEMORY..=MAX_MEMORY).contains(&self.memory) {
             return Err(format!(
@@ -426,9 +463,13 @@ fn in_range(processes: u32) -> Result<u32, String> {
     }
 }
 
+/// A number without a unit is seconds.
 fn time(text: &str) -> Result<Duration, String> {
-    let time = humantime::parse_duration(text)
-        .map_err(|error| format!("{error}; give a time such as 10s or 500ms"))?;
+    let time = match text.parse() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_) => humantime::parse_duration(text)
+            .map_err(|error| format!("{error}; give a time such as 10s or 500ms"))?,
+    };
     if time.is_zero() || time > MAX_TIME {
         return Err("must be more than nothing and at most a year".into());
     }
@@ -438,11 +479,6 @@ fn time(text: &str) -> Result<Duration, String> {
 fn size(text: &str) -> Result<ByteSize, String> {
     text.parse()
         .map_err(|_| "give a size such as 64MiB or 500KB".into())
-}
-
-fn address(text: &str) -> Result<SocketAddr, String> {
-    text.parse()
-        .map_err(|_| "give an IP address and a port, such as 127.0.0.1:8080 or [::]:8080".into())
 }
 
 fn count(text: &str) -> Result<NonZeroU64, String> {

@@ -53,7 +53,7 @@ use http::Guests;
 use message::ExitStatus;
 use pool::Pool;
 use root::RootKeeper;
-use sandbox::{Sandbox, World};
+use sandbox::{Programs, Sandbox, World};
 use shutdown::Phase;
 use supervisor::Supervisor;
 use table::Table;
@@ -198,7 +198,13 @@ pub async fn serve(
     settings: Settings,
     stop: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
-    Host::start(settings).await?.serve(listener, stop).await
+    let mut stop = std::pin::pin!(stop);
+    let host = tokio::select! {
+        biased;
+        () = stop.as_mut() => return Ok(()),
+        host = Host::start(settings) => host?,
+    };
+    host.serve(listener, stop).await
 }
 
 /// What a program may do that is run by itself, without HTTP.
@@ -220,51 +226,90 @@ const UNREAD: Duration = Duration::from_secs(10);
 /// The same for a program that was stopped.
 const UNREAD_WHEN_STOPPED: Duration = Duration::from_secs(1);
 
-/// Runs a program until its root ends, or until `stop` completes. All its processes end with it.
+/// A program that is compiled.
+#[derive(Debug)]
+pub struct Program {
+    programs: Programs,
+    processes: table::Settings,
+    patience: Duration,
+}
+
+impl Program {
+    /// Opens the root folder and compiles the module.
+    ///
+    /// # Errors
+    /// Where the root folder can't be opened, or the module is not a program that can be run here.
+    pub async fn load(settings: RunSettings) -> anyhow::Result<Self> {
+        let RunSettings {
+            root,
+            sandbox,
+            processes,
+            patience,
+        } = settings;
+        match load(&root, &sandbox).await? {
+            Sandbox::Programs(programs) => Ok(Self {
+                programs,
+                processes,
+                patience,
+            }),
+            Sandbox::Handlers(_) => bail!(
+                "{}: this module exports `handle`, not `run`: serve it with --module",
+                sandbox.module
+            ),
+        }
+    }
+
+    /// Runs it until its root ends, or until `stop` completes. All its processes end with it.
+    ///
+    /// # Errors
+    /// Where the root can't be started, or what it prints can't be written: an [`std::io::Error`],
+    /// [`BrokenPipe`](std::io::ErrorKind::BrokenPipe) where its reader has gone.
+    pub async fn run(
+        self,
+        args: Vec<String>,
+        stop: impl Future<Output = ()>,
+    ) -> anyhow::Result<Option<ExitStatus>> {
+        let tree = Tree::new(self.programs, Table::new(self.processes), self.patience);
+        let _closing = tree.closing();
+        let mut root = tree.plant(args).map_err(root_not_started)?;
+        let mut stop = std::pin::pin!(stop);
+        let status = tokio::select! {
+            status = root.ended() => Some(status),
+            () = stop.as_mut() => None,
+            error = sandbox::output_failed() => return Err(error.into()),
+        };
+        tree.fell().await;
+        let patience = match status {
+            Some(_) => UNREAD,
+            None => UNREAD_WHEN_STOPPED,
+        };
+        tokio::select! {
+            bytes = sandbox::output_written(patience) => if bytes > 0 {
+                tracing::warn!(bytes, "nobody reads the output: the rest of it is lost");
+            },
+            () = stop, if status.is_some() => {}
+            error = sandbox::output_failed() => return Err(error.into()),
+        }
+        Ok(status)
+    }
+}
+
+/// Compiles a program and runs it; see [`Program`]. Nothing where `stop` completes before its root ends.
 ///
 /// # Errors
-/// Where the root folder can't be opened, the module is not a program that can be run here, or what it prints can't
-/// be written: an [`std::io::Error`], [`BrokenPipe`](std::io::ErrorKind::BrokenPipe) where its reader has gone.
+/// Those of [`Program::load`] and [`Program::run`].
 pub async fn run(
     settings: RunSettings,
     args: Vec<String>,
     stop: impl Future<Output = ()>,
 ) -> anyhow::Result<Option<ExitStatus>> {
-    let RunSettings {
-        root,
-        sandbox,
-        processes,
-        patience,
-    } = settings;
-    let programs = match load(&root, &sandbox).await? {
-        Sandbox::Programs(programs) => programs,
-        Sandbox::Handlers(_) => bail!(
-            "{}: this module exports `handle`, not `run`: serve it with --module",
-            sandbox.module
-        ),
-    };
-    let tree = Tree::new(programs, Table::new(processes), patience);
-    let _closing = tree.closing();
-    let mut root = tree.plant(args).map_err(root_not_started)?;
     let mut stop = std::pin::pin!(stop);
-    let status = tokio::select! {
-        status = root.ended() => Some(status),
-        () = stop.as_mut() => None,
-        error = sandbox::output_failed() => return Err(error.into()),
+    let program = tokio::select! {
+        biased;
+        () = stop.as_mut() => return Ok(None),
+        program = Program::load(settings) => program?,
     };
-    tree.fell().await;
-    let patience = match status {
-        Some(_) => UNREAD,
-        None => UNREAD_WHEN_STOPPED,
-    };
-    tokio::select! {
-        bytes = sandbox::output_written(patience) => if bytes > 0 {
-            tracing::warn!(bytes, "nobody reads the output: the rest of it is lost");
-        },
-        () = stop, if status.is_some() => {}
-        error = sandbox::output_failed() => return Err(error.into()),
-    }
-    Ok(status)
+    program.run(args, stop).await
 }
 
 fn root_not_started(error: table::ProcessError) -> anyhow::Error {

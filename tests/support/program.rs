@@ -67,7 +67,11 @@ impl Program {
         let errors = std::thread::spawn(move || {
             let mut text = Vec::new();
             errors.read_to_end(&mut text).expect("standard error");
-            String::from_utf8_lossy(&text).into_owned()
+            let text = String::from_utf8_lossy(&text).into_owned();
+            // On a busy machine the module takes its time, and the program says so.
+            let mut lines: Vec<_> = text.split_inclusive('\n').collect();
+            lines.retain(|line| !line.starts_with("wasm-pool-host: compiling "));
+            lines.concat()
         });
         let output = BufReader::new(child.stdout.take().expect("standard output is piped"));
         let (sender, lines) = channel();

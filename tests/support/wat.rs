@@ -42,6 +42,17 @@ pub(crate) fn worker_with(fields: &str, handle: &str) -> String {
     .text()
 }
 
+/// A component that takes longer to compile than any test takes: a function of many nested loops.
+pub(crate) fn slow() -> String {
+    let nest = format!(
+        "{}{}",
+        "(loop (br_if 0 (local.get 0))".repeat(100),
+        ")".repeat(100)
+    );
+    let body = nest.repeat(400);
+    format!("(component (core module (func (param i32) {body})))")
+}
+
 /// Opens the path in the request's body, just as it stands there, and answers with the file; or with `404`
 /// and the number of the error code as a letter, `a` for the first.
 pub(crate) const OPENER: &str = "

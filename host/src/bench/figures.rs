@@ -63,6 +63,9 @@ pub(super) struct Measured {
     pub(super) requests_per_second: f64,
     /// How far the rounds lie apart, in percent of the median.
     pub(super) spread_percent: f64,
+    /// Requests per second of the slowest round and of the fastest.
+    pub(super) slowest_round_per_second: f64,
+    pub(super) fastest_round_per_second: f64,
     pub(super) latency_ms: Latency,
     /// Requests that these are of, all rounds together.
     pub(super) requests: u64,
@@ -130,7 +133,7 @@ impl Machine {
 
 impl Setup {
     pub(super) fn new(args: &Bench, body: &[u8]) -> Self {
-        let module = args.module.as_ref();
+        let module = args.place.module.as_ref();
         Self {
             module: module.map_or_else(|| "built-in".into(), |module| module.display().to_string()),
             path: args.path.clone(),
@@ -156,6 +159,8 @@ impl Measured {
             name,
             step_us: Steps::of_one(totals),
             spread_percent: spread(rates.clone()),
+            slowest_round_per_second: rates.iter().copied().fold(f64::MAX, f64::min),
+            fastest_round_per_second: rates.iter().copied().fold(0.0, f64::max),
             requests_per_second: median(rates),
             latency_ms: Latency {
                 p50: median(each(|sample| millis(sample.p50))),
@@ -166,6 +171,25 @@ impl Measured {
             memory_kib,
             crash,
         }
+    }
+}
+
+impl Figures {
+    /// Structurings whose order in throughput means nothing, in groups: in each, from the slowest to the
+    /// fastest, the fastest round of one is faster than the slowest of the next.
+    pub(super) fn without_order(&self) -> Vec<Vec<Structuring>> {
+        let mut sorted: Vec<_> = self.structurings.iter().collect();
+        sorted.sort_by(|one, other| {
+            one.requests_per_second
+                .total_cmp(&other.requests_per_second)
+        });
+        let overlap = |one: &&Measured, next: &&Measured| {
+            one.fastest_round_per_second >= next.slowest_round_per_second
+        };
+        let groups = sorted.chunk_by(overlap).filter(|group| group.len() > 1);
+        groups
+            .map(|group| group.iter().map(|one| one.name).collect())
+            .collect()
     }
 }
 

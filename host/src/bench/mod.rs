@@ -17,6 +17,7 @@ mod numbers;
 mod outputs;
 mod page;
 mod plot;
+mod progress;
 mod server;
 mod structurings;
 mod table;
@@ -26,7 +27,6 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context;
-use indicatif::{ProgressBar, ProgressStyle};
 use wasm_pool_host::steps::Totals;
 
 use crate::cli::{Bench, MAX_WORKERS_PER_CORE};
@@ -36,6 +36,7 @@ use figures::{Figures, Gaps, Machine, Measured, Setup};
 use load::{Faults, Load, Question, Sample};
 use memory::Memory;
 use outputs::Outputs;
+use progress::Progress;
 use structurings::{Site, Structuring};
 pub(crate) use yardstick::start as yardstick;
 
@@ -56,7 +57,8 @@ pub(crate) async fn run(args: Bench, stop: impl Future<Output = ()>) -> anyhow::
     let folder = tempfile::tempdir().context("can't make a temporary folder")?;
     let path = folder.path().to_owned();
     descriptors::raise(); // a socket for each connection
-    let progress = progress(args.rounds)?;
+    let turns = Structuring::ALL.len() * (args.rounds + 2) + 2; // rounds, steps, crashes; module, memory
+    let progress = Progress::of(turns)?;
     let shown = progress.clone();
     // Servers die with the thread that started them, if their guards can't see to it.
     let measuring = tokio::task::spawn_blocking(move || measure(&args, &path, &shown));
@@ -65,22 +67,22 @@ pub(crate) async fn run(args: Bench, stop: impl Future<Output = ()>) -> anyhow::
         () = stop => None,
         measured = measuring => Some(measured.context("the measuring thread panicked")?),
     };
-    progress.finish_and_clear();
+    progress.end();
     measured.map_or(Ok(()), |figures| outputs.write(&figures?))
 }
 
-fn measure(args: &Bench, folder: &Path, progress: &ProgressBar) -> anyhow::Result<Figures> {
-    progress.set_message("asking the module");
+fn measure(args: &Bench, folder: &Path, progress: &Progress) -> anyhow::Result<Figures> {
+    progress.turn("asking the module");
     let site = Site::new(args, folder)?;
     let drill = crash::site(site.clone(), folder)?;
     let load = Setup::new(args, &site.body);
     let mut gaps = Gaps::default();
-    progress.set_message("memory");
+    progress.turn("memory");
     let memory = Memory::measure(&site, &mut gaps);
-    progress.inc(1);
     let mut samples = Structuring::ALL.map(|_| Vec::new());
-    for _ in 0..args.rounds {
-        let round = by_turns("under load", progress, |one| under_load(&site, one, args))?;
+    for number in 1..=args.rounds {
+        let what = format!("under load, round {number}");
+        let round = by_turns(&what, progress, |one| under_load(&site, one, args))?;
         for (samples, sample) in samples.iter_mut().zip(round) {
             samples.push(sample);
         }
@@ -114,14 +116,12 @@ fn measure(args: &Bench, folder: &Path, progress: &ProgressBar) -> anyhow::Resul
 /// Something of each structuring.
 fn by_turns<T>(
     what: &str,
-    progress: &ProgressBar,
+    progress: &Progress,
     mut measure: impl FnMut(Structuring) -> anyhow::Result<T>,
 ) -> anyhow::Result<Vec<T>> {
     let turn = |structuring: Structuring| {
-        progress.set_message(format!("{structuring} {what}"));
-        let measured = measure(structuring);
-        progress.inc(1);
-        measured
+        progress.turn(&format!("{structuring} {what}"));
+        measure(structuring)
     };
     Structuring::ALL.into_iter().map(turn).collect()
 }
@@ -174,11 +174,4 @@ fn ask(
         body: &site.body,
     };
     load::run(server.address, &load, question)
-}
-
-/// One bar for everything, on standard error, if that is a terminal.
-fn progress(rounds: usize) -> anyhow::Result<ProgressBar> {
-    let turns = Structuring::ALL.len() * (rounds + 2) + 1; // rounds, steps and crashes; memory
-    let style = ProgressStyle::with_template("{bar:40} {percent:>3} %  {eta:>4} left  {msg}")?;
-    Ok(ProgressBar::new(turns as u64).with_style(style))
 }

@@ -36,7 +36,7 @@ pub(super) fn html(figures: &Figures, svg: &str) -> String {
 fn body(figures: &Figures) -> String {
     let columns = figures.structurings.len() + 1;
     let mut html = String::new();
-    for Section { title, rows } in table::sections(figures) {
+    for Section { title, rows, note } in table::sections(figures) {
         // Writing to a string can't fail.
         let _ = writeln!(html, "<tr><th colspan=\"{columns}\">{title}</th></tr>");
         for Row { label, cells } in rows {
@@ -45,6 +45,9 @@ fn body(figures: &Figures) -> String {
                 .map(|cell| format!("<td>{cell}</td>"))
                 .collect();
             let _ = writeln!(html, "<tr><td>{label}</td>{cells}</tr>");
+        }
+        if let Some(note) = note {
+            let _ = writeln!(html, "<tr><td colspan=\"{columns}\">({note})</td></tr>");
         }
     }
     html

@@ -24,6 +24,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// What an error shows of what a server said: the first of it is the cause of the rest.
 const SAID_BYTES: usize = 16 << 10;
 
+/// What the command line says beside a problem.
+const USAGE: [&str; 2] = ["error: ", "For more information, try '--help'."];
+
 /// A running server.
 pub(super) struct Server {
     structuring: Structuring,
@@ -32,6 +35,8 @@ pub(super) struct Server {
     lines: Receiver<String>,
     errors: File,
     pub(super) address: SocketAddr,
+    /// Whether its module is a program: such modules have no structurings.
+    pub(super) is_program: bool,
 }
 
 impl Server {
@@ -52,6 +57,7 @@ impl Server {
             lines,
             errors,
             address: SocketAddr::from(([0; 4], 0)),
+            is_program: false,
         };
         server.check(thread::Builder::new().spawn(move || read(output, &sender)))?;
         let line = server.line("it did not start")?;
@@ -60,6 +66,7 @@ impl Server {
             address.parse().ok()
         });
         server.address = server.check(address.context("it did not start"))?;
+        server.is_program = line.contains(" · program ");
         Ok(server)
     }
 
@@ -117,9 +124,34 @@ impl Server {
         // From a place of its own: the server writes where the file's is. And the error that this is added to
         // matters more than one of reading it.
         let bytes = self.errors.read_at(&mut said, 0).unwrap_or(0);
-        let said = String::from_utf8_lossy(&said[..bytes]);
-        said.trim_end().to_owned()
+        in_words(&String::from_utf8_lossy(&said[..bytes]))
     }
+}
+
+/// What a server said to whoever starts servers, for whoever started the bench: flags that were not given to
+/// the bench are words.
+fn in_words(said: &str) -> String {
+    let mut said = said.to_owned();
+    for usage in USAGE {
+        said = said.replace(usage, "");
+    }
+    let is_given = |flag: &str| std::env::args().any(|arg| arg.split('=').next() == Some(flag));
+    let in_flag = |letter: char| letter.is_ascii_alphanumeric() || letter == '-';
+    let mut words = String::new();
+    for word in said.split_inclusive(|letter| !in_flag(letter)) {
+        match word.strip_prefix("--") {
+            Some(name) if name.starts_with(char::is_alphabetic) => {
+                let flag = word.trim_end_matches(|letter| !in_flag(letter));
+                if is_given(flag) {
+                    words.push_str(word);
+                } else {
+                    words.push_str(&name.replace('-', " "));
+                }
+            }
+            Some(_) | None => words.push_str(word),
+        }
+    }
+    words.trim().to_owned()
 }
 
 /// Passes on what a server prints, until it ends or nobody wants to know: a pipe can't be read with a deadline.

@@ -78,7 +78,7 @@ impl Site {
             program: std::env::current_exe().context("can't find this program itself")?,
             guests: args.guests.flags(),
             max_open_files: args.guests.max_open_files,
-            module: args.module.clone(),
+            module: args.place.module.clone(),
             path: args.path.clone(),
             body: Vec::new(),
             file: folder.join("body"),
@@ -91,16 +91,20 @@ impl Site {
     fn answer(&self) -> anyhow::Result<Vec<u8>> {
         let path = &self.path;
         let server = self.server(Structuring::Pool, &[])?;
+        ensure!(
+            !server.is_program,
+            "the module exports `run`; only modules that export `handle` can be measured"
+        );
         let ask = || server.check(client::ask(server.address, path));
         let (first, second) = (ask()?, ask()?);
         ensure!(
             first.status == 200,
-            "--path {path}: the module answers with status {}; only what is answered with 200 can be measured",
+            "path {path}: the module answers with status {}; only what is answered with 200 can be measured",
             first.status
         );
         ensure!(
             first.body == second.body,
-            "--path {path}: the module answers with another body each time; what can't be checked can't be \
+            "path {path}: the module answers with another body each time; what can't be checked can't be \
              measured: choose a path that is always answered with the same"
         );
         Ok(first.body)
@@ -130,7 +134,11 @@ impl Site {
     ) -> anyhow::Result<Server> {
         let mut command = Command::new(&self.program);
         if structuring.is_ours() {
-            command.args(["--mode", structuring.name(), "--listen", super::LISTEN]);
+            command.args(["serve", "--listen", super::LISTEN]);
+            // A pool is what there is without a mode, for a module that knows none too.
+            if structuring != Structuring::Pool {
+                command.args(["--mode", structuring.name()]);
+            }
             command.args(["--log-level", "warn", "--end-with-parent"]);
             command.args(&self.guests);
             command.args(["--max-open-files", &self.max_open_files.to_string()]);

@@ -3,6 +3,7 @@
 use super::crash::OTHERS;
 use super::figures::{Figures, Measured, Steps};
 use super::numbers::whole;
+use super::structurings::Structuring;
 
 /// Of a terminal that is not small: everything fits 100 columns.
 const LABEL_COLUMNS: usize = 27;
@@ -15,6 +16,8 @@ const GAP: &str = "not measured";
 pub(super) struct Section {
     pub(super) title: String,
     pub(super) rows: Vec<Row>,
+    /// What a reader must know of them.
+    pub(super) note: Option<String>,
 }
 
 /// One figure, of all structurings.
@@ -55,6 +58,7 @@ pub(super) fn sections(figures: &Figures) -> [Section; 4] {
         Section {
             title: "work per request, in microseconds, on one connection".into(),
             rows: steps,
+            note: None,
         },
         Section {
             title: format!("under load, {} connections", figures.load.connections),
@@ -65,12 +69,14 @@ pub(super) fn sections(figures: &Figures) -> [Section; 4] {
                 row("latency p99, ms", &|one| short(one.latency_ms.p99)),
                 row("latency p99.9, ms", &|one| short(one.latency_ms.p99_9)),
             ],
+            note: order(figures),
         },
         Section {
             title: "memory".into(),
             rows: vec![row("one more takes, KiB", &|one| {
                 shown(one.memory_kib, short)
             })],
+            note: None,
         },
         Section {
             title: format!(
@@ -89,8 +95,22 @@ pub(super) fn sections(figures: &Figures) -> [Section; 4] {
                     })
                 }),
             ],
+            note: None,
         },
     ]
+}
+
+/// Where the rounds don't tell which structuring serves more requests.
+fn order(figures: &Figures) -> Option<String> {
+    if figures.load.rounds == 1 {
+        return Some("one round does not say how far rounds lie apart".into());
+    }
+    let group = |group: Vec<Structuring>| {
+        let names: Vec<_> = group.into_iter().map(Structuring::name).collect();
+        names.join(", ")
+    };
+    let groups: Vec<_> = figures.without_order().into_iter().map(group).collect();
+    (!groups.is_empty()).then(|| format!("rounds overlap, no order: {}", groups.join(" · ")))
 }
 
 fn shown<T>(figure: Option<T>, show: impl FnOnce(T) -> String) -> String {
@@ -115,7 +135,7 @@ pub(super) fn text(figures: &Figures) -> String {
     let mut lines = subject(figures).to_vec();
     lines.push(String::new());
     lines.push(format!("{:LABEL_COLUMNS$}{}", "", cells(&names(figures))));
-    for Section { title, rows } in sections(figures) {
+    for Section { title, rows, note } in sections(figures) {
         lines.push(title);
         for Row { label, cells: row } in rows {
             let row: Vec<_> = row.iter().map(String::as_str).collect();
@@ -125,6 +145,7 @@ pub(super) fn text(figures: &Figures) -> String {
                 width = LABEL_COLUMNS - 2
             ));
         }
+        lines.extend(note.map(|note| format!("  ({note})")));
     }
     lines.extend(
         figures

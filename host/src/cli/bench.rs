@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use super::{Guests, time};
+use super::{Guests, Place, time};
 
 /// More connections than this measure the load and not the servers.
 const MAX_CONNECTIONS: usize = 1000;
@@ -16,9 +16,8 @@ const MAX_ROUNDS: usize = 100;
 
 #[derive(Args, Debug)]
 pub(crate) struct Bench {
-    /// The worker: a component, binary or text (.wat) [default: the built-in static file server]
-    #[arg(long, value_name = "FILE")]
-    pub(crate) module: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) place: Place,
 
     /// What is asked for, again and again: it must be answered with 200, and always with the same
     #[arg(long, value_name = "PATH", default_value = "/", value_parser = path)]
@@ -85,12 +84,13 @@ pub(crate) enum YardstickKind {
 }
 
 impl Bench {
-    /// Whether it can be measured with these.
+    /// Fits what was asked for together.
     ///
     /// # Errors
     /// A sentence that names the flag.
-    pub(crate) fn check(&self) -> Result<(), String> {
+    pub(crate) fn settle(&mut self) -> Result<(), String> {
         self.guests.check()?;
+        self.place.settle(&mut self.guests.root)?;
         if !(1..=MAX_CONNECTIONS).contains(&self.connections) {
             return Err(format!(
                 "--connections {}: must be from 1 to {MAX_CONNECTIONS}",
@@ -112,7 +112,7 @@ impl Guests {
     pub(crate) fn flags(&self) -> [OsString; 4] {
         [
             "--root".into(),
-            self.root.clone().into(),
+            self.root().into(),
             "--memory".into(),
             self.memory.as_u64().to_string().into(),
         ]

@@ -82,7 +82,7 @@ impl Run {
         self.guests.check()?;
         self.processes.check()?;
         Ok(RunSettings {
-            root: self.guests.root.clone(),
+            root: self.guests.root(),
             sandbox: sandbox::Settings {
                 module: Module::File(self.module.clone()),
                 handlers: 1,

@@ -2,12 +2,14 @@
 
 use wasmtime::Engine;
 
+use super::excerpt::{excerpt, printable};
 use super::{LoadError, Module, World, engine, handler, program};
 
 /// What [`check`] found.
 #[derive(Debug)]
 pub struct Report {
-    /// Names of what the module exports.
+    /// Names of what the module exports. Names here are as the module has them, version included; letters that
+    /// can't be seen are spelled out.
     pub exports: Vec<String>,
     /// Names of what it imports, and whether this host has them.
     pub imports: Vec<Import>,
@@ -18,7 +20,7 @@ pub struct Report {
 /// One import.
 #[derive(Debug)]
 pub struct Import {
-    /// As the module names it, version included.
+    /// Its name.
     pub name: String,
     /// Whether this host has an interface of that name. Its functions may still not fit.
     pub provided: bool,
@@ -35,12 +37,12 @@ pub fn check(module: &Module, memory: u64) -> Result<Report, LoadError> {
     let kind = component.component_type();
     let exports = kind
         .exports(&engine)
-        .map(|(name, _)| name.to_owned())
+        .map(|(name, _)| printable(name))
         .collect();
     let imports = kind
         .imports(&engine)
         .map(|(name, _)| Import {
-            name: name.to_owned(),
+            name: printable(name),
             provided: provided(name),
         })
         .collect();
@@ -49,7 +51,7 @@ pub fn check(module: &Module, memory: u64) -> Result<Report, LoadError> {
         World::Program => program::prepare(&component).map(drop),
     });
     let obstacle = match prepared {
-        Err(error) => Some(format!("{error:#}")),
+        Err(error) => Some(excerpt(&format!("{error:#}"))),
         Ok(()) => engine::fits(&component, memory)
             .err()
             .map(|error| error.to_string()),

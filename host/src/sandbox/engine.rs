@@ -2,8 +2,6 @@
 //! size of that memory, and is taken from the pool's size, so that the engine can't run out before the
 //! pool does.
 
-use std::path::Path;
-
 use wasmtime::component::Component;
 use wasmtime::{
     Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, ResourcesRequired,
@@ -11,7 +9,7 @@ use wasmtime::{
 
 use super::limits::TABLE_ELEMENT_BYTES;
 use super::mappings::most_instances;
-use super::{LoadError, Module, Settings, World, code, names};
+use super::{LoadError, Module, Settings, World, code, names, source};
 
 /// The stack of wasm frames: what Linux's threads have in other pools, and more than any guest should need.
 const STACK_BYTES: usize = 512 << 10;
@@ -100,9 +98,8 @@ pub(super) fn compile(engine: &Engine, module: &Module) -> Result<Component, Loa
         // SAFETY: `deserialize` trusts its bytes to come from `precompile_component` of this version of wasmtime.
         // The build script has them from there, and Cargo has one version for both; the engine compares.
         Module::BuiltIn => unsafe { Component::deserialize(engine, BUILT_IN_WORKER) },
-        Module::File(path) => {
-            binary(path, &read(path)?).and_then(|binary| Component::from_binary(engine, &binary))
-        }
+        Module::File(path) => binary(path, &source::read(path)?)
+            .and_then(|binary| Component::from_binary(engine, &binary)),
     };
     compiled.map_err(|error| LoadError::Compile {
         module: module.clone(),
@@ -116,21 +113,6 @@ fn binary(path: &Path, module: &[u8]) -> wasmtime::Result<Vec<u8>> {
     let mut binary = binary?.into_owned();
     names::forget_long(&mut binary);
     Ok(binary)
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, LoadError> {
-    /// The preamble of a core module; a component's has another number in its second half.
-    const CORE_MODULE: &[u8] = b"\0asm\x01\0\0\0";
-    let bytes = std::fs::read(path).map_err(|error| LoadError::Read {
-        path: path.to_owned(),
-        error,
-    })?;
-    if bytes.starts_with(CORE_MODULE) {
-        return Err(LoadError::CoreModule {
-            path: path.to_owned(),
-        });
-    }
-    Ok(bytes)
 }
 
 /// For engines that compile, and for those that run.

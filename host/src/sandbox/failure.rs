@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use wasmtime::{Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
+use super::excerpt::excerpt;
 use super::{Module, backtrace};
 use crate::text;
 
@@ -43,6 +44,29 @@ pub enum LoadError {
         path: PathBuf,
         /// What the disk said.
         error: std::io::Error,
+    },
+    /// Its path leads to something that can't be read like a file, and may have no end.
+    NotAFile {
+        /// Where it was looked for.
+        path: PathBuf,
+        /// What is there.
+        kind: &'static str,
+    },
+    /// Its file is larger than any module may be.
+    FileTooLarge {
+        /// The file.
+        path: PathBuf,
+        /// Its size.
+        bytes: u64,
+        /// The largest that is read.
+        most: u64,
+    },
+    /// Its file is of another kind.
+    NotWasm {
+        /// The file.
+        path: PathBuf,
+        /// What it looks like.
+        looks: &'static str,
     },
     /// It is a core module, as built for `wasm32-wasip1` or `wasm32-unknown-unknown`.
     CoreModule {
@@ -152,6 +176,21 @@ impl std::fmt::Display for LoadError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Read { path, error } => write!(f, "module {}: {error}", path.display()),
+            Self::NotAFile { path, kind } => write!(
+                f,
+                "module {}: this is {kind}, not a regular file",
+                path.display()
+            ),
+            Self::FileTooLarge { path, bytes, most } => write!(
+                f,
+                "module {}: the file has {bytes} bytes, and a module may have {most} at most",
+                path.display()
+            ),
+            Self::NotWasm { path, looks } => write!(
+                f,
+                "module {}: this is not WebAssembly: it looks like {looks}",
+                path.display()
+            ),
             Self::CoreModule { path } => write!(
                 f,
                 "module {}: this is a core module, not a component; build it for wasm32-wasip2, or wrap it \
@@ -159,12 +198,14 @@ impl std::fmt::Display for LoadError {
                 path.display()
             ),
             Self::Compile { module, error } => {
-                write!(f, "module {module}: not a component: {error:#}")
+                let error = excerpt(&format!("{error:#}"));
+                write!(f, "module {module}: not a component: {error}")
             }
             Self::Contract { module, error } => write!(
                 f,
-                "module {module}: not a worker that this host can run: {error:#}; \
-                 `wasm-pool-host check` says what it needs"
+                "module {module}: not a worker that this host can run: {}; \
+                 `wasm-pool-host check` says what it needs",
+                excerpt(&format!("{error:#}"))
             ),
             Self::TooLarge { needs, memory } => write!(
                 f,

@@ -10,6 +10,7 @@ mod check;
 mod clock;
 mod code;
 mod engine;
+mod excerpt;
 mod failure;
 mod files;
 mod handler;
@@ -23,6 +24,7 @@ mod names;
 mod output;
 mod process;
 mod program;
+mod source;
 mod state;
 mod wire;
 

@@ -133,16 +133,23 @@ fn steps(area: &Area<'_>, measured: &[Measured]) -> anyhow::Result<()> {
 fn throughput(area: &Area<'_>, measured: &[Measured]) -> anyhow::Result<()> {
     let highest = measured
         .iter()
-        .map(|one| one.requests_per_second)
+        .map(|one| one.fastest_round_per_second)
         .fold(0.0, f64::max);
     let panel = Panel::new(
         area,
-        "Under load (requests per second)",
+        "Requests per second (line: slowest to fastest)",
         Scale::linear(highest),
     )?;
-    panel.groups(&one_each(measured, |one| {
-        (one.requests_per_second, whole(one.requests_per_second))
-    }))
+    let group = |one: &Measured| {
+        let bar = Bar {
+            value: one.requests_per_second,
+            label: Some(whole(one.requests_per_second)),
+            colour: colour(one.name),
+            spread: Some((one.slowest_round_per_second, one.fastest_round_per_second)),
+        };
+        Group::new(one.name.name(), vec![bar])
+    };
+    panel.groups(&measured.iter().map(group).collect::<Vec<_>>())
 }
 
 fn latency(area: &Area<'_>, measured: &[Measured]) -> anyhow::Result<()> {
@@ -157,6 +164,7 @@ fn latency(area: &Area<'_>, measured: &[Measured]) -> anyhow::Result<()> {
                 value: time,
                 label: Some(short(time)),
                 colour: lighter(colour(one.name), shade),
+                spread: None,
             };
             Group::new(one.name.name(), bars.map(bar).collect())
         })
@@ -198,6 +206,7 @@ fn one_each(measured: &[Measured], of: impl Fn(&Measured) -> (f64, String)) -> V
             value,
             label: Some(label),
             colour: colour(one.name),
+            spread: None,
         };
         Group::new(one.name.name(), vec![bar])
     };

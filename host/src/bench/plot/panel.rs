@@ -40,6 +40,8 @@ pub(super) struct Bar {
     pub(super) value: f64,
     pub(super) label: Option<String>,
     pub(super) colour: RGBColor,
+    /// What the value is the median of: the lowest and the highest.
+    pub(super) spread: Option<(f64, f64)>,
 }
 
 pub(super) struct Group {
@@ -60,6 +62,7 @@ impl Bar {
             value,
             label: None,
             colour,
+            spread: None,
         }
     }
 }
@@ -104,14 +107,18 @@ impl<'a, 'b> Panel<'a, 'b> {
             for (at, bar) in group.bars.iter().enumerate() {
                 let left = f64::from(centre) + (at as f64 - count / 2.0) * width;
                 self.bar((left, left + width), (0.0, bar.value), bar.colour)?;
+                let x = (left + width / 2.0) as i32;
+                let top = bar.spread.map_or(bar.value, |(_, high)| high);
+                if let Some(spread) = bar.spread {
+                    self.whisker(x, spread)?;
+                }
                 if let Some(label) = &bar.label {
                     let size = if group.bars.len() > 1 {
                         SMALL_SIZE
                     } else {
                         LABEL_SIZE
                     };
-                    let x = (left + width / 2.0) as i32;
-                    self.label(label, (x, self.y(bar.value)), size)?;
+                    self.label(label, (x, self.y(top)), size)?;
                 }
             }
         }
@@ -175,6 +182,22 @@ impl<'a, 'b> Panel<'a, 'b> {
             (x.1 as i32, self.y(values.0)),
         ];
         Ok(self.area.draw(&Rectangle::new(corners, colour.filled()))?)
+    }
+
+    /// From the lowest to the highest, over the middle of its bar.
+    fn whisker(&self, x: i32, (low, high): (f64, f64)) -> anyhow::Result<()> {
+        /// Half of the width of its ends.
+        const END: i32 = 8;
+        let (low, high) = (self.y(low), self.y(high));
+        for line in [
+            [(x, low), (x, high)],
+            [(x - END, low), (x + END, low)],
+            [(x - END, high), (x + END, high)],
+        ] {
+            let line = PathElement::new(line, INK.stroke_width(2));
+            self.area.draw(&line)?;
+        }
+        Ok(())
     }
 
     /// A gap that says: this goes on.

@@ -1,0 +1,80 @@
+//! Binding comes before listening: the port is ours while the module is compiled, and clients are refused
+//! until there is somebody to answer them.
+
+use std::io::ErrorKind;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+
+use anyhow::{Context, anyhow};
+use tokio::net::TcpSocket;
+
+use crate::cli::Listen;
+
+/// Connections that the kernel holds until they are accepted. The standard library asks for an eighth, and a
+/// burst of clients would be dropped.
+const BACKLOG: u32 = 1024;
+
+/// A port that is ours, and where nobody listens yet.
+pub(super) struct Bound {
+    socket: TcpSocket,
+    failed: String,
+}
+
+/// Binds the address, or the first that can be bound of those that the name has.
+///
+/// # Errors
+/// One that names the flag.
+pub(super) async fn bind(listen: &Listen) -> anyhow::Result<Bound> {
+    let failed = format!("--listen {listen}: can't listen there");
+    let addresses = addresses(listen).await.context(failed.clone())?;
+    let mut last = anyhow!("the name has no address");
+    for address in addresses {
+        match bind_to(address) {
+            Ok(socket) => return Ok(Bound { socket, failed }),
+            Err(error) => {
+                // Another address of the same name would hide that somebody else has this one.
+                let is_taken = error.kind() == ErrorKind::AddrInUse;
+                last = anyhow!(error);
+                if is_taken {
+                    break;
+                }
+            }
+        }
+    }
+    Err(last.context(failed))
+}
+
+/// This machine's own address of the usual kind comes first: that is where others look for `localhost`.
+async fn addresses(listen: &Listen) -> std::io::Result<Vec<SocketAddr>> {
+    match listen {
+        Listen::Address(address) => Ok(vec![*address]),
+        Listen::Name { host, port } => {
+            let found = tokio::net::lookup_host((host.as_str(), *port)).await?;
+            let mut addresses: Vec<_> = found.collect();
+            addresses.sort_by_key(|address| address.ip() != Ipv4Addr::LOCALHOST);
+            Ok(addresses)
+        }
+    }
+}
+
+fn bind_to(address: SocketAddr) -> std::io::Result<TcpSocket> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4(),
+        SocketAddr::V6(_) => TcpSocket::new_v6(),
+    }?;
+    // Connections of a host that has just ended keep nobody from its port. One that listens still does.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    Ok(socket)
+}
+
+impl Bound {
+    /// From now on clients can connect.
+    ///
+    /// # Errors
+    /// Where another host began to listen there since.
+    pub(super) fn listen(self) -> anyhow::Result<TcpListener> {
+        let listener = self.socket.listen(BACKLOG);
+        let listener = listener.and_then(tokio::net::TcpListener::into_std);
+        listener.context(self.failed)
+    }
+}

@@ -1,0 +1,39 @@
+//! The *commands*, a file for each. All of them heed signals while they compile: the compiler can't be
+//! stopped, so the program ends without waiting for it.
+
+mod bind;
+mod check;
+mod compiling;
+mod measure;
+mod run;
+mod serve;
+
+use std::io;
+
+use anyhow::Context;
+use wasm_pool_host::outlet;
+use wasm_pool_host::steps::Steps;
+
+pub(crate) use check::check;
+pub(crate) use measure::{measure, yardstick};
+pub(crate) use run::run;
+pub(crate) use serve::serve;
+
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    // tokio panics where it can't have its first thread, so whether there are any is tried before.
+    let thread = std::thread::Builder::new().spawn(|| ());
+    let _nothing = thread.context("the system gives no threads")?.join();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build();
+    runtime.context("can't start the runtime")
+}
+
+/// Prints what was timed, if anything was.
+fn print(steps: &Steps) -> anyhow::Result<()> {
+    let Some(totals) = steps.totals() else {
+        return Ok(());
+    };
+    let line = serde_json::to_string(&totals)?;
+    outlet::say(io::stdout(), &line).context("can't write the steps")
+}

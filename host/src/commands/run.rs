@@ -1,0 +1,62 @@
+//! `run`: a program by itself, without HTTP. Its root's exit is the exit code.
+
+use std::io;
+use std::process::ExitCode;
+
+use wasm_pool_host::Program;
+use wasm_pool_host::message::ExitStatus;
+
+use super::compiling::{Said, announced};
+use super::runtime;
+use crate::cli::{Run, refuse};
+use crate::{descriptors, log, signals};
+
+/// What `timeout` and shells report for a program that ran out of time, aborted or was killed.
+const TIMED_OUT: u8 = 124;
+const ABORTED: u8 = 128 + 6;
+const KILLED: u8 = 128 + 9;
+
+/// What they report where the reader of the output has gone, as `head` does.
+const READER_GONE: u8 = 128 + 13;
+
+pub(crate) fn run(args: Run) -> anyhow::Result<ExitCode> {
+    let mut settings = args.settings().unwrap_or_else(|problem| refuse(&problem));
+    descriptors::fit_program(&mut settings.sandbox).unwrap_or_else(|problem| refuse(&problem));
+    let module = settings.sandbox.module.clone();
+    let said = Said::by(args.log_format, args.log_level);
+    let runtime = runtime()?;
+    let log = log::start(args.log_format, args.log_level)?;
+    let mut signal = None;
+    let outcome = runtime.block_on(async {
+        let mut stop = std::pin::pin!(signals::stop()?);
+        signals::ignore_others()?;
+        let program = tokio::select! {
+            biased;
+            stopped = stop.as_mut() => {
+                signal = stopped;
+                return Ok(None);
+            }
+            program = announced(&module, said, Program::load(settings)) => program?,
+        };
+        let stop = async { signal = stop.await };
+        program.run(args.args, stop).await
+    });
+    // While the runtime lives, so that a second signal still ends it all.
+    drop(log);
+    runtime.shutdown_background();
+    if let Err(error) = &outcome
+        && let Some(error) = error.downcast_ref::<io::Error>()
+        && error.kind() == io::ErrorKind::BrokenPipe
+    {
+        return Ok(READER_GONE.into());
+    }
+    let code = match outcome? {
+        Some(ExitStatus::Normal) => 0,
+        Some(ExitStatus::Code(code)) => u8::try_from(code).unwrap_or(u8::MAX),
+        Some(ExitStatus::Deadline) => TIMED_OUT,
+        Some(ExitStatus::Trap | ExitStatus::Memory) => ABORTED,
+        Some(ExitStatus::Killed) => KILLED,
+        None => signal.map_or(KILLED, signals::exit_code),
+    };
+    Ok(code.into())
+}

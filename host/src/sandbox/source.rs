@@ -1,0 +1,166 @@
+//! The *source* of a module: a file, binary or text. What is no WebAssembly is called what it looks like,
+//! since the compiler could only say that it is not.
+
+use std::fs::{File, FileType};
+use std::io::Read;
+use std::os::unix::fs::FileTypeExt;
+use std::path::Path;
+
+use super::LoadError;
+
+/// The compiler takes no module that is larger (`MAX_WASM_MODULE_SIZE` of wasmparser).
+const MAX_BYTES: u64 = 1 << 30;
+
+/// Enough to see what a file is. Comments may come first in a text.
+const HEAD_BYTES: u64 = 64 << 10;
+
+/// The first half of a binary's preamble; the second tells core modules from components.
+const WASM: &[u8] = b"\0asm";
+const CORE_MODULE: &[u8] = b"\0asm\x01\0\0\0";
+
+/// Where an ELF file names its system, and wasmtime's number there.
+const ELF: &[u8] = b"\x7fELF";
+const ELF_SYSTEM: usize = 7;
+const WASMTIME: u8 = 200;
+
+const COMPILED: &str =
+    "code that wasmtime has compiled (.cwasm); give the component that it was compiled from";
+
+/// Binaries that people mistake for modules, by their first bytes.
+const BINARIES: [(&[u8], &str); 10] = [
+    (ELF, "a native program or library (ELF)"),
+    (b"\xcf\xfa\xed\xfe", "a native program or library (Mach-O)"),
+    (b"MZ", "a native program or library (Windows)"),
+    (b"!<arch>\n", "a native library (ar)"),
+    (b"BC\xc0\xde", "LLVM's bitcode"),
+    (b"\x1f\x8b", "gzip; unpack it first"),
+    (b"\x28\xb5\x2f\xfd", "zstd; unpack it first"),
+    (b"\xfd7zXZ", "xz; unpack it first"),
+    (b"PK\x03\x04", "a ZIP archive; unpack it first"),
+    (b"#!", "a script"),
+];
+
+const JAVASCRIPT: &str = "JavaScript; it must be made a component first";
+const PYTHON: &str = "Python; it must be made a component first";
+
+/// How a first line of JavaScript may begin. Parentheses open WebAssembly's text too.
+const JAVASCRIPT_BEGINS: [&str; 14] = [
+    "(function",
+    "(()",
+    "(async",
+    "import ",
+    "export ",
+    "const ",
+    "let ",
+    "var ",
+    "function ",
+    "async ",
+    "class ",
+    "\"use strict\"",
+    "'use strict'",
+    "//",
+];
+
+/// How one of Python may, and these where there is no quote and no brace.
+const PYTHON_BEGINS: [&str; 2] = ["from ", "def "];
+const PERHAPS_PYTHON_BEGINS: [&str; 2] = ["import ", "class "];
+
+/// Reads a whole module.
+///
+/// # Errors
+/// Where the file can't be read, is none, is too large, or is not a component's.
+pub(super) fn read(path: &Path) -> Result<Vec<u8>, LoadError> {
+    let unread = |error| LoadError::Read {
+        path: path.to_owned(),
+        error,
+    };
+    // Before it is opened: to open a FIFO is to wait for somebody who writes.
+    let metadata = path.metadata().map_err(unread)?;
+    if let Some(kind) = no_file(metadata.file_type()) {
+        let path = path.to_owned();
+        return Err(LoadError::NotAFile { path, kind });
+    }
+    let bytes = metadata.len();
+    if bytes > MAX_BYTES {
+        let (path, most) = (path.to_owned(), MAX_BYTES);
+        return Err(LoadError::FileTooLarge { path, bytes, most });
+    }
+    let mut file = File::open(path).map_err(unread)?.take(MAX_BYTES);
+    let mut bytes = Vec::new();
+    let mut head = (&mut file).take(HEAD_BYTES);
+    head.read_to_end(&mut bytes).map_err(unread)?;
+    if bytes.starts_with(CORE_MODULE) {
+        let path = path.to_owned();
+        return Err(LoadError::CoreModule { path });
+    }
+    if let Some(looks) = other_than_wasm(&bytes) {
+        let path = path.to_owned();
+        return Err(LoadError::NotWasm { path, looks });
+    }
+    file.read_to_end(&mut bytes).map_err(unread)?;
+    Ok(bytes)
+}
+
+/// What it is instead.
+fn no_file(kind: FileType) -> Option<&'static str> {
+    if kind.is_file() {
+        None
+    } else if kind.is_dir() {
+        Some("a folder")
+    } else if kind.is_fifo() {
+        Some("a FIFO")
+    } else if kind.is_socket() {
+        Some("a socket")
+    } else {
+        Some("a device")
+    }
+}
+
+/// What a file that begins like this looks like, unless it may be a module.
+fn other_than_wasm(head: &[u8]) -> Option<&'static str> {
+    if head.starts_with(WASM) {
+        return None;
+    }
+    if head.is_empty() {
+        return Some("an empty file");
+    }
+    if head.starts_with(ELF) && head.get(ELF_SYSTEM) == Some(&WASMTIME) {
+        return Some(COMPILED);
+    }
+    let binary = BINARIES.iter().find(|(begin, _)| head.starts_with(begin));
+    if let Some((_, name)) = binary {
+        return Some(name);
+    }
+    let text = match std::str::from_utf8(head) {
+        Ok(text) => text,
+        // A letter may be cut where the head ends.
+        Err(error) if error.error_len().is_none() => {
+            std::str::from_utf8(&head[..error.valid_up_to()]).unwrap_or_default()
+        }
+        Err(_) => return Some("binary data"),
+    };
+    other_than_wat(text)
+}
+
+/// WebAssembly's text is comments and parentheses.
+fn other_than_wat(text: &str) -> Option<&'static str> {
+    let text = text.trim_start();
+    let line = text.lines().next().unwrap_or_default();
+    let begins = |words: &[&str]| words.iter().any(|word| line.starts_with(word));
+    let has_quote_or_brace = line.contains(['"', '\'', '{']);
+    if begins(&PYTHON_BEGINS) || (begins(&PERHAPS_PYTHON_BEGINS) && !has_quote_or_brace) {
+        Some(PYTHON)
+    } else if begins(&JAVASCRIPT_BEGINS) {
+        Some(JAVASCRIPT)
+    } else if begins(&["(", ";;"]) {
+        None
+    } else if begins(&["<"]) {
+        Some("HTML or XML")
+    } else if begins(&["{", "["]) {
+        Some("JSON")
+    } else if text.contains('\0') {
+        Some("binary data")
+    } else {
+        Some("text of another kind")
+    }
+}
