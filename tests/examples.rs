@@ -15,7 +15,7 @@ fn hello_answers_as_its_readme_says() {
     let readme = Readme::of("hello");
     let server = readme.serve();
     let (target, expected) = readme.request();
-    let reply = server.get(&target);
+    let reply = server.get(target);
     assert_eq!((reply.status, reply.text().trim_end()), (200, expected));
 }
 

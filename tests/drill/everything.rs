@@ -86,10 +86,9 @@ fn in_a_process_per_request() {
 #[test]
 fn in_one_process() {
     const OCCUPY: [&str; 4] = ["/spin", "/oom", "/flood", "/long-path"];
-    let occupies = |attacker: &&Attacker| match attacker.misdeed {
-        Misdeed::Ask(target) => OCCUPY.contains(&target),
-        Misdeed::Leave(target) => target.starts_with("/slow"),
-        _ => false,
+    let occupies = |attacker: &&Attacker| {
+        matches!(attacker.misdeed, Misdeed::Ask(target) if OCCUPY.contains(&target))
+            || matches!(attacker.misdeed, Misdeed::Leave("/slow?ms=100"))
     };
     let others = OF_A_HANDLER.iter().filter(|attacker| !occupies(attacker));
     let others: Vec<Attacker> = others.copied().collect();

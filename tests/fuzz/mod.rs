@@ -85,7 +85,7 @@ impl Change {
 /// Lines of a corpus with some changes; `words` are what is worth inserting.
 fn changed(corpus: Vec<Vec<u8>>, words: &'static [&'static str]) -> impl Strategy<Value = Vec<u8>> {
     let place = any::<Index>;
-    let word = select(words).prop_map(|word| unescaped(word));
+    let word = select(words).prop_map(unescaped);
     let change = prop_oneof![
         2 => (place(), any::<u8>()).prop_map(|(at, byte)| Change::Set(at, byte)),
         4 => (place(), word).prop_map(|(at, word)| Change::Insert(at, word)),

@@ -148,6 +148,10 @@ impl Client {
         !matches!(news, Err(error) if error.kind() == ErrorKind::WouldBlock)
     }
 
+    pub(crate) fn local_address(&self) -> SocketAddr {
+        self.stream.local_addr().expect("the client's address")
+    }
+
     fn chunks(&mut self, piece: &mut impl FnMut(&[u8])) -> io::Result<()> {
         loop {
             let line = self.until(b"\r\n")?;

@@ -2,6 +2,8 @@
 //! size of that memory, and is taken from the pool's size, so that the engine can't run out before the
 //! pool does.
 
+use std::path::Path;
+
 use wasmtime::component::Component;
 use wasmtime::{
     Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, ResourcesRequired,
