@@ -35,7 +35,7 @@ const OF_A_HANDLER: &[Attacker] = &[
     every(100, Misdeed::Ask("/oom")),
     every(500, Misdeed::Ask("/spin")),
     every(100, Misdeed::Ask("/flood")),
-    every(200, Misdeed::Ask("/long-path")),
+    every(200, Misdeed::Ask("/long-path?mib=16")),
     every(20, Misdeed::Ask("/bad-response?kind=head")),
     every(20, Misdeed::Ask("/bad-response?kind=value")),
     every(50, Misdeed::Head(100_000)),
@@ -85,7 +85,7 @@ fn in_a_process_per_request() {
 /// Without those who occupy the one process for as long as they may: everybody waits for them, as it is with one.
 #[test]
 fn in_one_process() {
-    const OCCUPY: [&str; 4] = ["/spin", "/oom", "/flood", "/long-path"];
+    const OCCUPY: [&str; 4] = ["/spin", "/oom", "/flood", "/long-path?mib=16"];
     let occupies = |attacker: &&Attacker| {
         matches!(attacker.misdeed, Misdeed::Ask(target) if OCCUPY.contains(&target))
             || matches!(attacker.misdeed, Misdeed::Leave("/slow?ms=100"))

@@ -30,13 +30,15 @@ fn fuzz<S: Strategy>(strategy: S, test: impl Fn(S::Value) -> Outcome) {
         seconds.parse().expect("FUZZ_SECONDS is a number")
     });
     let config = Config {
-        cases: 16,
+        cases: 64,
+        max_shrink_iters: 2_000,
         failure_persistence: Some(Box::new(FileFailurePersistence::Direct(REGRESSIONS))),
         ..Config::default()
     };
-    let mut runner = TestRunner::new(config);
     let start = Instant::now();
     while start.elapsed() < Duration::from_secs(seconds) {
+        // A runner runs its cases once.
+        let mut runner = TestRunner::new(config.clone());
         if let Err(error) = runner.run(&strategy, &test) {
             panic!("{error}");
         }

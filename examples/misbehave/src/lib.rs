@@ -181,9 +181,9 @@ fn leak_files(request: &Request) -> Response {
     Response::text(200, format!("opened {opened}, then {}\n", error.name()))
 }
 
-/// Opening a path of `?mib=` MiB (16 if not given), again and again, `?times=` times (1000 if not given).
+/// Opening a path of `?mib=` MiB (1 if not given), again and again, `?times=` times (1000 if not given).
 fn long_path(request: &Request) -> Response {
-    let path = "a/".repeat(number(request, "mib").unwrap_or(16) * MIB / 2);
+    let path = "a/".repeat(number(request, "mib").unwrap_or(1) * MIB / 2);
     let times = number(request, "times").unwrap_or(1000);
     let opened = (0..times).filter(|_| files::open(&path).is_ok()).count();
     Response::text(200, format!("asked {times} times, opened {opened}\n"))
