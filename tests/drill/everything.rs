@@ -6,7 +6,10 @@ use std::time::{Duration, Instant};
 
 use super::alone;
 use super::attackers::{Attacker, Misdeed, every};
-use crate::support::server::guest_over;
+use crate::support::server::{component, guest_over};
+use crate::support::wat::{
+    doubling_cpp_name, doubling_rust_name, nested_debug_information, worker_with,
+};
 use crate::support::{Client, Folder, Server, eventually, pattern};
 
 /// How long the attack lasts; `DRILL_SECONDS` has it last longer.
@@ -69,17 +72,14 @@ const OF_A_PROGRAM: &[Attacker] = &[
 
 #[test]
 fn in_a_pool() {
-    everything("misbehave", "--workers 2..64", OF_A_HANDLER, ask_a_handler);
+    let serve = |folder, flags: &str| guest_over("misbehave", folder, flags);
+    everything(serve, "--workers 2..64", OF_A_HANDLER, ask_a_handler);
 }
 
 #[test]
 fn in_a_process_per_request() {
-    everything(
-        "misbehave",
-        "--mode per-request",
-        OF_A_HANDLER,
-        ask_a_handler,
-    );
+    let serve = |folder, flags: &str| guest_over("misbehave", folder, flags);
+    everything(serve, "--mode per-request", OF_A_HANDLER, ask_a_handler);
 }
 
 /// Without those who occupy the one process for as long as they may: everybody waits for them, as it is with one.
@@ -92,22 +92,50 @@ fn in_one_process() {
     };
     let others = OF_A_HANDLER.iter().filter(|attacker| !occupies(attacker));
     let others: Vec<Attacker> = others.copied().collect();
-    everything("misbehave", "--mode single", &others, ask_a_handler);
+    let serve = |folder, flags: &str| guest_over("misbehave", folder, flags);
+    everything(serve, "--mode single", &others, ask_a_handler);
 }
 
 #[test]
 fn in_a_program() {
-    everything("actor", "", OF_A_PROGRAM, ask_a_program);
+    let serve = |folder, flags: &str| guest_over("actor", folder, flags);
+    everything(serve, "", OF_A_PROGRAM, ask_a_program);
+}
+
+/// A module whose backtraces are made to cost the host whatever reads them.
+#[test]
+fn with_hostile_names_and_debug_information() {
+    let (cpp, rust) = (doubling_cpp_name(30), doubling_rust_name(60));
+    let fields = format!(
+        "{} (func $\"{cpp}\" unreachable) (func $\"{rust}\" (call $\"{cpp}\") (call $\"{cpp}\"))",
+        nested_debug_information(3_000)
+    );
+    // What has the length of this path traps.
+    let is_trap = "(i32.eq (local.get $path-length) (i32.const 5))";
+    let text = worker_with(
+        &fields,
+        &format!("(if {is_trap} (then (call $\"{rust}\")))"),
+    );
+    let attackers = [0, 5, 20, 50].map(|pause| every(pause, Misdeed::Ask("/trap")));
+    let serve = |folder, flags: &str| component(&text, folder, flags);
+    everything(serve, "--workers 2..64", &attackers, |client, _, _| {
+        let reply = client.get("/ok");
+        assert!(reply.status == 200 && reply.body.is_empty(), "{reply:?}");
+    });
 }
 
 type Ask = fn(&mut Client, usize, &[u8]);
 
-fn everything(module: &str, flags: &str, attackers: &[Attacker], ask: Ask) {
+fn everything(
+    serve: impl FnOnce(Folder, &str) -> Server,
+    flags: &str,
+    attackers: &[Attacker],
+    ask: Ask,
+) {
     let _alone = alone();
     let content = pattern(FILE_BYTES);
-    let folder = Folder::new().file("file", &content);
     let flags = format!("{flags} --request-timeout 1s --header-timeout 2s --log-level warn");
-    let server = guest_over(module, folder, &flags);
+    let server = serve(Folder::new().file("file", &content), &flags);
     let seconds = std::env::var("DRILL_SECONDS").ok();
     let seconds = seconds.map_or(SECONDS, |text| {
         text.parse().expect("DRILL_SECONDS is a number")
@@ -126,7 +154,7 @@ fn everything(module: &str, flags: &str, attackers: &[Attacker], ask: Ask) {
     let memory = server.memory("VmRSS");
 
     let beside = good_beside(&server, attackers, attack, ask, &content);
-    println!("{module} {flags}: p99 {usual:?}, beside an attack {beside:?}");
+    println!("{flags}: p99 {usual:?}, beside an attack {beside:?}");
     assert!(
         beside <= SLOWER * usual + NOISE,
         "good clients waited for {usual:?}, and beside an attack for {beside:?}"
