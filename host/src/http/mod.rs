@@ -288,9 +288,10 @@ impl Record {
             id = line.id,
             pid = self.pid.map(Pid::get),
             client = &*line.client,
-            method = method
-                .as_ref()
-                .map(|method| logged(method.as_str(), LOGGED_METHOD_BYTES)),
+            method = method.as_ref().map(|method| tracing::field::display(logged(
+                method.as_str(),
+                LOGGED_METHOD_BYTES
+            ))),
             path = uri.map(|uri| logged(uri.path(), LOGGED_BYTES)),
             query = uri.and_then(|uri| Some(logged(uri.query()?, LOGGED_BYTES))),
             status = sent.map(|sent| sent.status().as_u16()),
