@@ -30,6 +30,7 @@ use crate::root::{RootKeeper, Unanswered};
 use crate::sandbox::Failure;
 use crate::shutdown::{Phase, Stopping};
 use crate::steps::{Step, Steps};
+use crate::text;
 use body::ResponseBody;
 pub use connection::listen;
 use fault::Fault;
@@ -288,12 +289,14 @@ impl Record {
             id = line.id,
             pid = self.pid.map(Pid::get),
             client = &*line.client,
-            method = method.as_ref().map(|method| tracing::field::display(logged(
-                method.as_str(),
-                LOGGED_METHOD_BYTES
-            ))),
-            path = uri.map(|uri| logged(uri.path(), LOGGED_BYTES)),
-            query = uri.and_then(|uri| Some(logged(uri.query()?, LOGGED_BYTES))),
+            method = method
+                .as_ref()
+                .map(|method| tracing::field::display(text::cut(
+                    method.as_str(),
+                    LOGGED_METHOD_BYTES
+                ))),
+            path = uri.map(|uri| text::cut(uri.path(), LOGGED_BYTES)),
+            query = uri.and_then(|uri| Some(text::cut(uri.query()?, LOGGED_BYTES))),
             status = sent.map(|sent| sent.status().as_u16()),
             us = line.started.elapsed().as_micros() as u64,
             bytes = sent.and_then(|sent| sent.body().size_hint().exact()),
@@ -314,8 +317,3 @@ const LOGGED_METHOD_BYTES: usize = 32;
 
 /// What the log has of a path, and of a query: waiting lines must not fill the memory.
 const LOGGED_BYTES: usize = 1 << 10;
-
-/// As much of `text`, or a little less: a letter is not cut in two.
-fn logged(text: &str, bytes: usize) -> &str {
-    &text[..text.floor_char_boundary(bytes)]
-}
