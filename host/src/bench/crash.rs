@@ -5,7 +5,6 @@
 use std::ffi::OsStr;
 use std::io;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::thread::{self, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
@@ -13,6 +12,7 @@ use anyhow::{Context, anyhow};
 use serde::Serialize;
 
 use super::client::{self, Answer, Pending};
+use super::scratch::Scratch;
 use super::server::Server;
 use super::structurings::{Site, Structuring};
 
@@ -59,13 +59,11 @@ pub(super) enum Task {
 }
 
 /// The site, with the drill's worker as its module.
-pub(super) fn site(site: Site, folder: &Path) -> anyhow::Result<Site> {
-    let module = folder.join("drill.wat");
+pub(super) fn site(site: Site, scratch: &Scratch) -> anyhow::Result<Site> {
     let text = include_str!("drill.wat")
         .replacen("CRASH_NANOSECONDS", &CRASH_AFTER.as_nanos().to_string(), 1)
         .replacen("WAIT_NANOSECONDS", &WAIT.as_nanos().to_string(), 1);
-    std::fs::write(&module, text).context("can't write a temporary file")?;
-    Ok(site.with_module(module))
+    Ok(site.with_module(scratch.write("drill.wat", text.as_bytes())?))
 }
 
 /// Crashes one of them.

@@ -18,12 +18,13 @@ mod outputs;
 mod page;
 mod plot;
 mod progress;
+mod scratch;
 mod server;
 mod structurings;
 mod table;
 mod yardstick;
 
-use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -37,6 +38,7 @@ use load::{Faults, Load, Question, Sample};
 use memory::Memory;
 use outputs::Outputs;
 use progress::Progress;
+use scratch::Scratch;
 use structurings::{Site, Structuring};
 pub(crate) use yardstick::start as yardstick;
 
@@ -54,27 +56,28 @@ const WARM_UP: (u32, Duration) = (4, Duration::from_millis(500));
 /// Where requests can't be measured, something can't be written, or a server answers with what it should not.
 pub(crate) async fn run(args: Bench, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
     let outputs = Outputs::open(&args)?;
-    let folder = tempfile::tempdir().context("can't make a temporary folder")?;
-    let path = folder.path().to_owned();
+    let scratch = Arc::new(Scratch::new()?);
+    let shared = Arc::clone(&scratch);
     descriptors::raise(); // a socket for each connection
     let turns = Structuring::ALL.len() * (args.rounds + 2) + 2; // rounds, steps, crashes; module, memory
     let progress = Progress::of(turns)?;
     let shown = progress.clone();
     // Servers die with the thread that started them, if their guards can't see to it.
-    let measuring = tokio::task::spawn_blocking(move || measure(&args, &path, &shown));
+    let measuring = tokio::task::spawn_blocking(move || measure(&args, &shared, &shown));
     let measured = tokio::select! {
         biased;
         () = stop => None,
         measured = measuring => Some(measured.context("the measuring thread panicked")?),
     };
+    scratch.remove();
     progress.end();
     measured.map_or(Ok(()), |figures| outputs.write(&figures?))
 }
 
-fn measure(args: &Bench, folder: &Path, progress: &Progress) -> anyhow::Result<Figures> {
+fn measure(args: &Bench, scratch: &Scratch, progress: &Progress) -> anyhow::Result<Figures> {
     progress.turn("asking the module");
-    let site = Site::new(args, folder)?;
-    let drill = crash::site(site.clone(), folder)?;
+    let site = Site::new(args, scratch)?;
+    let drill = crash::site(site.clone(), scratch)?;
     let load = Setup::new(args, &site.body);
     let mut gaps = Gaps::default();
     progress.turn("memory");

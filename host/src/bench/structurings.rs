@@ -2,13 +2,14 @@
 //! program with its `--mode`; the other two are [yardsticks](super::yardstick).
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context, ensure};
 use serde::Serialize;
 
 use super::client;
+use super::scratch::Scratch;
 use super::server::Server;
 use crate::cli::Bench;
 
@@ -73,7 +74,7 @@ impl Structuring {
 
 impl Site {
     /// Asks the module once, in order to have the same answered by all.
-    pub(super) fn new(args: &Bench, folder: &Path) -> anyhow::Result<Self> {
+    pub(super) fn new(args: &Bench, scratch: &Scratch) -> anyhow::Result<Self> {
         let mut site = Self {
             program: std::env::current_exe().context("can't find this program itself")?,
             guests: args.guests.flags(),
@@ -81,10 +82,10 @@ impl Site {
             module: args.place.module.clone(),
             path: args.path.clone(),
             body: Vec::new(),
-            file: folder.join("body"),
+            file: PathBuf::new(),
         };
         site.body = site.answer()?;
-        std::fs::write(&site.file, &site.body).context("can't write a temporary file")?;
+        site.file = scratch.write("body", &site.body)?;
         Ok(site)
     }
 
