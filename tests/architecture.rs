@@ -7,7 +7,10 @@ use std::path::{Path, PathBuf};
 
 use crate::support::guests::workspace;
 
-/// A crate of somebody else's, and the only place in `host/src` that names it.
+/// Where the library and the program are, below the workspace.
+const SOURCES: &[&str] = &["host/src", "host/program/src"];
+
+/// A crate of somebody else's, and the only place in the library that names it.
 const KNOWN_IN_ONE_PLACE: &[(&str, &str)] = &[
     ("wasmtime", "sandbox"),
     ("wasmtime_wasi", "sandbox"),
@@ -18,7 +21,7 @@ const KNOWN_IN_ONE_PLACE: &[(&str, &str)] = &[
     ("async_task", "scheduler"),
 ];
 
-/// What only the program needs: whoever embeds the library does without.
+/// Crates that only the program needs. An embedder of the library builds none of them on the library's behalf.
 const OF_THE_PROGRAM: &[&str] = &[
     "clap",
     "bytesize",
@@ -88,7 +91,31 @@ fn each_library_is_known_in_one_place() {
     assert!(strangers.is_empty(), "{strangers:#?}");
 }
 
-/// Of each file or folder of `host/src` its floor, from the table in ARCHITECTURE.md.
+/// The library's manifest names no crate of the program's.
+#[test]
+fn the_library_is_free_of_the_program() {
+    let manifest = fs::read_to_string(workspace().join("host/Cargo.toml")).expect("a manifest");
+    let (_, rest) = manifest
+        .split_once("[dependencies]\n")
+        .expect("dependencies");
+    let section = rest.split("\n[").next().expect("a first part");
+    let dependencies: Vec<String> = section
+        .lines()
+        .filter(|line| line.starts_with(|letter: char| letter.is_alphanumeric()))
+        .filter_map(|line| line.split(['.', ' ', '=']).next())
+        .map(|name| name.replace('-', "_"))
+        .collect();
+    assert!(
+        dependencies.contains(&"hyper_util".to_owned()),
+        "the dependencies were found: {dependencies:?}"
+    );
+    let of_the_program = dependencies
+        .iter()
+        .filter(|name| OF_THE_PROGRAM.contains(&name.as_str()));
+    assert_eq!(of_the_program.collect::<Vec<_>>(), Vec::<&String>::new());
+}
+
+/// Of each file or folder of the source its floor, from the table in ARCHITECTURE.md.
 fn floors() -> BTreeMap<String, u8> {
     let text = fs::read_to_string(workspace().join("ARCHITECTURE.md")).expect("the map");
     let mut floors = BTreeMap::new();
@@ -108,11 +135,19 @@ fn floors() -> BTreeMap<String, u8> {
     floors
 }
 
-/// The files of `host/src`, but for those of tests, with what is code in them. `lib.rs` is the stairwell, and on no floor.
+/// The files of library and program, but for those of tests, with what is code in them. `lib.rs` is the stairwell, and
+/// on no floor.
 fn sources() -> BTreeMap<PathBuf, String> {
-    let src = workspace().join("host/src");
     let mut sources = BTreeMap::new();
-    let mut folders = vec![src.clone()];
+    for src in SOURCES {
+        read(&workspace().join(src), &mut sources);
+    }
+    sources.remove(Path::new("lib.rs"));
+    sources
+}
+
+fn read(src: &Path, sources: &mut BTreeMap<PathBuf, String>) {
+    let mut folders = vec![src.to_owned()];
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).expect("a folder of the source") {
             let path = entry.expect("an entry").path();
@@ -123,13 +158,11 @@ fn sources() -> BTreeMap<PathBuf, String> {
                 let code = text
                     .lines()
                     .filter(|line| !line.trim_start().starts_with("//"));
-                let file = path.strip_prefix(&src).expect("below the source");
+                let file = path.strip_prefix(src).expect("below the source");
                 sources.insert(file.to_owned(), code.collect::<Vec<_>>().join("\n"));
             }
         }
     }
-    sources.remove(Path::new("lib.rs"));
-    sources
 }
 
 /// The name by which ARCHITECTURE.md knows a file: that of its folder, or its own without the ending.
@@ -141,8 +174,8 @@ fn room(file: &Path) -> String {
 
 /// What follows `crate::`, and `wasm_pool_host::` in the program's files.
 fn rooms_named_in(text: &str) -> impl Iterator<Item = &str> {
-    let uses = text.split("crate::").skip(1);
-    uses.map(|rest| {
+    let uses = ["crate::", "wasm_pool_host::"].map(|start| text.split(start).skip(1));
+    uses.into_iter().flatten().map(|rest| {
         let end = rest.find(|letter: char| !letter.is_alphanumeric() && letter != '_');
         &rest[..end.unwrap_or(rest.len())]
     })

@@ -84,7 +84,7 @@ fn calls(criterion: &mut Criterion) {
 }
 
 fn hello() -> std::path::PathBuf {
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent();
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2);
     let guests = guest_build::build(workspace.expect("the workspace"), &["hello"]);
     guests.expect("the guest builds").join("hello.wasm")
 }

@@ -20,7 +20,10 @@ use proptest::test_runner::{Config, FileFailurePersistence, RngSeed, TestRunner}
 
 type Outcome = Result<(), TestCaseError>;
 
-const REGRESSIONS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fuzz/regressions.txt");
+const REGRESSIONS: &str = concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/../../tests/fuzz/regressions.txt"
+);
 
 /// Runs a test on cases of this strategy: on the same few hundred in the suite, and on others until the time is up
 /// where that is given.

@@ -33,6 +33,7 @@ pub(crate) fn path(name: &str) -> PathBuf {
 /// The folder above all packages.
 pub(crate) fn workspace() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .expect("the workspace is above the host's package")
+        .ancestors()
+        .nth(2)
+        .expect("the program's package is in `host/program` of the workspace")
 }

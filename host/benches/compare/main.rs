@@ -21,7 +21,7 @@ mod findings;
 #[path = "../shared/handler.rs"]
 mod handler;
 mod limits;
-#[path = "../../src/bench/load/mod.rs"]
+#[path = "../../program/src/bench/load/mod.rs"]
 mod load;
 mod matrix;
 #[allow(dead_code)] // its own door
@@ -213,6 +213,6 @@ impl Guests {
 }
 
 fn workspace() -> anyhow::Result<&'static Path> {
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent();
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2);
     workspace.context("the host is not in its workspace")
 }

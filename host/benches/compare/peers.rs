@@ -139,7 +139,7 @@ pub(crate) fn apache(apache: &Program, site: &Site, connections: usize) -> anyho
     let setup = Setup::new(site, connections)?;
     let cgi = setup.scratch.path().join("cgi");
     fs::create_dir(&cgi)?;
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/compare/conf/file.c");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../benches/compare/conf/file.c");
     let mut cc = Command::new("cc");
     cc.args(["-O2", "-static", "-Wall", "-Werror", "-o"]);
     let status = cc.arg(cgi.join("file")).arg(source).status();

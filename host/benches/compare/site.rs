@@ -102,7 +102,7 @@ pub(crate) fn open_folder() -> anyhow::Result<TempDir> {
 /// `make compare` has built.
 pub(crate) fn program(is_it: impl Fn(&str) -> bool) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let built = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/peers/bin");
+    let built = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/peers/bin");
     let folders = [built].into_iter().chain(std::env::split_paths(&path));
     let folders = folders.chain([PathBuf::from("/usr/sbin")]);
     let files = folders.flat_map(fs::read_dir).flatten().flatten();

@@ -29,7 +29,8 @@ impl Beam {
         let name = programs::output(erl)?;
 
         let folder = tempfile::tempdir()?;
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/messages/roundtrip.erl");
+        let source =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("../benches/messages/roundtrip.erl");
         let mut erlc = Command::new("erlc");
         erlc.arg("-Werror").arg("-o").arg(folder.path()).arg(source);
         let complaints = programs::output(erlc)?;

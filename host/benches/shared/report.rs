@@ -1,7 +1,7 @@
 //! The *report* of a bench as lines of text: medians over the rounds, ratios and sizes beside their targets.
 
 #[allow(dead_code)] // not every bench shows all of them
-#[path = "../../src/bench/numbers.rs"]
+#[path = "../../program/src/bench/numbers.rs"]
 mod numbers;
 
 #[allow(unused_imports)] // as above

@@ -26,7 +26,11 @@ pub(crate) use words::Place;
 ///
 /// Each request runs in a process of its own memory: one that crashes fails one request, and is replaced.
 #[derive(Debug, Parser)]
-#[command(version, args_conflicts_with_subcommands = true)]
+#[command(
+    name = "wasm-pool-host",
+    version,
+    args_conflicts_with_subcommands = true
+)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
