@@ -111,7 +111,7 @@ fn bad_values_are_refused_before_anything_is_bound() {
         ("--workers", "--workers 1000000"),
         ("--workers", "--mode single --workers 1"),
         ("--workers", "--mode single --workers 2"),
-        ("--workers", "--mode per-request --workers 1..2"),
+        ("--workers", "--mode per-request --workers 2..1"),
         ("--max-requests", "--mode per-request --max-requests 5"),
         ("--idle-timeout", "--mode per-request --idle-timeout 5s"),
         ("--idle-timeout", "--mode single --idle-timeout 5s"),

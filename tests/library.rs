@@ -1,84 +1,217 @@
-//! The library's one door, as an embedder uses it: a listener, settings, and a future that says when to
-//! stop.
+//! The library's one door, as an embedder uses it: settings, a host, listeners, single requests.
 
 use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
-use tokio::sync::oneshot;
-use wasm_pool_host::{Settings, http, mailbox, pool, sandbox, serve, steps, table};
+use wasm_pool_host::{
+    Body, Exit, Headers, Host, Kind, Limits, Module, PoolSettings, ProgramSettings, Request,
+    Setting, Settings, SettingsError, StartError, State, Unanswered, Workers,
+};
 
 use crate::support::{Client, Folder, eventually, guests, own_address};
 
+/// As long as requests that run may take in these tests.
+const GRACE: Duration = Duration::from_secs(10);
+
 #[test]
-fn serve_answers_until_it_is_stopped() {
+fn a_host_serves_any_number_of_listeners_until_it_is_stopped() {
     let folder = Folder::new().file("index.html", "home");
-    let listener = TcpListener::bind((own_address(), 0)).expect("a free port");
-    let address = listener.local_addr().expect("its address");
-    let (stop, stopped) = oneshot::channel::<()>();
-    let settings = settings(&folder, sandbox::Module::BuiltIn);
-    let served = runtime().spawn_serve(listener, settings, stopped);
-
-    let mut client = Client::connect(address);
-    let reply = client.get("/");
-    assert_eq!(
-        (reply.status, reply.body.as_slice()),
-        (200, b"home".as_slice())
-    );
-
-    stop.send(()).expect("the server waits for it");
-    assert!(served.join().expect("the server's thread").is_ok());
-    nobody_listens(address);
-}
-
-#[test]
-fn two_hosts_in_one_program_share_nothing() {
-    let hosts: Vec<_> = (0..2)
-        .map(|number| {
-            let folder = Folder::new().file("index.html", format!("host {number}"));
+    let runtime = runtime();
+    let host = start(&runtime, settings(&folder, Module::BuiltIn));
+    let served: Vec<_> = (0..2)
+        .map(|_| {
             let listener = TcpListener::bind((own_address(), 0)).expect("a free port");
             let address = listener.local_addr().expect("its address");
-            let (stop, stopped) = oneshot::channel::<()>();
-            let served = runtime().spawn_serve(
-                listener,
-                settings(&folder, sandbox::Module::BuiltIn),
-                stopped,
-            );
-            (folder, address, stop, served)
+            let host = host.clone();
+            (
+                address,
+                runtime.spawn(async move { host.serve(listener).await }),
+            )
         })
         .collect();
-    for (number, (_, address, _, _)) in hosts.iter().enumerate() {
-        assert_eq!(
-            Client::connect(*address).get("/").text(),
-            format!("host {number}")
-        );
+    for (address, _) in &served {
+        let reply = Client::connect(*address).get("/");
+        assert_eq!((reply.status, reply.text().as_str()), (200, "home"));
     }
-    for (_, address, stop, served) in hosts {
-        stop.send(()).expect("the server waits for it");
-        assert!(served.join().expect("the server's thread").is_ok());
+    runtime.block_on(host.stop(GRACE));
+    for (address, served) in served {
+        let ended = runtime.block_on(served);
+        assert!(ended.expect("no panic").is_ok());
         nobody_listens(address);
     }
 }
 
 #[test]
-fn what_cannot_be_served_is_an_error() {
+fn two_hosts_in_one_program_share_nothing() {
+    let runtime = runtime();
+    let hosts: Vec<_> = (0..2)
+        .map(|number| {
+            let folder = Folder::new().file("index.html", format!("host {number}"));
+            let host = start(&runtime, settings(&folder, Module::BuiltIn));
+            (folder, host)
+        })
+        .collect();
+    for (number, (_, host)) in hosts.iter().enumerate() {
+        let answer = runtime.block_on(host.handle(get("/")));
+        assert_eq!(
+            body(&runtime, answer.expect("an answer").body),
+            format!("host {number}")
+        );
+    }
+    runtime.block_on(hosts[0].1.stop(GRACE));
+    let refused = runtime.block_on(hosts[0].1.handle(get("/")));
+    assert!(matches!(refused, Err(Unanswered::Stopping)), "{refused:?}");
+    let answer = runtime.block_on(hosts[1].1.handle(get("/")));
+    assert_eq!(answer.expect("an answer").status, 200);
+}
+
+#[test]
+fn requests_need_no_listener() {
+    let folder = Folder::new()
+        .file("index.html", "home")
+        .file("large", vec![b'x'; 300_000]);
+    let runtime = runtime();
+    let host = start(&runtime, settings(&folder, Module::BuiltIn));
+    for (path, status, length) in [("/", 200, 4), ("/large", 200, 300_000), ("/none", 404, 0)] {
+        let answer = runtime.block_on(host.handle(get(path))).expect("an answer");
+        assert_eq!(answer.status, status, "{path}");
+        let bytes = runtime
+            .block_on(answer.body.collect(1 << 20))
+            .expect("its body");
+        assert!(
+            length == 0 || bytes.len() == length,
+            "{path}: {}",
+            bytes.len()
+        );
+    }
+    assert_eq!(host.stats().answered, 3);
+}
+
+#[test]
+fn processes_are_listed_and_killed() {
+    let folder = Folder::new();
+    let runtime = runtime();
+    let module = Module::File(guests::path("misbehave"));
+    let host = start(&runtime, settings(&folder, module));
+    assert_eq!(host.kind(), Kind::Handler);
+    let idle = host.processes();
+    assert_eq!(idle.len(), 1);
+    assert_eq!(
+        (idle[0].state, idle[0].served, idle[0].request),
+        (State::Idle, 0, None)
+    );
+    assert!(idle[0].memory > 0);
+
+    // One that is idle ends at once, and another takes its place.
+    assert!(host.kill(idle[0].pid));
+    let next = eventually("another is there", || host.processes().pop());
+    assert_ne!(next.pid, idle[0].pid);
+
+    // One that works is seen at it; its request fails, and nobody else's.
+    let spinning = host.clone();
+    let request = runtime.spawn(async move { spinning.handle(get("/spin")).await });
+    let busy = eventually("it is at work", || {
+        let mut processes = host.processes().into_iter();
+        processes.find(|process| process.request.is_some() && !process.cpu.is_zero())
+    });
+    assert_eq!(busy.request.map(|(id, _)| id), Some(7));
+    assert!(host.kill(busy.pid));
+    let failed = runtime.block_on(request).expect("no panic");
+    assert!(
+        matches!(failed, Err(Unanswered::Ended(Exit::Killed))),
+        "{failed:?}"
+    );
+    let killed = host
+        .stats()
+        .ended
+        .into_iter()
+        .find(|(exit, _)| *exit == Exit::Killed);
+    assert_eq!(killed, Some((Exit::Killed, 2)));
+    assert!(!host.kill(busy.pid), "nobody has its pid any more");
+}
+
+#[test]
+fn processes_of_a_program_are_listed_with_their_parents_and_killed() {
+    let folder = Folder::new();
+    let runtime = runtime();
+    let module = Module::File(guests::path("prefork"));
+    let host = start(&runtime, program_settings(&folder, module));
+    assert_eq!(host.kind(), Kind::Program);
+    let child = eventually("the root has children", || {
+        let mut processes = host.processes().into_iter();
+        processes.find(|process| process.parent.is_some() && process.state == State::Waiting)
+    });
+    assert_eq!((child.kind, child.messages), (Kind::Program, Some(0)));
+    assert!(host.kill(child.pid));
+    eventually("it has ended", || {
+        let gone = host
+            .processes()
+            .iter()
+            .all(|process| process.pid != child.pid);
+        gone.then_some(())
+    });
+    let answer = runtime.block_on(host.handle(get("/")));
+    assert!(answer.is_ok(), "the others answer: {answer:?}");
+}
+
+#[test]
+fn settings_are_checked_and_errors_name_them() {
     let folder = Folder::new().file("garbage", "this is no wasm");
+    let ours = || settings(&folder, Module::BuiltIn);
     let error = |settings: Settings| {
-        let listener = TcpListener::bind((own_address(), 0)).expect("a free port");
-        let (_stop, stopped) = oneshot::channel::<()>();
-        let served = runtime().spawn_serve(listener, settings, stopped);
-        format!(
-            "{:#}",
-            served
-                .join()
-                .expect("the server's thread")
-                .expect_err("an error")
-        )
+        let started = runtime().block_on(Host::start(settings));
+        started.expect_err("an error")
     };
-    let garbage = sandbox::Module::File(folder.root().join("garbage"));
-    assert!(error(settings(&folder, garbage)).contains("garbage"));
-    let mut no_root = settings(&folder, sandbox::Module::File(guests::path("hello")));
-    no_root.root = folder.root().join("missing");
-    assert!(error(no_root).contains("missing"));
+    let garbage = Module::File(folder.root().join("garbage"));
+    let unread = error(settings(&folder, garbage));
+    assert!(matches!(unread, StartError::Load(_)), "{unread}");
+    assert!(unread.to_string().contains("garbage"), "{unread}");
+    let root = folder.root().join("missing");
+    let unopened = error(Settings { root, ..ours() });
+    assert!(matches!(unopened, StartError::Root { .. }), "{unopened}");
+    assert!(unopened.to_string().contains("missing"), "{unopened}");
+
+    let unheeded = error(Settings {
+        program: ProgramSettings {
+            names: Some(3),
+            ..ProgramSettings::default()
+        },
+        ..ours()
+    });
+    let StartError::Settings(SettingsError::OtherKind { setting, kind }) = unheeded else {
+        panic!("{unheeded}");
+    };
+    assert_eq!((setting, kind), (Setting::Names, Kind::Handler));
+    let limits = Limits {
+        memory: 1,
+        ..Limits::default()
+    };
+    let small = error(Settings { limits, ..ours() });
+    assert!(
+        !small.to_string().contains("--"),
+        "the library knows no flags: {small}"
+    );
+}
+
+fn start(runtime: &tokio::runtime::Runtime, settings: Settings) -> Host {
+    runtime.block_on(Host::start(settings)).expect("it starts")
+}
+
+fn get(path: &str) -> Request {
+    Request {
+        id: 7,
+        method: "GET".to_owned(),
+        path: path.to_owned(),
+        query: None,
+        headers: Headers::default(),
+        body: Body::empty(),
+        client: "embedder".into(),
+    }
+}
+
+fn body(runtime: &tokio::runtime::Runtime, body: Body) -> String {
+    let bytes = runtime.block_on(body.collect(1 << 20)).expect("its body");
+    String::from_utf8(bytes.into()).expect("text")
 }
 
 /// Not at once: a child that another test is just starting has a copy of every socket, until it has started.
@@ -89,77 +222,35 @@ fn nobody_listens(address: SocketAddr) {
 }
 
 /// Small numbers: a test needs no more.
-fn settings(folder: &Folder, module: sandbox::Module) -> Settings {
+fn settings(folder: &Folder, module: Module) -> Settings {
     Settings {
         root: folder.root(),
-        sandbox: sandbox::Settings {
-            module,
-            handlers: 2 + pool::OVERLAP,
-            processes: 8,
-            memory: 64 << 20,
-            max_response: 1 << 20,
-            max_body: 1 << 20,
-            max_message: 1 << 10,
-            max_open_files: 8,
-            max_open_files_in_all: 80,
-            output: sandbox::Output::Log,
-            steps: steps::Steps::default(),
+        module,
+        limits: Limits {
+            connections: Some(16),
+            ..Limits::default()
         },
-        pool: pool::Settings {
-            reuse: pool::Reuse::ManyRequests,
-            min: 1,
-            max: 2,
-            max_requests: None,
-            memory: 64 << 20,
-            idle_timeout: Duration::from_secs(10),
-            queue: 8,
-            queue_timeout: Duration::from_secs(5),
+        pool: PoolSettings {
+            workers: Some(Workers { min: 1, max: 2 }),
+            ..PoolSettings::default()
         },
-        processes: table::Settings {
-            processes: 8,
-            children: 8,
-            names: 8,
-            mailbox: mailbox::Settings {
-                messages: 8,
-                bytes: 2 << 20,
-            },
-        },
-        http: http::Settings {
-            request_timeout: Duration::from_secs(30),
-            header_timeout: Duration::from_secs(10),
-            max_body: 1 << 20,
-            max_connections: 16,
-            expose_pid: false,
-        },
-        grace: Duration::from_secs(10),
+        ..Settings::default()
     }
 }
 
-struct Runtime(tokio::runtime::Runtime);
+fn program_settings(folder: &Folder, module: Module) -> Settings {
+    Settings {
+        pool: PoolSettings::default(),
+        program: ProgramSettings {
+            processes: Some(64),
+            ..ProgramSettings::default()
+        },
+        ..settings(folder, module)
+    }
+}
 
-fn runtime() -> Runtime {
+fn runtime() -> tokio::runtime::Runtime {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
-    Runtime(
-        builder
-            .worker_threads(2)
-            .enable_all()
-            .build()
-            .expect("a runtime"),
-    )
-}
-
-impl Runtime {
-    /// Serves on a thread of its own.
-    fn spawn_serve(
-        self,
-        listener: TcpListener,
-        settings: Settings,
-        stopped: oneshot::Receiver<()>,
-    ) -> std::thread::JoinHandle<anyhow::Result<()>> {
-        std::thread::spawn(move || {
-            // Whoever drops the sender wants it to stop, too.
-            self.0
-                .block_on(serve(listener, settings, async { drop(stopped.await) }))
-        })
-    }
+    let runtime = builder.worker_threads(2).enable_all().build();
+    runtime.expect("a runtime")
 }

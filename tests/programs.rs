@@ -349,7 +349,7 @@ fn responses_that_are_not_http() {
         "actor",
         &format!("{FOR_EVER} --max-response 1KiB --expose-pid"),
     );
-    let root = ask(&server, "answer").pid();
+    let mut last = 0;
     for bad in [
         "respond client 999 x",
         "respond client 100 x",
@@ -358,9 +358,12 @@ fn responses_that_are_not_http() {
     ] {
         let reply = ask(&server, bad);
         assert_eq!(reply.status, 502, "{bad}: {reply:?}");
-        assert_eq!(reply.pid(), root);
-        assert!(server.wait_request(reply.request_id())["exit"].is_null());
+        assert_eq!(server.wait_request(reply.request_id())["exit"], "response");
+        assert_eq!(server.wait_end(reply.pid())["exit"], "response");
+        assert!(reply.pid() > last, "its process has ended for it");
+        last = reply.pid();
     }
+    let root = ask(&server, "answer").pid();
     let reply = ask(&server, "respond-bytes client x*1025; answer");
     assert_eq!((reply.status, reply.text().as_str()), (200, "too-large"));
     assert_eq!(ask(&server, "respond-bytes client x*1024").body.len(), 1024);

@@ -70,7 +70,7 @@ fn heads_half_sent_hold_up_nothing() {
 #[test]
 fn a_module_that_never_starts_holds_up_nothing() {
     let text = worker_with("(func $start (unreachable)) (start $start)", "");
-    let flags = "--mode per-request --grace 1s";
+    let flags = "--mode per-request --workers 0..64 --grace 1s";
     let mut server = component(&text, Folder::new(), flags);
     let mut client = server.client();
     // So often in vain that the pauses between starts are longer than stopping may take.
@@ -161,7 +161,7 @@ fn what_outlasts_the_grace_time_gets_503() {
 #[test]
 fn a_start_that_outlasts_the_grace_time_gets_503() {
     let text = worker_with("(func $start (loop (br 0))) (start $start)", "");
-    let flags = "--mode per-request --grace 1s --request-timeout 50s";
+    let flags = "--mode per-request --workers 0..64 --grace 1s --request-timeout 50s";
     let mut server = component(&text, Folder::new(), flags);
     let mut client = running(&server, "/");
     eventually("the request is read", || {

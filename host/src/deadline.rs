@@ -8,27 +8,28 @@ use std::time::Instant;
 
 /// What `work` comes to, or nothing where it isn't done by then; it is dropped in that case.
 pub(crate) async fn by<T>(deadline: Instant, work: impl Future<Output = T>) -> Option<T> {
-    unless(work, || tokio::time::sleep_until(deadline.into())).await
+    let unless = unless(work, || tokio::time::sleep_until(deadline.into()));
+    unless.await.ok()
 }
 
-/// What `work` comes to, or nothing where something else comes first: what that is, is asked only once `work` has to
-/// wait.
-pub(crate) async fn unless<T, F: Future<Output = ()>>(
+/// The outcome of `work`, or else that of another future which comes first. The other is made only once
+/// `work` has to wait.
+pub(crate) async fn unless<T, O, F: Future<Output = O>>(
     work: impl Future<Output = T>,
     otherwise: impl FnOnce() -> F,
-) -> Option<T> {
+) -> Result<T, O> {
     let mut work = pin!(work);
     let mut otherwise = Some(otherwise);
     let mut other = pin!(None::<F>);
     poll_fn(|cx| {
         if let Poll::Ready(done) = work.as_mut().poll(cx) {
-            return Poll::Ready(Some(done));
+            return Poll::Ready(Ok(done));
         }
         if let Some(otherwise) = otherwise.take() {
             other.set(Some(otherwise()));
         }
         match other.as_mut().as_pin_mut() {
-            Some(other) => other.poll(cx).map(|()| None),
+            Some(other) => other.poll(cx).map(Err),
             None => Poll::Pending,
         }
     })

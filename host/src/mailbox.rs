@@ -218,6 +218,11 @@ impl Mailbox {
         }
     }
 
+    /// Messages that wait to be received.
+    pub fn len(&self) -> usize {
+        self.lock().queue.len()
+    }
+
     /// How often the receiver has come to take something.
     pub fn visits(&self) -> u64 {
         self.lock().visits

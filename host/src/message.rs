@@ -5,7 +5,8 @@
 
 use std::sync::Arc;
 
-use crate::files::OpenFile;
+use crate::body::Body;
+use crate::exit::Exit;
 use crate::pid::Pid;
 
 /// What a process finds in its mailbox.
@@ -37,29 +38,11 @@ pub enum Content {
     },
     /// A monitored process has ended.
     Down {
-        /// Which.
+        /// The process that ended.
         pid: Pid,
-        /// How.
-        status: ExitStatus,
+        /// Why the process ended.
+        exit: Exit,
     },
-}
-
-/// How a process ended, as far as other processes are told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ExitStatus {
-    /// `run` returned, or it exited with code 0.
-    Normal,
-    /// It exited with this code.
-    Code(u32),
-    /// It trapped, panicked, aborted, or used up its stack.
-    Trap,
-    /// An ancestor or the host ended it, or its parent ended.
-    Killed,
-    /// It was refused memory and did not survive that, or there was none to start it with.
-    Memory,
-    /// Its start code outstayed its time; or a client's time was up, and it had done nothing else since it was
-    /// sent that client's request.
-    Deadline,
 }
 
 /// A request, whole: its head and its body.
@@ -75,8 +58,8 @@ pub struct Request {
     pub query: Option<String>,
     /// The fields, with lower-case names. Those of one name stand together, in the order they came.
     pub headers: Headers,
-    /// The body; its size was bounded while it was read.
-    pub body: Vec<u8>,
+    /// The body. Processes of today's kinds are sent it whole.
+    pub body: Body,
     /// `address:port` of the client.
     pub client: Arc<str>,
 }
@@ -90,26 +73,6 @@ pub struct Response {
     pub headers: Vec<(String, Vec<u8>)>,
     /// What follows the head.
     pub body: Body,
-}
-
-/// The body of a response.
-#[derive(Debug)]
-pub enum Body {
-    /// Bytes, copied out of the process.
-    Bytes(Vec<u8>),
-    /// Part of a file that the process gave away.
-    File(FileSlice),
-}
-
-/// Bytes `offset .. offset + length` of an open file.
-#[derive(Debug)]
-pub struct FileSlice {
-    /// The process that opened it holds it no longer.
-    pub file: OpenFile,
-    /// In bytes, from the start of the file.
-    pub offset: u64,
-    /// In bytes.
-    pub length: u64,
 }
 
 /// Header fields in one piece of memory: a request costs two allocations for them, however many there are.
@@ -137,10 +100,7 @@ impl Response {
     /// Bytes of its body that were copied out of the process; none of a file is.
     #[must_use]
     pub fn copied(&self) -> u64 {
-        match &self.body {
-            Body::Bytes(bytes) => bytes.len() as u64,
-            Body::File(_) => 0,
-        }
+        self.body.bytes().len() as u64
     }
 }
 
@@ -160,33 +120,7 @@ impl Request {
     pub fn weight(&self) -> usize {
         let query = self.query.as_ref().map_or(0, String::len);
         let line = self.method.len() + self.path.len() + query + self.client.len();
-        size_of::<Self>() + line + self.headers.weight() + self.body.len()
-    }
-}
-
-impl ExitStatus {
-    /// One word, for logs.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Normal => "normal",
-            Self::Code(_) => "code",
-            Self::Trap => "trap",
-            Self::Killed => "killed",
-            Self::Memory => "memory",
-            Self::Deadline => "deadline",
-        }
-    }
-}
-
-impl std::fmt::Display for ExitStatus {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Code(code) => write!(f, "code {code}"),
-            Self::Normal | Self::Trap | Self::Killed | Self::Memory | Self::Deadline => {
-                f.write_str(self.name())
-            }
-        }
+        size_of::<Self>() + line + self.headers.weight() + self.body.bytes().len()
     }
 }
 

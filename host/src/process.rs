@@ -1,39 +1,22 @@
-//! A *process* is one living guest: an instance with a pid, a count of what it served, and an end with a
-//! reason. It shares no memory with any other, and what ends one touches no other.
+//! A *process* of a pool is one living guest: an instance that answers requests one by one, and a row in
+//! the table from its birth to its end. It shares no memory with any other, and its end touches no other.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::exit::{Crash, Exit};
 use crate::message::{Request, Response};
-use crate::pid::{Pid, Pids};
-use crate::sandbox::{Crash, Failure, Handlers, Instance};
-
-/// Why a process ended.
-#[derive(Debug)]
-pub enum Exit {
-    /// The guest's own doing, while it started or ran.
-    Failed(Failure),
-    /// Its client left while it ran: a half-run instance is never called again.
-    ClientLeft,
-    /// It served its share of requests.
-    Served,
-    /// Its memory grew past the high-water mark.
-    Grown,
-    /// It had nothing to do for the idle timeout.
-    Idle,
-    /// The host is stopping.
-    Stopped,
-}
+use crate::pid::Pid;
+use crate::sandbox::{Handlers, Instance};
+use crate::table::{Life, Row, Table};
 
 /// One living guest.
 #[derive(Debug)]
 pub struct Process {
-    pid: Pid,
+    // Dropped in this order: the end is told when the memory is the host's again.
     instance: Instance,
-    started: Instant,
-    served: u64,
-    /// Why it ended, said by whoever ends it or presumed before; read when it is dropped.
-    exit: Exit,
-    /// Memory and tables in use when it had just started, in bytes.
+    life: Life,
+    /// Memory and tables in use when the process had just started, in bytes.
     first_memory: u64,
 }
 
@@ -41,138 +24,88 @@ impl Process {
     /// Creates a process and runs its start code, for at most `patience`.
     ///
     /// # Errors
-    /// Where the start code fails. The end of that process is logged.
-    pub async fn start(handlers: &Handlers, pids: &Pids, patience: Duration) -> Result<Self, Exit> {
-        let pid = pids.next();
-        let started = Instant::now();
-        match handlers.instantiate(pid, patience).await {
+    /// Where the start code fails: why, and what the log has of it.
+    pub async fn start(
+        handlers: &Handlers,
+        table: &Table,
+        pool: u32,
+        patience: Duration,
+    ) -> Result<Self, (Exit, String)> {
+        let mut life = table.enter_handler(pool);
+        match handlers.instantiate(life.row(), patience).await {
             Ok(instance) => {
-                tracing::debug!(pid = pid.get(), "process started");
+                life.log_start();
                 let first_memory = instance.memory();
                 Ok(Self {
-                    pid,
                     instance,
-                    started,
-                    served: 0,
-                    exit: Exit::Stopped,
+                    life,
                     first_memory,
                 })
             }
-            Err(Crash { failure, output }) => {
-                let exit = Exit::Failed(failure);
-                log_end(pid, &exit, started, 0, output.as_deref());
-                Err(exit)
+            Err(crash) => {
+                let failed = (crash.exit, crash.reason.clone());
+                life.failed(crash);
+                Err(failed)
             }
         }
     }
 
-    /// Its number.
+    /// The number of the process.
     #[must_use]
     pub fn pid(&self) -> Pid {
-        self.pid
+        self.life.pid()
     }
 
-    /// How many requests it has answered.
-    #[must_use]
-    pub fn served(&self) -> u64 {
-        self.served
+    /// What the table knows of the process.
+    pub(crate) fn row(&self) -> &Arc<Row> {
+        self.life.row()
     }
 
-    /// Memory and tables in use, in bytes: now, and when it had just started.
+    /// Memory and tables in use, in bytes: now, and when the process had just started.
     #[must_use]
     pub fn memory(&self) -> (u64, u64) {
         (self.instance.memory(), self.first_memory)
     }
 
-    /// Sends it a request and receives its response.
+    /// Sends the process a request and receives its response. `now`: when the request is sent.
     ///
     /// # Errors
-    /// A [`Failure`], after which the process must be [ended](Process::end).
+    /// A [`Crash`], with which the process must be [ended](Process::fail).
     pub async fn handle(
         &mut self,
         request: &Request,
+        now: Instant,
         deadline: Instant,
-    ) -> Result<Response, Failure> {
+    ) -> Result<Response, Crash> {
+        self.life.row().begin(request.id, now);
         let response = self.instance.handle(request, deadline).await?;
-        self.served += 1;
+        self.life.row().answered();
         Ok(response)
     }
 
-    /// Says why it will have ended, should it be dropped without a word: what runs in a request's task is
-    /// dropped with that task.
+    /// Says why the process will have ended, should it be dropped without a word: whatever runs in a
+    /// request's task is dropped with that task.
     pub fn presume(&mut self, exit: Exit) {
-        self.exit = exit;
+        self.life.presume(exit);
     }
 
-    /// Ends it, and logs why. Its memory and its open files go back to the host.
+    /// Ends the process. Its memory and its open files go back to the host.
     pub fn end(mut self, exit: Exit) {
-        self.exit = exit;
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let output = match self.exit.is_normal() {
-            true => None,
-            false => self.instance.last_lines(),
-        };
-        log_end(
-            self.pid,
-            &self.exit,
-            self.started,
-            self.served,
-            output.as_deref(),
-        );
-    }
-}
-
-fn log_end(pid: Pid, exit: &Exit, started: Instant, served: u64, output: Option<&str>) {
-    let (pid, age) = (pid.get(), started.elapsed().as_millis() as u64);
-    if exit.is_normal() {
-        tracing::debug!(pid, %exit, served, age_ms = age, "process ended");
-    } else {
-        let reason = exit.reason();
-        tracing::warn!(pid, %exit, served, age_ms = age, reason, output, "process ended");
-    }
-}
-
-impl Exit {
-    /// Whether nothing went wrong in the process.
-    #[must_use]
-    pub fn is_normal(&self) -> bool {
-        match self {
-            Self::Failed(_) => false,
-            Self::ClientLeft | Self::Served | Self::Grown | Self::Idle | Self::Stopped => true,
-        }
+        self.life.presume(exit);
     }
 
-    /// One word, for logs.
-    #[must_use]
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Failed(failure) => failure.name(),
-            Self::ClientLeft => "client-left",
-            Self::Served => "served",
-            Self::Grown => "grown",
-            Self::Idle => "idle",
-            Self::Stopped => "stopped",
-        }
+    /// Ends the process, which has failed.
+    pub fn fail(mut self, crash: Crash) {
+        self.life.failed(crash);
     }
 
-    /// What is known beyond the name: a backtrace, an exit code.
-    #[must_use]
-    pub fn reason(&self) -> String {
-        match self {
-            Self::Failed(failure) => failure.logged(),
-            Self::ClientLeft | Self::Served | Self::Grown | Self::Idle | Self::Stopped => {
-                String::new()
-            }
-        }
-    }
-}
-
-impl std::fmt::Display for Exit {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.name())
+    /// Ends the process over a response that it should not have given.
+    pub fn reject(mut self, reason: String) {
+        let output = self.instance.last_lines();
+        self.life.failed(Crash {
+            exit: Exit::Response,
+            reason,
+            output,
+        });
     }
 }

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use crate::message::{ExitStatus, Request, Response};
+use crate::exit::Exit;
+use crate::message::{Request, Response};
 use crate::pid::Pid;
 use crate::supervisor::{FIRST_PAUSE, LONGEST_PAUSE, longer};
 use crate::table::{NotAdmitted, ProcessError, Waiting};
@@ -52,7 +53,7 @@ pub enum Unanswered {
     /// The host is stopping.
     Closed,
     /// The process that was to answer ended.
-    Ended(Pid, ExitStatus),
+    Ended(Pid, Exit),
     /// The time was over. Who was to answer, and whether that one ends for it.
     Late(Option<(Pid, bool)>),
 }
@@ -63,7 +64,7 @@ impl RootKeeper {
     /// # Errors
     /// Where not even one process may be started.
     pub fn new(tree: Arc<Tree>) -> Result<Self, ProcessError> {
-        let root = Some(tree.plant(Vec::new())?);
+        let root = Some(tree.start_root(Vec::new())?);
         Ok(Self {
             _closing: tree.closing(),
             tree,
@@ -79,7 +80,7 @@ impl RootKeeper {
         let mut pause = Duration::ZERO;
         while !self.tree.table().is_closed() {
             let root = self.state().root.take();
-            let Some(mut root) = root.or_else(|| self.tree.plant(Vec::new()).ok()) else {
+            let Some(mut root) = root.or_else(|| self.tree.start_root(Vec::new()).ok()) else {
                 tokio::time::sleep(ROOM_PAUSE).await;
                 continue;
             };
@@ -139,7 +140,7 @@ impl RootKeeper {
 
     /// Ends the program, and waits for that.
     pub async fn end(&self) {
-        self.tree.fell().await;
+        self.tree.end_all().await;
     }
 
     /// Puts a request into the root's mailbox. While a root is being started, it waits for that.

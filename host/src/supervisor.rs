@@ -5,12 +5,13 @@
 //! another process at once. Starting one takes microseconds, which is all that a storm of crashes can cost.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::pid::Pids;
-use crate::process::{Exit, Process};
+use crate::exit::Exit;
+use crate::process::Process;
 use crate::sandbox::Handlers;
+use crate::table::Table;
 
 /// The first pause after a failed start; each further one doubles it.
 pub const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -28,7 +29,9 @@ pub fn longer(pause: Duration) -> Duration {
 #[derive(Debug)]
 pub struct Supervisor {
     handlers: Handlers,
-    pids: Pids,
+    table: Arc<Table>,
+    /// The number of the pool that the processes are for.
+    pool: u32,
     /// How long start code may take.
     patience: Duration,
     /// Whether `health` has anything to say; spares the common case its lock.
@@ -49,8 +52,8 @@ struct Health {
 pub enum StartError {
     /// The last one could not be started: none is started for this long.
     BackingOff(Duration),
-    /// This one failed while it started.
-    Failed(Exit),
+    /// The start code failed: why, and what the log has of it.
+    Failed(Exit, String),
 }
 
 impl std::fmt::Display for StartError {
@@ -59,7 +62,7 @@ impl std::fmt::Display for StartError {
             Self::BackingOff(pause) => {
                 write!(f, "none is started for {pause:?}: the last start failed")
             }
-            Self::Failed(exit) => write!(f, "its start code failed ({exit}): {}", exit.reason()),
+            Self::Failed(exit, reason) => write!(f, "its start code failed ({exit}): {reason}"),
         }
     }
 }
@@ -69,10 +72,11 @@ impl std::error::Error for StartError {}
 impl Supervisor {
     /// Start code may take as long as `patience`.
     #[must_use]
-    pub fn new(handlers: Handlers, patience: Duration) -> Self {
+    pub fn new(handlers: Handlers, table: Arc<Table>, pool: u32, patience: Duration) -> Self {
         Self {
             handlers,
-            pids: Pids::new(),
+            table,
+            pool,
             patience,
             failing: AtomicBool::new(false),
             health: Mutex::default(),
@@ -87,14 +91,14 @@ impl Supervisor {
         if let Some(pause) = self.pause() {
             return Err(StartError::BackingOff(pause));
         }
-        match Process::start(&self.handlers, &self.pids, self.patience).await {
+        match Process::start(&self.handlers, &self.table, self.pool, self.patience).await {
             Ok(process) => {
                 self.recover();
                 Ok(process)
             }
-            Err(exit) => {
+            Err((exit, reason)) => {
                 self.back_off();
-                Err(StartError::Failed(exit))
+                Err(StartError::Failed(exit, reason))
             }
         }
     }

@@ -62,12 +62,6 @@ impl Short {
             room: bytes,
         }
     }
-
-    /// What was written.
-    #[must_use]
-    pub fn into_text(self) -> String {
-        self.text
-    }
 }
 
 impl Write for Short {

@@ -3,16 +3,16 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::{Notify, oneshot};
 
+use crate::exit::{Crash, Exit};
 use crate::mailbox::Mailbox;
-use crate::message::ExitStatus;
 use crate::pid::Pid;
-use crate::sandbox::{Birth, Crash, Failure, Programs, Spawn};
+use crate::sandbox::{Birth, Programs, Spawn};
 use crate::scheduler::Scheduler;
-use crate::table::{Origin, ProcessError, Table};
+use crate::table::{self, Origin, ProcessError, Table};
 
 /// All processes of one program.
 #[derive(Debug)]
@@ -24,7 +24,7 @@ pub struct Tree {
     /// Processes whose end has not been logged yet.
     alive: AtomicUsize,
     /// Told when there are none.
-    felled: Notify,
+    all_ended: Notify,
 }
 
 /// The process that the host started itself.
@@ -33,14 +33,14 @@ pub struct Root {
     /// Its number.
     pub pid: Pid,
     mailbox: Arc<Mailbox>,
-    ended: oneshot::Receiver<ExitStatus>,
+    ended: oneshot::Receiver<Exit>,
 }
 
 impl Root {
     /// Waits until it has ended.
-    pub async fn ended(&mut self) -> ExitStatus {
+    pub async fn ended(&mut self) -> Exit {
         // It is told by a guard: only with the whole runtime would it not be.
-        (&mut self.ended).await.unwrap_or(ExitStatus::Killed)
+        (&mut self.ended).await.unwrap_or(Exit::Killed)
     }
 
     /// Whether it has taken a client's request, now or before its end.
@@ -66,14 +66,14 @@ impl Tree {
     /// # Panics
     /// Outside of a tokio runtime.
     #[must_use]
-    pub fn new(programs: Programs, table: Table, patience: Duration) -> Arc<Self> {
+    pub fn new(programs: Programs, table: Arc<Table>, patience: Duration) -> Arc<Self> {
         Arc::new(Self {
             programs,
-            table: Arc::new(table),
+            table,
             scheduler: Scheduler::start(),
             patience,
             alive: AtomicUsize::new(0),
-            felled: Notify::new(),
+            all_ended: Notify::new(),
         })
     }
 
@@ -91,26 +91,26 @@ impl Tree {
 
     /// Ends all processes, and waits until they have: they do at their next tick, unless the machine has no
     /// time for them at all.
-    pub async fn fell(&self) {
+    pub async fn end_all(&self) {
         const PATIENCE: Duration = Duration::from_secs(1);
         self.table.close();
-        let felled = async {
+        let all_ended = async {
             loop {
-                let felled = self.felled.notified();
+                let all_ended = self.all_ended.notified();
                 if self.alive.load(Ordering::Acquire) == 0 {
                     return;
                 }
-                felled.await;
+                all_ended.await;
             }
         };
-        let _elapsed = tokio::time::timeout(PATIENCE, felled).await;
+        let _elapsed = tokio::time::timeout(PATIENCE, all_ended).await;
     }
 
     /// Starts the root.
     ///
     /// # Errors
     /// Where the last root's descendants have not left enough room yet, or the host is stopping.
-    pub fn plant(self: &Arc<Self>, args: Vec<String>) -> Result<Root, ProcessError> {
+    pub fn start_root(self: &Arc<Self>, args: Vec<String>) -> Result<Root, ProcessError> {
         let (told, ended) = oneshot::channel();
         let (pid, mailbox) = self.start(Origin::Host, args, Some(told))?;
         Ok(Root {
@@ -124,30 +124,27 @@ impl Tree {
         self: &Arc<Self>,
         origin: Origin,
         args: Vec<String>,
-        told: Option<oneshot::Sender<ExitStatus>>,
+        told: Option<oneshot::Sender<Exit>>,
     ) -> Result<(Pid, Arc<Mailbox>), ProcessError> {
         let entry = self.table.enter(origin)?;
-        let (pid, parent, mailbox) = (entry.pid, entry.parent, Arc::clone(&entry.mailbox));
+        let (pid, parent, mailbox, life) = (entry.pid, entry.parent, entry.mailbox, entry.life);
         self.alive.fetch_add(1, Ordering::Relaxed);
+        life.log_start();
+        let birth = Box::new(Birth {
+            row: Arc::clone(life.row()),
+            parent,
+            mailbox: Arc::clone(&mailbox),
+            args,
+            table: Arc::clone(&self.table),
+            spawner: Arc::clone(self) as Arc<dyn Spawn>,
+            patience: self.patience,
+        });
         let life = Life {
             tree: Arc::clone(self),
-            pid,
-            started: Instant::now(),
+            life,
             outcome: None,
             told,
         };
-        let birth = Box::new(Birth {
-            entry,
-            args,
-            table: Arc::clone(&self.table),
-            nursery: Arc::clone(self) as Arc<dyn Spawn>,
-            patience: self.patience,
-        });
-        tracing::debug!(
-            pid = pid.get(),
-            parent = parent.map(Pid::get),
-            "process started"
-        );
         let task = self.scheduler.spawn(async move {
             // Dropped with this task, on its way or before: `life` last, when the instance is gone.
             let outcome = life.tree.programs.run(birth).await;
@@ -165,62 +162,40 @@ impl Spawn for Tree {
     }
 }
 
-/// One process's time, from its entry in the table to its removal.
+/// One process's time in the tree. Dropping it tells whomever the end concerns, then has it logged.
 struct Life {
     tree: Arc<Tree>,
-    pid: Pid,
-    started: Instant,
-    /// How it ended, where it ended by itself.
+    life: table::Life,
+    /// How the process ended, where it ended by itself.
     outcome: Option<Result<(), Crash>>,
-    told: Option<oneshot::Sender<ExitStatus>>,
+    told: Option<oneshot::Sender<Exit>>,
+}
+
+impl Life {
+    /// The process ended by itself.
+    fn over(mut self, outcome: Result<(), Crash>) {
+        self.outcome = Some(outcome);
+    }
 }
 
 impl Drop for Life {
     fn drop(&mut self) {
-        let own = self.outcome.as_ref().map(status);
-        let status = self.tree.table.end(self.pid, own);
-        self.log(status);
+        let own = self.outcome.take().map(|outcome| match outcome {
+            Ok(()) => Exit::Normal,
+            Err(crash) => {
+                let exit = crash.exit;
+                self.life.failed(crash);
+                exit
+            }
+        });
+        let exit = self.tree.table.end(self.life.pid(), own);
+        self.life.presume(exit);
+        self.life.over();
         if let Some(told) = self.told.take() {
-            let _nobody = told.send(status);
+            let _nobody = told.send(exit);
         }
         if self.tree.alive.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.tree.felled.notify_waiters();
+            self.tree.all_ended.notify_waiters();
         }
-    }
-}
-
-impl Life {
-    /// It ended by itself.
-    fn over(mut self, outcome: Result<(), Crash>) {
-        self.outcome = Some(outcome);
-    }
-
-    fn log(&self, exit: ExitStatus) {
-        let (pid, age_ms) = (self.pid.get(), self.started.elapsed().as_millis() as u64);
-        match exit {
-            ExitStatus::Normal | ExitStatus::Code(_) | ExitStatus::Killed => {
-                tracing::debug!(pid, %exit, age_ms, "process ended");
-            }
-            ExitStatus::Trap | ExitStatus::Memory | ExitStatus::Deadline => {
-                let crash = self.outcome.as_ref().and_then(|ran| ran.as_ref().err());
-                let reason = crash.map(|crash| crash.failure.logged());
-                let output = crash.and_then(|crash| crash.output.as_deref());
-                tracing::warn!(pid, %exit, age_ms, reason, output, "process ended");
-            }
-        }
-    }
-}
-
-fn status(outcome: &Result<(), Crash>) -> ExitStatus {
-    let Err(Crash { failure, .. }) = outcome else {
-        return ExitStatus::Normal;
-    };
-    match failure {
-        Failure::Exit(0) => ExitStatus::Normal,
-        Failure::Exit(code) => ExitStatus::Code(code.cast_unsigned()),
-        // What reached the host was not of the contract's form: as if it had trapped on it.
-        Failure::Trap(_) | Failure::Stack(_) | Failure::Response(_) => ExitStatus::Trap,
-        Failure::Memory(_) => ExitStatus::Memory,
-        Failure::Deadline => ExitStatus::Deadline,
     }
 }

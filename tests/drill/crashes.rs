@@ -24,7 +24,7 @@ const WAYS: [(&str, u16, &str); 6] = [
     ("/trap", 502, "trap"),
     ("/panic", 502, "trap"),
     ("/abort", 502, "trap"),
-    ("/exit?code=7", 502, "exit"),
+    ("/exit?code=7", 502, "code"),
     ("/stack", 502, "stack"),
     ("/oom", 502, "memory"),
 ];

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
-use wasm_pool_host::sandbox::{Module, check};
+use wasm_pool_host::{Module, check};
 
 use super::{changed, fuzz};
 use crate::support::{Folder, guests, wat};

@@ -2,6 +2,7 @@
 //! is opened, bound or started here.
 
 mod bench;
+pub(crate) mod explain;
 mod listen;
 mod program;
 mod words;
@@ -13,13 +14,15 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
-use wasm_pool_host::sandbox::{Module, Output};
 use wasm_pool_host::steps::Steps;
-use wasm_pool_host::{Settings, http, pool, sandbox};
+use wasm_pool_host::{
+    self as library, Kind, Limits, MAX_PROCESSES, Module, Output, PoolSettings, Settings,
+    WORKERS_PER_CORE,
+};
 
 pub(crate) use bench::{Bench, Yardstick, YardstickKind};
 pub(crate) use listen::Listen;
-pub(crate) use program::{Given, Processes, Run};
+pub(crate) use program::{Processes, Run};
 pub(crate) use words::Place;
 
 /// Serves HTTP with a pool of isolated WebAssembly processes.
@@ -84,12 +87,12 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080", value_parser = listen::parse)]
     pub(crate) listen: Listen,
 
-    /// How requests meet processes
-    #[arg(long, value_enum, default_value_t = Mode::Pool)]
-    mode: Mode,
+    /// How requests meet processes [default: pool]
+    #[arg(long, value_enum)]
+    mode: Option<Mode>,
 
-    /// Processes: MIN are kept warm, up to MAX are started under load. One number is both; with
-    /// `--mode per-request` it is the most at one time [default: one per core .. 32 per core]
+    /// Processes: MIN are kept ready, up to MAX are alive under load. One number is both
+    /// [default: one per core .. 32 per core]
     #[arg(long, value_name = "N|MIN..MAX")]
     workers: Option<Workers>,
 
@@ -101,13 +104,13 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "TIME", value_parser = time)]
     idle_timeout: Option<Duration>,
 
-    /// Requests that wait while all processes are busy; the next one gets 503 at once
-    #[arg(long, value_name = "N", default_value_t = 1024)]
-    queue: usize,
+    /// Requests that wait while all processes are busy; the next one gets 503 at once [default: 1024]
+    #[arg(long, value_name = "N")]
+    queue: Option<usize>,
 
-    /// The longest that a request waits for a process before it gets 503
-    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = time)]
-    queue_timeout: Duration,
+    /// The longest that a request waits for a process before it gets 503 [default: 5s]
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    queue_timeout: Option<Duration>,
 
     /// The longest that a process may take for a request before it is ended and the client gets 504
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = time)]
@@ -133,7 +136,7 @@ pub(crate) struct Serve {
 
     /// When stopping, how long running requests may go on
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = time)]
-    grace: Duration,
+    pub(crate) grace: Duration,
 
     /// Say in each response which process made it, in the field `x-wasm-pid`
     #[arg(long)]
@@ -205,35 +208,15 @@ pub(crate) enum LogLevel {
     Debug,
 }
 
-/// How many processes: both ends count.
+/// How many processes.
 #[derive(Clone, Copy, Debug)]
-struct Workers {
-    min: u32,
-    max: u32,
-    is_range: bool,
-}
+struct Workers(library::Workers);
 
-/// The most processes: the address space of one process of Linux, 2^47 bytes, has room for so many
-/// memories of 4 GiB and their guards, and for half as much again of everything else.
-const MAX_WORKERS: u32 = 20_000;
-
-/// Processes per core that the pool grows to by default: enough that some tens of slow requests leave room
-/// for quick ones, few enough that all of them at their memory limit fit a usual machine.
-pub(crate) const MAX_WORKERS_PER_CORE: u32 = 32;
-
-/// By default; nginx's is 512 per core, and most are idle.
-const MAX_CONNECTIONS: usize = 4096;
+/// Threads per core that a yardstick has by default: as many as a pool has processes.
+pub(crate) const MAX_WORKERS_PER_CORE: u32 = WORKERS_PER_CORE;
 
 /// What a process may have by default: as much as small interpreters need, and eight times what most do.
 const DEFAULT_MEMORY: &str = "64MiB";
-
-/// The most linear memory that wasm's 32-bit addresses reach.
-const MAX_MEMORY: ByteSize = ByteSize::gib(4);
-
-/// One page of linear memory: nothing runs in less.
-const MIN_MEMORY: ByteSize = ByteSize::kib(64);
-
-const DEFAULT_IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The largest of the sizes that the host must hold in its own memory.
 const MAX_COPIED: ByteSize = ByteSize::gib(4);
@@ -241,45 +224,17 @@ const MAX_COPIED: ByteSize = ByteSize::gib(4);
 /// Longer times than a year are mistakes, and would overflow clocks.
 const MAX_TIME: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
-/// The library's settings, and a line that says what will be served.
-#[derive(Debug)]
-pub(crate) struct Plan {
-    pub(crate) settings: Settings,
-    pub(crate) summary: Summary,
-    /// As many connections as descriptors leave room for, or this number and no other.
-    pub(crate) connections: Connections,
-    /// Whether a program's root could receive the largest request; of no meaning for a handler.
-    pub(crate) fits_mailbox: Result<(), String>,
-}
-
-/// What will be served, by the module's world.
-#[derive(Debug)]
-pub(crate) struct Summary {
-    pub(crate) handler: String,
-    pub(crate) program: String,
-}
-
-/// How many connections were asked for.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Connections {
-    Exactly(usize),
-    AtMost(usize),
-}
-
 impl Cli {
-    /// What was asked for, and which flags were given for that.
-    pub(crate) fn read() -> (Command, Given) {
+    /// What was asked for.
+    pub(crate) fn read() -> Command {
         if let Some(error) = words::mistyped(std::env::args_os().nth(1)) {
             error.exit();
         }
         let matches = Self::command().get_matches();
         let cli = Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
         match cli.command {
-            Some(command) => {
-                let given = matches.subcommand().map(|(_, matches)| matches);
-                (command, Given::from(given.unwrap_or(&matches)))
-            }
-            None => (Command::Serve(Box::new(cli.serve)), Given::from(&matches)),
+            Some(command) => command,
+            None => Command::Serve(Box::new(cli.serve)),
         }
     }
 }
@@ -296,136 +251,107 @@ impl Serve {
     ///
     /// # Errors
     /// A sentence that names the flag.
-    pub(crate) fn plan(mut self, cores: u32) -> Result<Plan, String> {
+    pub(crate) fn settings(&mut self) -> Result<Settings, String> {
         self.check()?;
         self.place.settle(&mut self.guests.root)?;
-        let Workers { min, max, .. } = self.workers(cores)?;
-        let reuse = match self.mode {
-            Mode::Pool | Mode::Single => pool::Reuse::ManyRequests,
-            Mode::PerRequest => pool::Reuse::OneRequest,
-        };
-        let connections = self
-            .max_connections
-            .map_or(Connections::AtMost(MAX_CONNECTIONS), Connections::Exactly);
-        let module = self.place.module.map_or(Module::BuiltIn, Module::File);
-        let count = if min == max {
-            max.to_string()
-        } else {
-            format!("{min}..{max}")
-        };
-        let (mode, path) = (self.mode, self.guests.root());
-        let root = path.display();
-        let summary = Summary {
-            handler: format!("module {module}, mode {mode}, workers {count}, root {root}"),
-            program: format!(
-                "program {module}, at most {} processes, root {root}",
-                self.processes.max_processes
-            ),
-        };
-        let fits_mailbox = self.processes.fit_requests(self.max_body);
+        let module = self.place.module.clone();
         let settings = Settings {
-            sandbox: sandbox::Settings {
-                module,
-                handlers: max + pool::OVERLAP,
-                processes: self.processes.max_processes,
+            root: self.guests.root(),
+            module: module.map_or(Module::BuiltIn, Module::File),
+            limits: Limits {
                 memory: self.guests.memory.as_u64(),
-                max_response: self.max_response.as_u64(),
-                max_body: self.max_body.as_u64(),
-                max_message: self.processes.max_message.as_u64(),
-                max_open_files: self.guests.max_open_files,
-                max_open_files_in_all: u32::MAX,
-                output: Output::Log,
-                steps: Steps::on_if(self.steps),
+                open_files: self.guests.max_open_files,
+                body: self.max_body.as_u64(),
+                response: self.max_response.as_u64(),
+                request_time: self.request_timeout,
+                header_time: self.header_timeout,
+                connections: self.max_connections,
             },
-            pool: pool::Settings {
-                reuse,
-                min,
-                max,
+            pool: PoolSettings {
+                mode: self.mode.map(Mode::into),
+                workers: self.workers.map(|workers| workers.0),
                 max_requests: self.max_requests,
-                memory: self.guests.memory.as_u64(),
-                idle_timeout: self.idle_timeout.unwrap_or(DEFAULT_IDLE_TIMEOUT),
+                idle_timeout: self.idle_timeout,
                 queue: self.queue,
                 queue_timeout: self.queue_timeout,
             },
-            processes: self.processes.settings(),
-            http: http::Settings {
-                request_timeout: self.request_timeout,
-                header_timeout: self.header_timeout,
-                max_body: self.max_body.as_u64(),
-                max_connections: self.max_connections.unwrap_or(MAX_CONNECTIONS),
-                expose_pid: self.expose_pid,
-            },
-            grace: self.grace,
-            root: path,
+            program: self.processes.settings(),
+            output: Output::Log,
+            expose_pid: self.expose_pid,
+            steps: Steps::on_if(self.steps),
         };
-        Ok(Plan {
-            settings,
-            summary,
-            connections,
-            fits_mailbox,
-        })
+        settings
+            .check()
+            .map_err(|error| explain::settings(&error))?;
+        Ok(settings)
     }
 
-    fn workers(&self, cores: u32) -> Result<Workers, String> {
-        match (self.mode, self.workers) {
-            (Mode::Single, None) => Ok(Workers { min: 1, max: 1, is_range: false }),
-            (Mode::Single, Some(_)) => Err("--workers: --mode single has one process, always".into()),
-            (Mode::Pool, None) => {
-                let max = cores.saturating_mul(MAX_WORKERS_PER_CORE).min(MAX_WORKERS);
-                Ok(Workers { min: cores.min(max), max, is_range: true })
+    /// What is served, in a line, once the module's kind is known.
+    pub(crate) fn summary(
+        &self,
+        kind: Kind,
+        settings: &Settings,
+        workers: library::Workers,
+    ) -> String {
+        let (module, root) = (&settings.module, settings.root.display());
+        match kind {
+            Kind::Handler => {
+                let library::Workers { min, max } = workers;
+                let mode = settings.pool.mode();
+                let count = if min == max {
+                    max.to_string()
+                } else {
+                    format!("{min}..{max}")
+                };
+                format!("module {module}, mode {mode}, workers {count}, root {root}")
             }
-            (Mode::Pool, Some(workers)) => Ok(workers),
-            (Mode::PerRequest, None) => {
-                let max = cores.saturating_mul(MAX_WORKERS_PER_CORE).min(MAX_WORKERS);
-                Ok(Workers { min: 0, max, is_range: false })
+            Kind::Program => {
+                let processes = settings.program.processes();
+                format!("program {module}, at most {processes} processes, root {root}")
             }
-            (Mode::PerRequest, Some(workers)) if workers.is_range => {
-                Err("--workers: --mode per-request keeps none warm; give one number, the most at one time".into())
-            }
-            (Mode::PerRequest, Some(workers)) => Ok(Workers { min: 0, ..workers }),
         }
     }
 
     fn check(&self) -> Result<(), String> {
-        if self.mode == Mode::PerRequest && self.max_requests.is_some() {
-            return Err("--max-requests: with --mode per-request each process serves one".into());
-        }
-        if self.mode != Mode::Pool && self.idle_timeout.is_some() {
-            return Err(format!(
-                "--idle-timeout: with --mode {} no process waits to be ended",
-                self.mode
-            ));
-        }
-        self.guests.check()?;
-        self.processes.check()?;
         for (flag, size) in [
             ("--max-body", self.max_body),
             ("--max-response", self.max_response),
+            ("--max-mailbox-bytes", self.processes.mailbox_bytes()),
         ] {
             if size > MAX_COPIED {
                 return Err(format!("{flag} {size}: must be at most {MAX_COPIED}"));
             }
-        }
-        if self.max_connections == Some(0) {
-            return Err("--max-connections 0: nobody could connect".into());
         }
         Ok(())
     }
 }
 
 impl Guests {
+    /// # Errors
+    /// A sentence that names the flag.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        let settings = Settings {
+            limits: Limits {
+                memory: self.memory.as_u64(),
+                ..Limits::default()
+            },
+            ..Settings::default()
+        };
+        settings.check().map_err(|error| explain::settings(&error))
+    }
+
     fn root(&self) -> PathBuf {
         self.root.clone().unwrap_or_else(|| ".".into())
     }
+}
 
-    fn check(&self) -> Result<(), String> {
-        if !(MIN_MEMORY..=MAX_MEMORY).contains(&self.memory) {
-            return Err(format!(
-                "--memory {}: must be from {MIN_MEMORY} to {MAX_MEMORY}",
-                self.memory
-            ));
+impl From<Mode> for library::Mode {
+    fn from(mode: Mode) -> Self {
+        match mode {
+            Mode::Pool => Self::Pool,
+            Mode::PerRequest => Self::PerRequest,
+            Mode::Single => Self::Single,
         }
-        Ok(())
     }
 }
 
@@ -437,33 +363,23 @@ impl FromStr for Workers {
             text.parse::<u32>()
                 .map_err(|_| format!("{text:?} is not a number; give N or MIN..MAX"))
         };
-        let (min, max, is_range) = match text.split_once("..") {
-            Some((min, max)) => (number(min)?, number(max)?, true),
-            None => (number(text)?, number(text)?, false),
+        let (min, max) = match text.split_once("..") {
+            Some((min, max)) => (number(min)?, number(max)?),
+            None => (number(text)?, number(text)?),
         };
         in_range(max)?;
         if min > max {
             return Err(format!("MIN {min} is more than MAX {max}"));
         }
-        Ok(Self { min, max, is_range })
-    }
-}
-
-impl std::fmt::Display for Mode {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Pool => "pool",
-            Self::PerRequest => "per-request",
-            Self::Single => "single",
-        })
+        Ok(Self(library::Workers { min, max }))
     }
 }
 
 fn in_range(processes: u32) -> Result<u32, String> {
-    if (1..=MAX_WORKERS).contains(&processes) {
+    if (1..=MAX_PROCESSES).contains(&processes) {
         Ok(processes)
     } else {
-        Err(format!("there must be from 1 to {MAX_WORKERS}"))
+        Err(format!("there must be from 1 to {MAX_PROCESSES}"))
     }
 }
 

@@ -10,8 +10,8 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
+use wasm_pool_host::GUEST_OUTPUT;
 use wasm_pool_host::outlet::Outlet;
-use wasm_pool_host::sandbox::GUEST_OUTPUT;
 
 use crate::cli::{LogFormat, LogLevel};
 

@@ -21,9 +21,8 @@ fn main() -> ExitCode {
         return code;
     }
     allocator::settle();
-    let (command, given) = Cli::read();
-    let result = match command {
-        Command::Serve(args) => commands::serve(*args, &given),
+    let result = match Cli::read() {
+        Command::Serve(args) => commands::serve(*args),
         Command::Run(args) => commands::run(args),
         Command::Bench(args) => commands::measure(args),
         Command::Yardstick(args) => commands::yardstick(args),

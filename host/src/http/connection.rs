@@ -15,7 +15,7 @@ use hyper_util::rt::TokioIo;
 use rustix::io::Errno;
 use tokio::io::Interest;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::Service;
 use super::heads::MAX_HEAD_BYTES;
@@ -38,44 +38,47 @@ const TURNED_AWAY: &[u8] =
     content-type: text/plain; charset=utf-8\r\ncontent-length: 54\r\n\r\n\
     503 Service Unavailable: too many connections at once\n";
 
-/// Accepts connections until the host stops; returns when all of them are closed.
-pub async fn listen(listener: TcpListener, service: Arc<Service>) {
-    let room = Arc::new(Semaphore::new(service.settings.max_connections));
-    // Every connection holds a sender; when the last is gone, nothing can be received.
-    let (open, mut all_closed) = mpsc::channel::<Infallible>(1);
+/// Accepts connections until the host stops; returns when all connections of the host are closed.
+pub(crate) async fn listen(listener: TcpListener, service: Arc<Service>) {
     let mut stopping = service.stopping.clone();
-    let accept_all = async {
-        loop {
-            match listener.accept().await {
-                Ok((stream, client)) => match Arc::clone(&room).try_acquire_owned() {
-                    Ok(permit) => {
-                        let connection =
-                            serve(stream, client, Arc::clone(&service), permit, open.clone());
-                        tokio::spawn(connection);
-                    }
-                    Err(_full) => {
-                        let reason = Reason::TooManyConnections;
-                        service.refusals.note(reason, &client, None);
-                        turn_away(&stream);
-                    }
-                },
-                Err(error) if is_of_one_client(&error) => {
-                    tracing::debug!(%error, "a connection was gone before it was accepted");
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "can't accept a connection; trying again");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                }
-            }
-        }
-    };
     tokio::select! {
         () = stopping.reached(Phase::Draining) => {}
-        () = accept_all => {}
+        () = accept_all(&listener, &service) => {}
     }
     drop(listener);
-    drop(open);
-    let _closed = all_closed.recv().await;
+    service.closed().await;
+}
+
+async fn accept_all(listener: &TcpListener, service: &Arc<Service>) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, client)) => match Arc::clone(&service.room).try_acquire_owned() {
+                Ok(permit) => {
+                    tokio::spawn(serve(stream, client, Arc::clone(service), permit));
+                }
+                Err(_full) => {
+                    let reason = Reason::TooManyConnections;
+                    service.refusals.note(reason, &client, None);
+                    turn_away(&stream);
+                }
+            },
+            Err(error) if is_of_one_client(&error) => {
+                tracing::debug!(%error, "a connection was gone before it was accepted");
+            }
+            Err(error) => {
+                tracing::warn!(%error, "can't accept a connection; trying again");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+impl Service {
+    /// Waits until all connections are closed. Only for a host that accepts none any more.
+    pub(crate) async fn closed(&self) {
+        let all = u32::try_from(self.settings.connections).unwrap_or(u32::MAX);
+        let _all_closed = self.room.acquire_many(all).await;
+    }
 }
 
 /// Whether accepting failed for one connection only: Linux passes on what happened to it (accept(2), Error
@@ -114,7 +117,6 @@ async fn serve(
     client: SocketAddr,
     service: Arc<Service>,
     _permit: OwnedSemaphorePermit,
-    _open: mpsc::Sender<Infallible>,
 ) {
     // Responses are written whole; waiting for more to send would only delay them.
     let _ = stream.set_nodelay(true);
@@ -147,7 +149,7 @@ async fn serve(
     let mut reset = pin!(async {
         let _error = stream.ready(Interest::ERROR).await;
     });
-    let mut alarm = Alarm::new(&activity, service.settings.header_timeout);
+    let mut alarm = Alarm::new(&activity, service.settings.header_time);
     let mut result = tokio::select! {
         biased;
         result = alarm.watch(connection.as_mut(), reset.as_mut()) => Some(result),

@@ -1,18 +1,13 @@
 //! A *fault* is why a request was not answered by a process. Here it becomes a status and a short text for
 //! the client; what the log has to say was said where it happened.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use hyper::StatusCode;
 use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 
 use super::Sent;
 use super::body::ResponseBody;
-use crate::pool::Refusal;
-use crate::root::Unanswered;
-use crate::sandbox::Failure;
-use crate::supervisor::StartError;
+use crate::guests::Unanswered;
 
 /// When a client may try again after an overload, in seconds: the least that the header can say.
 const RETRY_SECONDS: u64 = 1;
@@ -31,39 +26,13 @@ pub(super) enum Fault {
     BodyTooLarge,
     /// Its body did not come in time.
     BodyTooSlow,
-    /// The pool has no process for it.
-    Refused(Refusal),
-    /// The program has ended, and is started again in so long.
-    NoRoot(Duration),
-    /// Its process did not answer in time.
-    Deadline,
-    /// Its process ended before it answered.
-    Crashed,
-    /// Its process answered with something that is not HTTP.
-    BadResponse,
-}
-
-impl From<&Failure> for Fault {
-    fn from(failure: &Failure) -> Self {
-        match failure {
-            Failure::Deadline => Self::Deadline,
-            Failure::Response(_) => Self::BadResponse,
-            Failure::Trap(_) | Failure::Exit(_) | Failure::Stack(_) | Failure::Memory(_) => {
-                Self::Crashed
-            }
-        }
-    }
+    /// No guest has answered the request.
+    Unanswered(Unanswered),
 }
 
 impl From<Unanswered> for Fault {
     fn from(unanswered: Unanswered) -> Self {
-        match unanswered {
-            Unanswered::Full => Self::Refused(Refusal::LineFull),
-            Unanswered::NoRoot(pause) => Self::NoRoot(pause),
-            Unanswered::Closed => Self::Refused(Refusal::Closed),
-            Unanswered::Ended(..) => Self::Crashed,
-            Unanswered::Late(_) => Self::Deadline,
-        }
+        Self::Unanswered(unanswered)
     }
 }
 
@@ -96,9 +65,17 @@ impl Fault {
             Self::NotImplemented => StatusCode::NOT_IMPLEMENTED,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyTooSlow => StatusCode::REQUEST_TIMEOUT,
-            Self::Refused(_) | Self::NoRoot(_) => StatusCode::SERVICE_UNAVAILABLE,
-            Self::Deadline => StatusCode::GATEWAY_TIMEOUT,
-            Self::Crashed | Self::BadResponse => StatusCode::BAD_GATEWAY,
+            Self::Unanswered(unanswered) => match unanswered {
+                Unanswered::LineFull
+                | Unanswered::WaitedTooLong
+                | Unanswered::NotStarted(_)
+                | Unanswered::NoRoot(_)
+                | Unanswered::Stopping => StatusCode::SERVICE_UNAVAILABLE,
+                Unanswered::Late => StatusCode::GATEWAY_TIMEOUT,
+                Unanswered::Ended(_) | Unanswered::BadResponse => StatusCode::BAD_GATEWAY,
+                Unanswered::BadBody => StatusCode::BAD_REQUEST,
+                Unanswered::Disk => StatusCode::INTERNAL_SERVER_ERROR,
+            },
         }
     }
 
@@ -110,15 +87,7 @@ impl Fault {
             Self::NotImplemented => "this server does not forward connections",
             Self::BodyTooLarge => "the request body is larger than this server takes",
             Self::BodyTooSlow => "the request body did not come in time",
-            Self::Refused(Refusal::LineFull | Refusal::WaitedTooLong) => "all processes are busy",
-            Self::Refused(Refusal::NotStarted(_)) => "no process could be started",
-            Self::Refused(Refusal::Closed) => "the server is stopping",
-            Self::NoRoot(_) => "the program that answers requests has ended, and is started again",
-            Self::Deadline => "the process that served this request did not answer in time",
-            Self::Crashed => "the process that served this request ended before it answered",
-            Self::BadResponse => {
-                "the process that served this request answered with something that is not HTTP"
-            }
+            Self::Unanswered(unanswered) => unanswered.text(),
         }
     }
 
@@ -128,31 +97,33 @@ impl Fault {
             Self::BadRequest(_) | Self::LineTooLong | Self::HeadTooLarge | Self::BodyTooSlow => {
                 true
             }
-            Self::NotImplemented
-            | Self::BodyTooLarge
-            | Self::Refused(_)
-            | Self::NoRoot(_)
-            | Self::Deadline
-            | Self::Crashed
-            | Self::BadResponse => false,
+            Self::NotImplemented | Self::BodyTooLarge | Self::Unanswered(_) => false,
         }
     }
 
     /// In seconds, where trying again makes sense (RFC 9110, section 10.2.3).
     fn retry_after(&self) -> Option<u64> {
         match self {
-            Self::Refused(Refusal::NotStarted(StartError::BackingOff(pause)))
-            | Self::NoRoot(pause) => Some(pause.as_secs().saturating_add(1)),
-            Self::Refused(_) => Some(RETRY_SECONDS),
+            Self::Unanswered(unanswered) => match unanswered {
+                Unanswered::NotStarted(Some(pause)) | Unanswered::NoRoot(pause) => {
+                    Some(pause.as_secs().saturating_add(1))
+                }
+                Unanswered::LineFull
+                | Unanswered::WaitedTooLong
+                | Unanswered::NotStarted(None)
+                | Unanswered::Stopping => Some(RETRY_SECONDS),
+                Unanswered::Late
+                | Unanswered::Ended(_)
+                | Unanswered::BadResponse
+                | Unanswered::BadBody
+                | Unanswered::Disk => None,
+            },
             Self::BadRequest(_)
             | Self::LineTooLong
             | Self::HeadTooLarge
             | Self::NotImplemented
             | Self::BodyTooLarge
-            | Self::BodyTooSlow
-            | Self::Deadline
-            | Self::Crashed
-            | Self::BadResponse => None,
+            | Self::BodyTooSlow => None,
         }
     }
 }

@@ -20,19 +20,17 @@ use std::time::{Duration, Instant};
 
 use hyper::body::Incoming;
 use hyper::header::{DATE, HeaderValue};
+use tokio::sync::Semaphore;
 
-use crate::deadline;
-use crate::message::{ExitStatus, Request};
+use crate::exit::Exit;
+use crate::guests::{Guests, Trace};
 use crate::pid::Pid;
-use crate::pool::{Pool, Refusal};
-use crate::process::Exit;
-use crate::root::{RootKeeper, Unanswered};
-use crate::sandbox::Failure;
-use crate::shutdown::{Phase, Stopping};
-use crate::steps::{Step, Steps};
+use crate::settings;
+use crate::shutdown::Stopping;
+use crate::steps::Steps;
 use crate::text;
 use body::ResponseBody;
-pub use connection::listen;
+pub(crate) use connection::listen;
 use fault::Fault;
 use heads::Flaw;
 use refusals::Refusals;
@@ -40,38 +38,46 @@ use stopwatch::Stopwatch;
 
 /// What a client may do, and for how long.
 #[derive(Clone, Copy, Debug)]
-pub struct Settings {
-    /// From the moment a process has a request until it must have answered. Reading the request's body may
-    /// take as long again.
-    pub request_timeout: Duration,
+pub(crate) struct Settings {
+    /// How long reading the body of a request may take.
+    request_time: Duration,
     /// How long a client may take to send a head, or to read any of a response; also how long a
     /// connection may be idle.
-    pub header_timeout: Duration,
+    header_time: Duration,
     /// The largest request body, in bytes.
-    pub max_body: u64,
-    /// Connections at one time.
-    pub max_connections: usize,
+    max_body: u64,
+    /// Connections at one time, those of all listeners together.
+    connections: usize,
     /// Whether responses say which process made them.
-    pub expose_pid: bool,
+    expose_pid: bool,
 }
 
-/// Who answers.
-#[derive(Clone, Debug)]
-pub enum Guests {
-    /// Processes that are handed one request at a time.
-    Pool(Arc<Pool>),
-    /// A program, whose root has each request in its mailbox.
-    Program(Arc<RootKeeper>),
+impl Settings {
+    pub(crate) fn new(settings: &settings::Settings, connections: usize) -> Self {
+        let limits = &settings.limits;
+        Self {
+            request_time: limits.request_time,
+            header_time: limits.header_time,
+            max_body: limits.body,
+            connections: connections.min(MAX_CONNECTIONS),
+            expose_pid: settings.expose_pid,
+        }
+    }
 }
+
+/// More than any system has descriptors for, and as many as can be waited for at one time.
+const MAX_CONNECTIONS: usize = 1 << 28;
 
 /// What all connections share.
 #[derive(Debug)]
 pub struct Service {
-    guests: Guests,
+    guests: Arc<Guests>,
     settings: Settings,
     steps: Steps,
     stopping: Stopping,
     refusals: Refusals,
+    /// A permit for each connection that may be open.
+    room: Arc<Semaphore>,
     next_id: AtomicU64,
 }
 
@@ -81,9 +87,10 @@ type Sent = hyper::Response<ResponseBody>;
 impl Service {
     /// Serves with these guests.
     #[must_use]
-    pub fn new(guests: Guests, settings: Settings, steps: Steps, stopping: Stopping) -> Self {
+    pub fn new(guests: Arc<Guests>, settings: Settings, steps: Steps, stopping: Stopping) -> Self {
         Self {
             guests,
+            room: Arc::new(Semaphore::new(settings.connections)),
             settings,
             steps,
             stopping,
@@ -120,7 +127,7 @@ impl Service {
         });
         let headers = sent.headers_mut();
         headers.entry(DATE).or_insert_with(date::now);
-        if let (true, Some(pid)) = (self.settings.expose_pid, record.pid) {
+        if let (true, Some(pid)) = (self.settings.expose_pid, record.trace.pid) {
             headers.insert("x-wasm-pid", HeaderValue::from(pid.get()));
         }
         record.end(&sent);
@@ -139,108 +146,19 @@ impl Service {
         let request = request::receive(request, id, client, &self.settings).await;
         let request = request.inspect_err(|_| stopwatch.refused())?;
         stopwatch.received();
-        match &self.guests {
-            Guests::Pool(pool) => self.call(pool, &request, is_head, stopwatch, record).await,
-            Guests::Program(program) => self.ask(program, request, is_head, record).await,
-        }
-    }
-
-    /// Has a process of the pool handle the request.
-    async fn call(
-        &self,
-        pool: &Arc<Pool>,
-        request: &Request,
-        is_head: bool,
-        stopwatch: &Stopwatch,
-        record: &mut Record,
-    ) -> Result<Sent, Fault> {
-        let timing = self.steps.time(Step::HandOver);
-        let taken = self.unless_ending(pool.take()).await;
-        let mut lease = taken
-            .unwrap_or(Err(Refusal::Closed))
-            .map_err(Fault::Refused)?;
-        drop(timing);
-        record.pid = Some(lease.pid());
-        let deadline = Instant::now() + self.settings.request_timeout;
-        let answer = self.unless_ending(async {
-            let response = lease.handle(request, deadline).await?;
+        let judge = async |response| {
             stopwatch.answered();
-            let sent = response::send(response, is_head, &self.steps);
-            let sent = deadline::by(deadline, sent).await;
-            sent.unwrap_or(Err(Failure::Deadline))
-        });
-        match answer.await {
-            Some(Ok(sent)) => {
-                let _timing = self.steps.time(Step::HandOver).out_of(Step::Reply);
-                lease.release();
-                Ok(sent)
-            }
-            Some(Err(failure)) => {
-                let fault = Fault::from(&failure);
-                record.exit = Some(failure.name());
-                lease.fail(failure);
-                Err(fault)
-            }
-            None => {
-                record.exit = Some(Exit::Stopped.name());
-                lease.end();
-                Err(Fault::Refused(Refusal::Closed))
-            }
-        }
-    }
-
-    /// Has a program answer the request.
-    async fn ask(
-        &self,
-        program: &RootKeeper,
-        request: Request,
-        is_head: bool,
-        record: &mut Record,
-    ) -> Result<Sent, Fault> {
-        let deadline = Instant::now() + self.settings.request_timeout;
-        // Where the host stops, all processes end, and whoever waits for one of them is told.
-        let answer = program.ask(request, deadline).await;
-        let (pid, response) = answer.map_err(|unanswered| {
-            match unanswered {
-                Unanswered::Ended(pid, exit) => {
-                    (record.pid, record.exit) = (Some(pid), Some(exit.name()));
-                }
-                Unanswered::Late(Some((pid, ends))) => {
-                    let exit = ends.then_some(ExitStatus::Deadline.name());
-                    (record.pid, record.exit) = (Some(pid), exit);
-                }
-                Unanswered::Late(None)
-                | Unanswered::Full
-                | Unanswered::NoRoot(_)
-                | Unanswered::Closed => {}
-            }
-            Fault::from(unanswered)
-        })?;
-        record.pid = Some(pid);
-        let sent = response::send(response, is_head, &self.steps);
-        let sent = deadline::by(deadline, sent).await;
-        let sent = sent.unwrap_or(Err(Failure::Deadline));
-        sent.map_err(|failure| {
-            tracing::warn!(pid = pid.get(), reason = failure.logged(), "bad response");
-            Fault::from(&failure)
-        })
-    }
-
-    /// What `call` gives, or nothing where the host can't wait for it any longer.
-    async fn unless_ending<T>(&self, call: impl Future<Output = T>) -> Option<T> {
-        let ending = || {
-            let mut stopping = self.stopping.clone();
-            async move { stopping.reached(Phase::Ending).await }
+            response::judge(response, is_head, &self.steps).await
         };
-        deadline::unless(call, ending).await
+        let answered = self.guests.answer(request, &mut record.trace, judge).await;
+        answered.map_err(Fault::from)
     }
 }
 
 /// One line of the log. It is written when the response's head is ready, or when the client leaves first.
 struct Record {
     line: Option<Line>,
-    pid: Option<Pid>,
-    exit: Option<&'static str>,
+    trace: Trace,
 }
 
 struct Line {
@@ -268,8 +186,7 @@ impl Record {
         });
         Self {
             line,
-            pid: None,
-            exit: None,
+            trace: Trace::default(),
         }
     }
 
@@ -287,7 +204,7 @@ impl Record {
         let uri = uri.as_ref();
         tracing::info!(
             id = line.id,
-            pid = self.pid.map(Pid::get),
+            pid = self.trace.pid.map(Pid::get),
             client = &*line.client,
             method = method
                 .as_ref()
@@ -300,7 +217,9 @@ impl Record {
             status = sent.map(|sent| sent.status().as_u16()),
             us = line.started.elapsed().as_micros() as u64,
             bytes = sent.and_then(|sent| sent.body().size_hint().exact()),
-            exit = sent.map_or(Some(Exit::ClientLeft.name()), |_| self.exit),
+            exit = sent
+                .map_or(Some(Exit::ClientLeft), |_| self.trace.exit)
+                .map(Exit::name),
             "request"
         );
     }

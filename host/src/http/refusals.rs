@@ -5,7 +5,7 @@ use std::fmt::Display;
 
 use super::fault::Fault;
 use super::heads::Flaw;
-use crate::pool::Refusal;
+use crate::guests::Unanswered;
 use crate::rate::Rate;
 
 /// Why a client was refused.
@@ -58,11 +58,19 @@ impl Reason {
             Fault::NotImplemented => Some((Self::NotImplemented, None)),
             Fault::BodyTooLarge => Some((Self::BodyTooLarge, None)),
             Fault::BodyTooSlow => Some((Self::BodyTooSlow, None)),
-            Fault::Refused(Refusal::LineFull) => Some((Self::QueueFull, None)),
-            Fault::Refused(Refusal::WaitedTooLong) => Some((Self::QueueTimeout, None)),
-            // The supervisor, or whoever stops the host, has its own line.
-            Fault::Refused(Refusal::NotStarted(_) | Refusal::Closed) | Fault::NoRoot(_) => None,
-            Fault::Deadline | Fault::Crashed | Fault::BadResponse => None,
+            Fault::Unanswered(Unanswered::LineFull) => Some((Self::QueueFull, None)),
+            Fault::Unanswered(Unanswered::WaitedTooLong) => Some((Self::QueueTimeout, None)),
+            // Whoever noticed the others has a line of its own for them.
+            Fault::Unanswered(
+                Unanswered::NotStarted(_)
+                | Unanswered::NoRoot(_)
+                | Unanswered::Stopping
+                | Unanswered::Late
+                | Unanswered::Ended(_)
+                | Unanswered::BadResponse
+                | Unanswered::BadBody
+                | Unanswered::Disk,
+            ) => None,
         }
     }
 

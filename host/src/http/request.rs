@@ -70,7 +70,7 @@ pub(super) async fn receive(
         path: head.uri.path().to_owned(),
         query: head.uri.query().map(str::to_owned),
         headers,
-        body,
+        body: body.into(),
         client,
     })
 }
@@ -109,7 +109,7 @@ async fn read(mut body: Incoming, waits: bool, settings: &Settings) -> Result<Ve
         return Err(Fault::BodyTooLarge);
     }
     let mut bytes = Vec::new();
-    let whole = tokio::time::timeout(settings.request_timeout, async {
+    let whole = tokio::time::timeout(settings.request_time, async {
         while let Some(frame) = body.frame().await {
             let frame = frame
                 .map_err(|_| Fault::BadRequest("the request body is broken off or malformed"))?;

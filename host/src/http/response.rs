@@ -9,16 +9,14 @@ use hyper::{Response, StatusCode};
 
 use super::Sent;
 use super::body::ResponseBody;
-use crate::message::{self, Body, FileSlice};
-use crate::sandbox::Failure;
+use crate::body::{Body, FileSlice};
+use crate::guests::Unsendable;
+use crate::message;
 use crate::steps::Steps;
+use crate::text;
 
 /// Fields of one response. More would not fit what clients take.
 const MAX_HEADERS: usize = 256;
-
-/// What they may weigh together, names and values, in bytes. It is four times what requests may have, and bounds
-/// the work that judging them is: no deadline interrupts it.
-const MAX_HEAD_BYTES: usize = 256 << 10;
 
 /// These speak of the connection, and the connection is the host's (RFC 9110, section 7.6.1).
 const OF_THE_CONNECTION: [HeaderName; 7] = [
@@ -31,41 +29,51 @@ const OF_THE_CONNECTION: [HeaderName; 7] = [
     HeaderName::from_static("proxy-connection"),
 ];
 
-pub(super) async fn send(
+/// Makes hyper's response of a guest's.
+///
+/// # Errors
+/// [`Unsendable::Malformed`] where the response is not HTTP, [`Unsendable::Disk`] where its file can't be
+/// read.
+pub(super) async fn judge(
     response: message::Response,
     is_head: bool,
     steps: &Steps,
-) -> Result<Sent, Failure> {
+) -> Result<Sent, Unsendable> {
     let status = status(response.status)?;
     let headers = headers(response.headers)?;
     let length = match &response.body {
-        Body::Bytes(bytes) => bytes.len() as u64,
-        Body::File(slice) => checked_length(slice)?,
+        Body::Bytes(bytes) => Some(bytes.len() as u64),
+        Body::File(slice) => Some(checked_length(slice)?),
+        Body::Stream(stream) => stream.length(),
     };
     let bodiless = matches!(
         status,
         StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED
     );
-    if bodiless && length > 0 {
+    if bodiless && length != Some(0) {
         return Err(malformed(format!("a body with status {status}")));
     }
     let stated = stated_length(&headers)?;
     // The answer to HEAD, and 304, may state the length of a body that is not there.
-    let may_state_other = (is_head || status == StatusCode::NOT_MODIFIED) && length == 0;
-    if stated.is_some_and(|stated| stated != length && !may_state_other) {
+    let may_state_other = (is_head || status == StatusCode::NOT_MODIFIED) && length == Some(0);
+    if let (Some(stated), Some(length)) = (stated, length)
+        && stated != length
+        && !may_state_other
+    {
         return Err(malformed(format!(
             "a content-length other than the body's {length} bytes"
         )));
     }
-    let body = match response.body {
-        _ if is_head => ResponseBody::absent(),
-        Body::Bytes(bytes) => ResponseBody::from(Bytes::from(bytes)),
-        Body::File(slice) => ResponseBody::file(slice, steps).await?,
+    let body = if is_head {
+        ResponseBody::absent()
+    } else {
+        let body = ResponseBody::of(response.body, steps).await;
+        body.map_err(|_logged| Unsendable::Disk)?
     };
     let mut sent = Response::new(body);
     *sent.status_mut() = status;
     *sent.headers_mut() = headers;
-    if is_head && stated.is_none() && !bodiless {
+    if let (true, None, false, Some(length)) = (is_head, stated, bodiless, length) {
         sent.headers_mut()
             .insert(CONTENT_LENGTH, HeaderValue::from(length));
     }
@@ -73,7 +81,7 @@ pub(super) async fn send(
 }
 
 /// A final status (RFC 9110, section 15): interim ones are not a response.
-fn status(status: u16) -> Result<StatusCode, Failure> {
+fn status(status: u16) -> Result<StatusCode, Unsendable> {
     match StatusCode::from_u16(status) {
         Ok(code) if (200..600).contains(&status) => Ok(code),
         _ => Err(malformed(format!(
@@ -82,24 +90,20 @@ fn status(status: u16) -> Result<StatusCode, Failure> {
     }
 }
 
-fn headers(fields: Vec<(String, Vec<u8>)>) -> Result<HeaderMap, Failure> {
+fn headers(fields: Vec<(String, Vec<u8>)>) -> Result<HeaderMap, Unsendable> {
     if fields.len() > MAX_HEADERS {
         return Err(malformed(format!(
             "{} header fields, more than {MAX_HEADERS}",
             fields.len()
         )));
     }
-    let weight = |(name, value): &(String, Vec<u8>)| name.len() + value.len();
-    let bytes: usize = fields.iter().map(weight).sum();
-    if bytes > MAX_HEAD_BYTES {
-        return Err(malformed(format!(
-            "a head of {bytes} bytes, more than {MAX_HEAD_BYTES}"
-        )));
-    }
     let mut headers = HeaderMap::with_capacity(fields.len() + 1); // and the date
     for (name, value) in fields {
         let Ok(name) = HeaderName::from_bytes(name.as_bytes()) else {
-            return Err(malformed(format!("a header field named {}", shown(&name))));
+            return Err(malformed(format!(
+                "a header field named {}",
+                text::quoted(&name)
+            )));
         };
         if OF_THE_CONNECTION.contains(&name) {
             return Err(malformed(format!("a {name} field, which is the host's")));
@@ -107,7 +111,7 @@ fn headers(fields: Vec<(String, Vec<u8>)>) -> Result<HeaderMap, Failure> {
         let Ok(value) = HeaderValue::from_maybe_shared(Bytes::from(value)) else {
             return Err(malformed(format!(
                 "a {} field whose value has control characters",
-                shown(name.as_str())
+                text::quoted(name.as_str())
             )));
         };
         headers.append(name, value);
@@ -115,15 +119,7 @@ fn headers(fields: Vec<(String, Vec<u8>)>) -> Result<HeaderMap, Failure> {
     Ok(headers)
 }
 
-/// As much of a name as the log needs. It is cut before it is escaped, which makes it up to ten times longer.
-fn shown(name: &str) -> String {
-    const SHOWN_BYTES: usize = 64;
-    let end = name.floor_char_boundary(SHOWN_BYTES);
-    let rest = if end < name.len() { "…" } else { "" };
-    format!("{:?}{rest}", &name[..end])
-}
-
-fn stated_length(headers: &HeaderMap) -> Result<Option<u64>, Failure> {
+fn stated_length(headers: &HeaderMap) -> Result<Option<u64>, Unsendable> {
     let mut stated = headers.get_all(CONTENT_LENGTH).iter();
     match (stated.next(), stated.next()) {
         (None, _) => Ok(None),
@@ -141,12 +137,8 @@ fn stated_length(headers: &HeaderMap) -> Result<Option<u64>, Failure> {
     }
 }
 
-fn checked_length(slice: &FileSlice) -> Result<u64, Failure> {
-    let size = slice
-        .file
-        .stat()
-        .map_err(|error| malformed(format!("a file that fails: {error:?}")))?
-        .size;
+fn checked_length(slice: &FileSlice) -> Result<u64, Unsendable> {
+    let size = slice.file.stat().map_err(|_logged| Unsendable::Disk)?.size;
     match slice.offset.checked_add(slice.length) {
         Some(end) if end <= size => Ok(slice.length),
         _ => Err(malformed(format!(
@@ -156,6 +148,6 @@ fn checked_length(slice: &FileSlice) -> Result<u64, Failure> {
     }
 }
 
-fn malformed(what: String) -> Failure {
-    Failure::Response(format!("it answered with {what}"))
+fn malformed(what: String) -> Unsendable {
+    Unsendable::Malformed(format!("it answered with {what}"))
 }

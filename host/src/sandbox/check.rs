@@ -1,9 +1,9 @@
 //! Looks at a module without running it: what it exports, what it imports, whether it would run here.
 
-use wasmtime::Engine;
-
 use super::excerpt::{excerpt, printable};
-use super::{LoadError, Module, World, engine, handler, program};
+use super::{LoadError, engine, handler, kind_of, program};
+use crate::settings::Module;
+use crate::table::Kind;
 
 /// What [`check`] found.
 #[derive(Debug)]
@@ -32,23 +32,23 @@ pub struct Import {
 /// # Errors
 /// Where it can't be read or compiled: there is nothing to report on then.
 pub fn check(module: &Module, memory: u64) -> Result<Report, LoadError> {
-    let engine = Engine::new(&engine::config()).map_err(LoadError::Host)?;
-    let component = engine::compile(&engine, module)?;
+    let component = engine::compile_only(module)?;
+    let engine = component.engine();
     let kind = component.component_type();
     let exports = kind
-        .exports(&engine)
+        .exports(engine)
         .map(|(name, _)| printable(name))
         .collect();
     let imports = kind
-        .imports(&engine)
+        .imports(engine)
         .map(|(name, _)| Import {
             name: printable(name),
             provided: provided(name),
         })
         .collect();
-    let prepared = World::of(&component).and_then(|world| match world {
-        World::Handler => handler::prepare(&component).map(drop),
-        World::Program => program::prepare(&component).map(drop),
+    let prepared = kind_of(&component).and_then(|kind| match kind {
+        Kind::Handler => handler::prepare(&component).map(drop),
+        Kind::Program => program::prepare(&component).map(drop),
     });
     let obstacle = match prepared {
         Err(error) => Some(excerpt(&format!("{error:#}"))),

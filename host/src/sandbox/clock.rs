@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use wasmtime::{EngineWeak, UpdateDeadline};
 
 use crate::scheduler;
+use crate::table::Row;
 
 /// The longest that one guest holds its thread while others wait for it. A tick costs the thread that makes
 /// it some microseconds; a millisecond keeps that below one percent of a core, and a spinning guest below
@@ -96,7 +97,7 @@ impl Clock {
     }
 
     /// Runs a guest: whatever polls this future is a slice.
-    pub(super) async fn during<F: Future>(&self, guest: F) -> F::Output {
+    pub(super) async fn during<F: Future>(&self, row: &Row, guest: F) -> F::Output {
         let mut guest = pin!(guest);
         poll_fn(|cx| {
             let counts = self.shared.counts();
@@ -109,14 +110,19 @@ impl Clock {
                 since_ms = self.shared.elapsed_ms();
             }
             counts.since_ms.store(since_ms, Ordering::Relaxed);
-            guest.as_mut().poll(cx)
+            row.runs(self.shared.started + Duration::from_millis(since_ms));
+            let polled = guest.as_mut().poll(cx);
+            if polled.is_pending() {
+                row.waits(); // its slice began a moment ago
+            }
+            polled
         })
         .await
     }
 
     /// What a guest does at a tick. One that runs long and is alone goes on at once. While others are served
     /// it pauses for as long as it ran, so that it has half of a core at most, and they wait for it half as often.
-    pub(super) fn step_aside(&self, slices: &mut Slices) -> UpdateDeadline {
+    pub(super) fn step_aside(&self, slices: &mut Slices, row: &Row) -> UpdateDeadline {
         scheduler::tick();
         let since_ms = self.shared.counts().since_ms.load(Ordering::Relaxed);
         let ran_ms = self.shared.elapsed_ms().saturating_sub(since_ms);
@@ -124,6 +130,7 @@ impl Clock {
         let aside = self.shared.aside.fetch_add(1, Ordering::Relaxed) + 1;
         let begun = self.shared.begun().wrapping_sub(aside);
         let alone = std::mem::replace(&mut slices.begun, begun) == begun;
+        row.ran(ran_ms);
         slices.ran_ms = slices.ran_ms.saturating_add(ran_ms);
         if slices.ran_ms > LONG_MS && !alone {
             let pause = Duration::from_millis(ran_ms);

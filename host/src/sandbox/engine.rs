@@ -11,7 +11,8 @@ use wasmtime::{
 
 use super::limits::TABLE_ELEMENT_BYTES;
 use super::mappings::most_instances;
-use super::{LoadError, Module, Settings, World, code, names, source};
+use super::{LoadError, Settings, code, names, source};
+use crate::settings::Module;
 
 /// The stack of wasm frames: what Linux's threads have in other pools, and more than any guest should need.
 const STACK_BYTES: usize = 512 << 10;
@@ -42,23 +43,19 @@ const WASM_PAGE_BYTES: u64 = 64 << 10;
 /// Built from `guest-worker/`, and compiled, by the build script.
 const BUILT_IN_WORKER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/worker.cwasm"));
 
-/// Compiles the module for an engine that has room for its instances.
-pub(super) fn load(settings: &Settings) -> Result<(Component, World), LoadError> {
-    // Compiled before the pooled engine exists, since only the compiled component tells how many
-    // memories and tables an instance of it has.
+/// Compiles the module, before an engine with memory exists: only the compiled component tells how many
+/// memories and tables an instance of it has.
+pub(super) fn compile_only(module: &Module) -> Result<Component, LoadError> {
     let compiler = Engine::new(&config()).map_err(LoadError::Host)?;
-    let compiled = compile(&compiler, &settings.module)?;
-    let world = World::of(&compiled).map_err(|error| LoadError::Contract {
-        module: settings.module.clone(),
-        error,
-    })?;
-    let instances = match world {
-        World::Handler => settings.handlers,
-        World::Program => settings.processes,
-    };
+    compile(&compiler, module)
+}
+
+/// The same component for an engine that has room for its instances.
+pub(super) fn reserve(compiled: &Component, settings: &Settings) -> Result<Component, LoadError> {
+    let instances = settings.instances;
     let reserve = |error| LoadError::Reserve { instances, error };
 
-    fits(&compiled, settings.memory)?;
+    fits(compiled, settings.memory)?;
     let memories = compiled
         .resources_required()
         .map_or(1, |needs| needs.num_memories);
@@ -72,14 +69,13 @@ pub(super) fn load(settings: &Settings) -> Result<(Component, World), LoadError>
     }
 
     let mut pooled = config();
-    pooled.allocation_strategy(pool(settings, instances, compiled.resources_required()));
+    pooled.allocation_strategy(pool(settings, compiled.resources_required()));
     let engine = Engine::new(&pooled).map_err(reserve)?;
 
     let bytes = compiled.serialize().map_err(LoadError::Host)?;
     // SAFETY: `deserialize` trusts its bytes to come from `serialize` of this version of wasmtime. These
     // come from the line above; nobody else has had a hand on them.
-    let component = unsafe { Component::deserialize(&engine, &bytes) }.map_err(reserve)?;
-    Ok((component, world))
+    unsafe { Component::deserialize(&engine, &bytes) }.map_err(reserve)
 }
 
 /// Whether the module can start with this much memory.
@@ -94,8 +90,7 @@ pub(super) fn fits(component: &Component, memory: u64) -> Result<(), LoadError> 
     Ok(())
 }
 
-/// Compiles without an eye to running: for [`load`] and for looking at a module.
-pub(super) fn compile(engine: &Engine, module: &Module) -> Result<Component, LoadError> {
+fn compile(engine: &Engine, module: &Module) -> Result<Component, LoadError> {
     let compiled = match module {
         // SAFETY: `deserialize` trusts its bytes to come from `precompile_component` of this version of wasmtime.
         // The build script has them from there, and Cargo has one version for both; the engine compares.
@@ -126,11 +121,8 @@ pub(super) fn config() -> Config {
     config
 }
 
-fn pool(
-    settings: &Settings,
-    instances: u32,
-    needs: Option<ResourcesRequired>,
-) -> InstanceAllocationStrategy {
+fn pool(settings: &Settings, needs: Option<ResourcesRequired>) -> InstanceAllocationStrategy {
+    let instances = settings.instances;
     // A component that imports core modules can't tell; it can't be instantiated here either.
     let (memories, tables, table_elements) = needs.map_or((1, 1, 0), |needs| {
         (

@@ -5,34 +5,17 @@ use std::path::PathBuf;
 use wasmtime::{Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
+use super::backtrace;
 use super::excerpt::excerpt;
-use super::{Module, backtrace};
+use crate::exit::{Crash, Exit};
+use crate::settings::Module;
 use crate::text;
 
-/// Why an instance ended before it answered. It is never called again.
+/// Why an instance failed: a crash, before the instance was asked for its last words.
 #[derive(Debug)]
-pub enum Failure {
-    /// It trapped: `unreachable`, a panic, an abort, an access out of bounds. With its backtrace.
-    Trap(String),
-    /// It called `exit` with this code.
-    Exit(i32),
-    /// It used up its stack. With its backtrace.
-    Stack(String),
-    /// It was refused more memory and did not survive that. With its backtrace.
-    Memory(String),
-    /// It had not answered when its time was up.
-    Deadline,
-    /// What it answered is not of the contract's form, or too large.
-    Response(String),
-}
-
-/// A failure, and what the instance said about it.
-#[derive(Debug)]
-pub struct Crash {
-    /// Why it ended.
-    pub failure: Failure,
-    /// The last lines that it printed to standard error, for the request that it served.
-    pub output: Option<String>,
+pub(super) struct Cause {
+    pub(super) exit: Exit,
+    reason: String,
 }
 
 /// Why a module can't be served.
@@ -114,60 +97,58 @@ pub enum LoadError {
     Host(wasmtime::Error),
 }
 
-impl Failure {
-    /// One word, for logs.
-    #[must_use]
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Trap(_) => "trap",
-            Self::Exit(_) => "exit",
-            Self::Stack(_) => "stack",
-            Self::Memory(_) => "memory",
-            Self::Deadline => "deadline",
-            Self::Response(_) => "response",
-        }
-    }
-
-    /// What the log has of what is known beyond the name: a backtrace, an exit code. A guest chooses the names in
-    /// a backtrace and in a response that is not HTTP.
-    #[must_use]
-    pub fn logged(&self) -> String {
+impl Cause {
+    /// The log has the beginning of `reason`: a guest chooses the names in a backtrace and in a response
+    /// that is not HTTP.
+    pub(super) fn new(exit: Exit, reason: &str) -> Self {
         const LOGGED_BYTES: usize = 4 << 10;
-        match self {
-            Self::Trap(text) | Self::Stack(text) | Self::Memory(text) | Self::Response(text) => {
-                text::cut_escaped(text, LOGGED_BYTES).to_owned()
-            }
-            Self::Exit(code) => format!("exit code {code}"),
-            Self::Deadline => "it had not answered by its deadline".to_owned(),
-        }
+        let reason = text::cut_escaped(reason, LOGGED_BYTES).to_owned();
+        Self { exit, reason }
     }
 
-    /// The same for a process that has not begun to run: what is not its own doing is that there was no
-    /// memory for it.
-    pub(super) fn at_start(self) -> Self {
-        match self {
-            Self::Response(text) => Self::Memory(text),
-            Self::Trap(_) | Self::Exit(_) | Self::Stack(_) | Self::Memory(_) | Self::Deadline => {
-                self
-            }
-        }
+    pub(super) fn deadline() -> Self {
+        Self::new(Exit::Deadline, "it had not answered by its deadline")
+    }
+
+    pub(super) fn response(reason: &str) -> Self {
+        Self::new(Exit::Response, reason)
     }
 
     /// Reads wasmtime's error. `starved`: the instance was refused memory while it ran.
-    pub(super) fn from_error(error: &wasmtime::Error, starved: bool) -> Self {
+    pub(super) fn of(error: &wasmtime::Error, starved: bool) -> Self {
         if let Some(I32Exit(code)) = error.downcast_ref() {
-            return Self::Exit(*code);
+            let exit = Exit::Code(code.cast_unsigned());
+            return Self::new(exit, &format!("exit code {code}"));
         }
-        let text = describe(error);
-        match error.downcast_ref::<Trap>() {
-            Some(Trap::StackOverflow) => Self::Stack(text),
+        let exit = match error.downcast_ref::<Trap>() {
+            Some(Trap::StackOverflow) => Exit::Stack,
             // A guest whose allocator is refused aborts, and an abort is a trap.
-            Some(_) if starved => Self::Memory(text),
-            Some(_) => Self::Trap(text),
-            None if starved => Self::Memory(text),
-            // An error without wasm frames comes from reading what `handle` returned.
-            None if error.downcast_ref::<WasmBacktrace>().is_none() => Self::Response(text),
-            None => Self::Trap(text),
+            Some(_) | None if starved => Exit::Memory,
+            Some(_) => Exit::Trap,
+            // An error without wasm frames comes from reading what the guest returned.
+            None if error.downcast_ref::<WasmBacktrace>().is_none() => Exit::Response,
+            None => Exit::Trap,
+        };
+        Self::new(exit, &describe(error))
+    }
+
+    /// The same for a process that has not begun to run: the one thing that is not its own doing is that
+    /// there was no memory for it.
+    pub(super) fn at_start(self) -> Self {
+        let exit = match self.exit {
+            Exit::Response => Exit::Memory,
+            other => other,
+        };
+        Self { exit, ..self }
+    }
+
+    /// The crash, with the last lines that the instance printed.
+    pub(super) fn with_output(self, output: Option<String>) -> Crash {
+        let Self { exit, reason } = self;
+        Crash {
+            exit,
+            reason,
+            output,
         }
     }
 }
@@ -203,13 +184,12 @@ impl std::fmt::Display for LoadError {
             }
             Self::Contract { module, error } => write!(
                 f,
-                "module {module}: not a worker that this host can run: {}; \
-                 `wasm-pool-host check` says what it needs",
+                "module {module}: not a worker that this host can run: {}",
                 excerpt(&format!("{error:#}"))
             ),
             Self::TooLarge { needs, memory } => write!(
                 f,
-                "--memory: a process may have {memory} bytes, and the module starts with {needs}: allow it more"
+                "a process may have {memory} bytes, and the module starts with {needs}: allow it more"
             ),
             Self::Mappings {
                 instances,
@@ -218,13 +198,11 @@ impl std::fmt::Display for LoadError {
             } => write!(
                 f,
                 "{instances} processes with {memories} memories each need more memory mappings than the system allows, \
-                 which has room for {most}: allow fewer (--workers, or --max-processes for a program), or raise the \
-                 limit (sysctl vm.max_map_count)"
+                 which has room for {most}"
             ),
             Self::Reserve { instances, error } => write!(
                 f,
-                "can't reserve memory for {instances} processes: {error:#}; allow fewer (--workers, or --max-processes \
-                 for a program), or less --memory for each"
+                "can't reserve memory for {instances} processes: {error:#}"
             ),
             Self::Host(error) => write!(f, "can't set up wasmtime: {error:#}"),
         }

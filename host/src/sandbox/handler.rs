@@ -8,12 +8,13 @@ use wasmtime::component::Component;
 
 use super::bindings::handler::{Handler, HandlerPre};
 use super::bindings::http::{self, HeaderParam};
-use super::state::{Common, HEAD_BYTES, State, crash, failure, linker, store};
-use super::{Crash, Failure};
+use super::failure::Cause;
+use super::state::{Common, HEAD_BYTES, State, cause, crash, linker, store};
 use crate::deadline;
+use crate::exit::{Crash, Exit};
 use crate::message::{Request, Response};
-use crate::pid::Pid;
 use crate::steps::Step;
+use crate::table::Row;
 
 /// A module whose world is `handler`, ready to be instantiated any number of times.
 pub struct Handlers {
@@ -46,12 +47,16 @@ impl Handlers {
     ///
     /// # Errors
     /// Where the start code traps or outstays a limit.
-    pub async fn instantiate(&self, pid: Pid, patience: Duration) -> Result<Instance, Crash> {
+    pub(crate) async fn instantiate(
+        &self,
+        row: &Arc<Row>,
+        patience: Duration,
+    ) -> Result<Instance, Crash> {
         let common = &self.common;
-        let mut store = store(self.prepared.engine(), State::new(common, pid), HEAD_BYTES);
+        let mut store = store(self.prepared.engine(), State::new(common, row), HEAD_BYTES);
         let starting = self.prepared.instantiate_async(&mut store);
         let deadline = Instant::now() + patience;
-        let failure = match deadline::by(deadline, common.clock.during(starting)).await {
+        let cause = match deadline::by(deadline, common.clock.during(row, starting)).await {
             Some(Ok(guest)) => {
                 store.data_mut().limits.take_starved(); // it coped
                 return Ok(Instance {
@@ -60,10 +65,10 @@ impl Handlers {
                     common: Arc::clone(common),
                 });
             }
-            Some(Err(error)) => failure(&mut store, &error),
-            None => Failure::Deadline,
+            Some(Err(error)) => cause(&mut store, &error),
+            None => Cause::deadline(),
         };
-        Err(crash(&mut store, failure))
+        Err(crash(&mut store, cause))
     }
 }
 
@@ -71,12 +76,17 @@ impl Instance {
     /// Copies the request in, calls the guest, copies the response out.
     ///
     /// # Errors
-    /// A [`Failure`], after which the instance must be dropped.
+    /// A [`Crash`], after which the instance must be dropped.
     pub async fn handle(
         &mut self,
         request: &Request,
         deadline: Instant,
-    ) -> Result<Response, Failure> {
+    ) -> Result<Response, Crash> {
+        let answered = self.call(request, deadline).await;
+        answered.map_err(|cause| crash(&mut self.store, cause))
+    }
+
+    async fn call(&mut self, request: &Request, deadline: Instant) -> Result<Response, Cause> {
         let state = self.store.data_mut();
         state.slices.reset();
         state.serves(request.id);
@@ -92,19 +102,27 @@ impl Instance {
             path: &request.path,
             query: request.query.as_deref(),
             headers: &headers,
-            body: &request.body,
+            body: request.body.bytes(),
             client: &request.client,
         };
         // Dropping the call where the timer fires unwinds the guest's stack.
         let timing = self.common.settings.steps.time(Step::Run);
+        let row = Arc::clone(&self.store.data().row);
         let call = self.guest.call_handle(&mut self.store, lowered);
-        let answer = deadline::by(deadline, self.common.clock.during(call)).await;
+        let call = self.common.clock.during(&row, call);
+        let answer = deadline::unless(call, || async {
+            tokio::select! {
+                () = tokio::time::sleep_until(deadline.into()) => Cause::deadline(),
+                () = row.killed() => Cause::new(Exit::Killed, "it was killed"),
+            }
+        });
+        let answer = answer.await;
         drop(timing);
         self.store.data().served();
         let response = match answer {
-            Some(Ok(response)) => response,
-            Some(Err(error)) => return Err(failure(&mut self.store, &error)),
-            None => return Err(Failure::Deadline),
+            Ok(Ok(response)) => response,
+            Ok(Err(error)) => return Err(cause(&mut self.store, &error)),
+            Err(cause) => return Err(cause),
         };
         self.store.data_mut().limits.take_starved(); // it coped
         self.take(response)
@@ -122,19 +140,19 @@ impl Instance {
         self.store.data().limits.bytes()
     }
 
-    fn take(&mut self, response: http::Response) -> Result<Response, Failure> {
+    fn take(&mut self, response: http::Response) -> Result<Response, Cause> {
         let max_response = self.common.settings.max_response;
         let response = response.within().ok_or_else(|| {
-            Failure::Response(format!("its head has more than {HEAD_BYTES} bytes"))
+            Cause::response(&format!("its head has more than {HEAD_BYTES} bytes"))
         })?;
         let response =
             self.store.data_mut().take(response).map_err(|error| {
-                Failure::Response(format!("its file handle is not open: {error}"))
+                Cause::response(&format!("its file handle is not open: {error}"))
             })?;
         let copied = response.copied();
         if copied > max_response {
-            return Err(Failure::Response(format!(
-                "its body has {copied} bytes, more than the {max_response} of --max-response"
+            return Err(Cause::response(&format!(
+                "its body has {copied} bytes, more than the {max_response} that a response may have"
             )));
         }
         Ok(response)

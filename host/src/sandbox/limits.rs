@@ -1,7 +1,11 @@
 //! What an instance may have. Memory is counted over all memories and tables of the process together, with
 //! what the host holds for it, since that is what the machine has to give.
 
+use std::sync::Arc;
+
 use wasmtime::ResourceLimiter;
+
+use crate::table::Row;
 
 /// What a table takes for each of its elements: a pointer.
 pub(super) const TABLE_ELEMENT_BYTES: usize = size_of::<usize>();
@@ -14,15 +18,18 @@ pub(super) struct Limits {
     /// Bytes before the last memory grew: what counts again where the system has no pages for it.
     before: u64,
     starved: bool,
+    /// The row of the process, for others to read.
+    row: Arc<Row>,
 }
 
 impl Limits {
-    pub(super) fn new(max_bytes: u64) -> Self {
+    pub(super) fn new(max_bytes: u64, row: &Arc<Row>) -> Self {
         Self {
             max_bytes,
             bytes: 0,
             before: 0,
             starved: false,
+            row: Arc::clone(row),
         }
     }
 
@@ -36,7 +43,8 @@ impl Limits {
         self.starved |= !is_affordable;
         let granted = is_affordable && is_possible;
         if granted {
-            self.before = std::mem::replace(&mut self.bytes, wanted);
+            self.before = self.bytes;
+            self.hold(wanted);
         }
         granted
     }
@@ -47,14 +55,19 @@ impl Limits {
         let wanted = self.bytes.saturating_add(bytes as u64);
         let granted = wanted <= self.max_bytes;
         if granted {
-            self.bytes = wanted;
+            self.hold(wanted);
         }
         granted
     }
 
     /// The host no longer holds so many bytes for the process.
     pub(super) fn discharge(&mut self, bytes: usize) {
-        self.bytes = self.bytes.saturating_sub(bytes as u64);
+        self.hold(self.bytes.saturating_sub(bytes as u64));
+    }
+
+    fn hold(&mut self, bytes: u64) {
+        self.bytes = bytes;
+        self.row.has_memory(bytes);
     }
 
     /// Memory and tables in use, and what the host holds for the process, in bytes.
@@ -84,7 +97,7 @@ impl ResourceLimiter for Limits {
 
     /// The system has no pages, or no mapping, for what was granted a moment ago.
     fn memory_grow_failed(&mut self, _error: wasmtime::Error) -> wasmtime::Result<()> {
-        self.bytes = self.bytes.min(self.before);
+        self.hold(self.bytes.min(self.before));
         self.starved = true;
         Ok(())
     }

@@ -28,140 +28,150 @@ mod source;
 mod state;
 mod wire;
 
-use std::path::PathBuf;
 use std::sync::atomic::AtomicU32;
 
 use wasmtime::component::Component;
 
-pub use check::{Report, check};
-pub use failure::{Crash, Failure, LoadError};
+pub use check::{Import, Report, check};
+pub use failure::LoadError;
 pub use handler::{Handlers, Instance};
 pub use inherit::{output_failed, output_written};
-pub use mappings::most_instances;
-pub use output::{GUEST_OUTPUT, Output};
+pub use output::GUEST_OUTPUT;
 pub use program::{Birth, Programs, Spawn};
 
 use crate::files::Root;
+use crate::settings::{Module, Output};
 use crate::steps::Steps;
+use crate::table::Kind;
 use clock::Clock;
 use state::Common;
 
 /// What instances are made of and what they may use.
 #[derive(Clone, Debug)]
-pub struct Settings {
-    /// The component to run.
-    pub module: Module,
-    /// Instances that may exist at one time, if the module is a handler. Memory for them is reserved, not
-    /// used, at the start.
-    pub handlers: u32,
-    /// The same, if it is a program.
-    pub processes: u32,
+pub(crate) struct Settings {
+    /// Instances that may exist at one time. Memory for them is reserved, not used, at the start.
+    pub(crate) instances: u32,
     /// The most memory that one instance may have, in bytes, all its memories and tables together.
-    pub memory: u64,
+    pub(crate) memory: u64,
     /// The largest response body, in bytes, that is copied out of an instance.
-    pub max_response: u64,
+    pub(crate) max_response: u64,
     /// The largest request body, in bytes, that one process may send another.
-    pub max_body: u64,
+    pub(crate) max_body: u64,
     /// The most bytes that one process may send another in one message.
-    pub max_message: u64,
+    pub(crate) max_message: u64,
     /// The most files that one instance may have open.
-    pub max_open_files: u32,
+    pub(crate) max_open_files: u32,
     /// The most files that all of them together may have open.
-    pub max_open_files_in_all: u32,
+    pub(crate) max_open_files_in_all: u32,
     /// Where guests print to.
-    pub output: Output,
-    /// Whether it is timed what a request costs.
-    pub steps: Steps,
+    pub(crate) output: Output,
+    /// Times the steps of a request, where on.
+    pub(crate) steps: Steps,
 }
 
-/// Where a component comes from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Module {
-    /// The static file server that is compiled into this program.
-    BuiltIn,
-    /// A component in a file, as a binary or as text.
-    File(PathBuf),
+/// A module that is compiled, and known to be of a kind. It has no memory to run in yet.
+pub(crate) struct Compiled {
+    module: Module,
+    component: Component,
+    kind: Kind,
 }
 
-/// A compiled module, by its world.
-#[derive(Debug)]
-pub enum Sandbox {
-    /// It exports `handle`, and answers requests one by one.
-    Handlers(Handlers),
-    /// It exports `run`, and is a program of processes that talk to each other.
-    Programs(Programs),
-}
-
-/// What a module is made for, by what it exports.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum World {
-    /// It exports `handle`.
-    Handler,
-    /// It exports `run`.
-    Program,
-}
-
-impl std::fmt::Display for Module {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::BuiltIn => f.write_str("built-in"),
-            Self::File(path) => path.display().fmt(f),
-        }
-    }
-}
-
-impl World {
-    /// A module with neither export is a handler that lacks its own; one with both can't say what it wants.
-    fn of(component: &Component) -> wasmtime::Result<Self> {
-        let kind = component.component_type();
-        let has = |name| {
-            kind.exports(component.engine())
-                .any(|(export, _)| export == name)
-        };
-        match (has("handle"), has("run")) {
-            (_, false) => Ok(Self::Handler),
-            (false, true) => Ok(Self::Program),
-            (true, true) => Err(wasmtime::format_err!(
-                "it exports both `handle` and `run`: it must be either a handler or a program"
-            )),
-        }
-    }
-}
-
-impl Sandbox {
-    /// Compiles the module and reserves the memory of its instances.
+impl Compiled {
+    /// Compiles a module, and finds out its kind. A module with neither export is a handler that lacks
+    /// its own; one with both can't say which it is.
     ///
     /// # Errors
     /// Where the module is not a component, or not one that this host can run.
-    pub fn load(settings: Settings, root: Root) -> Result<Self, LoadError> {
-        if settings.output == Output::Inherit {
-            inherit::start().map_err(|error| LoadError::Host(error.into()))?;
+    pub(crate) fn read(module: Module) -> Result<Self, LoadError> {
+        let component = engine::compile_only(&module)?;
+        match kind_of(&component) {
+            Ok(kind) => Ok(Self {
+                module,
+                component,
+                kind,
+            }),
+            Err(error) => Err(LoadError::Contract { module, error }),
         }
-        let (component, world) = engine::load(&settings)?;
-        let clock = Clock::start(component.engine().weak())
-            .map_err(|error| LoadError::Host(error.into()))?;
+    }
+
+    pub(crate) fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// Reserves memory for processes that answer requests.
+    ///
+    /// # Errors
+    /// Where there is not enough, or the module wants what this host does not have.
+    pub(crate) fn reserve_handlers(
+        self,
+        settings: Settings,
+        root: Root,
+    ) -> Result<Handlers, LoadError> {
+        let (component, common) = self.reserve(settings, root)?;
+        match handler::prepare(&component) {
+            Ok(prepared) => Ok(Handlers::new(prepared, common)),
+            Err(error) => Err(self.contract(error)),
+        }
+    }
+
+    /// Reserves memory for the processes of a program.
+    ///
+    /// # Errors
+    /// Where there is not enough, or the module wants what this host does not have.
+    pub(crate) fn reserve_programs(
+        self,
+        settings: Settings,
+        root: Root,
+    ) -> Result<Programs, LoadError> {
+        let (component, common) = self.reserve(settings, root)?;
+        match program::prepare(&component) {
+            Ok(prepared) => Ok(Programs::new(prepared, common)),
+            Err(error) => Err(self.contract(error)),
+        }
+    }
+
+    fn reserve(&self, settings: Settings, root: Root) -> Result<(Component, Common), LoadError> {
+        let host = |error: std::io::Error| LoadError::Host(error.into());
+        if settings.output == Output::Inherit {
+            inherit::start().map_err(host)?;
+        }
+        let component = engine::reserve(&self.component, &settings)?;
+        let clock = Clock::start(component.engine().weak()).map_err(host)?;
         let common = Common {
             clock,
             root,
             settings,
             open_files: AtomicU32::new(0),
         };
-        let module = common.settings.module.clone();
-        let sandbox = match world {
-            World::Handler => handler::prepare(&component)
-                .map(|prepared| Self::Handlers(Handlers::new(prepared, common))),
-            World::Program => program::prepare(&component)
-                .map(|prepared| Self::Programs(Programs::new(prepared, common))),
-        };
-        sandbox.map_err(|error| LoadError::Contract { module, error })
+        Ok((component, common))
     }
 
-    /// What the module is made for.
-    #[must_use]
-    pub fn world(&self) -> World {
-        match self {
-            Self::Handlers(_) => World::Handler,
-            Self::Programs(_) => World::Program,
-        }
+    fn contract(self, error: wasmtime::Error) -> LoadError {
+        let module = self.module;
+        LoadError::Contract { module, error }
+    }
+}
+
+impl std::fmt::Debug for Compiled {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Compiled")
+            .field("module", &self.module)
+            .field("kind", &self.kind)
+            .finish_non_exhaustive()
+    }
+}
+
+fn kind_of(component: &Component) -> wasmtime::Result<Kind> {
+    let exported = component.component_type();
+    let has = |name| {
+        let mut exports = exported.exports(component.engine());
+        exports.any(|(export, _)| export == name)
+    };
+    match (has("handle"), has("run")) {
+        (_, false) => Ok(Kind::Handler),
+        (false, true) => Ok(Kind::Program),
+        (true, true) => Err(wasmtime::format_err!(
+            "it exports both `handle` and `run`: it must be either a handler or a program"
+        )),
     }
 }

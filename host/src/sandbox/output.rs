@@ -20,15 +20,6 @@ pub const GUEST_OUTPUT: &str = "wasm_pool_host::guest";
 /// A guest that has had so many lines logged at one go lets others run before it prints on.
 const LINES_AT_ONCE: u32 = 64;
 
-/// Where guests' standard output and standard error go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Output {
-    /// Into the log, line by line.
-    Log,
-    /// To those of the host, as they are.
-    Inherit,
-}
-
 /// All that one process prints, as log lines.
 #[derive(Debug)]
 pub(super) struct Printer {

@@ -86,7 +86,7 @@ impl Own {
             return Err(wit::ErrorCode::TooLarge);
         }
         let pid = self.state.pid;
-        let child = Arc::clone(&self.nursery).spawn(Origin::Parent { pid, monitors }, args);
+        let child = Arc::clone(&self.spawner).spawn(Origin::Parent { pid, monitors }, args);
         child.map(Pid::get).map_err(wit::ErrorCode::from)
     }
 }

@@ -10,12 +10,14 @@ use wasmtime_wasi::{WasiCtxView, WasiView};
 
 use super::bindings::program::wasm_pool::worker::http;
 use super::bindings::program::{self as bindings, ProgramPre};
+use super::failure::Cause;
 use super::mailbox::{self, Correspondents};
-use super::state::{Common, HEAD_BYTES, HasState, State, crash, failure, linker, store};
-use super::{Crash, Failure, Settings, process};
+use super::state::{Common, HEAD_BYTES, HasState, State, cause, crash, linker, store};
+use super::{Settings, process};
+use crate::exit::{Crash, Exit};
 use crate::mailbox::Mailbox;
 use crate::pid::Pid;
-use crate::table::{Entry, Origin, ProcessError, Table};
+use crate::table::{Origin, ProcessError, Row, Table};
 
 /// A module whose world is `program`, ready to be instantiated any number of times.
 pub struct Programs {
@@ -34,14 +36,18 @@ pub trait Spawn: Send + Sync {
 
 /// What a process is born with.
 pub struct Birth {
-    /// Its place in the table.
-    pub entry: Entry,
+    /// Its row in the table.
+    pub(crate) row: Arc<Row>,
+    /// The process that spawned it.
+    pub parent: Option<Pid>,
+    /// Where it receives.
+    pub mailbox: Arc<Mailbox>,
     /// What its parent, or the command line, told it.
     pub args: Vec<String>,
     /// Everybody else.
     pub table: Arc<Table>,
     /// How it gets children.
-    pub nursery: Arc<dyn Spawn>,
+    pub spawner: Arc<dyn Spawn>,
     /// How long its start code may take.
     pub patience: Duration,
 }
@@ -53,7 +59,7 @@ pub(super) struct Own {
     pub(super) mailbox: Arc<Mailbox>,
     pub(super) args: Vec<String>,
     pub(super) table: Arc<Table>,
-    pub(super) nursery: Arc<dyn Spawn>,
+    pub(super) spawner: Arc<dyn Spawn>,
     pub(super) correspondents: Correspondents,
 }
 
@@ -84,6 +90,7 @@ impl Programs {
             clock, settings, ..
         } = &*self.common;
         let patience = birth.patience;
+        let row = Arc::clone(&birth.row);
         let copied = settings.max_message.saturating_add(HEAD_BYTES);
         let mut store = store(
             self.prepared.engine(),
@@ -91,26 +98,30 @@ impl Programs {
             copied,
         );
         let ran = clock
-            .during(async {
+            .during(&row, async {
                 // Boxed, as it is over soon: a process that waits is as small as what it may come back to.
                 let guest = Box::pin(self.start(&mut store, patience)).await?;
                 let ran = guest.call_run(&mut store).await;
-                ran.map_err(|error| failure(&mut store, &error))
+                ran.map_err(|error| cause(&mut store, &error))
             })
             .await;
-        ran.map_err(|failure| crash(&mut store, failure))
+        match ran {
+            Err(cause) if cause.exit == Exit::Code(0) => Ok(()),
+            Err(cause) => Err(crash(&mut store, cause)),
+            Ok(()) => Ok(()),
+        }
     }
 
     async fn start(
         &self,
         store: &mut Store<Own>,
         patience: Duration,
-    ) -> Result<bindings::Program, Failure> {
+    ) -> Result<bindings::Program, Cause> {
         let starting = self.prepared.instantiate_async(&mut *store);
         let guest = match tokio::time::timeout(patience, starting).await {
             Ok(Ok(guest)) => guest,
-            Ok(Err(error)) => return Err(failure(store, &error).at_start()),
-            Err(_elapsed) => return Err(Failure::Deadline),
+            Ok(Err(error)) => return Err(cause(store, &error).at_start()),
+            Err(_elapsed) => return Err(Cause::deadline()),
         };
         store.data_mut().state.limits.take_starved(); // it coped
         Ok(guest)
@@ -120,19 +131,21 @@ impl Programs {
 impl Own {
     fn new(common: &Arc<Common>, birth: Birth) -> Self {
         let Birth {
-            entry,
+            row,
+            parent,
+            mailbox,
             args,
             table,
-            nursery,
+            spawner,
             patience: _,
         } = birth;
         Self {
-            state: State::new(common, entry.pid),
-            parent: entry.parent,
-            mailbox: entry.mailbox,
+            state: State::new(common, &row),
+            parent,
+            mailbox,
             args,
             table,
-            nursery,
+            spawner,
             correspondents: Correspondents::default(),
         }
     }

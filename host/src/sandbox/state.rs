@@ -10,12 +10,17 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 use super::bindings::http;
 use super::clock::{Clock, Slices};
+use super::failure::Cause;
 use super::limits::Limits;
-use super::output::{Name, Output, Printer};
-use super::{Crash, Failure, Settings, files, inherit};
+use super::output::{Name, Printer};
+use super::{Settings, files, inherit};
+use crate::body::{Body, FileSlice};
+use crate::exit::Crash;
 use crate::files::Root;
-use crate::message::{Body, FileSlice, Response};
+use crate::message::Response;
 use crate::pid::Pid;
+use crate::settings::Output;
+use crate::table::Row;
 
 /// WASI's resources in one instance, streams and timers mostly. Each costs the host some hundred bytes.
 const WASI_RESOURCES: usize = 1_000;
@@ -50,6 +55,8 @@ pub(super) struct State {
     pub(super) limits: Limits,
     pub(super) slices: Slices,
     pub(super) pid: Pid,
+    /// The row of the process, for others to read.
+    pub(super) row: Arc<Row>,
     /// The request that is served, or was last; 0 for none.
     request: u64,
     /// Both are made when the guest first calls WASI; most never do.
@@ -63,16 +70,17 @@ pub(super) trait HasState: Send + WasiView + 'static {
 }
 
 impl State {
-    pub(super) fn new(common: &Arc<Common>, pid: Pid) -> Self {
+    pub(super) fn new(common: &Arc<Common>, row: &Arc<Row>) -> Self {
         let mut table = ResourceTable::new();
         let max_open_files = common.settings.max_open_files as usize;
         table.set_max_capacity(WASI_RESOURCES.saturating_add(max_open_files));
         Self {
             table,
             open_files: 0,
-            limits: Limits::new(common.settings.memory),
+            limits: Limits::new(common.settings.memory, row),
             slices: Slices::default(),
-            pid,
+            pid: row.pid,
+            row: Arc::clone(row),
             request: 0,
             wasi: None,
             printer: None,
@@ -114,7 +122,7 @@ impl State {
     /// Where that file is not its own.
     pub(super) fn take(&mut self, response: http::Answer) -> wasmtime::Result<Response> {
         let body = match response.body {
-            http::Body::Bytes(bytes) => Body::Bytes(bytes.0),
+            http::Body::Bytes(bytes) => Body::from(bytes.0),
             http::Body::File(http::FileSlice {
                 file,
                 offset,
@@ -142,12 +150,14 @@ impl State {
         let admitted =
             self.open_files < self.settings().max_open_files && self.common.admit_files(1);
         self.open_files += u32::from(admitted);
+        self.row.has_open_files(self.open_files);
         admitted
     }
 
     /// One file less is open.
     pub(super) fn dismiss_file(&mut self) {
         self.open_files -= 1;
+        self.row.has_open_files(self.open_files);
         self.common.dismiss_files(1);
     }
 
@@ -203,25 +213,27 @@ pub(super) fn store<T: HasState>(engine: &Engine, mut data: T, copied: u64) -> S
     // At each tick a running guest steps aside. Deadlines need no more than that: the timer around the
     // call fires meanwhile.
     store.epoch_deadline_callback(|mut store| {
-        let State { common, slices, .. } = store.data_mut().state();
-        Ok(common.clock.step_aside(slices))
+        let State {
+            common,
+            slices,
+            row,
+            ..
+        } = store.data_mut().state();
+        Ok(common.clock.step_aside(slices, row))
     });
     store.set_epoch_deadline(1);
     store
 }
 
 /// Why an instance failed, from wasmtime's error.
-pub(super) fn failure<T: HasState>(store: &mut Store<T>, error: &wasmtime::Error) -> Failure {
+pub(super) fn cause<T: HasState>(store: &mut Store<T>, error: &wasmtime::Error) -> Cause {
     let starved = store.data_mut().state().limits.take_starved();
-    Failure::from_error(error, starved)
+    Cause::of(error, starved)
 }
 
-/// A failure, with what the instance said about it.
-pub(super) fn crash<T: HasState>(store: &mut Store<T>, failure: Failure) -> Crash {
-    Crash {
-        failure,
-        output: store.data_mut().state().last_lines(),
-    }
+/// A crash, with what the instance said about it.
+pub(super) fn crash<T: HasState>(store: &mut Store<T>, cause: Cause) -> Crash {
+    cause.with_output(store.data_mut().state().last_lines())
 }
 
 /// What every guest may import: `files` and WASI 0.2.

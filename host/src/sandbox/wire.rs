@@ -7,8 +7,9 @@ use wasmtime::component::{ComponentType, Lift, Lower};
 
 use super::bindings::http::{Answer, Forwarded};
 use super::bindings::program::wasm_pool::worker::http;
+use crate::body::Body;
 use crate::mailbox::MailError;
-use crate::message::{self, ExitStatus};
+use crate::{exit, message};
 
 /// The number of a process or a client, not yet known to be one.
 pub(super) type Pid = u64;
@@ -121,9 +122,9 @@ impl From<message::Message> for Message {
                     request: (*request).into(),
                 }))
             }
-            message::Content::Down { pid, status } => Received::Down(Down {
+            message::Content::Down { pid, exit } => Received::Down(Down {
                 pid: pid.get(),
-                exit: status.into(),
+                exit: exit.into(),
             }),
         };
         Self {
@@ -133,15 +134,21 @@ impl From<message::Message> for Message {
     }
 }
 
-impl From<ExitStatus> for Exit {
-    fn from(status: ExitStatus) -> Self {
-        match status {
-            ExitStatus::Normal => Self::Normal,
-            ExitStatus::Code(code) => Self::Code(code),
-            ExitStatus::Trap => Self::Trap,
-            ExitStatus::Killed => Self::Killed,
-            ExitStatus::Memory => Self::Memory,
-            ExitStatus::Deadline => Self::Deadline,
+impl From<exit::Exit> for Exit {
+    fn from(exit: exit::Exit) -> Self {
+        match exit {
+            exit::Exit::Normal => Self::Normal,
+            exit::Exit::Code(code) => Self::Code(code),
+            // Something that is not of the contract's form is as good as a trap.
+            exit::Exit::Trap | exit::Exit::Stack | exit::Exit::Response => Self::Trap,
+            exit::Exit::Memory => Self::Memory,
+            exit::Exit::Deadline => Self::Deadline,
+            exit::Exit::Killed
+            | exit::Exit::ClientLeft
+            | exit::Exit::Served
+            | exit::Exit::Grown
+            | exit::Exit::Idle
+            | exit::Exit::Stopped => Self::Killed,
         }
     }
 }
@@ -170,7 +177,10 @@ impl From<message::Request> for http::Request {
             method: request.method,
             path: request.path,
             query: request.query,
-            body: request.body,
+            body: match request.body {
+                Body::Bytes(bytes) => bytes.into(),
+                Body::File(_) | Body::Stream(_) => Vec::new(), // collected before it is sent
+            },
             client: (*request.client).to_owned(),
         }
     }

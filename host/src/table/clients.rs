@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::{Sentenced, State, Table};
+use super::descent::Terminating;
+use super::{Relations, Table};
+use crate::exit::Exit;
 use crate::mailbox::{MailError, Mailbox, Posted, Wake};
-use crate::message::{Content, ExitStatus, Message, Request, Response};
+use crate::message::{Content, Message, Request, Response};
 use crate::pid::Pid;
 
 /// Somebody outside who waits for a response.
@@ -30,7 +32,7 @@ pub enum NotAdmitted {
 }
 
 /// From which process, and its response; or how that process ended, before it gave one.
-pub type Answer = (Pid, Result<Response, ExitStatus>);
+pub type Answer = (Pid, Result<Response, Exit>);
 
 impl Table {
     /// Puts a request into the root's mailbox.
@@ -140,6 +142,9 @@ impl Table {
         state.held(client, holder)?;
         let client_entry = state.clients.remove(&client);
         state.let_go(client, holder);
+        if let Some(relative) = state.processes.get(&holder) {
+            relative.row.answered();
+        }
         drop(state);
         let answer = client_entry.ok_or(MailError::NoProcess)?.answer;
         let answered = answer.send((holder, Ok(response)));
@@ -154,16 +159,16 @@ impl Table {
         let mailbox = &state.processes.get(&holder)?.mailbox;
         let is_stuck = mailbox.is_stuck(visits, client);
         if is_stuck {
-            let mut sentenced = Sentenced::late(holder);
-            state.sentence(&mut sentenced);
+            let mut terminating = Terminating::by(holder, Exit::Deadline);
+            state.signal_exit(&mut terminating);
             drop(state);
-            self.sentence_all(sentenced);
+            self.terminate(terminating);
         }
         Some((holder, is_stuck))
     }
 }
 
-impl State {
+impl Relations {
     /// Whether this process holds this client.
     fn held(&self, client: Pid, holder: Pid) -> Result<(), MailError> {
         match self.clients.get(&client) {
@@ -250,7 +255,7 @@ impl Waiting<'_> {
 
     /// What becomes of it.
     pub async fn answer(&mut self) -> Answer {
-        let lost = (self.client, Err(ExitStatus::Killed));
+        let lost = (self.client, Err(Exit::Killed));
         // A client that leaves the table is told why; and only this one can leave by itself.
         (&mut self.answered).await.unwrap_or(lost)
     }

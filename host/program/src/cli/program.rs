@@ -1,23 +1,12 @@
-//! What the command line says about programs: their limits, running one without HTTP, and which flags only
-//! modules of one world heed.
+//! What the command line says about programs: their limits, and running one without HTTP.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use bytesize::ByteSize;
-use clap::parser::ValueSource;
-use clap::{ArgMatches, Args};
-use wasm_pool_host::sandbox::{Module, Output, World};
-use wasm_pool_host::steps::Steps;
-use wasm_pool_host::{RunSettings, mailbox, sandbox, table};
+use clap::Args;
+use wasm_pool_host::{Limits, Module, Output, ProgramSettings, Settings};
 
-use super::{Guests, LogFormat, LogLevel, MAX_COPIED, in_range, size};
-
-/// How long the start code of a program's process may take where no request's time says so.
-const START_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// What the head of a request may weigh in a mailbox, beside its body: more than hyper's buffer takes.
-const HEAD_SIZE: ByteSize = ByteSize::kib(512);
+use super::{Guests, LogFormat, LogLevel, MAX_COPIED, explain, in_range, size};
 
 #[derive(Args, Debug)]
 pub(crate) struct Run {
@@ -47,30 +36,30 @@ pub(crate) struct Run {
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Programs (modules that export `run`)")]
 pub(crate) struct Processes {
-    /// Processes alive at one time
-    #[arg(long, value_name = "N", default_value_t = 4096, value_parser = processes)]
-    pub(super) max_processes: u32,
+    /// Processes alive at one time [default: 4096]
+    #[arg(long, value_name = "N", value_parser = processes)]
+    pub(super) max_processes: Option<u32>,
 
-    /// Children that one process may have at a time
-    #[arg(long, value_name = "N", default_value_t = 1024)]
-    max_children: usize,
+    /// Children that one process may have at a time [default: 1024]
+    #[arg(long, value_name = "N")]
+    max_children: Option<usize>,
 
     /// Messages that one mailbox holds; as many processes may be monitored. Of an HTTP program's root: the
-    /// requests that wait for it; the next one gets 503
-    #[arg(long, value_name = "N", default_value_t = 4096, value_parser = messages)]
-    max_mailbox: usize,
+    /// requests that wait for it; the next one gets 503 [default: 4096]
+    #[arg(long, value_name = "N", value_parser = messages)]
+    max_mailbox: Option<usize>,
 
-    /// Bytes that one mailbox holds, all its messages together
-    #[arg(long, value_name = "SIZE", default_value = "8MiB", value_parser = size)]
-    pub(super) max_mailbox_bytes: ByteSize,
+    /// Bytes that one mailbox holds, all its messages together [default: 8MiB]
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    pub(super) max_mailbox_bytes: Option<ByteSize>,
 
-    /// Bytes of one message from process to process
-    #[arg(long, value_name = "SIZE", default_value = "1MiB", value_parser = size)]
-    pub(super) max_message: ByteSize,
+    /// Bytes of one message from process to process [default: 1MiB]
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    pub(super) max_message: Option<ByteSize>,
 
-    /// Names that processes may have registered, all together
-    #[arg(long, value_name = "N", default_value_t = 1024)]
-    max_names: usize,
+    /// Names that processes may have registered, all together [default: 1024]
+    #[arg(long, value_name = "N")]
+    max_names: Option<usize>,
 }
 
 impl Run {
@@ -78,130 +67,50 @@ impl Run {
     ///
     /// # Errors
     /// A sentence that names the flag.
-    pub(crate) fn settings(&self) -> Result<RunSettings, String> {
-        self.guests.check()?;
-        self.processes.check()?;
-        Ok(RunSettings {
+    pub(crate) fn settings(&self) -> Result<Settings, String> {
+        let size = self.processes.mailbox_bytes();
+        if size > MAX_COPIED {
+            return Err(format!(
+                "--max-mailbox-bytes {size}: must be at most {MAX_COPIED}"
+            ));
+        }
+        let memory = self.guests.memory.as_u64();
+        let settings = Settings {
             root: self.guests.root(),
-            sandbox: sandbox::Settings {
-                module: Module::File(self.module.clone()),
-                handlers: 1,
-                processes: self.processes.max_processes,
-                memory: self.guests.memory.as_u64(),
+            module: Module::File(self.module.clone()),
+            limits: Limits {
+                memory,
+                open_files: self.guests.max_open_files,
                 // Nobody is there to take a request or a response, whatever its size.
-                max_response: self.guests.memory.as_u64(),
-                max_body: self.guests.memory.as_u64(),
-                max_message: self.processes.max_message.as_u64(),
-                max_open_files: self.guests.max_open_files,
-                max_open_files_in_all: u32::MAX,
-                output: Output::Inherit,
-                steps: Steps::default(),
+                body: memory,
+                response: memory,
+                ..Limits::default()
             },
-            processes: self.processes.settings(),
-            patience: START_TIMEOUT,
-        })
+            program: self.processes.settings(),
+            output: Output::Inherit,
+            ..Settings::default()
+        };
+        settings
+            .check()
+            .map_err(|error| explain::settings(&error))?;
+        Ok(settings)
     }
 }
 
 impl Processes {
-    pub(super) fn check(&self) -> Result<(), String> {
-        if self.max_mailbox_bytes < self.max_message {
-            return Err(format!(
-                "--max-mailbox-bytes {}: must have room for one message, --max-message {}",
-                self.max_mailbox_bytes, self.max_message
-            ));
-        }
-        if self.max_mailbox_bytes > MAX_COPIED {
-            return Err(format!(
-                "--max-mailbox-bytes {}: must be at most {MAX_COPIED}",
-                self.max_mailbox_bytes
-            ));
-        }
-        Ok(())
+    pub(super) fn mailbox_bytes(&self) -> ByteSize {
+        self.max_mailbox_bytes.unwrap_or_default()
     }
 
-    /// Whether the largest request fits a mailbox.
-    pub(super) fn fit_requests(&self, max_body: ByteSize) -> Result<(), String> {
-        if self.max_mailbox_bytes < max_body + HEAD_SIZE {
-            return Err(format!(
-                "--max-mailbox-bytes {}: must have room for the largest request, --max-body {max_body} and \
-                 {HEAD_SIZE} for its head",
-                self.max_mailbox_bytes
-            ));
-        }
-        Ok(())
-    }
-
-    pub(super) fn settings(&self) -> table::Settings {
-        table::Settings {
+    pub(super) fn settings(&self) -> ProgramSettings {
+        ProgramSettings {
             processes: self.max_processes,
             children: self.max_children,
+            mailbox_messages: self.max_mailbox,
+            mailbox_bytes: self.max_mailbox_bytes.map(|size| size.as_u64()),
+            message: self.max_message.map(|size| size.as_u64()),
             names: self.max_names,
-            mailbox: mailbox::Settings {
-                messages: self.max_mailbox,
-                bytes: usize::try_from(self.max_mailbox_bytes.as_u64()).unwrap_or(usize::MAX),
-            },
         }
-    }
-}
-
-/// Flags that mean nothing to a handler, or to a program: whoever gives one would wait for its effect in
-/// vain.
-const ONLY_PROGRAMS: [&str; 6] = [
-    "max_processes",
-    "max_children",
-    "max_mailbox",
-    "max_mailbox_bytes",
-    "max_message",
-    "max_names",
-];
-const ONLY_HANDLERS: [&str; 7] = [
-    "mode",
-    "workers",
-    "max_requests",
-    "idle_timeout",
-    "queue",
-    "queue_timeout",
-    "steps",
-];
-
-/// The flags that were given and that only a module of the other world heeds.
-#[derive(Debug)]
-pub(crate) struct Given {
-    only_programs: Option<&'static str>,
-    only_handlers: Option<&'static str>,
-}
-
-impl Given {
-    pub(crate) fn from(matches: &ArgMatches) -> Self {
-        let given = |flags: &[&'static str]| {
-            flags
-                .iter()
-                .find(|flag| matches.value_source(flag) == Some(ValueSource::CommandLine))
-                .copied()
-        };
-        Self {
-            only_programs: given(&ONLY_PROGRAMS),
-            only_handlers: given(&ONLY_HANDLERS),
-        }
-    }
-
-    /// # Errors
-    /// A sentence that names a flag which this module would not heed.
-    pub(crate) fn suits(&self, world: World) -> Result<(), String> {
-        let (given, what) = match world {
-            World::Handler => (
-                self.only_programs,
-                "the module exports `handle`; this is for modules that export `run`",
-            ),
-            World::Program => (
-                self.only_handlers,
-                "the module exports `run`, and starts processes as it likes; this is for modules that export `handle`",
-            ),
-        };
-        given.map_or(Ok(()), |flag| {
-            Err(format!("--{}: {what}", flag.replace('_', "-")))
-        })
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use wasm_pool_host::sandbox::{self, Module, Report};
+use wasm_pool_host::{self as library, Module, Report};
 
 use super::compiling::{Said, announced};
 use super::runtime;
@@ -17,7 +17,7 @@ pub(crate) fn check(path: PathBuf, memory: u64) -> anyhow::Result<ExitCode> {
     let outcome = runtime.block_on(async {
         let stop = signals::stop()?;
         let looked_at = module.clone();
-        let checking = tokio::task::spawn_blocking(move || sandbox::check(&looked_at, memory));
+        let checking = tokio::task::spawn_blocking(move || library::check(&looked_at, memory));
         tokio::select! {
             biased;
             signal = stop => Ok(Err(signal)),

@@ -6,7 +6,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use wasm_pool_host::sandbox::Module;
+use wasm_pool_host::Module;
 
 use crate::cli::{LogFormat, LogLevel};
 

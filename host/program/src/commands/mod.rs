@@ -10,14 +10,25 @@ mod serve;
 
 use std::io;
 
-use anyhow::Context;
-use wasm_pool_host::outlet;
+use anyhow::{Context, anyhow};
 use wasm_pool_host::steps::Steps;
+use wasm_pool_host::{StartError, outlet};
+
+use crate::cli::{explain, refuse};
 
 pub(crate) use check::check;
 pub(crate) use measure::{measure, yardstick};
 pub(crate) use run::run;
 pub(crate) use serve::serve;
+
+/// What was asked for wrongly is refused as the command line refuses it.
+fn explained(error: StartError) -> anyhow::Error {
+    let text = explain::start(&error);
+    if explain::is_usage(&error) {
+        refuse(&text);
+    }
+    anyhow!(text)
+}
 
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     // tokio panics where it can't have its first thread, so whether there are any is tried before.

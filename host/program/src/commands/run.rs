@@ -3,11 +3,10 @@
 use std::io;
 use std::process::ExitCode;
 
-use wasm_pool_host::Program;
-use wasm_pool_host::message::ExitStatus;
+use wasm_pool_host::{Exit, Program, RunError};
 
 use super::compiling::{Said, announced};
-use super::runtime;
+use super::{explained, runtime};
 use crate::cli::{Run, refuse};
 use crate::{descriptors, log, signals};
 
@@ -20,9 +19,9 @@ const KILLED: u8 = 128 + 9;
 const READER_GONE: u8 = 128 + 13;
 
 pub(crate) fn run(args: Run) -> anyhow::Result<ExitCode> {
-    let mut settings = args.settings().unwrap_or_else(|problem| refuse(&problem));
-    descriptors::fit_program(&mut settings.sandbox).unwrap_or_else(|problem| refuse(&problem));
-    let module = settings.sandbox.module.clone();
+    descriptors::raise();
+    let settings = args.settings().unwrap_or_else(|problem| refuse(&problem));
+    let module = settings.module.clone();
     let said = Said::by(args.log_format, args.log_level);
     let runtime = runtime()?;
     let log = log::start(args.log_format, args.log_level)?;
@@ -36,10 +35,16 @@ pub(crate) fn run(args: Run) -> anyhow::Result<ExitCode> {
                 signal = stopped;
                 return Ok(None);
             }
-            program = announced(&module, said, Program::load(settings)) => program?,
+            program = announced(&module, said, Program::load(settings)) => {
+                program.map_err(explained)?
+            }
         };
         let stop = async { signal = stop.await };
-        program.run(args.args, stop).await
+        match program.run(args.args, stop).await {
+            Ok(exit) => Ok(exit),
+            Err(RunError::Start(error)) => Err(explained(error)),
+            Err(RunError::Output(error)) => Err(error.into()),
+        }
     });
     // While the runtime lives, so that a second signal still ends it all.
     drop(log);
@@ -51,11 +56,18 @@ pub(crate) fn run(args: Run) -> anyhow::Result<ExitCode> {
         return Ok(READER_GONE.into());
     }
     let code = match outcome? {
-        Some(ExitStatus::Normal) => 0,
-        Some(ExitStatus::Code(code)) => u8::try_from(code).unwrap_or(u8::MAX),
-        Some(ExitStatus::Deadline) => TIMED_OUT,
-        Some(ExitStatus::Trap | ExitStatus::Memory) => ABORTED,
-        Some(ExitStatus::Killed) => KILLED,
+        Some(Exit::Normal) => 0,
+        Some(Exit::Code(code)) => u8::try_from(code).unwrap_or(u8::MAX),
+        Some(Exit::Deadline) => TIMED_OUT,
+        Some(Exit::Trap | Exit::Stack | Exit::Memory | Exit::Response) => ABORTED,
+        Some(
+            Exit::Killed
+            | Exit::ClientLeft
+            | Exit::Served
+            | Exit::Grown
+            | Exit::Idle
+            | Exit::Stopped,
+        ) => KILLED,
         None => signal.map_or(KILLED, signals::exit_code),
     };
     Ok(code.into())

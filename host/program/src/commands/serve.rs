@@ -3,76 +3,33 @@
 
 use std::io::Write;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context;
 use rustix::process::{Signal, set_parent_process_death_signal};
-use wasm_pool_host::Loaded;
-use wasm_pool_host::sandbox::World;
+use tokio::signal::unix::SignalKind;
+use wasm_pool_host::{Host, Loaded, Settings};
 
 use super::bind::bind;
 use super::compiling::{Said, announced};
-use super::{print, runtime};
-use crate::cli::{Given, Plan, Serve, refuse};
+use super::{explained, print, runtime};
+use crate::cli::{Serve, refuse};
 use crate::{descriptors, log, signals};
 
-pub(crate) fn serve(args: Serve, given: &Given) -> anyhow::Result<ExitCode> {
-    let listen = args.listen.clone();
+pub(crate) fn serve(mut args: Serve) -> anyhow::Result<ExitCode> {
     let (format, level) = (args.log_format, args.log_level);
     let mut said = Said::by(format, level);
     if args.end_with_parent {
         set_parent_process_death_signal(Some(Signal::KILL))?;
         said = Said::Never; // the parent tells what takes its time
     }
-    let cores = std::thread::available_parallelism()
-        .map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(1));
-    let mut plan = args.plan(cores).unwrap_or_else(|problem| refuse(&problem));
-    descriptors::fit(&mut plan).unwrap_or_else(|problem| refuse(&problem));
-    let Plan {
-        settings,
-        summary,
-        fits_mailbox,
-        ..
-    } = plan;
-    let steps = settings.sandbox.steps.clone();
-    let module = settings.sandbox.module.clone();
+    descriptors::raise();
+    let settings = args.settings().unwrap_or_else(|problem| refuse(&problem));
+    let steps = settings.steps.clone();
 
     let runtime = runtime()?;
     let log = log::start(format, level)?;
-    let outcome = runtime.block_on(async {
-        let mut stop = std::pin::pin!(signals::stop()?);
-        signals::ignore_others()?;
-        let start = async {
-            let bound = bind(&listen).await?;
-            let loaded = announced(&module, said, Loaded::new(settings)).await?;
-            let world = loaded.world();
-            let fits = match world {
-                World::Handler => Ok(()),
-                World::Program => fits_mailbox,
-            };
-            given
-                .suits(world)
-                .and(fits)
-                .unwrap_or_else(|problem| refuse(&problem));
-            anyhow::Ok((bound, world, loaded.start().await?))
-        };
-        let (bound, world, host) = tokio::select! {
-            biased;
-            signal = stop.as_mut() => return Ok(signal),
-            started = start => started?,
-        };
-        let listener = bound.listen()?;
-        let url = format!("http://{}", listener.local_addr()?);
-        let summary = match world {
-            World::Handler => summary.handler,
-            World::Program => summary.program,
-        };
-        writeln!(std::io::stdout(), "wasm-pool-host: {url} · {summary}")
-            .context("can't write the start line")?;
-        let stop = async {
-            stop.await;
-        };
-        host.serve(listener, stop).await.map(|()| None)
-    });
+    let outcome = runtime.block_on(serve_until_stopped(&args, settings, said));
     // While the runtime lives, so that a second signal still ends it all.
     drop(log);
     // A thread that still waits for a disk must not keep us.
@@ -82,4 +39,44 @@ pub(crate) fn serve(args: Serve, given: &Given) -> anyhow::Result<ExitCode> {
     }
     print(&steps)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Returns the signal that stopped the host before it served, if one did.
+async fn serve_until_stopped(
+    args: &Serve,
+    settings: Settings,
+    said: Said,
+) -> anyhow::Result<Option<SignalKind>> {
+    let mut stop = std::pin::pin!(signals::stop()?);
+    signals::ignore_others()?;
+    let start = async {
+        let bound = bind(&args.listen).await?;
+        let module = settings.module.clone();
+        let loading = announced(&module, said, Loaded::new(settings.clone()));
+        let loaded = loading.await.map_err(explained)?;
+        anyhow::Ok((bound, loaded.start().await.map_err(explained)?))
+    };
+    let (bound, host) = tokio::select! {
+        biased;
+        signal = stop.as_mut() => return Ok(signal),
+        started = start => started?,
+    };
+    let listener = bound.listen()?;
+    let url = format!("http://{}", listener.local_addr()?);
+    let summary = args.summary(host.kind(), &settings, host.workers());
+    writeln!(std::io::stdout(), "wasm-pool-host: {url} · {summary}")
+        .context("can't write the start line")?;
+    let stopped = stop_after(&host, stop, args.grace);
+    tokio::try_join!(host.serve(listener), stopped)?;
+    Ok(None)
+}
+
+async fn stop_after<T>(
+    host: &Host,
+    stop: impl Future<Output = T>,
+    grace: Duration,
+) -> std::io::Result<()> {
+    stop.await;
+    host.stop(grace).await;
+    Ok(())
 }

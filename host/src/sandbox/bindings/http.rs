@@ -103,7 +103,7 @@ impl From<Forwarded> for message::Request {
             path: request.path,
             query: request.query,
             headers,
-            body: request.body.0,
+            body: request.body.0.into(),
             client: request.client.into(),
         }
     }

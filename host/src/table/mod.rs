@@ -1,19 +1,31 @@
-//! The *process table*: who is alive, who started whom, who is told of whose end, who goes by which name, and
-//! who owes which client a response. One lock guards it all, so that an end and whatever happens at the same
-//! moment come one after the other. Messages don't pass through it, save for requests: those who know each
-//! other's mailbox use that.
+//! The *process table*: all processes that live, of a pool or of a program, each with a row.
+//!
+//! Processes of a program have *relations* beside that: parents and children, monitors, names, and
+//! clients that they owe a response. One lock guards all relations, so that the end of a process and
+//! whatever happens at the same moment come one after the other. Messages don't pass through it,
+//! except for requests.
 
 mod clients;
+mod descent;
+mod lives;
+mod row;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::exit::Exit;
 use crate::mailbox::{self, MailError, Mailbox, Wake};
-use crate::message::{Content, ExitStatus, Message};
+use crate::message::{Content, Message};
 use crate::pid::{Pid, Pids};
 use crate::scheduler::Task;
 use clients::Client;
-pub use clients::{Answer, NotAdmitted, Waiting};
+pub use clients::{NotAdmitted, Waiting};
+use descent::Terminating;
+pub(crate) use lives::Life;
+use lives::Lives;
+use row::Birth;
+pub(crate) use row::Row;
+pub use row::{Kind, ProcessInfo, State};
 
 /// The longest name, in bytes.
 const LONGEST_NAME: usize = 255;
@@ -54,26 +66,29 @@ pub enum ProcessError {
     TooManyNames,
 }
 
-/// All processes of one program, and the clients they serve.
+/// All processes of one host.
 #[derive(Debug)]
 pub struct Table {
     settings: Settings,
     pids: Pids,
-    state: Mutex<State>,
+    lives: Lives,
+    relations: Mutex<Relations>,
 }
 
+/// How the processes of a program, and their clients, relate to each other.
 #[derive(Debug, Default)]
-struct State {
+struct Relations {
     root: Option<Pid>,
-    processes: HashMap<Pid, Process>,
+    processes: HashMap<Pid, Relative>,
     clients: HashMap<Pid, Client>,
     names: HashMap<Arc<str>, Pid>,
     closed: bool,
 }
 
-/// What is known of one process. The sets hold pids of the living only.
+/// The relations of one process. The sets hold pids of the living only.
 #[derive(Debug)]
-struct Process {
+struct Relative {
+    row: Arc<Row>,
     mailbox: Arc<Mailbox>,
     parent: Option<Pid>,
     /// The root has none, its children one: itself.
@@ -93,19 +108,17 @@ struct Process {
     clients: BTreeSet<Pid>,
     /// Dropping it ends the process.
     task: Option<Task>,
-    /// It has been told to end, and why.
-    sentence: Option<ExitStatus>,
+    /// Why the process has been told to end, if so.
+    exit_signal: Option<Exit>,
 }
 
 /// A new process, not yet running.
 #[derive(Debug)]
 pub struct Entry {
-    /// Its number.
     pub pid: Pid,
-    /// Where it receives.
-    pub mailbox: Arc<Mailbox>,
-    /// Who spawned it.
     pub parent: Option<Pid>,
+    pub mailbox: Arc<Mailbox>,
+    pub(crate) life: Life,
 }
 
 /// Who starts a process.
@@ -129,11 +142,45 @@ impl Table {
         Self {
             settings,
             pids: Pids::new(),
-            state: Mutex::default(),
+            lives: Lives::new(),
+            relations: Mutex::default(),
         }
     }
 
-    /// Enters a new process: a child, whose parent may monitor it from the start, or the root.
+    /// Enters a new process of a pool.
+    pub(crate) fn enter_handler(&self, pool: u32) -> Life {
+        self.lives.enter(Birth {
+            pid: self.pids.next(),
+            parent: None,
+            kind: Kind::Handler,
+            pool,
+        })
+    }
+
+    /// What all processes are doing, by pid.
+    pub fn processes(&self) -> Vec<ProcessInfo> {
+        let mut processes = self.lives.sample();
+        let relations = self.lock();
+        for process in &mut processes {
+            if let Some(relative) = relations.processes.get(&process.pid) {
+                process.messages = Some(relative.mailbox.len());
+                process.names.clone_from(&relative.names);
+            }
+        }
+        processes
+    }
+
+    /// The row of a process, if it lives.
+    pub(crate) fn row(&self, pid: Pid) -> Option<Arc<Row>> {
+        self.lives.find(pid)
+    }
+
+    /// How many processes have ended, by [`Exit::index`]; and requests that processes answered.
+    pub(crate) fn totals(&self) -> ([u64; Exit::COUNT], u64) {
+        (self.lives.exits(), self.lives.served())
+    }
+
+    /// Enters a new process of a program: a child, whose parent may monitor it from the start, or the root.
     ///
     /// # Errors
     /// Where there are too many, or the parent or the whole host is to end.
@@ -150,7 +197,7 @@ impl Table {
         match parent {
             Some(parent) => {
                 let parent = state.process(parent)?;
-                if parent.sentence.is_some() {
+                if parent.exit_signal.is_some() {
                     return Err(ProcessError::TooManyProcesses);
                 }
                 if parent.children.len() >= self.settings.children {
@@ -171,7 +218,14 @@ impl Table {
             None => (0, (pid, 0)),
         };
         let mailbox = Arc::new(Mailbox::new(self.settings.mailbox));
-        let process = Process {
+        let life = self.lives.enter(Birth {
+            pid,
+            parent,
+            kind: Kind::Program,
+            pool: 0,
+        });
+        let relative = Relative {
+            row: Arc::clone(life.row()),
             mailbox: Arc::clone(&mailbox),
             parent,
             ancestors,
@@ -183,40 +237,41 @@ impl Table {
             names: Vec::new(),
             clients: BTreeSet::new(),
             task: None,
-            sentence: None,
+            exit_signal: None,
         };
-        state.processes.insert(pid, process);
+        state.processes.insert(pid, relative);
         Ok(Entry {
             pid,
-            mailbox,
             parent,
+            mailbox,
+            life,
         })
     }
 
     /// Says which task runs the process. One that was told to end meanwhile ends now.
     pub fn attach(&self, pid: Pid, task: Task) {
         match self.lock().processes.get_mut(&pid) {
-            Some(process) if process.sentence.is_none() => process.task = Some(task),
+            Some(process) if process.exit_signal.is_none() => process.task = Some(task),
             Some(_) | None => {}
         }
     }
 
-    /// Removes a process that runs no more, and tells whom it concerns. `status` is its own account, if it
-    /// came to give one. Returns how it ended.
-    pub fn end(&self, pid: Pid, status: Option<ExitStatus>) -> ExitStatus {
+    /// Ends the relations of a process that runs no more, and tells whom they concern. `own`: the exit
+    /// that the process itself came to, if any. Returns the one that counts.
+    pub fn end(&self, pid: Pid, own: Option<Exit>) -> Exit {
         let mut state = self.lock();
         let Some(process) = state.processes.remove(&pid) else {
-            return ExitStatus::Killed; // its life is the only one who calls this
+            return Exit::Killed; // only the guard of its task calls this
         };
-        let status = status.or(process.sentence).unwrap_or(ExitStatus::Killed);
+        let exit = own.or(process.exit_signal).unwrap_or(Exit::Killed);
         if state.root == Some(pid) {
             state.root = None;
         }
         if let Some(parent) = process.parent.and_then(|pid| state.processes.get_mut(&pid)) {
             parent.children.remove(&pid);
         }
-        let mut sentenced = Sentenced::of(process.children);
-        state.sentence(&mut sentenced);
+        let mut terminating = Terminating::of(process.children);
+        state.signal_exit(&mut terminating);
         for name in process.names {
             state.names.remove(&name);
         }
@@ -234,7 +289,7 @@ impl Table {
         for monitor in process.monitors {
             if let Some(monitor) = state.processes.get_mut(&monitor) {
                 monitor.monitored.remove(&pid);
-                let content = Content::Down { pid, status };
+                let content = Content::Down { pid, exit };
                 let sender = pid;
                 wakes.extend(monitor.mailbox.deliver(Message { sender, content }));
             }
@@ -247,15 +302,15 @@ impl Table {
             .collect();
         drop(state);
 
-        self.sentence_all(sentenced);
+        self.terminate(terminating);
         // Its monitors have the news by now: whoever finds the mailbox closed finds that too.
         process.mailbox.close();
         wakes.extend(expecting.iter().map(|other| other.rouse()));
         wakes.into_iter().for_each(Wake::wake);
         for client in clients {
-            let _left = client.answer.send((pid, Err(status)));
+            let _left = client.answer.send((pid, Err(exit)));
         }
-        status
+        exit
     }
 
     /// The mailbox of a process.
@@ -304,24 +359,6 @@ impl Table {
         Ok(())
     }
 
-    /// Ends a descendant of `by`.
-    ///
-    /// # Errors
-    /// [`ProcessError::NoProcess`] and [`ProcessError::NotYours`].
-    pub fn kill(&self, by: Pid, pid: Pid) -> Result<(), ProcessError> {
-        let mut sentenced = Sentenced::of([pid]);
-        {
-            let mut state = self.lock();
-            let ancestors = state.process(by)?.ancestors;
-            if pid == by || state.ancestor(pid, ancestors)? != by {
-                return Err(ProcessError::NotYours);
-            }
-            state.sentence(&mut sentenced);
-        }
-        self.sentence_all(sentenced);
-        Ok(())
-    }
-
     /// Gives a process a name.
     ///
     /// # Errors
@@ -351,125 +388,17 @@ impl Table {
         self.lock().names.get(name).copied()
     }
 
-    /// Ends all processes: there will be no new ones.
-    pub fn close(&self) {
-        let root = {
-            let mut state = self.lock();
-            state.closed = true;
-            state.root
-        };
-        self.sentence_all(Sentenced::of(root));
-    }
-
-    /// Whether all are to end.
-    #[must_use]
-    pub fn is_closed(&self) -> bool {
-        self.lock().closed
-    }
-
-    /// Tells these processes to end, and lets others have the table in between. None of them can have more children
-    /// once it is told, so that this comes to an end.
-    fn sentence_all(&self, mut sentenced: Sentenced) {
-        loop {
-            sentenced.tasks.clear(); // outside of the lock: ending a process wakes a core
-            if sentenced.waiting.is_empty() {
-                return;
-            }
-            self.lock().sentence(&mut sentenced);
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, Relations> {
         // Whole whenever it is unlocked: no step in between can panic.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.relations
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
-    fn process(&mut self, pid: Pid) -> Result<&mut Process, ProcessError> {
+impl Relations {
+    fn process(&mut self, pid: Pid) -> Result<&mut Relative, ProcessError> {
         self.processes.get_mut(&pid).ok_or(ProcessError::NoProcess)
-    }
-
-    /// How many ancestors a new child of `parent` has, and which one it jumps to. Jumps are as long as those of a
-    /// skew-binary list: two of one length above each other are followed by one that is longer than both.
-    fn below(&self, parent: Pid) -> (u32, (Pid, u32)) {
-        let Some(process) = self.processes.get(&parent) else {
-            return (1, (parent, 0)); // it was there a moment ago, under this same lock
-        };
-        let (middle, above_middle) = process.jump;
-        let far = self.processes.get(&middle).map(|middle| middle.jump);
-        let jump = match far {
-            Some((far, above_far))
-                if process.ancestors - above_middle == above_middle - above_far =>
-            {
-                (far, above_far)
-            }
-            Some(_) | None => (parent, process.ancestors),
-        };
-        (process.ancestors + 1, jump)
-    }
-
-    /// The ancestor of `pid`, or `pid` itself, that has this many.
-    fn ancestor(&self, pid: Pid, ancestors: u32) -> Result<Pid, ProcessError> {
-        let mut at = pid;
-        loop {
-            // Where an ancestor is gone, the process has been told to end with it.
-            let process = self.processes.get(&at).ok_or(ProcessError::NoProcess)?;
-            at = match (process.jump, process.parent) {
-                _ if process.ancestors <= ancestors => return Ok(at),
-                ((far, above_far), _) if above_far >= ancestors => far,
-                (_, Some(parent)) => parent,
-                (_, None) => return Ok(at),
-            };
-        }
-    }
-
-    /// Tells some of these processes to end, and adds their children: they must not have more meanwhile. The first
-    /// reason counts.
-    fn sentence(&mut self, sentenced: &mut Sentenced) {
-        /// A few microseconds under the lock.
-        const AT_ONCE: usize = 64;
-        for _ in 0..AT_ONCE {
-            let Some((pid, status)) = sentenced.waiting.pop() else {
-                return;
-            };
-            let Some(process) = self.processes.get_mut(&pid) else {
-                continue;
-            };
-            sentenced.tasks.extend(process.task.take());
-            if process.sentence.is_none() {
-                process.sentence = Some(status);
-                let children = process.children.iter();
-                let children = children.map(|&child| (child, ExitStatus::Killed));
-                sentenced.waiting.extend(children);
-            }
-        }
-    }
-}
-
-/// Processes that are told to end, and with them all their descendants.
-#[derive(Debug)]
-struct Sentenced {
-    waiting: Vec<(Pid, ExitStatus)>,
-    /// Of those that have been told: dropping them ends them.
-    tasks: Vec<Task>,
-}
-
-impl Sentenced {
-    fn of(pids: impl IntoIterator<Item = Pid>) -> Self {
-        let pids = pids.into_iter();
-        Self {
-            waiting: pids.map(|pid| (pid, ExitStatus::Killed)).collect(),
-            tasks: Vec::new(),
-        }
-    }
-
-    /// One whose client's time is up.
-    fn late(pid: Pid) -> Self {
-        Self {
-            waiting: vec![(pid, ExitStatus::Deadline)],
-            tasks: Vec::new(),
-        }
     }
 }
 

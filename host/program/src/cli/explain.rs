@@ -1,0 +1,123 @@
+//! The library's errors in the words of the command line: they name the flags that would help.
+
+use bytesize::ByteSize;
+use wasm_pool_host::{Kind, LoadError, NotStarted, Setting, SettingsError, StartError};
+
+/// Why a host could not be started.
+pub(crate) fn start(error: &StartError) -> String {
+    match error {
+        StartError::Root { path, error } => {
+            format!("--root {}: can't open this folder: {error}", path.display())
+        }
+        StartError::Settings(error) => settings(error),
+        StartError::Load(error) | StartError::NotStarted(NotStarted::Load(error)) => load(error),
+        StartError::NotAProgram => format!("{error}: serve it with --module"),
+        StartError::NotStarted(NotStarted::Process(_) | NotStarted::Root(_))
+        | StartError::Thread(_) => error.to_string(),
+    }
+}
+
+/// Why settings can't be used.
+pub(crate) fn settings(error: &SettingsError) -> String {
+    match error {
+        SettingsError::OtherKind { setting, kind } => {
+            let why = match kind {
+                Kind::Handler => {
+                    "the module exports `handle`; this is for modules that export `run`"
+                }
+                Kind::Program => {
+                    "the module exports `run`, and starts processes as it likes; this is for \
+                     modules that export `handle`"
+                }
+            };
+            format!("{}: {why}", flag(*setting))
+        }
+        SettingsError::OtherMode { setting, mode } => {
+            format!("{}: this has no meaning with --mode {mode}", flag(*setting))
+        }
+        SettingsError::OutOfRange {
+            setting,
+            given,
+            least,
+            most,
+        } => match setting {
+            Setting::Memory => format!(
+                "--memory {}: must be from {} to {}",
+                ByteSize(*given),
+                ByteSize(*least),
+                ByteSize(*most)
+            ),
+            _ => format!("{} {given}: must be from {least} to {most}", flag(*setting)),
+        },
+        SettingsError::Mailbox { given, needs } => format!(
+            "--max-mailbox-bytes {}: must have room for the largest message, --max-message, and for the \
+             largest request, --max-body and its head: {} together",
+            ByteSize(*given),
+            ByteSize(*needs)
+        ),
+        SettingsError::Descriptors {
+            connections,
+            needs,
+            allowed,
+        } => format!(
+            "--max-connections {connections}, --workers and --max-open-files together need {needs} open \
+             files, and the system allows {allowed}: lower one of them, or raise the hard limit (ulimit -Hn)"
+        ),
+    }
+}
+
+/// Whether an error is about what was asked for, and not about what was found.
+pub(crate) fn is_usage(error: &StartError) -> bool {
+    match error {
+        StartError::Settings(_)
+        | StartError::Load(LoadError::Mappings { .. })
+        | StartError::NotStarted(NotStarted::Load(LoadError::Mappings { .. })) => true,
+        StartError::Root { .. }
+        | StartError::Load(_)
+        | StartError::NotAProgram
+        | StartError::NotStarted(_)
+        | StartError::Thread(_) => false,
+    }
+}
+
+fn load(error: &LoadError) -> String {
+    const FEWER: &str = "allow fewer (--workers, or --max-processes for a program)";
+    match error {
+        LoadError::TooLarge { .. } => format!("--memory: {error}"),
+        LoadError::Mappings { .. } => {
+            format!("{error}: {FEWER}, or raise the limit (sysctl vm.max_map_count)")
+        }
+        LoadError::Reserve { .. } => format!("{error}; {FEWER}, or less --memory for each"),
+        LoadError::Contract { .. } => {
+            format!("{error}; `wasm-pool-host check` says what it needs")
+        }
+        LoadError::Read { .. }
+        | LoadError::NotAFile { .. }
+        | LoadError::FileTooLarge { .. }
+        | LoadError::NotWasm { .. }
+        | LoadError::CoreModule { .. }
+        | LoadError::Compile { .. }
+        | LoadError::Host(_) => error.to_string(),
+    }
+}
+
+fn flag(setting: Setting) -> &'static str {
+    match setting {
+        Setting::Memory => "--memory",
+        Setting::OpenFiles => "--max-open-files",
+        Setting::Connections => "--max-connections",
+        Setting::Mode => "--mode",
+        Setting::Workers => "--workers",
+        Setting::MaxRequests => "--max-requests",
+        Setting::IdleTimeout => "--idle-timeout",
+        Setting::Queue => "--queue",
+        Setting::QueueTimeout => "--queue-timeout",
+        Setting::Processes => "--max-processes",
+        Setting::Children => "--max-children",
+        Setting::MailboxMessages => "--max-mailbox",
+        Setting::MailboxBytes => "--max-mailbox-bytes",
+        Setting::Message => "--max-message",
+        Setting::Names => "--max-names",
+        Setting::Steps => "--steps",
+    }
+}

@@ -1,0 +1,155 @@
+//! An *exit* is why a process ended: one word that the log, the access line, other processes and the
+//! client's status are all derived from.
+
+/// Why a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// `run` returned, or the process exited with code 0.
+    Normal,
+    /// The process exited with this code. A handler that exits at all has failed.
+    Code(u32),
+    /// The guest trapped: `unreachable`, a panic, an abort, an access out of bounds.
+    Trap,
+    /// The guest used up its stack.
+    Stack,
+    /// The guest was refused memory and did not survive that, or there was none to start it with.
+    Memory,
+    /// The time for the start code or for the request was over.
+    Deadline,
+    /// The guest answered with something that is not HTTP, or not of the contract's form.
+    Response,
+    /// An ancestor, an operator or the end of the parent ended the process.
+    Killed,
+    /// The client left while the process worked for it. A half-run instance is never called again.
+    ClientLeft,
+    /// The process served its share of requests.
+    Served,
+    /// The memory of the process grew past the pool's high-water mark.
+    Grown,
+    /// The process had nothing to do for the idle timeout.
+    Idle,
+    /// The host is stopping.
+    Stopped,
+}
+
+/// A process that failed: its exit, and what is known about it.
+#[derive(Debug)]
+pub struct Crash {
+    /// Why the process ended.
+    pub exit: Exit,
+    /// For the log: the cause and a backtrace, cut to a few kilobytes.
+    pub reason: String,
+    /// The last lines that the process printed to standard error, for the request it served.
+    pub output: Option<String>,
+}
+
+impl Crash {
+    /// The time for the request was over while the host worked on the response.
+    pub(crate) fn late() -> Self {
+        Self {
+            exit: Exit::Deadline,
+            reason: "it had not answered by its deadline".to_owned(),
+            output: None,
+        }
+    }
+}
+
+impl Exit {
+    /// How many exits there are, codes counted as one.
+    pub(crate) const COUNT: usize = 13;
+
+    /// The place of this exit among all exits.
+    pub(crate) fn index(self) -> usize {
+        match self {
+            Self::Normal => 0,
+            Self::Code(_) => 1,
+            Self::Trap => 2,
+            Self::Stack => 3,
+            Self::Memory => 4,
+            Self::Deadline => 5,
+            Self::Response => 6,
+            Self::Killed => 7,
+            Self::ClientLeft => 8,
+            Self::Served => 9,
+            Self::Grown => 10,
+            Self::Idle => 11,
+            Self::Stopped => 12,
+        }
+    }
+
+    /// All exits, by their index; the code stands for any.
+    pub(crate) fn all() -> impl Iterator<Item = Self> {
+        let all: [Self; Self::COUNT] = [
+            Self::Normal,
+            Self::Code(1),
+            Self::Trap,
+            Self::Stack,
+            Self::Memory,
+            Self::Deadline,
+            Self::Response,
+            Self::Killed,
+            Self::ClientLeft,
+            Self::Served,
+            Self::Grown,
+            Self::Idle,
+            Self::Stopped,
+        ];
+        all.into_iter()
+    }
+
+    /// One word, for logs.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Normal => "normal",
+            Self::Code(_) => "code",
+            Self::Trap => "trap",
+            Self::Stack => "stack",
+            Self::Memory => "memory",
+            Self::Deadline => "deadline",
+            Self::Response => "response",
+            Self::Killed => "killed",
+            Self::ClientLeft => "client-left",
+            Self::Served => "served",
+            Self::Grown => "grown",
+            Self::Idle => "idle",
+            Self::Stopped => "stopped",
+        }
+    }
+
+    /// Whether something went wrong in the guest, whatever its kind.
+    #[must_use]
+    pub fn is_failure(self) -> bool {
+        match self {
+            Self::Trap | Self::Stack | Self::Memory | Self::Deadline | Self::Response => true,
+            Self::Normal
+            | Self::Code(_)
+            | Self::Killed
+            | Self::ClientLeft
+            | Self::Served
+            | Self::Grown
+            | Self::Idle
+            | Self::Stopped => false,
+        }
+    }
+}
+
+impl std::fmt::Display for Exit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Code(code) => write!(f, "code {code}"),
+            Self::Normal
+            | Self::Trap
+            | Self::Stack
+            | Self::Memory
+            | Self::Deadline
+            | Self::Response
+            | Self::Killed
+            | Self::ClientLeft
+            | Self::Served
+            | Self::Grown
+            | Self::Idle
+            | Self::Stopped => f.write_str(self.name()),
+        }
+    }
+}

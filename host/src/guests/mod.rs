@@ -1,0 +1,427 @@
+//! *Guests* are whoever answers requests. This floor alone knows which kinds of module there are: how
+//! each is planned, started, asked, kept alive and ended.
+//!
+//! Loading has three steps: [`Compiled`] says what a module is, a [`Plan`] says what it will have, and
+//! [`Guests::start`] reserves that and starts the first processes. The guests of one loading are a
+//! *generation*; requests that run go on with theirs when another takes its place.
+
+mod plan;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+
+use crate::deadline;
+use crate::exit::{Crash, Exit};
+use crate::files::Root;
+use crate::message::{Request, Response};
+use crate::pid::Pid;
+use crate::pool::{Pool, Refusal};
+use crate::root::{RootKeeper, Unanswered as RootUnanswered};
+use crate::sandbox::{Compiled, LoadError};
+use crate::settings::{Settings, Workers};
+use crate::shutdown::{Phase, Stopping};
+use crate::steps::{Step, Steps};
+use crate::supervisor::{StartError, Supervisor};
+use crate::table::{Kind, ProcessError, Row, Table};
+use crate::tree::Tree;
+pub(crate) use plan::Plan;
+pub use plan::SettingsError;
+
+/// Whoever answers the requests of one host.
+#[derive(Debug)]
+pub(crate) struct Guests {
+    current: ArcSwap<Generation>,
+    table: Arc<Table>,
+    stopping: Stopping,
+    steps: Steps,
+}
+
+/// The guests of one loading.
+#[derive(Debug)]
+struct Generation {
+    workers: Workers,
+    answering: Answering,
+    request_time: Duration,
+    max_body: u64,
+}
+
+#[derive(Debug)]
+enum Answering {
+    /// Processes that are handed one request at a time.
+    Pool(Arc<Pool>),
+    /// A program, whose root has each request in its mailbox.
+    Program(RootKeeper),
+}
+
+/// What is known so far of who answers a request.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Trace {
+    /// The process that has the request, or had it last.
+    pub(crate) pid: Option<Pid>,
+    /// The exit of that process, if the request ended it.
+    pub(crate) exit: Option<Exit>,
+}
+
+/// Why a request was not answered by a guest.
+#[derive(Debug)]
+pub enum Unanswered {
+    /// As many requests wait as may.
+    LineFull,
+    /// The request waited for a process for as long as a request may.
+    WaitedTooLong,
+    /// No process could be started. Another start is tried after this pause, where it is known.
+    NotStarted(Option<Duration>),
+    /// The program has ended, and is started again after this pause.
+    NoRoot(Duration),
+    /// The host is stopping.
+    Stopping,
+    /// The guest did not answer in time.
+    Late,
+    /// The process that had the request ended before it answered.
+    Ended(Exit),
+    /// The guest's response is not HTTP. Its process has been ended.
+    BadResponse,
+    /// The request's body has more bytes than it may have, or is broken off.
+    BadBody,
+    /// The host's disk failed over the response's file. This is no fault of the guest's.
+    Disk,
+}
+
+/// Why a response can't be sent.
+#[derive(Debug)]
+pub(crate) enum Unsendable {
+    /// The response is not HTTP: the guest's fault.
+    Malformed(String),
+    /// The host's disk fails: not the guest's fault.
+    Disk,
+}
+
+/// Why the first processes could not be started.
+#[derive(Debug)]
+pub enum NotStarted {
+    /// The module can't be run.
+    Load(LoadError),
+    /// A process of the pool could not be started.
+    Process(StartError),
+    /// The root of the program could not be started.
+    Root(ProcessError),
+}
+
+impl Guests {
+    /// Reserves what the plan says, and starts the processes that are kept alive.
+    ///
+    /// # Errors
+    /// [`NotStarted`].
+    pub(crate) async fn start(
+        compiled: Compiled,
+        plan: Plan,
+        root: Root,
+        settings: &Settings,
+        stopping: Stopping,
+    ) -> Result<Self, NotStarted> {
+        let table = Arc::new(Table::new(plan.table));
+        let patience = settings.limits.request_time;
+        let answering = match compiled.kind() {
+            Kind::Handler => {
+                let handlers = compiled.reserve_handlers(plan.sandbox, root);
+                let handlers = handlers.map_err(NotStarted::Load)?;
+                let supervisor = Supervisor::new(handlers, Arc::clone(&table), 0, patience);
+                let pool = Arc::new(Pool::new(supervisor, plan.pool));
+                pool.warm().await.map_err(NotStarted::Process)?;
+                Answering::Pool(pool)
+            }
+            Kind::Program => {
+                let programs = compiled.reserve_programs(plan.sandbox, root);
+                let programs = programs.map_err(NotStarted::Load)?;
+                let tree = Tree::new(programs, Arc::clone(&table), patience);
+                Answering::Program(RootKeeper::new(tree).map_err(NotStarted::Root)?)
+            }
+        };
+        let generation = Generation {
+            workers: plan.workers,
+            answering,
+            request_time: settings.limits.request_time,
+            max_body: settings.limits.body,
+        };
+        Ok(Self {
+            current: ArcSwap::from_pointee(generation),
+            table,
+            stopping,
+            steps: settings.steps.clone(),
+        })
+    }
+
+    /// Has a guest answer the request. `judge` makes something of the response while its process can
+    /// still be ended for it.
+    ///
+    /// # Errors
+    /// [`Unanswered`].
+    pub(crate) async fn answer<T>(
+        &self,
+        mut request: Request,
+        trace: &mut Trace,
+        judge: impl AsyncFnOnce(Response) -> Result<T, Unsendable>,
+    ) -> Result<T, Unanswered> {
+        let generation = self.current.load();
+        if !request.body.is_whole() {
+            // Today's kinds take a body whole.
+            let body = std::mem::replace(&mut request.body, crate::body::Body::empty());
+            let collected = deadline::by(
+                Instant::now() + generation.request_time,
+                body.collect(generation.max_body),
+            );
+            let collected = collected.await.ok_or(Unanswered::BadBody)?;
+            request.body = collected.map_err(|_| Unanswered::BadBody)?.into();
+        }
+        match &generation.answering {
+            Answering::Pool(pool) => {
+                let time = generation.request_time;
+                self.call(pool, time, &request, trace, judge).await
+            }
+            Answering::Program(root) => {
+                let deadline = Instant::now() + generation.request_time;
+                self.ask(root, deadline, request, trace, judge).await
+            }
+        }
+    }
+
+    /// Has a process of the pool handle the request.
+    async fn call<T>(
+        &self,
+        pool: &Arc<Pool>,
+        time: Duration,
+        request: &Request,
+        trace: &mut Trace,
+        judge: impl AsyncFnOnce(Response) -> Result<T, Unsendable>,
+    ) -> Result<T, Unanswered> {
+        let timing = self.steps.time(Step::HandOver);
+        let taken = self.unless_ending(pool.take()).await;
+        let mut lease = taken.unwrap_or(Err(Refusal::Closed))?;
+        drop(timing);
+        trace.pid = Some(lease.pid());
+        let now = Instant::now();
+        let deadline = now + time;
+        let answer = self.unless_ending(async {
+            let response = lease.handle(request, now, deadline).await?;
+            match deadline::by(deadline, judge(response)).await {
+                Some(judged) => Ok(judged),
+                None => Err(Crash::late()),
+            }
+        });
+        match answer.await {
+            Some(Ok(Ok(judged))) => {
+                let _timing = self.steps.time(Step::HandOver).out_of(Step::Reply);
+                lease.release();
+                Ok(judged)
+            }
+            Some(Ok(Err(Unsendable::Malformed(reason)))) => {
+                trace.exit = Some(Exit::Response);
+                lease.reject(reason);
+                Err(Unanswered::BadResponse)
+            }
+            Some(Ok(Err(Unsendable::Disk))) => {
+                lease.release();
+                Err(Unanswered::Disk)
+            }
+            Some(Err(crash)) => {
+                let exit = crash.exit;
+                trace.exit = Some(exit);
+                lease.fail(crash);
+                Err(Unanswered::of(exit))
+            }
+            None => {
+                trace.exit = Some(Exit::Stopped);
+                lease.end();
+                Err(Unanswered::Stopping)
+            }
+        }
+    }
+
+    /// Has a program answer the request.
+    async fn ask<T>(
+        &self,
+        root: &RootKeeper,
+        deadline: Instant,
+        request: Request,
+        trace: &mut Trace,
+        judge: impl AsyncFnOnce(Response) -> Result<T, Unsendable>,
+    ) -> Result<T, Unanswered> {
+        // Where the host stops, all processes end, and whoever waits for one of them is told.
+        let answer = root.ask(request, deadline).await;
+        let (pid, response) = answer.map_err(|unanswered| match unanswered {
+            RootUnanswered::Ended(pid, exit) => {
+                (trace.pid, trace.exit) = (Some(pid), Some(exit));
+                Unanswered::Ended(exit)
+            }
+            RootUnanswered::Late(holder) => {
+                trace.pid = holder.map(|(pid, _)| pid);
+                trace.exit = holder.and_then(|(_, ends)| ends.then_some(Exit::Deadline));
+                Unanswered::Late
+            }
+            RootUnanswered::Full => Unanswered::LineFull,
+            RootUnanswered::NoRoot(pause) => Unanswered::NoRoot(pause),
+            RootUnanswered::Closed => Unanswered::Stopping,
+        })?;
+        trace.pid = Some(pid);
+        let judged = deadline::by(deadline, judge(response)).await;
+        match judged.ok_or(Unanswered::Late)? {
+            Ok(judged) => Ok(judged),
+            Err(Unsendable::Disk) => Err(Unanswered::Disk),
+            Err(Unsendable::Malformed(reason)) => {
+                trace.exit = Some(Exit::Response);
+                tracing::warn!(pid = pid.get(), reason, "bad response");
+                self.table.signal(pid, Exit::Response);
+                Err(Unanswered::BadResponse)
+            }
+        }
+    }
+
+    /// The outcome of `call`; none where the host can't wait for it any longer.
+    async fn unless_ending<T>(&self, call: impl Future<Output = T>) -> Option<T> {
+        let ending = || {
+            let mut stopping = self.stopping.clone();
+            async move { stopping.reached(Phase::Ending).await }
+        };
+        deadline::unless(call, ending).await.ok()
+    }
+
+    pub(crate) fn kind(&self) -> Kind {
+        match self.current.load().answering {
+            Answering::Pool(_) => Kind::Handler,
+            Answering::Program(_) => Kind::Program,
+        }
+    }
+
+    /// How many processes are kept alive, and how many there may be.
+    pub(crate) fn workers(&self) -> Workers {
+        self.current.load().workers
+    }
+
+    pub(crate) fn table(&self) -> &Arc<Table> {
+        &self.table
+    }
+
+    /// Requests that wait for a process.
+    pub(crate) fn in_line(&self) -> usize {
+        match &self.current.load().answering {
+            Answering::Pool(pool) => pool.in_line(),
+            Answering::Program(_) => 0,
+        }
+    }
+
+    /// Ends a process. Whether there was one.
+    pub(crate) fn kill(&self, pid: Pid) -> bool {
+        let Some(row) = self.table.row(pid) else {
+            return false;
+        };
+        match &self.current.load().answering {
+            Answering::Pool(pool) => {
+                Row::kill(&row);
+                pool.kill_idle(pid);
+            }
+            Answering::Program(_) => {
+                self.table.signal(pid, Exit::Killed);
+            }
+        }
+        true
+    }
+
+    /// Keeps as many processes alive as should be, until these guests are closed.
+    pub(crate) async fn keep(&self) {
+        let generation = self.current.load_full();
+        match &generation.answering {
+            Answering::Pool(pool) => pool.keep().await,
+            Answering::Program(root) => root.keep().await,
+        }
+    }
+
+    /// Begins nothing new. Idle processes end at once; of a program, all.
+    pub(crate) fn close(&self) {
+        match &self.current.load().answering {
+            Answering::Pool(pool) => pool.close(),
+            Answering::Program(root) => root.close(),
+        }
+    }
+
+    /// Ends all processes, and waits until those of a program have ended.
+    pub(crate) async fn end(&self) {
+        let generation = self.current.load_full();
+        match &generation.answering {
+            Answering::Pool(pool) => pool.close(),
+            Answering::Program(root) => root.end().await,
+        }
+    }
+}
+
+impl Unanswered {
+    fn of(exit: Exit) -> Self {
+        match exit {
+            Exit::Deadline => Self::Late,
+            Exit::Response => Self::BadResponse,
+            Exit::Normal
+            | Exit::Code(_)
+            | Exit::Trap
+            | Exit::Stack
+            | Exit::Memory
+            | Exit::Killed
+            | Exit::ClientLeft
+            | Exit::Served
+            | Exit::Grown
+            | Exit::Idle
+            | Exit::Stopped => Self::Ended(exit),
+        }
+    }
+}
+
+impl From<Refusal> for Unanswered {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::LineFull => Self::LineFull,
+            Refusal::WaitedTooLong => Self::WaitedTooLong,
+            Refusal::NotStarted(StartError::BackingOff(pause)) => Self::NotStarted(Some(pause)),
+            Refusal::NotStarted(StartError::Failed(..)) => Self::NotStarted(None),
+            Refusal::Closed => Self::Stopping,
+        }
+    }
+}
+
+impl Unanswered {
+    /// The same in a sentence for the client.
+    pub(crate) fn text(&self) -> &'static str {
+        match self {
+            Self::LineFull | Self::WaitedTooLong => "all processes are busy",
+            Self::NotStarted(_) => "no process could be started",
+            Self::NoRoot(_) => "the program that answers requests has ended, and is started again",
+            Self::Stopping => "the server is stopping",
+            Self::Late => "the process that served this request did not answer in time",
+            Self::Ended(_) => "the process that served this request ended before it answered",
+            Self::BadResponse => {
+                "the process that served this request answered with something that is not HTTP"
+            }
+            Self::BadBody => "the request body is too large or broken off",
+            Self::Disk => "the file that answers this request can't be read",
+        }
+    }
+}
+
+impl std::fmt::Display for Unanswered {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.text())
+    }
+}
+
+impl std::error::Error for Unanswered {}
+
+impl std::fmt::Display for NotStarted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Load(error) => error.fmt(f),
+            Self::Process(error) => write!(f, "the module can't be started: {error}"),
+            Self::Root(error) => write!(f, "the root can't be started: {error:?}"),
+        }
+    }
+}
+
+impl std::error::Error for NotStarted {}

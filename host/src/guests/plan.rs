@@ -1,0 +1,321 @@
+//! A *plan* is what a module of a known kind will have: its settings, with their defaults, checked once.
+//! Settings that a kind does not heed are refused: whoever makes one would wait for its effect in vain.
+
+use std::time::Duration;
+
+use rustix::process::{Resource, getrlimit};
+
+use crate::files::MAX_RECENT_FILES;
+use crate::pool::{self, OVERLAP, Reuse};
+use crate::settings::{MAX_PROCESSES, Mode, Setting, Settings, Workers};
+use crate::table::Kind;
+use crate::{mailbox, sandbox, table};
+
+/// Descriptors beside those of connections and guests: the root, the runtime, the log, files that were
+/// opened a moment ago, and some to spare.
+const OWN_DESCRIPTORS: u64 = 64 + MAX_RECENT_FILES as u64;
+
+/// A guest that lists a folder has that open for a moment, and what a link in it leads to.
+const IN_PASSING: u64 = 2;
+
+/// A connection has a socket and, while a file is being sent, that file.
+const PER_CONNECTION: u64 = 2;
+
+/// Connections by default; nginx's default is 512 per core, and most are idle.
+const CONNECTIONS: usize = 4096;
+
+/// One page of linear memory: nothing runs in less.
+const MIN_MEMORY: u64 = 64 << 10;
+
+/// The most linear memory that wasm's 32-bit addresses reach.
+const MAX_MEMORY: u64 = 4 << 30;
+
+/// The head of a request may weigh so much in a mailbox, beside its body: more than hyper's buffer takes.
+const HEAD_BYTES: u64 = 512 << 10;
+
+const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
+const QUEUE: usize = 1024;
+const QUEUE_TIMEOUT: Duration = Duration::from_secs(5);
+const CHILDREN: usize = 1024;
+const MAILBOX_MESSAGES: usize = 4096;
+const NAMES: usize = 1024;
+
+/// What a module will have.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    pub(crate) workers: Workers,
+    pub(crate) connections: usize,
+    pub(super) sandbox: sandbox::Settings,
+    pub(super) pool: pool::Settings,
+    pub(super) table: table::Settings,
+}
+
+/// Why settings can't be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SettingsError {
+    /// A module of this kind does not heed the setting.
+    OtherKind {
+        /// The setting that was made.
+        setting: Setting,
+        /// The kind of the module.
+        kind: Kind,
+    },
+    /// With this mode the setting has no meaning.
+    OtherMode {
+        /// The setting that was made.
+        setting: Setting,
+        /// The mode.
+        mode: Mode,
+    },
+    /// A number is not in its range.
+    OutOfRange {
+        /// The setting.
+        setting: Setting,
+        /// Its value.
+        given: u64,
+        /// The least it may be.
+        least: u64,
+        /// The most it may be.
+        most: u64,
+    },
+    /// A mailbox has no room for one message, or for the largest request.
+    Mailbox {
+        /// Bytes that a mailbox may hold.
+        given: u64,
+        /// Bytes of the largest message or request.
+        needs: u64,
+    },
+    /// The system allows fewer open files than the host may need.
+    Descriptors {
+        /// Connections that were asked for.
+        connections: usize,
+        /// Open files that the host may need.
+        needs: u64,
+        /// Open files that the system allows.
+        allowed: u64,
+    },
+}
+
+impl Settings {
+    /// Checks everything that does not depend on the module's kind.
+    ///
+    /// # Errors
+    /// [`SettingsError`].
+    pub fn check(&self) -> Result<(), SettingsError> {
+        let in_range = |setting, given: u64, least: u64, most: u64| {
+            if (least..=most).contains(&given) {
+                return Ok(());
+            }
+            Err(SettingsError::OutOfRange {
+                setting,
+                given,
+                least,
+                most,
+            })
+        };
+        in_range(Setting::Memory, self.limits.memory, MIN_MEMORY, MAX_MEMORY)?;
+        let most = u64::from(MAX_PROCESSES);
+        in_range(Setting::Processes, self.program.processes().into(), 1, most)?;
+        if let Some(Workers { min, max }) = self.pool.workers {
+            in_range(Setting::Workers, max.into(), 1, most)?;
+            in_range(Setting::Workers, min.into(), 0, max.into())?;
+        }
+        let mode = self.pool.mode();
+        let unheeded = match mode {
+            Mode::Pool => None,
+            Mode::PerRequest => self.pool.max_requests.map(|_| Setting::MaxRequests),
+            Mode::Single => self.pool.workers.map(|_| Setting::Workers),
+        };
+        let unheeded = unheeded.or_else(|| {
+            // In these modes no process waits to be ended.
+            let timeout = self.pool.idle_timeout.filter(|_| mode != Mode::Pool);
+            timeout.map(|_| Setting::IdleTimeout)
+        });
+        if let Some(setting) = unheeded {
+            return Err(SettingsError::OtherMode { setting, mode });
+        }
+        self.mailbox_has_room(self.program.message())?;
+        if let Some(connections) = self.limits.connections {
+            in_range(Setting::Connections, connections as u64, 1, u64::MAX)?;
+            self.descriptors(connections, 0)?;
+        }
+        Ok(())
+    }
+
+    fn mailbox_has_room(&self, needs: u64) -> Result<(), SettingsError> {
+        let given = self.program.mailbox_bytes();
+        if needs > given {
+            return Err(SettingsError::Mailbox { given, needs });
+        }
+        Ok(())
+    }
+
+    /// How many open files are left beside those of connections, the host's own, and `guests`.
+    fn descriptors(&self, connections: usize, guests: u64) -> Result<u64, SettingsError> {
+        let allowed = allowed_descriptors();
+        let others = (connections as u64).saturating_mul(PER_CONNECTION);
+        let others = others.saturating_add(OWN_DESCRIPTORS);
+        let needs = others.saturating_add(guests);
+        if needs > allowed {
+            return Err(SettingsError::Descriptors {
+                connections,
+                needs,
+                allowed,
+            });
+        }
+        Ok(allowed - others)
+    }
+}
+
+impl Plan {
+    /// What a module of this kind has by these settings. `is_served`: requests come over HTTP.
+    ///
+    /// # Errors
+    /// [`SettingsError`].
+    pub(crate) fn new(
+        kind: Kind,
+        settings: &Settings,
+        is_served: bool,
+    ) -> Result<Self, SettingsError> {
+        settings.check()?;
+        let unheeded = match kind {
+            Kind::Handler => settings.program.given(),
+            Kind::Program if settings.steps.are_on() => Some(Setting::Steps),
+            Kind::Program => settings.pool.given(),
+        };
+        if let Some(setting) = unheeded {
+            return Err(SettingsError::OtherKind { setting, kind });
+        }
+        let limits = &settings.limits;
+        let workers = settings.pool.workers(cores());
+        let (instances, reserved) = match kind {
+            // Processes that may run at the same time are sure to have their files.
+            Kind::Handler => {
+                let instances = workers.max + OVERLAP;
+                let each = u64::from(limits.open_files) + IN_PASSING;
+                (instances, u64::from(instances) * each)
+            }
+            Kind::Program => (settings.program.processes(), 0),
+        };
+        if kind == Kind::Program && is_served {
+            settings.mailbox_has_room(limits.body.saturating_add(HEAD_BYTES))?;
+        }
+        let connections = match (is_served, limits.connections) {
+            (false, _) => 0,
+            (true, Some(connections)) => connections,
+            (true, None) => fitting_connections(reserved),
+        };
+        let open_files = settings.descriptors(connections, reserved)?;
+        Ok(Self {
+            workers,
+            connections,
+            sandbox: sandbox::Settings {
+                instances,
+                memory: limits.memory,
+                max_response: limits.response,
+                max_body: limits.body,
+                max_message: settings.program.message(),
+                max_open_files: limits.open_files,
+                max_open_files_in_all: u32::try_from(open_files).unwrap_or(u32::MAX),
+                output: settings.output,
+                steps: settings.steps.clone(),
+            },
+            pool: pool::Settings {
+                reuse: match settings.pool.mode() {
+                    Mode::Pool | Mode::Single => Reuse::ManyRequests,
+                    Mode::PerRequest => Reuse::OneRequest,
+                },
+                min: workers.min,
+                max: workers.max,
+                max_requests: settings.pool.max_requests,
+                memory: limits.memory,
+                idle_timeout: settings.pool.idle_timeout.unwrap_or(IDLE_TIMEOUT),
+                queue: settings.pool.queue.unwrap_or(QUEUE),
+                queue_timeout: settings.pool.queue_timeout.unwrap_or(QUEUE_TIMEOUT),
+            },
+            table: table::Settings {
+                processes: settings.program.processes(),
+                children: settings.program.children.unwrap_or(CHILDREN),
+                names: settings.program.names.unwrap_or(NAMES),
+                mailbox: mailbox::Settings {
+                    messages: settings
+                        .program
+                        .mailbox_messages
+                        .unwrap_or(MAILBOX_MESSAGES),
+                    bytes: usize::try_from(settings.program.mailbox_bytes()).unwrap_or(usize::MAX),
+                },
+            },
+        })
+    }
+}
+
+impl Plan {
+    pub(crate) fn table(&self) -> table::Settings {
+        self.table
+    }
+
+    pub(crate) fn into_sandbox(self) -> sandbox::Settings {
+        self.sandbox
+    }
+}
+
+/// As many connections as descriptors leave room for, up to the default.
+fn fitting_connections(guests: u64) -> usize {
+    let left = allowed_descriptors().saturating_sub(OWN_DESCRIPTORS.saturating_add(guests));
+    let left = usize::try_from(left / PER_CONNECTION).unwrap_or(usize::MAX);
+    left.clamp(1, CONNECTIONS)
+}
+
+/// Open files that the system allows this process at the moment.
+fn allowed_descriptors() -> u64 {
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+}
+
+fn cores() -> u32 {
+    let cores = std::thread::available_parallelism();
+    cores.map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(1))
+}
+
+impl std::fmt::Display for SettingsError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::OtherKind { setting, kind } => match kind {
+                Kind::Handler => write!(
+                    f,
+                    "{setting:?}: the module exports `handle`; this is for modules that export `run`"
+                ),
+                Kind::Program => write!(
+                    f,
+                    "{setting:?}: the module exports `run`, and starts processes as it likes; this \
+                     is for modules that export `handle`"
+                ),
+            },
+            Self::OtherMode { setting, mode } => {
+                write!(f, "{setting:?}: this has no meaning with mode {mode}")
+            }
+            Self::OutOfRange {
+                setting,
+                given,
+                least,
+                most,
+            } => write!(f, "{setting:?} {given}: must be from {least} to {most}"),
+            Self::Mailbox { given, needs } => write!(
+                f,
+                "a mailbox of {given} bytes: must have room for the largest message or request, \
+                 {needs} bytes"
+            ),
+            Self::Descriptors {
+                connections,
+                needs,
+                allowed,
+            } => write!(
+                f,
+                "{connections} connections and the guests' files together need {needs} open files, \
+                 and the system allows {allowed}: lower one of them, or raise the hard limit \
+                 (ulimit -Hn)"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for SettingsError {}

@@ -1,0 +1,265 @@
+//! A *host* is everything below the command line in one handle: it starts processes, serves any number of
+//! listeners or single requests, tells what its processes are doing, and stops.
+
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use std::{fmt, io};
+
+use crate::exit::Exit;
+use crate::files::Root;
+use crate::guests::{Guests, NotStarted, Plan, SettingsError, Trace, Unanswered};
+use crate::http;
+use crate::message::{Request, Response};
+use crate::pid::Pid;
+use crate::sandbox::{Compiled, LoadError};
+use crate::settings::{Settings, Workers};
+use crate::shutdown::{self, Phase, Stopper, Stopping};
+use crate::table::{Kind, ProcessInfo};
+use crate::threads;
+
+/// Why a host could not be started.
+#[derive(Debug)]
+pub enum StartError {
+    /// The folder that guests may read can't be opened.
+    Root {
+        /// Its path.
+        path: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// The settings don't fit each other, or the module.
+    Settings(SettingsError),
+    /// The module can't be run.
+    Load(LoadError),
+    /// The first processes could not be started.
+    NotStarted(NotStarted),
+    /// The module exports `handle`, and only a program can run without HTTP.
+    NotAProgram,
+    /// The system gives no thread to compile on.
+    Thread(io::Error),
+}
+
+/// A module that is compiled, and a folder that is open: what is left is to start.
+#[derive(Debug)]
+pub struct Loaded {
+    compiled: Compiled,
+    root: Root,
+    settings: Settings,
+}
+
+/// A running host. Clones are handles of the same host; dropping all of them ends its processes.
+#[derive(Clone, Debug)]
+pub struct Host(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    guests: Arc<Guests>,
+    service: Arc<http::Service>,
+    stopper: Stopper,
+    stopping: Stopping,
+}
+
+/// Sums over the whole life of a host.
+#[derive(Clone, Debug)]
+pub struct Stats {
+    /// Requests that processes have answered.
+    pub answered: u64,
+    /// Requests that wait for a process at this moment.
+    pub waiting: usize,
+    /// Processes that have ended, by exit. Codes are counted as one.
+    pub ended: Vec<(Exit, u64)>,
+}
+
+impl Loaded {
+    /// Opens the root folder and compiles the module.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub async fn new(settings: Settings) -> Result<Self, StartError> {
+        settings.check().map_err(StartError::Settings)?;
+        let root = Root::open(&settings.root).map_err(|error| StartError::Root {
+            path: settings.root.clone(),
+            error,
+        })?;
+        let module = settings.module.clone();
+        // Compiling takes from tens of milliseconds to seconds; whoever waits may want to stop.
+        let compiling = threads::run(move || Compiled::read(module)).await;
+        let compiled = compiling.map_err(StartError::Thread)?;
+        Ok(Self {
+            compiled: compiled.map_err(StartError::Load)?,
+            root,
+            settings,
+        })
+    }
+
+    /// The kind of the module.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        self.compiled.kind()
+    }
+
+    /// Reserves memory, and starts the processes that are kept alive.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub async fn start(self) -> Result<Host, StartError> {
+        let Self {
+            compiled,
+            root,
+            settings,
+        } = self;
+        let plan = Plan::new(compiled.kind(), &settings, true).map_err(StartError::Settings)?;
+        let (stopper, stopping) = shutdown::channel();
+        let served = http::Settings::new(&settings, plan.connections);
+        let guests = Guests::start(compiled, plan, root, &settings, stopping.clone()).await;
+        let guests = Arc::new(guests.map_err(StartError::NotStarted)?);
+        let service = http::Service::new(
+            Arc::clone(&guests),
+            served,
+            settings.steps,
+            stopping.clone(),
+        );
+        let keeping = Arc::clone(&guests);
+        tokio::spawn(async move { keeping.keep().await });
+        Ok(Host(Arc::new(Inner {
+            guests,
+            service: Arc::new(service),
+            stopper,
+            stopping,
+        })))
+    }
+
+    pub(crate) fn into_parts(self) -> (Compiled, Root, Settings) {
+        (self.compiled, self.root, self.settings)
+    }
+}
+
+impl Host {
+    /// Compiles the module and starts the processes that are kept alive.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub async fn start(settings: Settings) -> Result<Self, StartError> {
+        Loaded::new(settings).await?.start().await
+    }
+
+    /// Serves connections of `listener` until the host stops and all of them are closed. A host serves any
+    /// number of listeners at the same time; its limits are for all together.
+    ///
+    /// # Errors
+    /// Where the listener is not one that tokio can use.
+    pub async fn serve(&self, listener: TcpListener) -> io::Result<()> {
+        listener.set_nonblocking(true)?;
+        let listener = tokio::net::TcpListener::from_std(listener)?;
+        http::listen(listener, Arc::clone(&self.0.service)).await;
+        Ok(())
+    }
+
+    /// Has a guest answer one request, without any listener. The response is as the guest gave it, not
+    /// yet known to be good HTTP.
+    ///
+    /// # Errors
+    /// [`Unanswered`].
+    pub async fn handle(&self, request: Request) -> Result<Response, Unanswered> {
+        let mut trace = Trace::default();
+        let answer = self
+            .0
+            .guests
+            .answer(request, &mut trace, async |response| Ok(response));
+        answer.await
+    }
+
+    /// The kind of the module.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        self.0.guests.kind()
+    }
+
+    /// How many processes are kept alive, and how many there may be, if the module exports `handle`.
+    #[must_use]
+    pub fn workers(&self) -> Workers {
+        self.0.guests.workers()
+    }
+
+    /// What all processes are doing, by pid.
+    #[must_use]
+    pub fn processes(&self) -> Vec<ProcessInfo> {
+        self.0.guests.table().processes()
+    }
+
+    /// Ends a process: at once if it is idle, before it runs much further otherwise. The request that it
+    /// works on fails. Whether there was such a process.
+    #[must_use]
+    pub fn kill(&self, pid: Pid) -> bool {
+        self.0.guests.kill(pid)
+    }
+
+    /// Sums over the whole life of the host.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        let (ended, answered) = self.0.guests.table().totals();
+        let ended = Exit::all().map(|exit| (exit, ended[exit.index()]));
+        Stats {
+            answered,
+            waiting: self.0.guests.in_line(),
+            ended: ended.collect(),
+        }
+    }
+
+    /// Stops: nothing new is begun, requests that run may go on for `grace`, and everything ends. Returns
+    /// once all connections are closed and all processes of a program have ended.
+    pub async fn stop(&self, grace: Duration) {
+        let Inner {
+            guests,
+            service,
+            stopper,
+            ..
+        } = &*self.0;
+        tracing::info!("stopping");
+        stopper.enter(Phase::Draining);
+        let drained = tokio::time::timeout(grace, service.closed()).await;
+        stopper.enter(Phase::Ending);
+        guests.close();
+        if drained.is_err() {
+            service.closed().await;
+        }
+        guests.end().await;
+    }
+
+    /// Waits until somebody stops the host.
+    pub async fn stopped(&self) {
+        self.0.stopping.clone().reached(Phase::Draining).await;
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.stopper.enter(Phase::Ending);
+        self.guests.close();
+    }
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Root { path, error } => {
+                write!(
+                    f,
+                    "root {}: can't open this folder: {error}",
+                    path.display()
+                )
+            }
+            Self::Settings(error) => error.fmt(f),
+            Self::Load(error) => error.fmt(f),
+            Self::NotStarted(error) => error.fmt(f),
+            Self::NotAProgram => f.write_str(
+                "this module exports `handle`, not `run`: it can be served, and not run by itself",
+            ),
+            Self::Thread(error) => write!(f, "the compiler failed: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}

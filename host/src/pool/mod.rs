@@ -1,0 +1,377 @@
+//! The *pool* knows who is idle. A request takes a process from it, and the call runs on the task that
+//! read the request: taking is popping from a stack, most recently used first, and wakes nobody. With
+//! none idle the pool grows; at its size the request waits in a line, bounded in length and in time.
+//!
+//! Each thread has a stack of its own for idle processes, so that threads don't meet; a thread whose
+//! stack is empty takes from another's. The pool counts *seats*: a process that is idle, running or
+//! being started has one, and there are as many as the pool may have processes. A [`Lease`] is a seat
+//! in the hands of a request.
+
+mod lease;
+mod seats;
+mod stacks;
+
+use std::num::NonZeroU64;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Notify, Semaphore};
+
+use crate::exit::Exit;
+use crate::pid::Pid;
+use crate::process::Process;
+use crate::supervisor::{StartError, Supervisor};
+pub(crate) use lease::Lease;
+use lease::Seat;
+use seats::{Claim, Grant, Seats, Waiting};
+use stacks::Stacks;
+
+/// Processes that may be started ahead of the one they replace, beyond the pool's size. Starting takes
+/// microseconds, so few overlap.
+pub(crate) const OVERLAP: u32 = 4;
+
+/// A process whose memory has grown by this share of what it may still grow, since it started, is
+/// replaced between two requests, before a request has to fail for want of memory.
+const HIGH_WATER: (u64, u64) = (3, 4);
+
+/// How many processes there are, and how long each lives.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Settings {
+    /// Whether a process serves one request or many.
+    pub(crate) reuse: Reuse,
+    /// Kept alive even when idle. Where each serves one request, these wait ready and have served none.
+    pub(crate) min: u32,
+    /// The most that are alive, save for [`OVERLAP`].
+    pub(crate) max: u32,
+    /// Requests that one process serves at most; an eighth of it is jitter, so that processes that were
+    /// started together do not end together.
+    pub(crate) max_requests: Option<NonZeroU64>,
+    /// The memory of one process, in bytes; see [`Exit::Grown`].
+    pub(crate) memory: u64,
+    /// Beyond `min`, a process ends when it had nothing to do for so long.
+    pub(crate) idle_timeout: Duration,
+    /// Requests that may wait in line.
+    pub(crate) queue: usize,
+    /// The longest that a request waits.
+    pub(crate) queue_timeout: Duration,
+}
+
+/// How many requests a process serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reuse {
+    /// A process is created for the request, and ends with it.
+    OneRequest,
+    /// Any number, one after the other.
+    ManyRequests,
+}
+
+/// Why a request gets no process.
+#[derive(Debug)]
+pub(crate) enum Refusal {
+    /// All processes are busy and the line is full.
+    LineFull,
+    /// The request stood in line for the whole of the queue timeout.
+    WaitedTooLong,
+    /// No process could be started.
+    NotStarted(StartError),
+    /// The host is stopping.
+    Closed,
+}
+
+/// All processes of one module.
+#[derive(Debug)]
+pub(crate) struct Pool {
+    supervisor: Supervisor,
+    settings: Settings,
+    stacks: Stacks,
+    seats: Seats,
+    /// Somebody waits in line, or the pool is closed: a process that comes back concerns others than its
+    /// own thread. Written where that changes, and read by every request.
+    attention: AtomicBool,
+    /// Wakes [`Pool::keep`] when there are fewer processes than `min`.
+    missing: Notify,
+    overlap: Arc<Semaphore>,
+}
+
+impl Pool {
+    /// An empty pool; [`Pool::warm`] fills it.
+    pub(crate) fn new(supervisor: Supervisor, settings: Settings) -> Self {
+        Self {
+            supervisor,
+            settings,
+            stacks: Stacks::new(),
+            seats: Seats::default(),
+            attention: AtomicBool::new(false),
+            missing: Notify::new(),
+            overlap: Arc::new(Semaphore::new(OVERLAP as usize)),
+        }
+    }
+
+    /// Starts the processes that are kept alive.
+    ///
+    /// # Errors
+    /// Where one can't be started.
+    pub(crate) async fn warm(self: &Arc<Self>) -> Result<(), StartError> {
+        while let Some(seat) = self.claim_missing() {
+            seat.fill(self.supervisor.start().await?);
+        }
+        Ok(())
+    }
+
+    /// Takes a process: an idle one, or a new one, or the next that becomes free.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub(crate) async fn take(self: &Arc<Self>) -> Result<Lease<'_>, Refusal> {
+        if let Some(process) = self.pop() {
+            return Ok(Lease::new(process, Seat::of(self)));
+        }
+        let seat = match self.claim()? {
+            Claim::Process(process) => return Ok(Lease::new(process, Seat::of(self))),
+            Claim::Seat => Seat::of(self),
+            Claim::Waiting(mut waiting) => {
+                let patience = self.settings.queue_timeout;
+                match tokio::time::timeout(patience, waiting.granted()).await {
+                    Ok(Some(Grant::Process(process))) => {
+                        return Ok(Lease::new(process, Seat::of(self)));
+                    }
+                    Ok(Some(Grant::Seat)) => Seat::of(self),
+                    Ok(None) => return Err(Refusal::Closed),
+                    Err(_elapsed) => return Err(Refusal::WaitedTooLong),
+                }
+            }
+        };
+        let started = self.supervisor.start().await;
+        Ok(Lease::new(started.map_err(Refusal::NotStarted)?, seat))
+    }
+
+    /// An idle process, this thread's last one first.
+    fn pop(self: &Arc<Self>) -> Option<Process> {
+        loop {
+            let process = self.stacks.pop()?;
+            if !process.row().is_killed() {
+                return Some(process);
+            }
+            process.end(Exit::Killed);
+            self.vacate();
+        }
+    }
+
+    /// A seat or a place in line, where no process was idle a moment ago.
+    fn claim(self: &Arc<Self>) -> Result<Claim<'_>, Refusal> {
+        let mut seats = self.seats.lock();
+        if seats.is_closed() {
+            return Err(Refusal::Closed);
+        }
+        if seats.take_below(self.settings.max) {
+            return Ok(Claim::Seat);
+        }
+        let is_new = seats.begins_burst();
+        let joined = seats.join(self.settings.queue);
+        let claim = match joined {
+            Some((ticket, granted)) => {
+                self.attention.store(true, Ordering::SeqCst);
+                // A process that came back before that line was written did not look at the line.
+                match self.stacks.pop() {
+                    Some(process) => {
+                        seats.leave(ticket);
+                        self.settle(&seats);
+                        Ok(Claim::Process(process))
+                    }
+                    None => Ok(Claim::Waiting(Waiting::new(self, ticket, granted))),
+                }
+            }
+            None => Err(Refusal::LineFull),
+        };
+        drop(seats);
+        if is_new {
+            let workers = self.settings.max;
+            tracing::warn!(workers, "max workers reached: requests wait in line");
+        }
+        claim
+    }
+
+    /// Keeps the pool at its size until it is closed: replaces processes that died, ends those that have
+    /// long been idle.
+    pub(crate) async fn keep(self: &Arc<Self>) {
+        let rounds = (self.settings.idle_timeout / 4)
+            .clamp(Duration::from_millis(10), Duration::from_secs(1));
+        while !self.seats.lock().is_closed() {
+            // A round that comes too early finds nothing to do: either reason is as good as the other.
+            let _elapsed = tokio::time::timeout(rounds, self.missing.notified()).await;
+            self.end_idle();
+            while let Some(seat) = self.claim_missing() {
+                match self.supervisor.start().await {
+                    Ok(process) => seat.fill(process),
+                    Err(StartError::BackingOff(pause)) => {
+                        drop(seat); // somebody in line may have more luck by then
+                        tokio::time::sleep(pause).await;
+                    }
+                    Err(StartError::Failed(..)) => {} // the log has it
+                }
+            }
+        }
+    }
+
+    /// Requests that wait for a process.
+    pub(crate) fn in_line(&self) -> usize {
+        self.seats.lock().in_line()
+    }
+
+    /// Ends a process of this pool that is idle. One that works is told by its row.
+    pub(crate) fn kill_idle(self: &Arc<Self>, pid: Pid) {
+        if let Some(process) = self.stacks.remove(pid) {
+            process.end(Exit::Killed);
+            self.vacate();
+        }
+    }
+
+    /// Ends all idle processes; those that run end with their requests, and nothing new is begun.
+    pub(crate) fn close(&self) {
+        let mut seats = self.seats.lock();
+        seats.close();
+        self.attention.store(true, Ordering::SeqCst);
+        drop(seats);
+        self.end_all_idle();
+        self.missing.notify_one();
+    }
+
+    fn end_all_idle(&self) {
+        for process in self.stacks.take_all() {
+            process.end(Exit::Stopped);
+            self.seats.lock().give_back();
+        }
+    }
+
+    /// A seat for a process that should be alive and is not.
+    fn claim_missing(self: &Arc<Self>) -> Option<Seat<'_>> {
+        let mut seats = self.seats.lock();
+        let missing = !seats.is_closed() && seats.take_below(self.settings.min);
+        missing.then(|| Seat::of(self))
+    }
+
+    fn end_idle(&self) {
+        let spare = self.seats.lock().taken().saturating_sub(self.settings.min);
+        let old = Instant::now().checked_sub(self.settings.idle_timeout);
+        let ended = old.map(|old| self.stacks.take_idle_since(old, spare as usize));
+        for process in ended.unwrap_or_default() {
+            process.end(Exit::Idle);
+            self.vacate();
+        }
+    }
+
+    /// A process is free, and brings its seat: onto this thread's stack, or to the head of the line.
+    fn put_back(&self, mut process: Process) {
+        if process.row().is_killed() {
+            process.end(Exit::Killed);
+            return self.vacate();
+        }
+        process.presume(Exit::Stopped);
+        let now = Instant::now();
+        process.row().is_idle(now);
+        self.stacks.push(process, now);
+        // Whoever joins the line says so first, and looks at the stacks afterwards; here it is the other
+        // way round. So one of the two sees the other.
+        if self.attention.load(Ordering::SeqCst) {
+            self.serve_line();
+        }
+    }
+
+    /// Hands idle processes to those in line.
+    fn serve_line(&self) {
+        let mut seats = self.seats.lock();
+        if seats.is_closed() {
+            drop(seats);
+            return self.end_all_idle();
+        }
+        while seats.in_line() > 0 {
+            let Some(process) = self.stacks.pop() else {
+                break;
+            };
+            if let Some(Grant::Process(back)) = seats.grant(Grant::Process(process)) {
+                self.stacks.push(back, Instant::now()); // all in line had just left
+            }
+        }
+        self.settle(&seats);
+    }
+
+    /// Says whether processes that come back concern others.
+    fn settle(&self, seats: &seats::Guard<'_>) {
+        let wanted = seats.is_closed() || seats.in_line() > 0;
+        self.attention.store(wanted, Ordering::SeqCst);
+    }
+
+    /// A seat is free: to the head of the line, which starts its own process.
+    fn vacate(&self) {
+        let mut seats = self.seats.lock();
+        if seats.grant(Grant::Seat).is_none() {
+            return self.settle(&seats);
+        }
+        seats.give_back();
+        let missing = seats.taken() < self.settings.min && !seats.is_closed();
+        drop(seats);
+        if missing {
+            self.missing.notify_one();
+        }
+    }
+
+    /// Starts a new process on the old one's seat, and only then ends the old one: if the new one can't
+    /// be started, the old one goes on. None of this is on a request's path.
+    fn replace(self: &Arc<Self>, mut old: Process, exit: Exit) {
+        old.presume(Exit::Stopped);
+        let Ok(overlap) = Arc::clone(&self.overlap).try_acquire_owned() else {
+            return self.put_back(old); // others are being replaced; after its next request, then
+        };
+        let pool = Arc::clone(self);
+        tokio::spawn(async move {
+            match pool.supervisor.start().await {
+                Ok(new) => {
+                    old.end(exit);
+                    pool.put_back(new);
+                }
+                Err(StartError::BackingOff(_) | StartError::Failed(..)) => pool.put_back(old),
+            }
+            drop(overlap);
+        });
+    }
+
+    /// A process has served its one request: the next one is made ready on its seat, off the request's
+    /// path, if fewer are ready than should be.
+    fn prepare_next(self: &Arc<Self>) {
+        let are_ready = self.stacks.len() >= self.settings.min as usize;
+        if are_ready || self.attention.load(Ordering::SeqCst) {
+            return self.vacate();
+        }
+        let pool = Arc::clone(self);
+        tokio::spawn(async move {
+            let seat = Seat::of(&pool);
+            match pool.supervisor.start().await {
+                Ok(process) => seat.fill(process),
+                Err(StartError::BackingOff(_) | StartError::Failed(..)) => drop(seat),
+            }
+        });
+    }
+
+    /// Why this process should serve no more, if so.
+    fn retirement(&self, process: &Process) -> Option<Exit> {
+        if let Some(most) = self.settings.max_requests {
+            let jitter = scramble(process.pid()) % (most.get() / 8 + 1);
+            if process.row().served() >= most.get() - jitter {
+                return Some(Exit::Served);
+            }
+        }
+        let (now, at_start) = process.memory();
+        let may_grow = self.settings.memory.saturating_sub(at_start);
+        let high_water = at_start + may_grow / HIGH_WATER.1 * HIGH_WATER.0;
+        (now > at_start && now >= high_water).then_some(Exit::Grown)
+    }
+}
+
+/// Well-mixed bits of a pid, as jitter: the finalizer of SplitMix64.
+fn scramble(pid: Pid) -> u64 {
+    let mut bits = pid.get().wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    bits = (bits ^ (bits >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    bits ^ (bits >> 31)
+}

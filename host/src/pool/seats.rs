@@ -1,0 +1,167 @@
+//! *Seats*, and the line of requests that wait for one. All of it is under one lock, which a request
+//! takes only where no process is idle.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+
+use super::Pool;
+use crate::process::Process;
+
+/// Requests that wait for a process belong to one burst, and are logged as one, until for so long none
+/// has waited.
+const CALM: Duration = Duration::from_secs(10);
+
+#[derive(Debug, Default)]
+pub(super) struct Seats(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    /// Processes that are idle, running or being started.
+    taken: u32,
+    line: VecDeque<Waiter>,
+    next_ticket: u64,
+    /// When the last request found all processes busy.
+    saturated: Option<Instant>,
+    is_closed: bool,
+}
+
+/// One request in line, by the ticket it drew.
+#[derive(Debug)]
+struct Waiter {
+    ticket: u64,
+    grant: oneshot::Sender<Grant>,
+}
+
+/// What the head of the line is handed: always a seat, with a process on it or without.
+#[derive(Debug)]
+pub(super) enum Grant {
+    Process(Process),
+    Seat,
+}
+
+/// What a request that asks for a process has at once. A process comes with its seat.
+pub(super) enum Claim<'a> {
+    Process(Process),
+    Seat,
+    Waiting(Waiting<'a>),
+}
+
+/// All seats, while nobody else has them.
+pub(super) struct Guard<'a>(MutexGuard<'a, State>);
+
+impl Seats {
+    pub(super) fn lock(&self) -> Guard<'_> {
+        // No code that could panic runs under this lock.
+        Guard(self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Guard<'_> {
+    pub(super) fn is_closed(&self) -> bool {
+        self.0.is_closed
+    }
+
+    pub(super) fn taken(&self) -> u32 {
+        self.0.taken
+    }
+
+    pub(super) fn in_line(&self) -> usize {
+        self.0.line.len()
+    }
+
+    /// Takes a seat, where fewer than `most` are taken.
+    pub(super) fn take_below(&mut self, most: u32) -> bool {
+        let is_free = self.0.taken < most;
+        self.0.taken += u32::from(is_free);
+        is_free
+    }
+
+    pub(super) fn give_back(&mut self) {
+        self.0.taken = self.0.taken.saturating_sub(1);
+    }
+
+    /// Joins the line, unless it has as many requests as it may.
+    pub(super) fn join(&mut self, most: usize) -> Option<(u64, oneshot::Receiver<Grant>)> {
+        if self.0.line.len() >= most {
+            return None;
+        }
+        let ticket = self.0.next_ticket;
+        self.0.next_ticket += 1;
+        let (grant, granted) = oneshot::channel();
+        self.0.line.push_back(Waiter { ticket, grant });
+        Some((ticket, granted))
+    }
+
+    /// Leaves the line.
+    pub(super) fn leave(&mut self, ticket: u64) {
+        // Tickets in line are in order.
+        let place = |waiter: &Waiter| waiter.ticket;
+        if let Ok(at) = self.0.line.binary_search_by_key(&ticket, place) {
+            self.0.line.remove(at);
+        }
+    }
+
+    /// Hands something to the head of the line. Gives it back where nobody is there.
+    pub(super) fn grant(&mut self, mut grant: Grant) -> Option<Grant> {
+        while let Some(waiter) = self.0.line.pop_front() {
+            match waiter.grant.send(grant) {
+                Ok(()) => return None,
+                Err(back) => grant = back, // it has just left
+            }
+        }
+        Some(grant)
+    }
+
+    /// Whether the request that finds all processes busy is the first to do so in a while.
+    pub(super) fn begins_burst(&mut self) -> bool {
+        let now = Instant::now();
+        let last = self.0.saturated.replace(now);
+        last.is_none_or(|last| now.duration_since(last) > CALM)
+    }
+
+    /// Those in line are told, and nobody joins any more.
+    pub(super) fn close(&mut self) {
+        self.0.is_closed = true;
+        self.0.line.clear();
+    }
+}
+
+/// A place in line. Dropped, it is given up, and a grant that came meanwhile goes to the next.
+pub(super) struct Waiting<'a> {
+    pool: &'a Arc<Pool>,
+    ticket: u64,
+    granted: oneshot::Receiver<Grant>,
+}
+
+impl<'a> Waiting<'a> {
+    pub(super) fn new(pool: &'a Arc<Pool>, ticket: u64, granted: oneshot::Receiver<Grant>) -> Self {
+        Self {
+            pool,
+            ticket,
+            granted,
+        }
+    }
+
+    /// Waits for a grant; none where the pool is closed.
+    pub(super) async fn granted(&mut self) -> Option<Grant> {
+        (&mut self.granted).await.ok()
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.granted.close();
+        match self.granted.try_recv() {
+            Ok(Grant::Process(process)) => self.pool.put_back(process),
+            Ok(Grant::Seat) => self.pool.vacate(),
+            Err(_) => {
+                let mut seats = self.pool.seats.lock();
+                seats.leave(self.ticket);
+                self.pool.settle(&seats);
+            }
+        }
+    }
+}

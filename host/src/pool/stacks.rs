@@ -1,0 +1,126 @@
+//! Idle processes, in a *stack* for each thread, most recently used last. The memory of a process that
+//! ran on a thread is in that core's cache; moving it to another costs more than a small call itself.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use crate::pid::Pid;
+use crate::process::Process;
+
+/// More than most machines have cores; threads beyond share.
+const STACKS: usize = 32;
+
+#[derive(Debug)]
+pub(super) struct Stacks([Stack; STACKS]);
+
+#[derive(Debug, Default)]
+#[repr(align(128))] // two cache lines: threads that write here must not slow each other down
+struct Stack {
+    idle: Mutex<VecDeque<Idle>>,
+    /// As many as there are in `idle`, for a quick look.
+    len: AtomicUsize,
+}
+
+#[derive(Debug)]
+struct Idle {
+    process: Process,
+    since: Instant,
+}
+
+impl Stacks {
+    pub(super) fn new() -> Self {
+        Self(std::array::from_fn(|_| Stack::default()))
+    }
+
+    /// This thread's most recently used process; with none, that of all others. So few processes serve
+    /// few clients, and the rest goes idle.
+    pub(super) fn pop(&self) -> Option<Process> {
+        if let Some(idle) = self.0[here()].take(VecDeque::pop_back) {
+            return Some(idle.process);
+        }
+        // Another thread may be faster; then there is another stack to look at, or none.
+        while let Some(stack) = self.most_recent() {
+            if let Some(idle) = stack.take(VecDeque::pop_back) {
+                return Some(idle.process);
+            }
+        }
+        None
+    }
+
+    fn most_recent(&self) -> Option<&Stack> {
+        let used = self
+            .0
+            .iter()
+            .filter(|stack| stack.len.load(Ordering::Relaxed) > 0);
+        let since = used.filter_map(|stack| Some((stack.idle().back()?.since, stack)));
+        let recent = since.max_by_key(|(since, _)| *since);
+        recent.map(|(_, stack)| stack)
+    }
+
+    pub(super) fn push(&self, process: Process, since: Instant) {
+        let stack = &self.0[here()];
+        let mut idle = stack.idle();
+        idle.push_back(Idle { process, since });
+        stack.len.store(idle.len(), Ordering::Relaxed);
+    }
+
+    /// How many there are, where nobody takes or puts back meanwhile.
+    pub(super) fn len(&self) -> usize {
+        let each = self.0.iter();
+        each.map(|stack| stack.len.load(Ordering::Relaxed)).sum()
+    }
+
+    pub(super) fn remove(&self, pid: Pid) -> Option<Process> {
+        let mut each = self.0.iter();
+        let found = each.find_map(|stack| {
+            stack.take(|idle| {
+                let at = idle.iter().position(|idle| idle.process.pid() == pid)?;
+                idle.remove(at)
+            })
+        });
+        found.map(|idle| idle.process)
+    }
+
+    pub(super) fn take_all(&self) -> Vec<Process> {
+        self.take_idle_since(Instant::now(), usize::MAX)
+    }
+
+    /// Takes up to `most` processes that have been idle since then or longer.
+    pub(super) fn take_idle_since(&self, then: Instant, most: usize) -> Vec<Process> {
+        let mut taken = Vec::new();
+        for stack in &self.0 {
+            let is_old = |idle: &mut Idle| idle.since <= then;
+            while taken.len() < most
+                && let Some(idle) = stack.take(|idle| idle.pop_front_if(is_old))
+            {
+                taken.push(idle.process);
+            }
+        }
+        taken
+    }
+}
+
+impl Stack {
+    fn take(&self, take: impl FnOnce(&mut VecDeque<Idle>) -> Option<Idle>) -> Option<Idle> {
+        let mut idle = self.idle();
+        let taken = take(&mut idle)?;
+        self.len.store(idle.len(), Ordering::Relaxed);
+        Some(taken)
+    }
+
+    fn idle(&self) -> MutexGuard<'_, VecDeque<Idle>> {
+        // Whole after every step: a panic elsewhere leaves nothing half-done here.
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The number of this thread among those that use processes.
+fn here() -> usize {
+    static THREADS: AtomicUsize = AtomicUsize::new(0);
+    thread_local! {
+        static THIS: usize = THREADS.fetch_add(1, Ordering::Relaxed) % STACKS;
+    }
+    THIS.with(|this| *this)
+}

@@ -1,0 +1,154 @@
+//! *Descent*: who is whose ancestor, and ending a process with all its descendants. Both are asked under
+//! the table's lock, so neither may cost more where a tree is deep.
+
+use super::{ProcessError, Relations, Table};
+use crate::exit::Exit;
+use crate::pid::Pid;
+use crate::scheduler::Task;
+
+impl Table {
+    /// Ends a descendant of `by`.
+    ///
+    /// # Errors
+    /// [`ProcessError::NoProcess`] and [`ProcessError::NotYours`].
+    pub fn kill(&self, by: Pid, pid: Pid) -> Result<(), ProcessError> {
+        let mut terminating = Terminating::of([pid]);
+        {
+            let mut state = self.lock();
+            let ancestors = state.process(by)?.ancestors;
+            if pid == by || state.ancestor(pid, ancestors)? != by {
+                return Err(ProcessError::NotYours);
+            }
+            state.signal_exit(&mut terminating);
+        }
+        self.terminate(terminating);
+        Ok(())
+    }
+
+    /// Ends any process of a program. Whether there was one.
+    pub(crate) fn signal(&self, pid: Pid, exit: Exit) -> bool {
+        let mut terminating = Terminating::by(pid, exit);
+        {
+            let mut relations = self.lock();
+            if !relations.processes.contains_key(&pid) {
+                return false;
+            }
+            relations.signal_exit(&mut terminating);
+        }
+        self.terminate(terminating);
+        true
+    }
+
+    /// Ends all processes: there will be no new ones.
+    pub fn close(&self) {
+        let root = {
+            let mut state = self.lock();
+            state.closed = true;
+            state.root
+        };
+        self.terminate(Terminating::of(root));
+    }
+
+    /// Whether all are to end.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.lock().closed
+    }
+
+    /// Tells these processes to end, and lets others have the table in between. None of them can have more children
+    /// once it is told, so that this comes to an end.
+    pub(super) fn terminate(&self, mut terminating: Terminating) {
+        loop {
+            terminating.tasks.clear(); // outside of the lock: ending a process wakes a core
+            if terminating.waiting.is_empty() {
+                return;
+            }
+            self.lock().signal_exit(&mut terminating);
+        }
+    }
+}
+
+impl Relations {
+    /// How many ancestors a new child of `parent` has, and which one it jumps to. Jumps are as long as those of a
+    /// skew-binary list: two of one length above each other are followed by one that is longer than both.
+    pub(super) fn below(&self, parent: Pid) -> (u32, (Pid, u32)) {
+        let Some(process) = self.processes.get(&parent) else {
+            return (1, (parent, 0)); // it was there a moment ago, under this same lock
+        };
+        let (middle, above_middle) = process.jump;
+        let far = self.processes.get(&middle).map(|middle| middle.jump);
+        let jump = match far {
+            Some((far, above_far))
+                if process.ancestors - above_middle == above_middle - above_far =>
+            {
+                (far, above_far)
+            }
+            Some(_) | None => (parent, process.ancestors),
+        };
+        (process.ancestors + 1, jump)
+    }
+
+    /// The ancestor of `pid`, or `pid` itself, that has this many.
+    pub(super) fn ancestor(&self, pid: Pid, ancestors: u32) -> Result<Pid, ProcessError> {
+        let mut at = pid;
+        loop {
+            // Where an ancestor is gone, the process has been told to end with it.
+            let process = self.processes.get(&at).ok_or(ProcessError::NoProcess)?;
+            at = match (process.jump, process.parent) {
+                _ if process.ancestors <= ancestors => return Ok(at),
+                ((far, above_far), _) if above_far >= ancestors => far,
+                (_, Some(parent)) => parent,
+                (_, None) => return Ok(at),
+            };
+        }
+    }
+
+    /// Tells some of these processes to end, and adds their children: they must not have more meanwhile. The first
+    /// reason counts.
+    pub(super) fn signal_exit(&mut self, terminating: &mut Terminating) {
+        /// A few microseconds under the lock.
+        const AT_ONCE: usize = 64;
+        for _ in 0..AT_ONCE {
+            let Some((pid, exit)) = terminating.waiting.pop() else {
+                return;
+            };
+            let Some(process) = self.processes.get_mut(&pid) else {
+                continue;
+            };
+            terminating.tasks.extend(process.task.take());
+            if process.exit_signal.is_none() {
+                process.exit_signal = Some(exit);
+                process.row.kill();
+                let children = process.children.iter();
+                let children = children.map(|&child| (child, Exit::Killed));
+                terminating.waiting.extend(children);
+            }
+        }
+    }
+}
+
+/// Processes that are told to end, and with them all their descendants.
+#[derive(Debug)]
+pub(super) struct Terminating {
+    waiting: Vec<(Pid, Exit)>,
+    /// Of those that have been told: dropping them ends them.
+    tasks: Vec<Task>,
+}
+
+impl Terminating {
+    pub(super) fn of(pids: impl IntoIterator<Item = Pid>) -> Self {
+        let pids = pids.into_iter();
+        Self {
+            waiting: pids.map(|pid| (pid, Exit::Killed)).collect(),
+            tasks: Vec::new(),
+        }
+    }
+
+    /// One process, and why it ends. Its descendants are killed.
+    pub(super) fn by(pid: Pid, exit: Exit) -> Self {
+        Self {
+            waiting: vec![(pid, exit)],
+            tasks: Vec::new(),
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! *Lives* are the rows of all living processes, in shards: a process is entered in the shard of the
+//! thread that starts it, so that threads that start processes at the same time don't meet.
+//!
+//! A [`Life`] is the guard of one row. It writes the two lines of the log, at the beginning and at the
+//! end, and counts the exit.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::row::{Birth, Kind, ProcessInfo, Row};
+use crate::exit::{Crash, Exit};
+use crate::pid::Pid;
+
+/// More than most machines have cores; threads beyond share.
+const SHARDS: usize = 32;
+
+/// The rows of all living processes.
+#[derive(Debug)]
+pub(crate) struct Lives {
+    shards: [Arc<Shard>; SHARDS],
+}
+
+#[derive(Debug, Default)]
+#[repr(align(128))] // two cache lines: threads that write here must not slow each other down
+struct Shard {
+    rows: Mutex<Rows>,
+    /// Processes that have ended, by [`Exit::index`].
+    exits: [AtomicU64; Exit::COUNT],
+    /// Requests that processes answered which have ended.
+    served: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Rows {
+    /// A row stays at its place until it goes.
+    places: Vec<Option<Arc<Row>>>,
+    free: Vec<usize>,
+}
+
+/// One process's time in the table. Dropping it removes the row and logs the end.
+#[derive(Debug)]
+pub(crate) struct Life {
+    row: Arc<Row>,
+    shard: Arc<Shard>,
+    place: usize,
+    exit: Exit,
+    reason: Option<String>,
+    output: Option<String>,
+    is_over: bool,
+}
+
+impl Lives {
+    pub(crate) fn new() -> Self {
+        Self {
+            shards: std::array::from_fn(|_| Arc::default()),
+        }
+    }
+
+    /// Enters a process. Until somebody says otherwise, it will have been stopped.
+    pub(crate) fn enter(&self, birth: Birth) -> Life {
+        let row = Arc::new(Row::new(birth));
+        let shard = Arc::clone(&self.shards[here()]);
+        let place = shard.rows().add(Arc::clone(&row));
+        Life {
+            row,
+            shard,
+            place,
+            exit: Exit::Stopped,
+            reason: None,
+            output: None,
+            is_over: false,
+        }
+    }
+
+    /// The row of this process, if it lives.
+    pub(crate) fn find(&self, pid: Pid) -> Option<Arc<Row>> {
+        let of = |shard: &Arc<Shard>| {
+            let rows = shard.rows();
+            let mut places = rows.places.iter().flatten();
+            places.find(|row| row.pid == pid).cloned()
+        };
+        self.shards.iter().find_map(of)
+    }
+
+    /// All rows, by pid.
+    pub(crate) fn sample(&self) -> Vec<ProcessInfo> {
+        let mut rows: Vec<Arc<Row>> = Vec::new();
+        for shard in &self.shards {
+            rows.extend(shard.rows().places.iter().flatten().cloned());
+        }
+        let mut sampled: Vec<ProcessInfo> = rows.iter().map(|row| row.sample()).collect();
+        sampled.sort_by_key(|process| process.pid);
+        sampled
+    }
+
+    /// How many processes have ended so far, by [`Exit::index`].
+    pub(crate) fn exits(&self) -> [u64; Exit::COUNT] {
+        std::array::from_fn(|exit| {
+            let each = self.shards.iter();
+            each.map(|shard| shard.exits[exit].load(Ordering::Relaxed))
+                .sum()
+        })
+    }
+
+    /// Requests that processes have answered, those that live included.
+    pub(crate) fn served(&self) -> u64 {
+        let of = |shard: &Arc<Shard>| {
+            let rows = shard.rows();
+            let living: u64 = rows.places.iter().flatten().map(|row| row.served()).sum();
+            living + shard.served.load(Ordering::Relaxed)
+        };
+        self.shards.iter().map(of).sum()
+    }
+}
+
+impl Life {
+    pub(crate) fn row(&self) -> &Arc<Row> {
+        &self.row
+    }
+
+    pub(crate) fn pid(&self) -> Pid {
+        self.row.pid
+    }
+
+    /// Logs the beginning, where it is known that the process may run.
+    pub(crate) fn log_start(&self) {
+        let parent = self.row.parent.map(Pid::get);
+        tracing::debug!(pid = self.row.pid.get(), parent, "process started");
+    }
+
+    /// Says why the process will have ended, should it be dropped without another word: whatever runs
+    /// in a request's task is dropped with that task.
+    pub(crate) fn presume(&mut self, exit: Exit) {
+        self.exit = exit;
+    }
+
+    /// The process has failed.
+    pub(crate) fn failed(&mut self, crash: Crash) {
+        self.exit = crash.exit;
+        self.reason = Some(crash.reason);
+        self.output = crash.output;
+    }
+
+    /// The process has ended: from now on the table knows it no longer.
+    pub(crate) fn over(&mut self) {
+        if std::mem::replace(&mut self.is_over, true) {
+            return;
+        }
+        let Shard { exits, served, .. } = &*self.shard;
+        exits[self.exit.index()].fetch_add(1, Ordering::Relaxed);
+        {
+            let mut rows = self.shard.rows();
+            // Under the lock: whoever adds up requests counts these once.
+            served.fetch_add(self.row.served(), Ordering::Relaxed);
+            rows.remove(self.place);
+        }
+        self.log_end();
+    }
+
+    fn is_failure(&self) -> bool {
+        match (self.exit, self.row.kind) {
+            // A handler has no business exiting: its request has no answer.
+            (Exit::Code(_), Kind::Handler) => true,
+            (exit, Kind::Handler | Kind::Program) => exit.is_failure(),
+        }
+    }
+
+    fn log_end(&self) {
+        let pid = self.row.pid.get();
+        let age_ms = self.row.age().as_millis() as u64;
+        let exit = self.exit;
+        let served = match self.row.kind {
+            Kind::Handler => Some(self.row.served()),
+            Kind::Program => None,
+        };
+        if self.is_failure() {
+            let (reason, output) = (self.reason.as_deref(), self.output.as_deref());
+            tracing::warn!(pid, %exit, served, age_ms, reason, output, "process ended");
+        } else {
+            tracing::debug!(pid, %exit, served, age_ms, "process ended");
+        }
+    }
+}
+
+impl Drop for Life {
+    fn drop(&mut self) {
+        self.over();
+    }
+}
+
+impl Shard {
+    fn rows(&self) -> MutexGuard<'_, Rows> {
+        // Whole after every step: a panic elsewhere leaves nothing half-done here.
+        self.rows.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Rows {
+    fn add(&mut self, row: Arc<Row>) -> usize {
+        if let Some(place) = self.free.pop() {
+            self.places[place] = Some(row);
+            return place;
+        }
+        self.places.push(Some(row));
+        self.places.len() - 1
+    }
+
+    fn remove(&mut self, place: usize) {
+        self.places[place] = None;
+        self.free.push(place);
+    }
+}
+
+/// The number of this thread, among those that start processes.
+fn here() -> usize {
+    static THREADS: AtomicUsize = AtomicUsize::new(0);
+    thread_local! {
+        static THIS: usize = THREADS.fetch_add(1, Ordering::Relaxed) % SHARDS;
+    }
+    THIS.with(|this| *this)
+}

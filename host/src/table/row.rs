@@ -1,0 +1,280 @@
+//! A *row* is what the host knows of one living process, from its birth to its end. Whoever runs the
+//! process writes its row; anybody may read it at any time. A row is the only memory that both touch,
+//! so that looking at processes costs the requests nothing.
+
+use std::future::poll_fn;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Poll, Waker};
+use std::time::{Duration, Instant};
+
+use crate::pid::Pid;
+
+/// Which way of running a process has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The module exports `handle`: the process answers requests, one after the other.
+    Handler,
+    /// The module exports `run`: the process is one of a program's.
+    Program,
+}
+
+/// What a process is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// The start code runs.
+    Starting,
+    /// The process waits in its pool for a request.
+    Idle,
+    /// The guest's code runs.
+    Running,
+    /// The guest waits for a message, a timer, a disk, or its next turn.
+    Waiting,
+    /// The process has been told to end.
+    Ending,
+}
+
+/// Aligned to two cache lines: rows of processes that run at the same time share none.
+#[derive(Debug)]
+#[repr(align(128))]
+pub(crate) struct Row {
+    pub(crate) pid: Pid,
+    pub(crate) parent: Option<Pid>,
+    pub(crate) kind: Kind,
+    pool: u32,
+    born: Instant,
+    state: AtomicU8,
+    /// Milliseconds after `born`.
+    since_ms: AtomicU64,
+    served: AtomicU64,
+    /// The number of the current request; 0 for none.
+    request: AtomicU64,
+    /// When the current request began, in milliseconds after `born`.
+    request_since_ms: AtomicU64,
+    memory: AtomicU64,
+    cpu_ms: AtomicU64,
+    open_files: AtomicU32,
+    is_killed: AtomicBool,
+    /// Whoever runs the process and waits.
+    killed: Mutex<Option<Waker>>,
+}
+
+/// What is known of a process before it runs.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Birth {
+    pub(crate) pid: Pid,
+    pub(crate) parent: Option<Pid>,
+    pub(crate) kind: Kind,
+    pub(crate) pool: u32,
+}
+
+/// What a row said at one moment.
+#[derive(Clone, Debug)]
+pub struct ProcessInfo {
+    /// The number of the process.
+    pub pid: Pid,
+    /// The process that spawned it. The host itself starts the others.
+    pub parent: Option<Pid>,
+    /// The kind of its module.
+    pub kind: Kind,
+    /// The number of its pool or program in this host.
+    pub pool: u32,
+    /// What the process is doing.
+    pub state: State,
+    /// For how long it has been doing that.
+    pub state_for: Duration,
+    /// Since its birth.
+    pub age: Duration,
+    /// Requests it has answered.
+    pub served: u64,
+    /// The number of the request it works on, and for how long.
+    pub request: Option<(u64, Duration)>,
+    /// Memory and tables in use, and copies of files that the host holds for it, in bytes.
+    pub memory: u64,
+    /// CPU time, as the clock's ticks saw it: a process that is never seen running has none.
+    pub cpu: Duration,
+    /// Files it has open.
+    pub open_files: u32,
+    /// Messages in its mailbox. Only a program's processes have one.
+    pub messages: Option<usize>,
+    /// The names that it has registered.
+    pub names: Vec<Arc<str>>,
+}
+
+impl Row {
+    pub(super) fn new(birth: Birth) -> Self {
+        let Birth {
+            pid,
+            parent,
+            kind,
+            pool,
+        } = birth;
+        Self {
+            pid,
+            parent,
+            kind,
+            pool,
+            born: Instant::now(),
+            state: AtomicU8::new(State::Starting as u8),
+            since_ms: AtomicU64::new(0),
+            served: AtomicU64::new(0),
+            request: AtomicU64::new(0),
+            request_since_ms: AtomicU64::new(0),
+            memory: AtomicU64::new(0),
+            cpu_ms: AtomicU64::new(0),
+            open_files: AtomicU32::new(0),
+            is_killed: AtomicBool::new(false),
+            killed: Mutex::new(None),
+        }
+    }
+
+    /// The process is free for a request.
+    pub(crate) fn is_idle(&self, now: Instant) {
+        self.enter(State::Idle, now);
+    }
+
+    /// The process works on a request from now on.
+    pub(crate) fn begin(&self, request: u64, now: Instant) {
+        self.request.store(request, Ordering::Relaxed);
+        self.request_since_ms.store(self.ms(now), Ordering::Relaxed);
+        self.enter(State::Running, now);
+    }
+
+    /// The request has been answered. How many the process has answered by now.
+    pub(crate) fn answered(&self) -> u64 {
+        // One writer: a load and a store are enough, and cost no locked instruction.
+        let served = self.served.load(Ordering::Relaxed) + 1;
+        self.served.store(served, Ordering::Relaxed);
+        self.request.store(0, Ordering::Relaxed);
+        served
+    }
+
+    /// A slice of the guest begins.
+    pub(crate) fn runs(&self, now: Instant) {
+        self.enter(State::Running, now);
+    }
+
+    /// The guest's slice ends with a wait. Slices are short: the wait begins when the slice began, as far
+    /// as a reader can tell.
+    pub(crate) fn waits(&self) {
+        self.state.store(State::Waiting as u8, Ordering::Relaxed);
+    }
+
+    /// A tick of the clock saw the guest running, for so long since it began its slice.
+    pub(crate) fn ran(&self, time_ms: u64) {
+        let cpu_ms = self.cpu_ms.load(Ordering::Relaxed);
+        self.cpu_ms.store(cpu_ms + time_ms, Ordering::Relaxed);
+    }
+
+    pub(crate) fn has_memory(&self, bytes: u64) {
+        self.memory.store(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn has_open_files(&self, files: u32) {
+        self.open_files.store(files, Ordering::Relaxed);
+    }
+
+    pub(crate) fn served(&self) -> u64 {
+        self.served.load(Ordering::Relaxed)
+    }
+
+    /// Tells whoever runs the process to end it.
+    pub(crate) fn kill(&self) {
+        self.is_killed.store(true, Ordering::SeqCst);
+        let waker = self.waker().take();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    pub(crate) fn is_killed(&self) -> bool {
+        self.is_killed.load(Ordering::SeqCst)
+    }
+
+    /// Waits until somebody kills the process.
+    pub(crate) async fn killed(&self) {
+        poll_fn(|cx| {
+            if !self.is_killed() {
+                *self.waker() = Some(cx.waker().clone());
+            }
+            // A kill between the two lines finds no waker, and is seen here.
+            if self.is_killed() {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            }
+        })
+        .await
+    }
+
+    pub(super) fn age(&self) -> Duration {
+        self.born.elapsed()
+    }
+
+    fn enter(&self, state: State, now: Instant) {
+        self.since_ms.store(self.ms(now), Ordering::Relaxed);
+        self.state.store(state as u8, Ordering::Relaxed);
+    }
+
+    fn ms(&self, now: Instant) -> u64 {
+        let ms = now.saturating_duration_since(self.born).as_millis();
+        u64::try_from(ms).unwrap_or(u64::MAX)
+    }
+
+    fn waker(&self) -> MutexGuard<'_, Option<Waker>> {
+        self.killed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What the row says now. Its numbers are read one after the other: they may be of neighbouring
+    /// moments.
+    pub(crate) fn sample(&self) -> ProcessInfo {
+        let now = Instant::now();
+        let age = now.saturating_duration_since(self.born);
+        let since =
+            |ms: &AtomicU64| age.saturating_sub(Duration::from_millis(ms.load(Ordering::Relaxed)));
+        let request = self.request.load(Ordering::Relaxed);
+        ProcessInfo {
+            pid: self.pid,
+            parent: self.parent,
+            kind: self.kind,
+            pool: self.pool,
+            state: match self.is_killed() {
+                true => State::Ending,
+                false => State::of(self.state.load(Ordering::Relaxed)),
+            },
+            state_for: since(&self.since_ms),
+            age,
+            served: self.served(),
+            request: (request > 0).then(|| (request, since(&self.request_since_ms))),
+            memory: self.memory.load(Ordering::Relaxed),
+            cpu: Duration::from_millis(self.cpu_ms.load(Ordering::Relaxed)),
+            open_files: self.open_files.load(Ordering::Relaxed),
+            messages: None,
+            names: Vec::new(),
+        }
+    }
+}
+
+impl State {
+    fn of(number: u8) -> Self {
+        match number {
+            0 => Self::Starting,
+            1 => Self::Idle,
+            2 => Self::Running,
+            3 => Self::Waiting,
+            _ => Self::Ending,
+        }
+    }
+
+    /// One word.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Idle => "idle",
+            Self::Running => "running",
+            Self::Waiting => "waiting",
+            Self::Ending => "ending",
+        }
+    }
+}
