@@ -17,7 +17,7 @@ use wasm_pool_host::sandbox::{Module, Output};
 use wasm_pool_host::steps::Steps;
 use wasm_pool_host::{Settings, http, pool, sandbox};
 
-pub(crate) use bench::{Bench, Yardstick, YardstickKind};
+pub(crate) use bench::{Bench, Yardstick};
 pub(crate) use listen::Listen;
 pub(crate) use program::{Given, Processes, Run};
 pub(crate) use words::Place;
@@ -219,7 +219,7 @@ const MAX_WORKERS: u32 = 20_000;
 
 /// Processes per core that the pool grows to by default: enough that some tens of slow requests leave room
 /// for quick ones, few enough that all of them at their memory limit fit a usual machine.
-pub(crate) const MAX_WORKERS_PER_CORE: u32 = 32;
+const MAX_WORKERS_PER_CORE: u32 = 32;
 
 /// By default; nginx's is 512 per core, and most are idle.
 const MAX_CONNECTIONS: usize = 4096;

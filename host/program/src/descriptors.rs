@@ -80,7 +80,7 @@ fn fit_mappings(flag: &str, processes: u32) -> Result<(), String> {
 }
 
 /// The soft limit, after it was made as large as the hard one.
-pub(crate) fn raise() -> u64 {
+fn raise() -> u64 {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     match setrlimit(
         Resource::Nofile,
