@@ -32,7 +32,7 @@ compare: setup beam peers
 
 # What can't be had is left out of the comparison, which says so.
 peers: setup
-	@host/benches/compare/peers.sh
+	@host/bench/peers/install.sh
 
 # Messages are measured beside those of Erlang's virtual machine. Where it can't be had, the bench does
 # without it, and says so.

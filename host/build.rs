@@ -3,10 +3,10 @@
 
 #[path = "src/sandbox/code.rs"]
 mod code;
-mod guest_build;
 
 use std::path::{Path, PathBuf};
 
+use wasm_pool_guest_build::build;
 use wasmtime::Engine;
 
 fn main() -> Result<(), String> {
@@ -17,14 +17,14 @@ fn main() -> Result<(), String> {
     for input in [
         "guest-worker",
         "wit",
-        "host/guest_build.rs",
+        "host/guest-build",
         "host/src/sandbox/code.rs",
         "Cargo.toml",
         "Cargo.lock",
     ] {
         println!("cargo:rerun-if-changed={}", workspace.join(input).display());
     }
-    let worker = guest_build::build(workspace, &["guest-worker"])?.join("guest_worker.wasm");
+    let worker = build(workspace, &["guest-worker"])?.join("guest_worker.wasm");
     let code =
         compile(&worker, &target).map_err(|error| format!("{}: {error:?}", worker.display()))?;
     let compiled = out.join("worker.cwasm");

@@ -1,11 +1,10 @@
 //! The example guests, and those of the tests, as components, built once for all tests.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::OnceLock;
 
-#[allow(dead_code)] // the build script uses the rest of it
-#[path = "../../host/guest_build.rs"]
-mod guest_build;
+use wasm_pool_guest_build::build;
+pub(crate) use wasm_pool_guest_build::workspace;
 
 /// The examples, and those beside this file.
 const GUESTS: &[&str] = &[
@@ -24,16 +23,8 @@ const GUESTS: &[&str] = &[
 /// The component of one.
 pub(crate) fn path(name: &str) -> PathBuf {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
-    let build = || guest_build::build(workspace(), GUESTS);
+    let build = || build(workspace(), GUESTS);
     FOLDER
         .get_or_init(|| build().expect("the guests build"))
         .join(format!("{name}.wasm"))
-}
-
-/// The folder above all packages.
-pub(crate) fn workspace() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .ancestors()
-        .nth(2)
-        .expect("the program's package is in `host/program` of the workspace")
 }

@@ -17,10 +17,9 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use wasm_pool_host::steps::Steps;
 use wasm_pool_host::{
     self as library, Kind, Limits, MAX_PROCESSES, Module, Output, PoolSettings, Settings,
-    WORKERS_PER_CORE,
 };
 
-pub(crate) use bench::{Bench, Yardstick, YardstickKind};
+pub(crate) use bench::{Bench, Yardstick};
 pub(crate) use listen::Listen;
 pub(crate) use program::{Processes, Run};
 pub(crate) use words::Place;
@@ -211,9 +210,6 @@ pub(crate) enum LogLevel {
 /// How many processes.
 #[derive(Clone, Copy, Debug)]
 struct Workers(library::Workers);
-
-/// Threads per core that a yardstick has by default: as many as a pool has processes.
-pub(crate) const MAX_WORKERS_PER_CORE: u32 = WORKERS_PER_CORE;
 
 /// What a process may have by default: as much as small interpreters need, and eight times what most do.
 const DEFAULT_MEMORY: &str = "64MiB";

@@ -1,7 +1,6 @@
 //! The program: reads the command line, and does what it asks for.
 
 mod allocator;
-mod bench;
 mod cli;
 mod commands;
 mod descriptors;
@@ -11,13 +10,14 @@ mod signals;
 use std::io;
 use std::process::ExitCode;
 
+use wasm_pool_bench::structurings;
 use wasm_pool_host::outlet;
 
 use cli::{Cli, Command};
 
 fn main() -> ExitCode {
     // Before anything that takes time: what this answers is timed from its start.
-    if let Some(code) = bench::child() {
+    if let Some(code) = structurings::child() {
         return code;
     }
     allocator::settle();

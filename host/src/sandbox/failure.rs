@@ -135,11 +135,11 @@ impl Cause {
     /// The same for a process that has not begun to run: the one thing that is not its own doing is that
     /// there was no memory for it.
     pub(super) fn at_start(self) -> Self {
-        let exit = match self.exit {
-            Exit::Response => Exit::Memory,
-            other => other,
-        };
-        Self { exit, ..self }
+        if self.exit == Exit::Response {
+            let exit = Exit::Memory;
+            return Self { exit, ..self };
+        }
+        self
     }
 
     /// The crash, with the last lines that the instance printed.

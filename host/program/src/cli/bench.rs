@@ -1,10 +1,12 @@
 //! What `bench` may be told, and the hidden subcommand by which it starts the servers that are its yardsticks.
 
-use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
+use wasm_pool_bench::structurings;
+
+use wasm_pool_host::WORKERS_PER_CORE;
 
 use super::{Guests, Place, time};
 
@@ -17,70 +19,62 @@ const MAX_ROUNDS: usize = 100;
 #[derive(Args, Debug)]
 pub(crate) struct Bench {
     #[command(flatten)]
-    pub(crate) place: Place,
+    place: Place,
 
     /// What is asked for, again and again: it must be answered with 200, and always with the same
     #[arg(long, value_name = "PATH", default_value = "/", value_parser = path)]
-    pub(crate) path: String,
+    path: String,
 
     /// Keep-alive connections that each ask again as soon as they are answered
     #[arg(long, value_name = "N", default_value_t = 32)]
-    pub(crate) connections: usize,
+    connections: usize,
 
     /// How long each structuring is measured in a round
     #[arg(long, value_name = "TIME", default_value = "2s", value_parser = time)]
-    pub(crate) time: Duration,
+    time: Duration,
 
     /// Rounds, in which all structurings take turns; the median counts
     #[arg(long, value_name = "N", default_value_t = 3)]
-    pub(crate) rounds: usize,
+    rounds: usize,
 
     /// Write all figures as JSON to this file; without one, to standard output in place of the table
     #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "-")]
-    pub(crate) json: Option<PathBuf>,
+    json: Option<PathBuf>,
 
     /// Write the plots as an SVG image
     #[arg(long, value_name = "FILE")]
-    pub(crate) svg: Option<PathBuf>,
+    svg: Option<PathBuf>,
 
     /// Write one page with the plots and the table, to be opened in a browser
     #[arg(long, value_name = "FILE")]
-    pub(crate) html: Option<PathBuf>,
+    html: Option<PathBuf>,
 
     #[command(flatten)]
-    pub(crate) guests: Guests,
+    guests: Guests,
 }
 
 /// A server without wasm.
 #[derive(Args, Debug)]
 pub(crate) struct Yardstick {
-    /// Who answers a request
-    #[arg(long, value_enum)]
-    pub(crate) kind: YardstickKind,
-
-    /// Every request is answered with what is in this file by then
+    /// Every request is answered with the present content of this file
     #[arg(long, value_name = "FILE")]
-    pub(crate) file: PathBuf,
+    file: PathBuf,
+
+    /// Answer each request by a process that is created by fork and exec
+    #[arg(long)]
+    fork_exec: bool,
 
     /// Threads that take requests
     #[arg(long, value_name = "N")]
-    pub(crate) workers: usize,
+    workers: usize,
 
     /// Heed the paths of the crash drill
     #[arg(long)]
-    pub(crate) drill: bool,
+    drill: bool,
 
     /// Time the steps of a request, and print them at the end
     #[arg(long)]
-    pub(crate) steps: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum YardstickKind {
-    /// The thread that took it
-    Threads,
-    /// A process that is created for it by fork and exec
-    ForkExec,
+    steps: bool,
 }
 
 impl Bench {
@@ -88,34 +82,48 @@ impl Bench {
     ///
     /// # Errors
     /// A sentence that names the flag.
-    pub(crate) fn settle(&mut self) -> Result<(), String> {
+    pub(crate) fn settings(mut self) -> Result<structurings::Settings, String> {
         self.guests.check()?;
         self.place.settle(&mut self.guests.root)?;
-        if !(1..=MAX_CONNECTIONS).contains(&self.connections) {
-            return Err(format!(
-                "--connections {}: must be from 1 to {MAX_CONNECTIONS}",
-                self.connections
-            ));
+        for (flag, number, most) in [
+            ("--connections", self.connections, MAX_CONNECTIONS),
+            ("--rounds", self.rounds, MAX_ROUNDS),
+        ] {
+            if !(1..=most).contains(&number) {
+                return Err(format!("{flag} {number}: must be from 1 to {most}"));
+            }
         }
-        if !(1..=MAX_ROUNDS).contains(&self.rounds) {
-            return Err(format!(
-                "--rounds {}: must be from 1 to {MAX_ROUNDS}",
-                self.rounds
-            ));
-        }
-        Ok(())
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Ok(structurings::Settings {
+            guests: vec![
+                "--root".into(),
+                self.guests.root().into(),
+                "--memory".into(),
+                self.guests.memory.as_u64().to_string().into(),
+            ],
+            max_open_files: self.guests.max_open_files,
+            module: self.place.module,
+            path: self.path,
+            connections: self.connections,
+            time: self.time,
+            rounds: self.rounds,
+            workers: cores * WORKERS_PER_CORE as usize,
+            json: self.json,
+            svg: self.svg,
+            html: self.html,
+        })
     }
 }
 
-impl Guests {
-    /// The flags by which another program of ours reads the same, in as much memory.
-    pub(crate) fn flags(&self) -> [OsString; 4] {
-        [
-            "--root".into(),
-            self.root().into(),
-            "--memory".into(),
-            self.memory.as_u64().to_string().into(),
-        ]
+impl Yardstick {
+    pub(crate) fn settings(self) -> structurings::Yardstick {
+        structurings::Yardstick {
+            file: self.file,
+            fork_exec: self.fork_exec,
+            workers: self.workers,
+            drill: self.drill,
+            steps: self.steps,
+        }
     }
 }
 

@@ -40,15 +40,15 @@ pub(crate) fn settings(error: &SettingsError) -> String {
             given,
             least,
             most,
-        } => match setting {
-            Setting::Memory => format!(
-                "--memory {}: must be from {} to {}",
-                ByteSize(*given),
-                ByteSize(*least),
-                ByteSize(*most)
-            ),
-            _ => format!("{} {given}: must be from {least} to {most}", flag(*setting)),
-        },
+        } => {
+            let is_size = *setting == Setting::Memory;
+            let shown = |number: u64| match is_size {
+                true => ByteSize(number).to_string(),
+                false => number.to_string(),
+            };
+            let (given, least, most) = (shown(*given), shown(*least), shown(*most));
+            format!("{} {given}: must be from {least} to {most}", flag(*setting))
+        }
         SettingsError::Mailbox { given, needs } => format!(
             "--max-mailbox-bytes {}: must have room for the largest message, --max-message, and for the \
              largest request, --max-body and its head: {} together",

@@ -2,18 +2,20 @@
 
 use std::process::ExitCode;
 
+use wasm_pool_bench::structurings;
+
 use super::{print, runtime};
 use crate::cli::{Bench, Yardstick, refuse};
-use crate::{bench, signals};
+use crate::signals;
 
-pub(crate) fn measure(mut args: Bench) -> anyhow::Result<ExitCode> {
-    args.settle().unwrap_or_else(|problem| refuse(&problem));
+pub(crate) fn measure(args: Bench) -> anyhow::Result<ExitCode> {
+    let settings = args.settings().unwrap_or_else(|problem| refuse(&problem));
     let runtime = runtime()?;
     let mut signal = None;
     let outcome = runtime.block_on(async {
         let stopped = signals::stop()?;
         let stop = async { signal = stopped.await };
-        bench::run(args, stop).await
+        structurings::run(settings, stop).await
     });
     // What is being measured must not keep us.
     runtime.shutdown_background();
@@ -26,7 +28,7 @@ pub(crate) fn measure(mut args: Bench) -> anyhow::Result<ExitCode> {
 pub(crate) fn yardstick(args: Yardstick) -> anyhow::Result<ExitCode> {
     let steps = runtime()?.block_on(async {
         let stop = signals::stop()?;
-        let steps = bench::yardstick(args)?;
+        let steps = args.settings().start()?;
         stop.await;
         anyhow::Ok(steps)
     })?;

@@ -1,0 +1,65 @@
+//! The *limits* on open files, and how many processes and connections a host can therefore have.
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// Open files that a process is promised where there are many processes.
+pub(crate) const OPEN_FILES: &str = "1";
+
+/// The host's descriptors per process: that file, and two more for a moment.
+const PER_PROCESS: u64 = 3;
+
+/// The host's descriptors per connection: its socket, and a file that is being sent.
+const PER_CONNECTION: u64 = 2;
+
+/// Descriptors for everything else, and for some connections or processes.
+const SPARE: u64 = 1024;
+
+/// What a host needs for ten thousand processes, and some more.
+const WANTED: u64 = 65_536;
+
+/// Raises the soft limit to the hard one, which often is far above. Returns the limit.
+pub(crate) fn raise() -> u64 {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: maximum,
+        maximum,
+    };
+    match setrlimit(Resource::Nofile, raised) {
+        Ok(()) => maximum.unwrap_or(u64::MAX),
+        Err(_) => current.unwrap_or(u64::MAX),
+    }
+}
+
+/// Raises both limits to [`WANTED`] where this user may, and otherwise as far as [`raise`] does.
+pub(crate) fn raise_both() {
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    if maximum.is_some_and(|maximum| maximum < WANTED) {
+        let wanted = Rlimit {
+            current: Some(WANTED),
+            maximum: Some(WANTED),
+        };
+        // Only an administrator may. The results say how many processes there were.
+        let _ = setrlimit(Resource::Nofile, wanted);
+    }
+    raise();
+}
+
+/// The most processes of a host with a few connections.
+pub(crate) fn processes() -> usize {
+    most(PER_PROCESS)
+}
+
+/// The most connections of a host with a few processes.
+pub(crate) fn connections() -> usize {
+    most(PER_CONNECTION)
+}
+
+/// The most of both, in the same host.
+pub(crate) fn processes_and_connections() -> usize {
+    most(PER_PROCESS + PER_CONNECTION)
+}
+
+fn most(descriptors: u64) -> usize {
+    let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    usize::try_from(limit.saturating_sub(SPARE) / descriptors).unwrap_or(usize::MAX)
+}

@@ -1,0 +1,297 @@
+//! The *load*: connections that each ask again as soon as they are answered. What comes back is checked and
+//! timed, so that a server which is quick and wrong is not taken for a quick one.
+//!
+//! One thread drives any number of connections, since the servers need the cores. Nothing of a body is kept:
+//! a thread reads all its connections into the same buffer.
+
+mod connection;
+mod response;
+
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use hdrhistogram::Histogram;
+use mio::{Events, Poll, Token};
+
+use connection::{Connection, Received};
+
+/// How long all connections together may be silent, and how long beyond its time a run may wait for the first
+/// response to be complete. Servers that take longer can't be measured.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How often a thread looks at the clock when nothing happens: a window that ends so much later is as good.
+const TICK: Duration = Duration::from_millis(10);
+
+/// What one read may take: large responses come in few reads, and it fits a core's cache.
+const READ_BYTES: usize = 256 << 10;
+
+/// Events taken at a time. More of them wait for the next turn.
+const EVENTS: usize = 1024;
+
+/// Of the times that are kept: a thousandth off at most.
+const SIGNIFICANT_DIGITS: u8 = 3;
+
+/// How a server is asked.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Load<'a> {
+    pub(crate) connections: usize,
+    /// Whether a connection is used again and again, or for one request.
+    pub(crate) keep_alive: bool,
+    /// One leaves most of the machine to the server; more are for machines with cores to spare.
+    pub(crate) threads: usize,
+    /// Before anything counts: caches are warm by then, and a pool has grown.
+    pub(crate) warm_up: Duration,
+    /// How long things count. Where no response is complete by then, until one is.
+    pub(crate) duration: Duration,
+    pub(crate) faults: Faults<'a>,
+}
+
+/// What a status other than 200 means.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Faults<'a> {
+    /// The server is broken, and the run ends with an error.
+    Refused,
+    /// One in so many requests asks for this path instead, and its answer may have any status. The other answers
+    /// must be good ones.
+    Provoked { path: &'a str, one_in: u64 },
+}
+
+/// What is asked for, again and again, and what must come back.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Question<'a> {
+    pub(crate) path: &'a str,
+    pub(crate) body: &'a [u8],
+}
+
+/// How a server did.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sample {
+    /// Responses, whatever their status.
+    pub(crate) per_second: f64,
+    /// Responses since the first request, the warm-up included. The server's CPU time is divided by them.
+    pub(crate) responses: f64,
+    /// Responses that became complete while things counted. The latencies are theirs.
+    pub(crate) requests: u64,
+    /// Those of them whose status was not 200.
+    pub(crate) failed: u64,
+    pub(crate) p50_ms: f64,
+    pub(crate) p99_ms: f64,
+    pub(crate) p99_9_ms: f64,
+}
+
+impl Load<'_> {
+    /// Connections that are kept, driven by one thread, without faults.
+    pub(crate) fn new(connections: usize, warm_up: Duration, duration: Duration) -> Self {
+        Self {
+            connections,
+            keep_alive: true,
+            threads: 1,
+            warm_up,
+            duration,
+            faults: Faults::Refused,
+        }
+    }
+}
+
+/// Asks a server.
+///
+/// # Errors
+/// Where the server can't be reached, is silent, or answers with what it should not.
+pub(crate) fn run(
+    address: SocketAddr,
+    load: &Load<'_>,
+    question: Question<'_>,
+) -> io::Result<Sample> {
+    let begin = Instant::now() + load.warm_up;
+    let threads = load.threads.clamp(1, load.connections.max(1));
+    let mut total = Tally::new(begin)?;
+    thread::scope(|scope| {
+        let share = |number| (load.connections + number) / threads;
+        let drivers: Vec<_> = (0..threads)
+            .map(|number| {
+                scope.spawn(move || {
+                    Driver::new(address, load, question, share(number))?.drive(begin)
+                })
+            })
+            .collect();
+        for driver in drivers {
+            let tally = driver.join().map_err(|_| io::Error::other("a panic"))??;
+            total.add(&tally)?;
+        }
+        Ok(total.sample())
+    })
+}
+
+/// One thread's connections.
+struct Driver<'a> {
+    poll: Poll,
+    connections: Vec<Connection<'a>>,
+    load: &'a Load<'a>,
+    /// Requests so far.
+    asked: u64,
+}
+
+impl<'a> Driver<'a> {
+    fn new(
+        address: SocketAddr,
+        load: &'a Load<'a>,
+        question: Question<'a>,
+        connections: usize,
+    ) -> io::Result<Self> {
+        let poll = Poll::new()?;
+        let connections = (0..connections)
+            .map(|number| Connection::open(address, load, question, poll.registry(), Token(number)))
+            .collect::<io::Result<_>>()?;
+        Ok(Self {
+            poll,
+            connections,
+            load,
+            asked: 0,
+        })
+    }
+
+    /// Asks and is answered until the time is up.
+    fn drive(mut self, begin: Instant) -> io::Result<Tally> {
+        for token in 0..self.connections.len() {
+            self.ask(token)?;
+        }
+        let end = begin + self.load.duration;
+        let mut tally = Tally::new(Instant::now())?;
+        let mut is_warm = false;
+        let mut events = Events::with_capacity(EVENTS);
+        let mut buffer = vec![0; READ_BYTES];
+        let mut last_event = Instant::now();
+        loop {
+            match self.poll.poll(&mut events, Some(TICK)) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                polled => polled?,
+            }
+            let now = Instant::now();
+            if now >= begin && !is_warm {
+                is_warm = true;
+                tally.restart(now);
+            }
+            if now >= end && !tally.times.is_empty() {
+                tally.close(now);
+                return Ok(tally);
+            }
+            if !events.is_empty() {
+                last_event = now;
+            }
+            self.check_patience(now, last_event, end)?;
+            for event in &events {
+                self.receive(event.token().0, &mut buffer, &mut tally)?;
+            }
+        }
+    }
+
+    fn check_patience(&self, now: Instant, last_event: Instant, end: Instant) -> io::Result<()> {
+        let connections = self.connections.len();
+        let problem = if now >= last_event + PATIENCE {
+            format!("{connections} connections were silent for {PATIENCE:?}")
+        } else if now >= end + PATIENCE {
+            let duration = self.load.duration + PATIENCE;
+            format!("none of {connections} responses was complete after {duration:?}")
+        } else {
+            return Ok(());
+        };
+        Err(io::Error::new(ErrorKind::TimedOut, problem))
+    }
+
+    /// Takes what has come, and asks for more.
+    fn receive(&mut self, token: usize, buffer: &mut [u8], tally: &mut Tally) -> io::Result<()> {
+        loop {
+            let connection = &mut self.connections[token];
+            match connection.receive(buffer)? {
+                Received::Nothing => return Ok(()),
+                Received::Part(share) => tally.responses += share,
+                Received::Complete { share, took, is_ok } => {
+                    tally.responses += share;
+                    tally.failed += u64::from(!is_ok);
+                    tally.record(took)?;
+                    if connection.is_idle() {
+                        return self.ask(token);
+                    }
+                }
+                Received::Closed => return self.ask(token),
+            }
+        }
+    }
+
+    fn ask(&mut self, token: usize) -> io::Result<()> {
+        self.asked += 1;
+        let is_fault = match self.load.faults {
+            Faults::Provoked { one_in, .. } => self.asked.is_multiple_of(one_in),
+            Faults::Refused => false,
+        };
+        self.connections[token].ask(is_fault, self.poll.registry())
+    }
+}
+
+/// What a thread counts.
+struct Tally {
+    since: Instant,
+    /// Responses, in parts: each counts by the share of its bytes that came while things counted. So the rate
+    /// is right where few responses become complete, and those that were half there at the beginning and at
+    /// the end don't matter.
+    responses: f64,
+    /// The same, before things counted.
+    earlier: f64,
+    per_second: f64,
+    failed: u64,
+    /// Nanoseconds, of responses that became complete.
+    times: Histogram<u64>,
+}
+
+impl Tally {
+    fn new(since: Instant) -> io::Result<Self> {
+        Ok(Self {
+            since,
+            responses: 0.0,
+            earlier: 0.0,
+            per_second: 0.0,
+            failed: 0,
+            times: Histogram::new(SIGNIFICANT_DIGITS).map_err(io::Error::other)?,
+        })
+    }
+
+    /// From now on things count.
+    fn restart(&mut self, now: Instant) {
+        self.since = now;
+        self.earlier = std::mem::take(&mut self.responses);
+        self.failed = 0;
+        self.times.reset();
+    }
+
+    fn record(&mut self, took: Duration) -> io::Result<()> {
+        let nanoseconds = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+        self.times.record(nanoseconds).map_err(io::Error::other)
+    }
+
+    fn close(&mut self, now: Instant) {
+        self.per_second = self.responses / (now - self.since).as_secs_f64();
+    }
+
+    fn add(&mut self, other: &Self) -> io::Result<()> {
+        self.responses += other.responses;
+        self.earlier += other.earlier;
+        self.per_second += other.per_second;
+        self.failed += other.failed;
+        self.times.add(&other.times).map_err(io::Error::other)
+    }
+
+    fn sample(&self) -> Sample {
+        let ms = |quantile| self.times.value_at_quantile(quantile) as f64 / 1e6;
+        Sample {
+            per_second: self.per_second,
+            responses: self.earlier + self.responses,
+            requests: self.times.len(),
+            failed: self.failed,
+            p50_ms: ms(0.5),
+            p99_ms: ms(0.99),
+            p99_9_ms: ms(0.999),
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! The process that fork and exec create for one request, as CGI does: this program again, by a door of its
+//! own before all others, so that it starts as fast as it can. It opens and reads a file, and writes a whole
+//! response to its standard output. In front of that stands a line with what its steps took, in nanoseconds.
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, ExitCode, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail, ensure};
+use wasm_pool_host::steps::{Step, Steps};
+
+use super::crash::Task;
+use super::yardstick;
+use crate::kernel;
+
+/// The first argument of such a process. Behind it come what to do and the file.
+const ANSWER: &str = "yardstick-answer";
+
+/// What to do where it is no [`Task`]: say what memory it has for itself, at the end of its work.
+const MEMORY: &str = "memory";
+
+/// What a process of this kind does with its life, if this is one.
+#[must_use]
+pub fn child() -> Option<ExitCode> {
+    let begin = Instant::now();
+    let mut args = std::env::args_os().skip(1);
+    if args.next()? != ANSWER {
+        return None;
+    }
+    let answered = answer(begin, args.collect());
+    Some(answered.map_or_else(
+        |error| {
+            eprintln!("wasm-pool-host {ANSWER}: {error:#}");
+            ExitCode::FAILURE
+        },
+        |()| ExitCode::SUCCESS,
+    ))
+}
+
+fn answer(begin: Instant, args: Vec<OsString>) -> anyhow::Result<()> {
+    let [what, file] = &args[..] else {
+        bail!("this is how `bench` starts what it measures; there is nothing to see here");
+    };
+    let opened = Instant::now();
+    let body = yardstick::read(file.as_ref())?;
+    let files = opened.elapsed();
+    if let Some(task) = Task::of_word(what) {
+        task.perform();
+    }
+    let mut answer = yardstick::response(&body);
+    if what == MEMORY {
+        let private = |pages| kernel::kib("self/smaps_rollup", pages);
+        let own = private("Private_Clean")? + private("Private_Dirty")?;
+        answer = own.to_string().into();
+    }
+    let run = begin.elapsed().saturating_sub(files);
+    let mut out = format!("{} {}\n", run.as_nanos(), files.as_nanos()).into_bytes();
+    out.append(&mut answer);
+    Ok(std::io::stdout().write_all(&out)?)
+}
+
+/// Has such a process answer. Whatever it did not spend on its own steps was spent on creating and ending it.
+pub(crate) fn respond(
+    program: &Path,
+    task: Task,
+    file: &Path,
+    steps: &Steps,
+) -> anyhow::Result<Vec<u8>> {
+    let begin = Instant::now();
+    let output = run(program, task.word(), file)?;
+    let took = begin.elapsed();
+    steps.took(Step::Run, output.run);
+    steps.took(Step::Files, output.files);
+    steps.took(
+        Step::HandOver,
+        took.saturating_sub(output.run + output.files),
+    );
+    Ok(output.answer)
+}
+
+/// What one such process has in memory for itself when its work is done, beside what it shares with others.
+pub(crate) fn own_memory_kib(program: &Path, file: &Path) -> anyhow::Result<f64> {
+    let output = run(program, MEMORY, file)?;
+    Ok(String::from_utf8(output.answer)?.parse()?)
+}
+
+struct Output {
+    run: Duration,
+    files: Duration,
+    answer: Vec<u8>,
+}
+
+fn run(program: &Path, what: &str, file: &Path) -> anyhow::Result<Output> {
+    let mut command = Command::new(program);
+    command.args([ANSWER, what]).arg(file);
+    let output = command
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()?;
+    ensure!(output.status.success(), "the child: {}", output.status);
+    let end = output.stdout.iter().position(|byte| *byte == b'\n');
+    let (line, answer) = output
+        .stdout
+        .split_at(end.context("the child said nothing")?);
+    let mut times = std::str::from_utf8(line)?.split(' ').map(str::parse);
+    let (Some(run), Some(files)) = (times.next(), times.next()) else {
+        bail!("the child did not say what its steps took");
+    };
+    Ok(Output {
+        run: Duration::from_nanos(run?),
+        files: Duration::from_nanos(files?),
+        answer: answer[1..].to_vec(),
+    })
+}

@@ -1,0 +1,161 @@
+//! The *subject*: the five structurings that are compared, and what all of them serve. Ours are the ordinary program
+//! with its `--mode`; the other two are [yardsticks](super::yardstick).
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, ensure};
+use serde::Serialize;
+
+use super::Settings;
+use super::scratch::Scratch;
+use crate::client;
+use crate::server::{self, Server};
+
+/// Who answers a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Structuring {
+    /// The only process.
+    Single,
+    /// A process that is created for it.
+    PerRequest,
+    /// An idle process.
+    Pool,
+    /// Natively, an idle thread.
+    Threads,
+    /// Natively, a process that is created for it by fork and exec.
+    ForkExec,
+}
+
+/// What is served and asked for.
+#[derive(Clone, Debug)]
+pub(crate) struct Subject {
+    pub(crate) program: PathBuf,
+    /// For ours: what guests may read, and their limits.
+    guests: Vec<OsString>,
+    max_open_files: u32,
+    module: Option<PathBuf>,
+    pub(crate) path: String,
+    /// What all answer.
+    pub(crate) body: Vec<u8>,
+    /// A file that holds the same, for the yardsticks.
+    pub(crate) file: PathBuf,
+}
+
+impl Structuring {
+    pub(crate) const ALL: [Self; 5] = [
+        Self::Single,
+        Self::PerRequest,
+        Self::Pool,
+        Self::Threads,
+        Self::ForkExec,
+    ];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Single => "single",
+            Self::PerRequest => "per-request",
+            Self::Pool => "pool",
+            Self::Threads => "threads",
+            Self::ForkExec => "fork-exec",
+        }
+    }
+
+    pub(crate) fn is_ours(self) -> bool {
+        match self {
+            Self::Single | Self::PerRequest | Self::Pool => true,
+            Self::Threads | Self::ForkExec => false,
+        }
+    }
+}
+
+impl Subject {
+    /// Asks the module once, so that all can answer the same.
+    pub(crate) fn new(settings: &Settings, scratch: &Scratch) -> anyhow::Result<Self> {
+        let mut subject = Self {
+            program: std::env::current_exe().context("can't find this program itself")?,
+            guests: settings.guests.clone(),
+            max_open_files: settings.max_open_files,
+            module: settings.module.clone(),
+            path: settings.path.clone(),
+            body: Vec::new(),
+            file: PathBuf::new(),
+        };
+        subject.body = subject.answer()?;
+        subject.file = scratch.write("body", &subject.body)?;
+        Ok(subject)
+    }
+
+    fn answer(&self) -> anyhow::Result<Vec<u8>> {
+        let path = &self.path;
+        let server = self.server(Structuring::Pool, &[])?;
+        ensure!(
+            !server.start_line.contains(" · program "),
+            "the module exports `run`; only modules that export `handle` can be measured"
+        );
+        let ask = || server.check(client::ask(server.address, path));
+        let (first, second) = (ask()?, ask()?);
+        ensure!(
+            first.is_good(),
+            "path {path}: the module answers with status {}; only what is answered with 200 can be measured",
+            first.status
+        );
+        ensure!(
+            first.body == second.body,
+            "path {path}: the module answers with another body each time; what can't be checked can't be \
+             measured: choose a path that is always answered with the same"
+        );
+        Ok(first.body)
+    }
+
+    /// The same with another module, of which the yardsticks know nothing.
+    pub(crate) fn with_module(self, module: PathBuf) -> Self {
+        Self {
+            module: Some(module),
+            ..self
+        }
+    }
+
+    /// The same, with so many files for each process.
+    pub(crate) fn with_open_files(self, max_open_files: u32) -> Self {
+        Self {
+            max_open_files,
+            ..self
+        }
+    }
+
+    /// Starts a server, which gets these flags as well.
+    pub(crate) fn server(&self, one: Structuring, flags: &[&str]) -> anyhow::Result<Server> {
+        let mut command = server::host(&self.program);
+        match one {
+            // Without a mode there is a pool, also for a module that knows no modes.
+            Structuring::Pool => {}
+            Structuring::Single | Structuring::PerRequest => {
+                command.args(["--mode", one.name()]);
+            }
+            Structuring::Threads | Structuring::ForkExec => {
+                command = Command::new(&self.program);
+                command.args(["yardstick", "--file"]).arg(&self.file);
+            }
+        }
+        if one == Structuring::ForkExec {
+            command.arg("--fork-exec");
+        }
+        if one.is_ours() {
+            command.args(&self.guests);
+            command.args(["--max-open-files", &self.max_open_files.to_string()]);
+            let module = self.module.iter();
+            command.args(module.flat_map(|module| ["--module".as_ref(), module.as_os_str()]));
+        }
+        command.args(flags);
+        Server::start(one.name(), command)
+    }
+}
+
+impl std::fmt::Display for Structuring {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}

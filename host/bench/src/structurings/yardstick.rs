@@ -1,0 +1,212 @@
+//! The *yardsticks*: servers without wasm that answer every request with one file. A listener notices that
+//! a client has asked, and hands its connection to an idle thread; the thread receives the request, and
+//! either reads the file itself or has a process do so that it creates by fork and exec.
+//!
+//! They have less to do than the host, and that is the point of a yardstick: nothing but `GET`, one file, no
+//! limits, no log. Connections are kept, and system calls wait.
+
+use std::fs::File;
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::Receiver;
+use std::sync::{Arc, Barrier, Mutex, PoisonError};
+use std::thread;
+
+use rustix::io::Errno;
+use rustix::net::RecvFlags;
+use rustix::process::{Resource, Rlimit, Signal, set_parent_process_death_signal, setrlimit};
+use wasm_pool_host::steps::{Step, Steps};
+
+use super::cgi;
+use super::crash::Task;
+use super::listener::{Handed, Listener};
+use crate::limits;
+
+/// More than the head of any request that the bench sends.
+const HEAD_BYTES: usize = 16 << 10;
+
+const FAILED: &[u8] = b"HTTP/1.1 502 Bad Gateway\r\ncontent-length: 0\r\n\r\n";
+
+/// How such a server is to be.
+#[derive(Clone, Debug)]
+pub struct Yardstick {
+    /// Every request is answered with the present content of this file.
+    pub file: PathBuf,
+    /// Whether a process answers that is created by fork and exec, or the thread itself.
+    pub fork_exec: bool,
+    /// Threads that take requests.
+    pub workers: usize,
+    /// Whether it heeds the paths of the crash drill.
+    pub drill: bool,
+    /// Whether it times its steps.
+    pub steps: bool,
+}
+
+impl Yardstick {
+    /// Starts serving, on threads of its own, until this program ends. Prints its address.
+    ///
+    /// # Errors
+    /// Where the system gives no thread or no port.
+    pub fn start(self) -> anyhow::Result<Steps> {
+        set_parent_process_death_signal(Some(Signal::KILL))?;
+        limits::raise();
+        leave_no_core()?;
+        let (workers, steps) = (self.workers, Steps::on_if(self.steps));
+        let (mut listener, idle) = Listener::new(steps.clone())?;
+        let native = Arc::new(Native {
+            program: std::env::current_exe()?,
+            yardstick: self,
+            steps: steps.clone(),
+            idle: Mutex::new(idle),
+        });
+        // A thread has its memory once it has run, and whoever reads the address may ask for that next.
+        let running = Arc::new(Barrier::new(workers + 1));
+        for _ in 0..workers {
+            let (native, running) = (Arc::clone(&native), Arc::clone(&running));
+            thread::Builder::new().spawn(move || {
+                running.wait();
+                native.work();
+            })?;
+        }
+        running.wait();
+        let address = listener.address()?;
+        thread::Builder::new().spawn(move || match listener.listen() {
+            Ok(()) => {}
+            Err(error) => eprintln!("yardstick: the listener failed: {error}"),
+        })?;
+        writeln!(io::stdout(), "yardstick: http://{address} ")?;
+        Ok(steps)
+    }
+}
+
+/// The drill's crashes are none to look into.
+fn leave_no_core() -> rustix::io::Result<()> {
+    let nothing = Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
+    setrlimit(Resource::Core, nothing)
+}
+
+/// What all threads share.
+struct Native {
+    program: PathBuf,
+    yardstick: Yardstick,
+    steps: Steps,
+    /// Idle threads wait here.
+    idle: Mutex<Receiver<Handed>>,
+}
+
+impl Native {
+    /// The life of a thread.
+    fn work(&self) {
+        loop {
+            let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+            let next = idle.recv();
+            drop(idle);
+            let Ok(Handed { connection, timing }) = next else {
+                return;
+            };
+            drop(timing);
+            let connection = connection.lock().unwrap_or_else(PoisonError::into_inner);
+            if self.serve(&connection).is_err() {
+                // The listener sees that, and forgets it. It may be closed already.
+                let _ = connection.shutdown(Shutdown::Both);
+            }
+        }
+    }
+
+    /// One request, if there is one.
+    ///
+    /// # Errors
+    /// Where the connection is of no use any longer.
+    fn serve(&self, mut connection: &TcpStream) -> io::Result<()> {
+        let Some(request) = self.receive(connection)? else {
+            return Ok(());
+        };
+        let task = if self.yardstick.drill {
+            Task::of_path(&request.path)
+        } else {
+            Task::Answer
+        };
+        let file = &self.yardstick.file;
+        let response = if self.yardstick.fork_exec {
+            cgi::respond(&self.program, task, file, &self.steps)
+        } else {
+            self.respond(task).map_err(anyhow::Error::from)
+        };
+        let response = response.unwrap_or_else(|error| {
+            eprintln!("yardstick: {error:#}");
+            FAILED.to_vec()
+        });
+        let timing = self.steps.time(Step::Reply);
+        connection.write_all(&response)?;
+        drop(timing);
+        if request.closes {
+            return Err(ErrorKind::NotConnected.into());
+        }
+        Ok(())
+    }
+
+    /// The request that has come; nothing if an event told of what another thread had taken already.
+    fn receive(&self, mut connection: &TcpStream) -> io::Result<Option<Asked>> {
+        let mut head = [0; HEAD_BYTES];
+        let mut got = match rustix::net::recv(connection, &mut head, RecvFlags::DONTWAIT) {
+            Err(Errno::WOULDBLOCK) => return Ok(None),
+            received => received?.0,
+        };
+        let _timing = self.steps.time(Step::Receive);
+        let mut last = got;
+        while !head[..got].ends_with(b"\r\n\r\n") {
+            if last == 0 || got == HEAD_BYTES {
+                return Err(ErrorKind::UnexpectedEof.into());
+            }
+            last = connection.read(&mut head[got..])?;
+            got += last;
+        }
+        let asked = Asked::parse(&head[..got]);
+        Ok(Some(asked.ok_or(ErrorKind::InvalidData)?))
+    }
+
+    /// What a thread does by itself.
+    fn respond(&self, task: Task) -> io::Result<Vec<u8>> {
+        let timing = self.steps.time(Step::Files);
+        let body = read(&self.yardstick.file)?;
+        drop(timing);
+        let _timing = self.steps.time(Step::Run);
+        task.perform();
+        Ok(response(&body))
+    }
+}
+
+/// What is of interest in a request.
+struct Asked {
+    path: String,
+    closes: bool,
+}
+
+impl Asked {
+    fn parse(head: &[u8]) -> Option<Self> {
+        let head = std::str::from_utf8(head).ok()?;
+        let path = head.split(' ').nth(1)?.to_owned();
+        let closes = head.contains("\r\nconnection: close\r\n");
+        Some(Self { path, closes })
+    }
+}
+
+/// Opened, asked for its size, read, closed.
+pub(crate) fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut file = File::open(path)?;
+    let size = usize::try_from(file.metadata()?.len()).map_err(io::Error::other)?;
+    let mut bytes = vec![0; size];
+    file.read_exact(&mut bytes)?;
+    Ok(bytes)
+}
+
+pub(crate) fn response(body: &[u8]) -> Vec<u8> {
+    let mut response =
+        format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len()).into_bytes();
+    response.extend_from_slice(body);
+    response
+}
