@@ -22,6 +22,8 @@ mod threads;
 
 pub mod steps;
 
+mod sync;
+
 pub mod scheduler;
 
 pub mod mailbox;

@@ -15,6 +15,7 @@ use super::state::{Common, HEAD_BYTES, HasState, State, crash, failure, linker, 
 use super::{Crash, Failure, Settings, process};
 use crate::mailbox::Mailbox;
 use crate::pid::Pid;
+use crate::scheduler::Scheduler;
 use crate::table::{Entry, Origin, ProcessError, Table};
 
 /// A module whose world is `program`, ready to be instantiated any number of times.
@@ -72,6 +73,11 @@ impl Programs {
             prepared,
             common: Arc::new(common),
         }
+    }
+
+    /// Tells this scheduler, which runs the processes, of the ticks of their clock.
+    pub fn tell(&self, scheduler: &Scheduler) {
+        self.common.clock.tell(scheduler.ticked());
     }
 
     /// A process, from its first instruction to its last. When this returns, or is dropped, its memory and
