@@ -40,6 +40,8 @@ mod shutdown;
 
 pub mod steps;
 
+mod sync;
+
 pub mod outlet;
 
 mod files;

@@ -19,7 +19,7 @@ use crate::table::{self, Origin, ProcessError, Table};
 pub struct Tree {
     programs: Programs,
     table: Arc<Table>,
-    scheduler: Arc<Scheduler>,
+    scheduler: Scheduler,
     patience: Duration,
     /// Processes whose end has not been logged yet.
     alive: AtomicUsize,
@@ -67,10 +67,12 @@ impl Tree {
     /// Outside of a tokio runtime.
     #[must_use]
     pub fn new(programs: Programs, table: Arc<Table>, patience: Duration) -> Arc<Self> {
+        let scheduler = Scheduler::start();
+        programs.tell(&scheduler);
         Arc::new(Self {
             programs,
             table,
-            scheduler: Scheduler::start(),
+            scheduler,
             patience,
             alive: AtomicUsize::new(0),
             all_ended: Notify::new(),

@@ -1,75 +1,63 @@
-//! The *clock* of an engine: while guests run, one thread moves the engine's epoch on, and at each tick a
-//! running guest steps aside for whatever else its thread has to do. While none runs, the clock rests: a
-//! guest that waits costs nothing.
+//! The *clock* of an engine: while guests run, one thread moves the engine's epoch on, and at each
+//! tick a running guest steps aside for whatever else its thread has to do. While none runs, the
+//! clock rests: a guest that waits costs nothing.
+
+mod running;
+#[cfg(test)]
+mod tests;
 
 use std::future::poll_fn;
 use std::pin::pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
 use wasmtime::{EngineWeak, UpdateDeadline};
 
-use crate::scheduler;
+use crate::scheduler::{self, Ticked};
 use crate::table::Row;
+use running::Running;
 
-/// The longest that one guest holds its thread while others wait for it. A tick costs the thread that makes
-/// it some microseconds; a millisecond keeps that below one percent of a core, and a spinning guest below
-/// what a client would notice.
+/// The longest that one guest holds its thread while others wait for it. A tick costs the thread
+/// that makes it some microseconds; a millisecond keeps that below one percent of a core, and a
+/// spinning guest below what a client would notice.
 const TICK: Duration = Duration::from_millis(1);
 
-/// A guest that has run for so many milliseconds without waiting runs long. Nearly all are done before the first
-/// tick.
+/// A guest that has run for so many milliseconds without waiting runs long. Nearly all are done
+/// before the first tick.
 const LONG_MS: u64 = 10;
 
-/// The longest pause, in milliseconds. A guest sees no tick while one instruction fills its memory or the host copies
-/// what it hands over; neither takes longer than this where the machine has time for it.
+/// The longest pause, in milliseconds. A guest sees no tick while one instruction fills its memory
+/// or the host copies what it hands over; neither takes longer than this where the machine has time
+/// for it.
 const LONGEST_PAUSE_MS: u64 = 100;
 
-/// Ticks without a new slice until the clock rests: waking it costs a call more than a tick costs us.
+/// Ticks without a new slice until the clock rests. Waking the clock adds more to a call's latency
+/// than an idle tick costs.
 const RESTLESS_TICKS: u32 = 100;
 
-/// One per engine. Its thread ends with it.
+/// Threads count slices in slots of their own; beyond so many, more than most machines have cores,
+/// they share slots. The clock adds them all up at each tick.
+const SLOTS: usize = 32;
+
+/// One per engine. Its thread ends with the engine.
 #[derive(Debug)]
 pub(super) struct Clock {
     shared: Arc<Shared>,
     thread: Thread,
 }
 
-/// Threads count for themselves; beyond so many, more than most machines have cores, they share with others. The
-/// clock adds them all up at each tick.
-const COUNTS: usize = 32;
-
+/// What the clock's thread and the guests share.
 #[derive(Debug)]
 struct Shared {
-    counts: [Counts; COUNTS],
+    /// A slice is what a guest does from one wait, or one stepping aside, to the next.
+    running: Running<SLOTS>,
     started: Instant,
-    /// Milliseconds since `started`, at the last tick: a slice can have this for less than a look at the time.
-    now_ms: AtomicU64,
     /// Slices that ended by stepping aside; another of the same guest begins at once.
     aside: AtomicU64,
-    resting: AtomicBool,
-}
-
-/// Slices that began, and that ended, on one thread: where they differ, guests run. A slice is what a guest does
-/// from one wait, or one stepping aside, to the next.
-#[derive(Debug, Default)]
-#[repr(align(128))] // two cache lines: threads that write here must not slow each other down
-struct Counts {
-    begun: AtomicU64,
-    ended: AtomicU64,
-    /// When the last one began.
-    since_ms: AtomicU64,
-}
-
-/// A slice that runs. Dropping this ends it, also where the guest's poll panics.
-struct Slice<'a>(&'a Counts);
-
-impl Drop for Slice<'_> {
-    fn drop(&mut self) {
-        self.0.ended.fetch_add(1, Ordering::SeqCst);
-    }
+    /// Whoever runs the guests, and is told of ticks.
+    scheduler: OnceLock<Ticked>,
 }
 
 /// What one instance knows of the time: how long it has run without waiting.
@@ -96,39 +84,38 @@ impl Clock {
         })
     }
 
-    /// Runs a guest: whatever polls this future is a slice.
+    /// Has this scheduler be told of ticks from now on.
+    pub(super) fn tell(&self, scheduler: Ticked) {
+        let _told_already = self.shared.scheduler.set(scheduler);
+    }
+
+    /// Runs a guest: each poll of this future is a slice.
     pub(super) async fn during<F: Future>(&self, row: &Row, guest: F) -> F::Output {
         let mut guest = pin!(guest);
+        let Shared { running, .. } = &*self.shared;
         poll_fn(|cx| {
-            let counts = self.shared.counts();
-            // In one order with the clock's own look at both: either it sees this slice, or we see it rest.
-            counts.begun.fetch_add(1, Ordering::SeqCst);
-            let _slice = Slice(counts);
-            let mut since_ms = self.shared.now_ms.load(Ordering::Relaxed);
-            if self.shared.resting.load(Ordering::SeqCst) {
-                self.thread.unpark();
-                since_ms = self.shared.elapsed_ms();
-            }
-            counts.since_ms.store(since_ms, Ordering::Relaxed);
-            row.runs(self.shared.started + Duration::from_millis(since_ms));
+            let slot = slot();
+            let _slice = running.begin(slot, &self.thread, || self.shared.elapsed_ms());
+            row.runs(self.shared.started + Duration::from_millis(running.since_ms(slot)));
             let polled = guest.as_mut().poll(cx);
             if polled.is_pending() {
-                row.waits(); // its slice began a moment ago
+                row.waits(); // the slice began a moment ago
             }
             polled
         })
         .await
     }
 
-    /// What a guest does at a tick. One that runs long and is alone goes on at once. While others are served
-    /// it pauses for as long as it ran, so that it has half of a core at most, and they wait for it half as often.
+    /// What a guest does at a tick. One that runs long and is alone goes on at once. While others
+    /// are served it pauses for as long as it ran, so that it has half of a core at most, and they
+    /// wait for it half as often.
     pub(super) fn step_aside(&self, slices: &mut Slices, row: &Row) -> UpdateDeadline {
         scheduler::tick();
-        let since_ms = self.shared.counts().since_ms.load(Ordering::Relaxed);
+        let since_ms = self.shared.running.since_ms(slot());
         let ran_ms = self.shared.elapsed_ms().saturating_sub(since_ms);
         let ran_ms = ran_ms.clamp(1, LONGEST_PAUSE_MS);
         let aside = self.shared.aside.fetch_add(1, Ordering::Relaxed) + 1;
-        let begun = self.shared.begun().wrapping_sub(aside);
+        let begun = self.shared.running.begun().wrapping_sub(aside);
         let alone = std::mem::replace(&mut slices.begun, begun) == begun;
         row.ran(ran_ms);
         slices.ran_ms = slices.ran_ms.saturating_add(ran_ms);
@@ -168,11 +155,10 @@ impl Slices {
 impl Shared {
     fn new() -> Self {
         Self {
-            counts: std::array::from_fn(|_| Counts::default()),
+            running: Running::new(),
             started: Instant::now(),
-            now_ms: AtomicU64::new(0),
             aside: AtomicU64::new(0),
-            resting: AtomicBool::new(false),
+            scheduler: OnceLock::new(),
         }
     }
 
@@ -186,51 +172,26 @@ impl Shared {
         while let Some(engine) = engine.upgrade() {
             engine.increment_epoch();
             drop(engine);
-            self.now_ms.store(self.elapsed_ms(), Ordering::Relaxed);
+            if let Some(scheduler) = self.scheduler.get() {
+                scheduler.tick();
+            }
+            self.running.set_now(self.elapsed_ms());
             std::thread::sleep(TICK);
-            // What ended is read first: a slice that begins in between is seen as running.
-            let ended = self.ended();
-            let before = std::mem::replace(&mut begun, self.begun());
-            let is_idle = begun == before && begun == ended;
+            let is_idle = self.running.is_idle(&mut begun);
             idle_ticks = if is_idle { idle_ticks + 1 } else { 0 };
             if idle_ticks >= RESTLESS_TICKS {
-                self.rest(begun);
+                self.running.rest(begun, || self.elapsed_ms());
                 idle_ticks = 0;
             }
         }
     }
+}
 
-    /// Sleeps until a slice begins, unless one did since there were `begun`.
-    fn rest(&self, begun: u64) {
-        self.resting.store(true, Ordering::SeqCst);
-        if self.begun() == begun {
-            std::thread::park();
-        }
-        self.now_ms.store(self.elapsed_ms(), Ordering::Relaxed); // before any slice relies on it again
-        self.resting.store(false, Ordering::SeqCst);
+/// The slot of this thread.
+fn slot() -> usize {
+    static THREADS: AtomicUsize = AtomicUsize::new(0);
+    thread_local! {
+        static THIS: usize = THREADS.fetch_add(1, Ordering::Relaxed) % SLOTS;
     }
-
-    /// In all. Two looks that see the same saw the same on every thread: no count goes back.
-    fn begun(&self) -> u64 {
-        self.sum(|counts| &counts.begun)
-    }
-
-    fn ended(&self) -> u64 {
-        self.sum(|counts| &counts.ended)
-    }
-
-    fn sum(&self, count: impl Fn(&Counts) -> &AtomicU64) -> u64 {
-        let each = self.counts.iter();
-        each.map(|counts| count(counts).load(Ordering::SeqCst))
-            .sum()
-    }
-
-    /// Those of this thread.
-    fn counts(&self) -> &Counts {
-        static THREADS: AtomicUsize = AtomicUsize::new(0);
-        thread_local! {
-            static THIS: usize = THREADS.fetch_add(1, Ordering::Relaxed) % COUNTS;
-        }
-        &self.counts[THIS.with(|this| *this)]
-    }
+    THIS.with(|this| *this)
 }

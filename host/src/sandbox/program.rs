@@ -17,6 +17,7 @@ use super::{Settings, process};
 use crate::exit::{Crash, Exit};
 use crate::mailbox::Mailbox;
 use crate::pid::Pid;
+use crate::scheduler::Scheduler;
 use crate::table::{Origin, ProcessError, Row, Table};
 
 /// A module whose world is `program`, ready to be instantiated any number of times.
@@ -78,6 +79,11 @@ impl Programs {
             prepared,
             common: Arc::new(common),
         }
+    }
+
+    /// Tells this scheduler, which runs the processes, of the ticks of their clock.
+    pub fn tell(&self, scheduler: &Scheduler) {
+        self.common.clock.tell(scheduler.ticked());
     }
 
     /// A process, from its first instruction to its last. When this returns, or is dropped, its memory and

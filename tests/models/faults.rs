@@ -1,0 +1,140 @@
+//! The files of the host that are under the model checker, and the faults that their models must
+//! find.
+
+/// A file of the host, beside its models in `src`.
+pub(crate) struct Part {
+    pub(crate) name: &'static str,
+    pub(crate) file: &'static str,
+    pub(crate) faults: &'static [Fault],
+}
+
+/// A fault, and the changes to the file that put it in, one after the other: a text that the file
+/// has once, and the text in its place.
+pub(crate) struct Fault {
+    pub(crate) words: &'static str,
+    pub(crate) changes: &'static [(&'static str, &'static str)],
+}
+
+pub(crate) const PARTS: &[Part] = &[
+    Part {
+        name: "scheduler",
+        file: "scheduler/cores.rs",
+        faults: &[
+            Fault {
+                words: "a core that falls asleep does not look at its queue once more",
+                changes: &[(
+                    ".jobs.is_empty() || !self.rise(core)",
+                    ".jobs.len() < usize::MAX",
+                )],
+            },
+            Fault {
+                words: "a core leaves its waker after it has entered the list",
+                changes: &[
+                    (
+                        "*self.cores[core].waker() = Some(cx.waker().clone());\n",
+                        "",
+                    ),
+                    (
+                        "self.queue(core).jobs.is_empty() ||",
+                        "*self.cores[core].waker() = Some(cx.waker().clone());
+                         self.queue(core).jobs.is_empty() ||",
+                    ),
+                ],
+            },
+            Fault {
+                words: "who adds a job looks for a sleeper only before that",
+                changes: &[(
+                    "if self.rise(core) {",
+                    "if idle.is_some() && self.rise(core) {",
+                )],
+            },
+            Fault {
+                words: "a core that is given jobs is not woken",
+                changes: &[(
+                    "extend(shared);\n        self.wake(other);",
+                    "extend(shared);",
+                )],
+            },
+            Fault {
+                words: "a job is added to a core that has been taken off the list",
+                changes: &[(
+                    "let idle = self.idle().last().copied();",
+                    "let idle = self.idle().pop();",
+                )],
+            },
+            Fault {
+                words: "a single job is left behind one that sees no ticks",
+                changes: &[("waiting.div_ceil(2)", "waiting / 2")],
+            },
+            Fault {
+                words: "cores sleep on when their scheduler is gone",
+                changes: &[(
+                    "for core in 0..self.cores.len() {\n            self.wake(core);",
+                    "for _ in [(); 0] {",
+                )],
+            },
+        ],
+    },
+    Part {
+        name: "clock",
+        file: "sandbox/clock/running.rs",
+        faults: &[
+            Fault {
+                words: "the clock parks without a look at the counts",
+                changes: &[("if self.begun() == begun {", "if begun < u64::MAX {")],
+            },
+            Fault {
+                words: "the clock looks at the counts before it says that it rests",
+                changes: &[
+                    (
+                        "self.resting.store(true, Ordering::SeqCst);\n",
+                        "let same = self.begun() == begun;\n",
+                    ),
+                    (
+                        "if self.begun() == begun {",
+                        "self.resting.store(true, Ordering::SeqCst); if same {",
+                    ),
+                ],
+            },
+            Fault {
+                words: "a slice looks whether the clock rests before it is counted",
+                changes: &[
+                    (
+                        "counts.begun.fetch_add(1, Ordering::SeqCst);",
+                        "let resting = self.resting.load(Ordering::SeqCst);
+                         counts.begun.fetch_add(1, Ordering::SeqCst);",
+                    ),
+                    ("if self.resting.load(Ordering::SeqCst) {", "if resting {"),
+                ],
+            },
+            Fault {
+                words: "a slice does not wake the clock",
+                changes: &[("clock.unpark();", "")],
+            },
+            Fault {
+                words: "a slice takes the time of the last tick, and then looks whether the clock rests",
+                changes: &[
+                    (
+                        "let since_ms = if self.resting",
+                        "let now_ms = self.now_ms.load(Ordering::Relaxed);
+                         let since_ms = if self.resting",
+                    ),
+                    (
+                        "self.now_ms.load(Ordering::Relaxed)\n        };",
+                        "now_ms };",
+                    ),
+                ],
+            },
+            Fault {
+                words: "the clock is awake before it knows the time",
+                changes: &[
+                    ("self.set_now(elapsed_ms());", ""),
+                    (
+                        "self.resting.store(false, Ordering::SeqCst);",
+                        "self.resting.store(false, Ordering::SeqCst); self.set_now(elapsed_ms());",
+                    ),
+                ],
+            },
+        ],
+    },
+];

@@ -1,0 +1,54 @@
+//! Every model holds in every order, and every fault is found.
+
+use std::time::Instant;
+
+use wasm_pool_models::check::{self, Model, Mutant, Searched};
+use wasm_pool_models::{CLOCK_MUTANTS, SCHEDULER_MUTANTS, clock, scheduler};
+
+#[test]
+fn scheduler() {
+    all_hold(scheduler::MODELS);
+}
+
+#[test]
+fn clock() {
+    all_hold(clock::MODELS);
+}
+
+#[test]
+fn faults_in_the_scheduler_are_found() {
+    all_are_found(SCHEDULER_MUTANTS);
+}
+
+#[test]
+fn faults_in_the_clock_are_found() {
+    all_are_found(CLOCK_MUTANTS);
+}
+
+fn all_hold(models: &[Model]) {
+    for model in models {
+        let start = Instant::now();
+        let Searched { runs, stops } = check::holds(*model);
+        let reach = stops.map_or("all orders".into(), |stops| format!("{stops} stops"));
+        println!(
+            "{}: {reach}, {runs} runs in {:?}",
+            model.name,
+            start.elapsed()
+        );
+        assert!(runs > 1, "{}: there is nothing to choose", model.name);
+    }
+}
+
+fn all_are_found(mutants: &[Mutant]) {
+    for mutant in mutants {
+        let fault = mutant.fault;
+        assert!(
+            mutant.applies,
+            "the text that this fault replaces is not in the file any more: {fault}"
+        );
+        assert!(
+            check::fails(mutant.models),
+            "no model finds this fault: {fault}"
+        );
+    }
+}
