@@ -28,6 +28,8 @@ pub mod mailbox;
 
 pub mod table;
 
+pub mod router;
+
 pub mod sandbox;
 
 pub mod process;

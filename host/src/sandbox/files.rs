@@ -25,41 +25,24 @@ pub(super) fn add_to_linker<T: HasState>(linker: &mut Linker<T>) -> Result<()> {
     bindings::add_to_linker::<_, State>(linker, T::state)?;
     linker.allow_shadowing(true);
     let mut files = linker.instance("wasm-pool:worker/files@0.1.0")?;
-    files.func_wrap_async(
-        "open",
-        |mut store: StoreContextMut<'_, T>, (path,): Path| {
-            Box::new(async move {
-                match path {
-                    Bounded::Within(path) => Ok((store.data_mut().state().open(path).await?,)),
-                    Bounded::Beyond => Ok((Err(ErrorCode::NameTooLong),)),
-                }
-            })
-        },
-    )?;
-    files.func_wrap_async(
-        "stat",
-        |mut store: StoreContextMut<'_, T>, (path,): Path| {
-            Box::new(async move {
-                match path {
-                    Bounded::Within(path) => {
-                        Ok((Host::stat(store.data_mut().state(), path).await?,))
+    /// A stub whose one argument is a path.
+    macro_rules! by_path {
+        ($name:literal, $call:path) => {
+            files.func_wrap_async($name, |mut store: StoreContextMut<'_, T>, (path,): Path| {
+                Box::new(async move {
+                    match path {
+                        Bounded::Within(path) => {
+                            Ok(($call(store.data_mut().state(), path).await?,))
+                        }
+                        Bounded::Beyond => Ok((Err(ErrorCode::NameTooLong),)),
                     }
-                    Bounded::Beyond => Ok((Err(ErrorCode::NameTooLong),)),
-                }
-            })
-        },
-    )?;
-    files.func_wrap_async(
-        "read-dir",
-        |mut store: StoreContextMut<'_, T>, (path,): Path| {
-            Box::new(async move {
-                match path {
-                    Bounded::Within(path) => Ok((store.data_mut().state().read_dir(path).await?,)),
-                    Bounded::Beyond => Ok((Err(ErrorCode::NameTooLong),)),
-                }
-            })
-        },
-    )?;
+                })
+            })?
+        };
+    }
+    by_path!("open", Host::open);
+    by_path!("stat", Host::stat);
+    by_path!("read-dir", Host::read_dir);
     linker.allow_shadowing(false);
     Ok(())
 }

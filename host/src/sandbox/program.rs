@@ -10,11 +10,12 @@ use wasmtime_wasi::{WasiCtxView, WasiView};
 
 use super::bindings::program::wasm_pool::worker::http;
 use super::bindings::program::{self as bindings, ProgramPre};
-use super::mailbox::{self, Correspondents};
+use super::mailbox;
 use super::state::{Common, HEAD_BYTES, HasState, State, crash, failure, linker, store};
 use super::{Crash, Failure, Settings, process};
 use crate::mailbox::Mailbox;
 use crate::pid::Pid;
+use crate::router::Router;
 use crate::table::{Entry, Origin, ProcessError, Table};
 
 /// A module whose world is `program`, ready to be instantiated any number of times.
@@ -54,7 +55,7 @@ pub(super) struct Own {
     pub(super) args: Vec<String>,
     pub(super) table: Arc<Table>,
     pub(super) nursery: Arc<dyn Spawn>,
-    pub(super) correspondents: Correspondents,
+    pub(super) router: Router,
 }
 
 /// What a program needs that this host does not have, or what it does not export.
@@ -131,9 +132,9 @@ impl Own {
             parent: entry.parent,
             mailbox: entry.mailbox,
             args,
+            router: Router::new(entry.pid, Arc::clone(&table)),
             table,
             nursery,
-            correspondents: Correspondents::default(),
         }
     }
 
