@@ -12,6 +12,7 @@ use std::time::Duration;
 use wasmtime::component::Linker;
 use wasmtime::{Result, StoreContextMut};
 
+use super::contract;
 use super::lifted::Bounded;
 use super::program::Own;
 use super::state::{HEAD_BYTES, State};
@@ -28,7 +29,7 @@ type Answer<T> = Result<(std::result::Result<T, ErrorCode>,)>;
 /// Gives a program the functions of `mailbox`.
 pub(super) fn add_to_linker(linker: &mut Linker<Own>) -> Result<()> {
     type Store<'a> = StoreContextMut<'a, Own>;
-    let mut mailbox = linker.instance("wasm-pool:worker/mailbox@0.1.0")?;
+    let mut mailbox = linker.instance(&contract::interface("mailbox"))?;
     mailbox.func_wrap("self", |store: Store<'_>, (): ()| {
         Ok((store.data().state.pid.get(),))
     })?;

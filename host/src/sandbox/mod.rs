@@ -9,6 +9,7 @@ mod bindings;
 mod check;
 mod clock;
 mod code;
+mod contract;
 mod engine;
 mod excerpt;
 mod failure;
@@ -113,6 +114,7 @@ impl std::fmt::Display for Module {
 impl World {
     /// A module with neither export is a handler that lacks its own; one with both can't say what it wants.
     fn of(component: &Component) -> wasmtime::Result<Self> {
+        contract::fits(component)?;
         let kind = component.component_type();
         let has = |name| {
             kind.exports(component.engine())
