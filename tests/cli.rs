@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use rustix::fs::{CWD, FileType, Mode};
 
 use crate::support::server::{PROGRAM, component, serve};
-use crate::support::wat::{Worker, slow, worker};
+use crate::support::wat::{Worker, contract_version, interface, slow, worker};
 use crate::support::{Folder, guests, own_address};
 
 /// All flags, with their defaults as `--help` names them.
@@ -394,15 +394,12 @@ fn check_of_a_worker_that_runs() {
     for module in [guests::path("hello").as_path(), by_hand.path()] {
         let (code, output, errors) = check(module);
         assert_eq!(code, 0, "{output}{errors}");
-        for word in ["handle", "wasm-pool:worker/http@0.1.0"] {
+        for word in ["handle", &interface("http")] {
             assert!(output.contains(word), "{word} in {output}");
         }
     }
     let (_, output, _) = check(by_hand.path());
-    for word in [
-        "wasm-pool:worker/files@0.1.0",
-        "wasi:clocks/wall-clock@0.2.0",
-    ] {
+    for word in [&interface("files"), "wasi:clocks/wall-clock@0.2.0"] {
         assert!(output.contains(word), "{word} in {output}");
     }
 }
@@ -430,6 +427,26 @@ fn check_names_the_import_that_is_missing() {
     ]);
     assert!(code != 0 && output.is_empty(), "{output}");
     assert!(errors.contains("acme:billing/ledger@1.0.0"), "{errors}");
+}
+
+#[test]
+fn a_module_of_another_contract_is_refused() {
+    let version = contract_version();
+    for other in ["0.1.0", "0.2.1", "1.0.0"] {
+        let text = worker("").replace(&format!("@{version}\""), &format!("@{other}\""));
+        let old = wat_file(&text);
+        let module = old.path().display().to_string();
+        let served = run(&["--module", &module, "--listen", "127.0.0.1:0"]);
+        for (code, output, errors) in [check(old.path()), served] {
+            assert_ne!(code, 0, "{output}{errors}");
+            let said = output + &errors;
+            let import = format!("it imports `wasm-pool:worker/files@{other}`");
+            let host = format!("this host has {version}");
+            for word in [&import, &host, "wasm-pool-guest"] {
+                assert!(said.contains(word), "{word} in {said}");
+            }
+        }
+    }
 }
 
 #[test]

@@ -6,8 +6,10 @@ use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::{FileExt, symlink};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, UNIX_EPOCH};
 
-use crate::support::server::serve;
+use crate::programs::outcome;
+use crate::support::server::{guest_over, serve};
 use crate::support::{Folder, PATIENCE, Server, eventually, pattern};
 
 const KIB: usize = 1024;
@@ -291,6 +293,67 @@ fn a_root_that_was_deleted_is_found_again() {
             server.get(name).text().starts_with("42").then_some(())
         });
     }
+}
+
+#[test]
+fn a_variant_takes_the_place_of_its_original() {
+    const FIRST: u64 = 1_000_000_000;
+    let folder = Folder::new()
+        .dir("folder")
+        .link("outside", "/etc/passwd")
+        .link("loop", "loop");
+    let seconds = Duration::from_secs;
+    let half = Duration::from_millis(500);
+    // Of each file the size is another, so that the size says which file it is.
+    for (name, size, age) in [
+        ("original", 1, seconds(FIRST) + half),
+        ("newer", 2, seconds(FIRST + 1)),
+        ("as-old", 3, seconds(FIRST)),
+        ("older", 4, seconds(FIRST - 1) + half),
+        ("large", 100_000, seconds(FIRST)),
+    ] {
+        let path = folder.root().join(name);
+        fs::write(&path, pattern(size)).expect("a file");
+        let file = File::options().append(true).open(path);
+        file.and_then(|file| file.set_modified(UNIX_EPOCH + age))
+            .expect("a time");
+    }
+    let server = guest_over("actor", folder, "--max-open-files 1");
+    for (paths, expected) in [
+        ("original", "original 1"),
+        ("original newer", "newer 2"),
+        ("original as-old newer", "as-old 3"),
+        ("original older", "original 1"),
+        ("original older newer", "newer 2"),
+        ("original none large as-old", "large 100000"),
+        ("large original", "original 1"),
+        (
+            "original folder loop outside /etc/passwd .. x*5000 newer",
+            "newer 2",
+        ),
+        ("original folder", "original 1"),
+        ("none newer", "no-entry"),
+        ("folder newer", "is-directory"),
+        ("original/x newer", "not-directory"),
+        ("outside newer", "access"),
+        ("x*5000 newer", "name-too-long"),
+        ("x*2000000 newer", "name-too-long"),
+        ("original x*2000000", "too-large"),
+        ("original 1 2 3 4 5 6 7 newer", "newer 2"),
+        ("original 1 2 3 4 5 6 7 8 newer", "too-large"),
+    ] {
+        // One file may be open: each call gives back what it opens beside.
+        assert_eq!(
+            outcome(&server, &format!("open-variant {paths}")),
+            expected,
+            "{paths}"
+        );
+    }
+    assert_eq!(
+        outcome(&server, "open newer; open-variant original newer"),
+        "too-many-open"
+    );
+    assert_eq!(outcome(&server, "open-variant none newer"), "too-many-open");
 }
 
 /// Two releases beside each other, 41 and 42, and where the current one is to be. A small file is copied by the host,

@@ -10,6 +10,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::support::guests;
 use crate::support::program::{Program, perform, run};
 use crate::support::server::{PROGRAM, command};
+use crate::support::wat::interface;
 use crate::support::{Folder, eventually};
 
 #[test]
@@ -267,12 +268,8 @@ fn check_of_a_program() {
         .expect("it runs");
     let text = String::from_utf8_lossy(&output.stdout);
     assert_eq!(output.status.code(), Some(0), "{text}");
-    for word in [
-        "  run\n",
-        "wasm-pool:worker/mailbox@0.1.0",
-        "wasm-pool:worker/process@0.1.0",
-        "runs here",
-    ] {
+    let imports = [interface("mailbox"), interface("process")];
+    for word in ["  run\n", &imports[0], &imports[1], "runs here"] {
         assert!(text.contains(word), "{word} in {text}");
     }
 }

@@ -171,7 +171,7 @@ fn reads_are_bounded_and_have_an_end() {
     let read_at = |offset: u64, count: u32| {
         format!(
             "(call $open (local.get $body) (local.get $body-length) (i32.const 2048))
-             (call $read-at (i32.load (i32.const 2052)) (i64.const {offset}) (i32.const {count}) (i32.const 2048))
+             (call $read-at (i32.load (i32.const 2056)) (i64.const {offset}) (i32.const {count}) (i32.const 2048))
              (if (i32.load8_u (i32.const 2048)) (then unreachable))
              (i32.store (i32.const 1048) (i32.load (i32.const 2052)))
              (i32.store (i32.const 1052) (i32.load (i32.const 2056)))"

@@ -58,6 +58,8 @@ mod scheduler;
 
 mod table;
 
+mod router;
+
 mod sandbox;
 
 mod process;

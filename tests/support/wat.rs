@@ -20,11 +20,25 @@ impl Worker<'_> {
             lowered => lowered,
         };
         include_str!("worker.wat")
+            .replace("VERSION", contract_version())
             .replacen("  IMPORTS\n", self.imports, 1)
             .replacen("  LOWERED\n", lowered, 1)
             .replacen("    FIELDS\n", self.fields, 1)
             .replacen("      HANDLE\n", self.handle, 1)
     }
+}
+
+/// The version of the contract that `wit/` has.
+pub(crate) fn contract_version() -> &'static str {
+    let mut lines = include_str!("../../wit/worker.wit").lines();
+    let version = lines.find_map(|line| line.strip_prefix("package wasm-pool:worker@"));
+    let version = version.and_then(|version| version.strip_suffix(';'));
+    version.expect("the contract names its package")
+}
+
+/// The name of an interface of the contract, as components have it.
+pub(crate) fn interface(name: &str) -> String {
+    format!("wasm-pool:worker/{name}@{}", contract_version())
 }
 
 /// A worker that does just this with a request.
@@ -60,14 +74,13 @@ pub(crate) const OPENER: &str = "
     (if (i32.load8_u (i32.const 2048))
       (then
         (i32.store16 (i32.const 1024) (i32.const 404))
-        (i32.store8 (i32.const 2100) (i32.add (i32.const 97) (i32.load8_u (i32.const 2052))))
+        (i32.store8 (i32.const 2100) (i32.add (i32.const 97) (i32.load8_u (i32.const 2056))))
         (i32.store (i32.const 1048) (i32.const 2100))
         (i32.store (i32.const 1052) (i32.const 1)))
       (else
-        (call $stat (i32.load (i32.const 2052)) (i32.const 2064))
         (i32.store8 (i32.const 1040) (i32.const 1))
-        (i32.store (i32.const 1048) (i32.load (i32.const 2052)))
-        (i64.store (i32.const 1064) (i64.load (i32.const 2080)))))";
+        (i32.store (i32.const 1048) (i32.load (i32.const 2056)))
+        (i64.store (i32.const 1064) (i64.load (i32.const 2072)))))";
 
 /// Lists the folder in the request's body: the names, one after the other without anything between; or with
 /// `404` and the error code as [`OPENER`] does.

@@ -10,7 +10,7 @@
 ;;
 ;; Free to use: 2048 to 65535. What the host copies in goes from 65536 upwards, as long as the process lives.
 (component
-  (import "wasm-pool:worker/files@0.1.0" (instance $files
+  (import "wasm-pool:worker/files@VERSION" (instance $files
     (export "file" (type $file (sub resource)))
     (type $an-error-code (enum "no-entry" "access" "is-directory" "not-directory" "not-supported"
       "invalid-path" "name-too-long" "loop" "too-many-open" "too-large" "io"))
@@ -23,14 +23,20 @@
     (export "metadata" (type $metadata (eq $a-metadata)))
     (type $an-entry (record (field "name" string) (field "kind" $kind)))
     (export "entry" (type $entry (eq $an-entry)))
-    (export "open" (func (param "path" string) (result (result (own $file) (error $error-code)))))
+    (type $an-opened (record (field "file" (own $file)) (field "metadata" $metadata)))
+    (export "opened" (type $opened (eq $an-opened)))
+    (type $a-chosen (record (field "opened" $opened) (field "which" (option u32))))
+    (export "chosen" (type $chosen (eq $a-chosen)))
+    (export "open" (func (param "path" string) (result (result $opened (error $error-code)))))
+    (export "open-variant" (func (param "path" string) (param "variants" (list string))
+      (result (result $chosen (error $error-code)))))
     (export "read-dir" (func (param "path" string) (result (result (list $entry) (error $error-code)))))
     (export "[method]file.stat" (func (param "self" (borrow $file)) (result (result $metadata (error $error-code)))))
     (export "[method]file.read-at" (func (param "self" (borrow $file)) (param "offset" u64) (param "nbytes" u32)
       (result (result (list u8) (error $error-code)))))
   ))
   (alias export $files "file" (type $the-file))
-  (import "wasm-pool:worker/http@0.1.0" (instance $http
+  (import "wasm-pool:worker/http@VERSION" (instance $http
     (export "file" (type $file (eq $the-file)))
     (type $a-header (record (field "name" string) (field "value" (list u8))))
     (export "header" (type $header (eq $a-header)))
@@ -71,17 +77,20 @@
   (alias core export $env "realloc" (core func $realloc))
 
   (alias export $files "open" (func $open))
+  (alias export $files "open-variant" (func $open-variant))
   (alias export $files "read-dir" (func $read-dir))
   (alias export $files "[method]file.stat" (func $stat))
   (alias export $files "[method]file.read-at" (func $read-at))
   (alias export $clock "now" (func $now))
   (core func $lowered-open (canon lower (func $open) (memory $memory) (realloc $realloc)))
+  (core func $lowered-open-variant (canon lower (func $open-variant) (memory $memory) (realloc $realloc)))
   (core func $lowered-read-dir (canon lower (func $read-dir) (memory $memory) (realloc $realloc)))
   (core func $lowered-stat (canon lower (func $stat) (memory $memory) (realloc $realloc)))
   (core func $lowered-read-at (canon lower (func $read-at) (memory $memory) (realloc $realloc)))
   (core func $lowered-now (canon lower (func $now) (memory $memory) (realloc $realloc)))
   (core instance $host
     (export "open" (func $lowered-open))
+    (export "open-variant" (func $lowered-open-variant))
     (export "read-dir" (func $lowered-read-dir))
     (export "stat" (func $lowered-stat))
     (export "read-at" (func $lowered-read-at))
@@ -92,8 +101,10 @@
 
   (core module $main-module
     (import "env" "memory" (memory $shared 1))
-    ;; open(path, its length, place): at `place` 0 and at +4 a handle, or 1 and at +4 the error code
+    ;; open(path, its length, place): at `place` 0, at +8 a handle and at +24 the size; or 1 and at +8 the error code
     (import "host" "open" (func $open (param i32 i32 i32)))
+    ;; open-variant(path, its length, variants, their count, place): as open, with an option and a number at +48
+    (import "host" "open-variant" (func $open-variant (param i32 i32 i32 i32 i32)))
     ;; read-dir(path, its length, place): at `place` 0 and at +4 and +8 a list, or 1 and at +4 the error code
     (import "host" "read-dir" (func $read-dir (param i32 i32 i32)))
     ;; stat(handle, place): at `place` 0 and at +16 the size

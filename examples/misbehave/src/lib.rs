@@ -67,14 +67,13 @@ fn echo(request: &Request) -> Response {
 /// The file at `?path=` (`index.html` if not given), handed over to the host.
 fn file(request: &Request) -> Response {
     let path = request.parameter("path").unwrap_or("index.html");
-    let opened = files::open(path).and_then(|file| Ok((file.stat()?.size, file)));
-    match opened {
-        Ok((length, file)) => {
+    match files::open(path) {
+        Ok(opened) => {
             let mut response = Response::new(200);
             response.body = Body::File(FileSlice {
-                file,
+                file: opened.file,
                 offset: 0,
-                length,
+                length: opened.metadata.size,
             });
             response
         }
@@ -173,7 +172,7 @@ fn leak_files(request: &Request) -> Response {
     let mut opened = 0;
     let error = loop {
         match files::open(path) {
-            Ok(file) => std::mem::forget(file),
+            Ok(opened) => std::mem::forget(opened.file),
             Err(error) => break error,
         }
         opened += 1;

@@ -1,7 +1,7 @@
 //! What a worker does with a request: it reads the file that the path names. And two paths that name none,
 //! for looking at the workers themselves.
 
-use wasm_pool_guest::files::{self, ErrorCode, File};
+use wasm_pool_guest::files::{self, ErrorCode, Opened};
 use wasm_pool_guest::{Body, FileSlice, Request, Response, mailbox};
 
 /// A file up to this size is read and sent with the response; one beyond is given away, and the host sends it
@@ -37,8 +37,9 @@ fn send(name: &str) -> Response {
     }
 }
 
-fn read(file: File) -> Result<Body, ErrorCode> {
-    let length = file.stat()?.size;
+fn read(opened: Opened) -> Result<Body, ErrorCode> {
+    let Opened { file, metadata } = opened;
+    let length = metadata.size;
     if length > READ_WHOLE {
         let offset = 0;
         return Ok(Body::File(FileSlice {

@@ -93,8 +93,8 @@ pub mod program_bindings {
         default_bindings_module: "wasm_pool_guest::program_bindings",
         runtime_path: "wasm_pool_guest::wit_bindgen_rt",
         with: {
-            "wasm-pool:worker/files@0.1.0": crate::bindings::wasm_pool::worker::files,
-            "wasm-pool:worker/http@0.1.0": crate::bindings::wasm_pool::worker::http,
+            "wasm-pool:worker/files@0.2.0": crate::bindings::wasm_pool::worker::files,
+            "wasm-pool:worker/http@0.2.0": crate::bindings::wasm_pool::worker::http,
         },
     });
 }

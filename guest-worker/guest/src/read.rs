@@ -39,8 +39,8 @@ pub fn read(path: &str) -> Result<Vec<u8>, ErrorCode> {
 /// # Errors
 /// Those of [`read`]; [`ErrorCode::TooLarge`] where the file has more bytes, or grows beyond them meanwhile.
 pub fn read_at_most(path: &str, most: usize) -> Result<Vec<u8>, ErrorCode> {
-    let file = files::open(path)?;
-    let size = usize::try_from(file.stat()?.size).map_err(|_| ErrorCode::TooLarge)?;
+    let files::Opened { file, metadata } = files::open(path)?;
+    let size = usize::try_from(metadata.size).map_err(|_| ErrorCode::TooLarge)?;
     if size > most {
         return Err(ErrorCode::TooLarge);
     }

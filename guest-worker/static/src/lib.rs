@@ -18,9 +18,9 @@
 //! assert_eq!(site(Request::new("GET", "/.git/config")).status, 404);
 //! ```
 //!
-//! This file is the way of one request, from top to bottom. For most requests that way is two calls to the host, open
-//! and stat; then the file itself is the body of the response, and what it holds never enters this process. Nothing
-//! learned about a file is kept for the next request: files may change at any time.
+//! This file is the way of one request, from top to bottom. For a request that is one call to the host, which opens the
+//! file or a compressed copy of it. The open file is the body of the response, and its bytes never enter this process.
+//! The worker keeps nothing about a file for the next request: files may change at any time.
 
 #![cfg_attr(target_family = "wasm", no_std)]
 
@@ -38,9 +38,10 @@ pub mod refusal;
 mod properties;
 
 use alloc::format;
+use alloc::string::String;
 use alloc::vec::Vec;
 
-use wasm_pool_guest::files::{self, ErrorCode, File, Metadata};
+use wasm_pool_guest::files::{self, ErrorCode, File, Metadata, Opened};
 use wasm_pool_guest::{Body, FileSlice, Header, Request, Response};
 
 use conditions::{Validators, Verdict};
@@ -97,15 +98,14 @@ fn find(request: &Request, prefix: &str, path: &str) -> Result<Response, Refusal
         return with_final_slash(request, prefix, path);
     }
     let file = path::to_file(path)?;
-    let original = match files::open(&file) {
-        Ok(file) => Version::of(file, None)?,
+    let media = MediaType::of(&file);
+    let version = match open(&file, media, request) {
+        Ok(version) => version,
         Err(ErrorCode::IsDirectory) if !path::is_folder(path) => {
             return with_final_slash(request, prefix, path);
         }
         Err(error) => return Err(error.into()),
     };
-    let media = MediaType::of(&file);
-    let version = smallest(original, &file, media, request);
     let validators = Validators::of(&version.metadata, version.coding);
     match validators.judge(request) {
         Verdict::Proceed => send(version, media, &validators, request),
@@ -126,13 +126,13 @@ struct Version {
 }
 
 impl Version {
-    fn of(file: File, coding: Option<Coding>) -> Result<Self, ErrorCode> {
-        let metadata = file.stat()?;
-        Ok(Self {
+    fn of(opened: Opened, coding: Option<Coding>) -> Self {
+        let Opened { file, metadata } = opened;
+        Self {
             file,
             metadata,
             coding,
-        })
+        }
     }
 }
 
@@ -143,30 +143,28 @@ fn with_final_slash(request: &Request, prefix: &str, path: &str) -> Result<Respo
         .with_header("location", [prefix, &location].concat()))
 }
 
-/// A compressed copy that this client can unpack, or else the original.
+/// Opens a compressed copy that this client can unpack, or else the original, in one call.
 ///
-/// A range is always one of the original: parts of a compressed file are of no use to those who ask for
-/// parts. A copy older than its original was forgotten when that changed, and is passed over. Whatever
-/// else is wrong with a copy, the original is there.
-fn smallest(original: Version, path: &str, media: MediaType, request: &Request) -> Version {
-    if !media.is_compressible() || request.header("range").is_some() {
-        return original;
+/// A range is always one of the original: parts of a compressed file are of no use to a client that asks for parts. The
+/// host passes over a copy that is older than its original: somebody changed the original and forgot the copy.
+fn open(path: &str, media: MediaType, request: &Request) -> Result<Version, ErrorCode> {
+    let has_copies = media.is_compressible() && request.header("range").is_none();
+    let codings: Vec<Coding> = match has_copies {
+        true => encoding::accepted(request.headers_named("accept-encoding")).collect(),
+        false => Vec::new(),
+    };
+    if codings.is_empty() {
+        return Ok(Version::of(files::open(path)?, None));
     }
-    for coding in encoding::accepted(request.headers_named("accept-encoding")) {
-        let copy = files::open(&[path, ".", coding.extension()].concat())
-            .and_then(|file| Version::of(file, Some(coding)));
-        if let Ok(copy) = copy
-            && !is_older(&copy.metadata, &original.metadata)
-        {
-            return copy;
-        }
-    }
-    original
-}
-
-/// In whole seconds: some compressors copy the original's time, and not all copy its fractions.
-fn is_older(one: &Metadata, other: &Metadata) -> bool {
-    one.modified.seconds < other.modified.seconds
+    let copies = codings
+        .iter()
+        .map(|coding| [path, ".", coding.extension()].concat());
+    let copies: Vec<String> = copies.collect();
+    let chosen = files::open_variant(path, &copies)?;
+    let coding = chosen
+        .which
+        .and_then(|nth| codings.get(nth as usize).copied());
+    Ok(Version::of(chosen.opened, coding))
 }
 
 /// The file, or the part of it that was asked for.

@@ -54,6 +54,10 @@ pub enum FileError {
     Io,
 }
 
+/// The most variants of a file that one call looks for: one for each content coding that a web server knows, and some to
+/// spare. Looking for a variant that is not there costs the host a system call.
+pub const MAX_VARIANTS: usize = 8;
+
 /// What a path names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -74,6 +78,15 @@ pub struct Metadata {
     pub modified_seconds: u64,
     /// Nanoseconds within the second.
     pub modified_nanoseconds: u32,
+}
+
+/// A file that was just opened.
+#[derive(Debug)]
+pub struct Opened {
+    /// The file.
+    pub file: OpenFile,
+    /// The file's metadata at that moment.
+    pub metadata: Metadata,
 }
 
 /// One name in a directory.
@@ -120,10 +133,10 @@ impl Root {
     ///
     /// # Errors
     /// See [`FileError`].
-    pub async fn open_file(&self, path: &str) -> Result<OpenFile, FileError> {
+    pub async fn open_file(&self, path: &str) -> Result<Opened, FileError> {
         let path = normal(path)?;
-        if let Some(content) = self.recent.get(&path) {
-            return Ok(OpenFile::of(content));
+        if let Some(opened) = self.recent.get(&path) {
+            return Ok(opened);
         }
         // O_NONBLOCK: opening a FIFO would otherwise wait for its writer. It means nothing to regular files.
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
@@ -134,10 +147,34 @@ impl Root {
             Kind::RegularFile => {
                 let content = Content::of(fd, metadata).await;
                 self.recent.put(&folder, &path, &content);
-                Ok(OpenFile::of(content))
+                let file = OpenFile::of(content);
+                Ok(Opened { file, metadata })
             }
             Kind::Directory => Err(FileError::IsDirectory),
         }
+    }
+
+    /// Opens the first of these variants that can be opened and is not older than the file at `path`, or that file. With
+    /// the variant's position.
+    ///
+    /// # Errors
+    /// Those of [`Root::open_file`] for `path`.
+    pub async fn open_variant(
+        &self,
+        path: &str,
+        variants: &[String],
+    ) -> Result<(Opened, Option<usize>), FileError> {
+        let original = self.open_file(path).await?;
+        for (nth, variant) in variants.iter().enumerate() {
+            match self.open_file(variant).await {
+                Ok(variant) if !variant.metadata.is_older(&original.metadata) => {
+                    return Ok((variant, Some(nth)));
+                }
+                Ok(_older) => {}
+                Err(_whatever_it_is) => {}
+            }
+        }
+        Ok((original, None))
     }
 
     /// What is known of the file or directory at `path`.
@@ -174,8 +211,18 @@ impl Root {
     }
 }
 
+impl Metadata {
+    /// In whole seconds: some compressors copy the time of the original, and not all copy its fractions.
+    fn is_older(&self, other: &Self) -> bool {
+        self.modified_seconds < other.modified_seconds
+    }
+}
+
 fn metadata_of(fd: impl AsFd) -> Result<Metadata, FileError> {
-    let stat: Stat = rustix::fs::fstat(fd).map_err(file_error)?;
+    metadata(&rustix::fs::fstat(fd).map_err(file_error)?)
+}
+
+fn metadata(stat: &Stat) -> Result<Metadata, FileError> {
     let kind = match FileType::from_raw_mode(stat.st_mode) {
         FileType::RegularFile => Kind::RegularFile,
         FileType::Directory => Kind::Directory,

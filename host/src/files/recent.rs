@@ -18,7 +18,8 @@ use rustix::io::Errno;
 use tokio::time::Instant;
 
 use super::folder::Folder;
-use super::open::Content;
+use super::open::{Content, OpenFile};
+use super::{Opened, metadata};
 
 /// Shorter than anybody would notice, and still thousands of requests long under load.
 const FILE_VALIDITY: Duration = Duration::from_millis(100);
@@ -106,20 +107,26 @@ impl Recent {
 
     /// The file that this path meant a moment ago. One that can be read live must still have a name: it was deleted
     /// otherwise, or another took its place, and that is seen at once.
-    pub(super) fn get(&self, path: &str) -> Option<Content> {
+    pub(super) fn get(&self, path: &str) -> Option<Opened> {
         let content = {
             let table = self.table();
             let file = table.files.get(path)?;
             (file.opened.elapsed() < FILE_VALIDITY).then(|| file.content.clone())?
         };
-        let is_there = match &content {
-            Content::Copy { .. } => true,
-            Content::Live(fd) => rustix::fs::fstat(fd).is_ok_and(|stat| stat.st_nlink > 0),
+        let metadata = match &content {
+            Content::Copy { metadata, .. } => Some(*metadata),
+            Content::Live(fd) => {
+                let stat = rustix::fs::fstat(fd).ok();
+                let stat = stat.filter(|stat| stat.st_nlink > 0);
+                stat.and_then(|stat| metadata(&stat).ok())
+            }
         };
-        if !is_there {
+        let Some(metadata) = metadata else {
             self.table().files.remove(path);
-        }
-        is_there.then_some(content)
+            return None;
+        };
+        let file = OpenFile::of(content);
+        Some(Opened { file, metadata })
     }
 
     /// Keeps a file that was just opened in this folder, if there is room and the folder is still the root's.

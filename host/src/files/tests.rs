@@ -128,7 +128,7 @@ async fn every_resolver_lists_what_can_be_served() {
 #[tokio::test]
 async fn reading_moves_the_position_and_reading_at_does_not() {
     let (_dir, [root, ..]) = folder();
-    let mut file = root.open_file("file").await.expect("the file");
+    let mut file = root.open_file("file").await.expect("the file").file;
     assert_eq!(file.read(3).await.expect("bytes"), "con");
     assert_eq!(file.read_at(1, 2).await.expect("bytes"), "on");
     assert_eq!(file.read(100).await.expect("bytes"), "tent");
@@ -147,7 +147,7 @@ async fn what_happens_to_a_file_is_seen() {
             std::fs::write(path, [text, &" ".repeat(padding)].concat()).expect("written");
         };
         let read = async || -> Result<String, FileError> {
-            let mut file = root.open_file("file").await?;
+            let mut file = root.open_file("file").await?.file;
             let bytes = file.read(2 * SMALL).await?;
             assert_eq!(file.stat()?.size, bytes.len() as u64);
             Ok(String::from_utf8_lossy(&bytes).trim_end().to_owned())
@@ -179,7 +179,7 @@ async fn what_happens_to_a_file_is_seen() {
 #[tokio::test]
 async fn an_open_file_that_is_small_stays_as_it_was() {
     let (dir, [root, ..]) = folder();
-    let mut file = root.open_file("file").await.expect("the file");
+    let mut file = root.open_file("file").await.expect("the file").file;
     let before = file.stat();
     std::fs::write(dir.path().join("root/file"), "other, and longer").expect("written");
     assert_eq!(file.read(100).await.expect("bytes"), "content");
@@ -190,9 +190,9 @@ async fn an_open_file_that_is_small_stays_as_it_was() {
 async fn all_ways_to_write_a_path_are_one_file() {
     let (_dir, roots) = folder();
     for root in &roots {
-        let kept = root.open_file("file").await.expect("the file");
+        let kept = root.open_file("file").await.expect("the file").file;
         for path in ["./file", ".//file", "././file"] {
-            let file = root.open_file(path).await.expect("the file");
+            let file = root.open_file(path).await.expect("the file").file;
             let (Content::Copy { bytes, .. }, Content::Copy { bytes: same, .. }) =
                 (&kept.content, &file.content)
             else {
@@ -209,7 +209,7 @@ async fn the_root_is_followed_by_every_resolver() {
     let (dir, roots) = folder();
     let root = dir.path().join("root");
     let read = async |root: &Root| -> Result<Bytes, FileError> {
-        root.open_file("file").await?.read(100).await
+        root.open_file("file").await?.file.read(100).await
     };
     let all = async |expected: Result<Bytes, FileError>| {
         for root in &roots {
@@ -234,7 +234,7 @@ async fn an_open_file_says_how_much_memory_it_holds() {
     for (size, held) in [(0, 0), (1, 1), (SMALL, SMALL), (SMALL + 1, 0)] {
         let name = size.to_string();
         std::fs::write(dir.path().join("root").join(&name), vec![b' '; size]).expect("written");
-        let file = root.open_file(&name).await.expect("the file");
+        let file = root.open_file(&name).await.expect("the file").file;
         assert_eq!(file.held(), held, "a file of {size} B");
     }
 }
@@ -243,7 +243,7 @@ async fn an_open_file_says_how_much_memory_it_holds() {
 async fn files_are_not_kept_open_for_long() {
     let (dir, [root, ..]) = folder();
     std::fs::write(dir.path().join("root/file"), [b' '; SMALL + 1]).expect("written");
-    let file = root.open_file("file").await.expect("the file");
+    let file = root.open_file("file").await.expect("the file").file;
     let Content::Live(fd) = &file.content else {
         panic!("it was copied");
     };

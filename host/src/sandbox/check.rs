@@ -1,7 +1,7 @@
 //! Looks at a module without running it: what it exports, what it imports, whether it would run here.
 
 use super::excerpt::{excerpt, printable};
-use super::{LoadError, engine, handler, kind_of, program};
+use super::{LoadError, contract, engine, handler, kind_of, program};
 use crate::settings::Module;
 use crate::table::Kind;
 
@@ -65,12 +65,6 @@ pub fn check(module: &Module, memory: u64) -> Result<Report, LoadError> {
 
 /// WASI promises that 0.2 only grows, so a module of any 0.2 finds its interfaces in ours.
 fn provided(import: &str) -> bool {
-    const OURS: [&str; 4] = [
-        "wasm-pool:worker/files@0.1.0",
-        "wasm-pool:worker/http@0.1.0",
-        "wasm-pool:worker/mailbox@0.1.0",
-        "wasm-pool:worker/process@0.1.0",
-    ];
     const WASI: [&str; 6] = ["cli", "clocks", "filesystem", "io", "random", "sockets"];
     let wasi = |(name, version): (&str, &str)| {
         let package = name
@@ -78,5 +72,9 @@ fn provided(import: &str) -> bool {
             .and_then(|name| name.split_once('/'));
         version.starts_with("0.2.") && package.is_some_and(|(package, _)| WASI.contains(&package))
     };
-    OURS.contains(&import) || import.split_once('@').is_some_and(wasi)
+    let is_ours = contract::INTERFACES
+        .map(contract::interface)
+        .iter()
+        .any(|ours| ours == import);
+    is_ours || import.split_once('@').is_some_and(wasi)
 }

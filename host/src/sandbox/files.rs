@@ -7,8 +7,9 @@ use wasmtime::StoreContextMut;
 use wasmtime::component::{Linker, Resource};
 
 use super::bindings::handler::wasm_pool::worker::files::{
-    self as bindings, Entry, ErrorCode, Host, HostFile, Kind, Metadata, Timestamp,
+    self as bindings, Chosen, Entry, ErrorCode, Host, HostFile, Kind, Metadata, Opened, Timestamp,
 };
+use super::contract;
 use super::lifted::Bounded;
 use super::state::{HasState, State};
 use crate::files::{self, FileError, OpenFile};
@@ -18,69 +19,88 @@ use crate::steps::{Step, Timing};
 /// is the guest's to look at.
 type Answer<T> = Result<Result<T, ErrorCode>>;
 
-/// Gives a guest the functions of `files`. Those that take a path are not the generated ones: these would end a
+/// Files that are open during one call, in addition to those that the process has: the original, while a variant of it
+/// is opened.
+const ORIGINAL: u32 = 1;
+
+/// As [`ORIGINAL`]: a folder that is listed, and the target of a link in it.
+const FOLDER_AND_LINK: u32 = 2;
+
+/// Gives a guest the functions of `files`. The functions that take a path are not the generated ones: these would end a
 /// process over a path that is too long to be copied, and the contract has an error code for it.
 pub(super) fn add_to_linker<T: HasState>(linker: &mut Linker<T>) -> Result<()> {
     type Path = (Bounded<String>,);
     bindings::add_to_linker::<_, State>(linker, T::state)?;
     linker.allow_shadowing(true);
-    let mut files = linker.instance("wasm-pool:worker/files@0.1.0")?;
-    files.func_wrap_async(
-        "open",
-        |mut store: StoreContextMut<'_, T>, (path,): Path| {
-            Box::new(async move {
-                match path {
-                    Bounded::Within(path) => Ok((store.data_mut().state().open(path).await?,)),
-                    Bounded::Beyond => Ok((Err(ErrorCode::NameTooLong),)),
-                }
-            })
-        },
-    )?;
-    files.func_wrap_async(
-        "stat",
-        |mut store: StoreContextMut<'_, T>, (path,): Path| {
-            Box::new(async move {
-                match path {
-                    Bounded::Within(path) => {
-                        Ok((Host::stat(store.data_mut().state(), path).await?,))
+    let mut files = linker.instance(&contract::interface("files"))?;
+    /// A stub whose one argument is a path.
+    macro_rules! by_path {
+        ($name:literal, $call:path) => {
+            files.func_wrap_async($name, |mut store: StoreContextMut<'_, T>, (path,): Path| {
+                Box::new(async move {
+                    match path {
+                        Bounded::Within(path) => {
+                            Ok(($call(store.data_mut().state(), path).await?,))
+                        }
+                        Bounded::Beyond => Ok((Err(ErrorCode::NameTooLong),)),
                     }
-                    Bounded::Beyond => Ok((Err(ErrorCode::NameTooLong),)),
-                }
-            })
-        },
-    )?;
+                })
+            })?
+        };
+    }
+    by_path!("open", Host::open);
     files.func_wrap_async(
-        "read-dir",
-        |mut store: StoreContextMut<'_, T>, (path,): Path| {
+        "open-variant",
+        |mut store: StoreContextMut<'_, T>,
+         (path, variants): (Bounded<String>, Bounded<Vec<String>>)| {
             Box::new(async move {
-                match path {
-                    Bounded::Within(path) => Ok((store.data_mut().state().read_dir(path).await?,)),
-                    Bounded::Beyond => Ok((Err(ErrorCode::NameTooLong),)),
+                match (path, variants) {
+                    (Bounded::Within(path), Bounded::Within(variants)) => {
+                        let state = store.data_mut().state();
+                        Ok((Host::open_variant(state, path, variants).await?,))
+                    }
+                    (Bounded::Beyond, _) => Ok((Err(ErrorCode::NameTooLong),)),
+                    (Bounded::Within(_), Bounded::Beyond) => Ok((Err(ErrorCode::TooLarge),)),
                 }
             })
         },
     )?;
+    by_path!("stat", Host::stat);
+    by_path!("read-dir", Host::read_dir);
     linker.allow_shadowing(false);
     Ok(())
 }
 
 impl Host for State {
-    async fn open(&mut self, path: String) -> Answer<Resource<OpenFile>> {
+    async fn open(&mut self, path: String) -> Answer<Opened> {
         let _timing = self.time_files();
         if !self.admit_file() {
             return Ok(Err(ErrorCode::TooManyOpen));
         }
-        match self.root().open_file(&path).await {
-            Ok(file) if self.limits.charge(file.held()) => Ok(Ok(self.table.push(file)?)),
-            Ok(_no_memory) => {
-                self.dismiss_file();
-                Ok(Err(ErrorCode::TooManyOpen))
-            }
-            Err(error) => {
-                self.dismiss_file();
-                Ok(Err(error.into()))
-            }
+        let opened = self.root().open_file(&path).await;
+        self.keep(opened)
+    }
+
+    async fn open_variant(&mut self, path: String, variants: Vec<String>) -> Answer<Chosen> {
+        let _timing = self.time_files();
+        if variants.len() > files::MAX_VARIANTS {
+            return Ok(Err(ErrorCode::TooLarge));
         }
+        if !self.admit_file() {
+            return Ok(Err(ErrorCode::TooManyOpen));
+        }
+        let passing = self.pass(ORIGINAL);
+        let variants = match passing {
+            Some(_) => &variants[..],
+            None => &[],
+        };
+        let (opened, which) = match self.root().open_variant(&path, variants).await {
+            Ok((opened, which)) => (Ok(opened), which),
+            Err(error) => (Err(error), None),
+        };
+        let kept = self.keep(opened)?;
+        let which = which.and_then(|nth| u32::try_from(nth).ok());
+        Ok(kept.map(|opened| Chosen { opened, which }))
     }
 
     async fn stat(&mut self, path: String) -> Answer<Metadata> {
@@ -95,7 +115,7 @@ impl Host for State {
 
     async fn read_dir(&mut self, path: String) -> Answer<Vec<Entry>> {
         let _timing = self.time_files();
-        let Some(_listing) = self.list() else {
+        let Some(_passing) = self.pass(FOLDER_AND_LINK) else {
             return Ok(Err(ErrorCode::TooManyOpen));
         };
         let entries = self.root().read_dir(&path).await;
@@ -145,6 +165,20 @@ impl State {
     /// A guest that calls here waits: meanwhile it is not at work itself.
     fn time_files(&self) -> Timing {
         self.settings().steps.time(Step::Files).out_of(Step::Run)
+    }
+
+    /// Gives a file that was just opened, and that was admitted before, to the process.
+    fn keep(&mut self, opened: Result<files::Opened, FileError>) -> Answer<Opened> {
+        let error = match opened {
+            Ok(files::Opened { file, metadata }) if self.limits.charge(file.held()) => {
+                let (file, metadata) = (self.table.push(file)?, metadata.into());
+                return Ok(Ok(Opened { file, metadata }));
+            }
+            Ok(_no_memory) => ErrorCode::TooManyOpen,
+            Err(error) => error.into(),
+        };
+        self.dismiss_file();
+        Ok(Err(error))
     }
 
     /// Takes an open file from the process.

@@ -6,44 +6,30 @@
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use wasmtime::component::Linker;
 use wasmtime::{Result, StoreContextMut};
 
+use super::contract;
 use super::lifted::Bounded;
 use super::program::Own;
 use super::state::{HEAD_BYTES, State};
 use super::wire::{Data, ErrorCode, Forward, Message, Sent};
-use crate::mailbox::{MailError, Mailbox, Wanted};
-use crate::message::{self, Content, Request, Response};
+use crate::mailbox::{MailError, Wanted};
+use crate::message::{self, Request};
 use crate::pid::Pid;
+use crate::router::Outgoing;
 
 /// The outer result is the process's: an error ends it. The inner one is the guest's to look at. A tuple, as
 /// a function of the component model may have several results, and this has one.
 type Answer<T> = Result<(std::result::Result<T, ErrorCode>,)>;
 
-/// Whom a process wrote to of late, so that most messages need no look into the table. A few, by the last
-/// bits of the pid: processes that are spawned together don't displace each other.
-#[derive(Debug, Default)]
-pub(super) struct Correspondents([Option<(Pid, Arc<Mailbox>)>; 4]);
-
-/// A message on its way out, by whom it is for.
-enum Outgoing {
-    /// To a mailbox.
-    Data(Content),
-    /// To a mailbox, with the duty to answer.
-    Request(Pid, Box<Request>),
-    /// To a client.
-    Response(Box<Response>),
-}
-
 /// Gives a program the functions of `mailbox`.
 pub(super) fn add_to_linker(linker: &mut Linker<Own>) -> Result<()> {
     type Store<'a> = StoreContextMut<'a, Own>;
-    let mut mailbox = linker.instance("wasm-pool:worker/mailbox@0.1.0")?;
+    let mut mailbox = linker.instance(&contract::interface("mailbox"))?;
     mailbox.func_wrap("self", |store: Store<'_>, (): ()| {
         Ok((store.data().state.pid.get(),))
     })?;
@@ -100,17 +86,23 @@ pub(super) fn add_to_linker(linker: &mut Linker<Own>) -> Result<()> {
 impl Own {
     fn send(&mut self, to: u64, content: Bounded<Sent>) -> Answer<()> {
         let outgoing = self.outgoing(content)?;
-        let sent = outgoing.and_then(|outgoing| self.post(to, outgoing));
+        let sent = match (Pid::new(to), outgoing) {
+            (Some(to), Ok(outgoing)) => self.router.send(to, outgoing),
+            (None, Ok(_)) => Err(MailError::NoProcess),
+            (_, Err(error)) => Err(error),
+        };
         Ok((sent.map_err(ErrorCode::from),))
     }
 
     async fn send_wait(&mut self, to: u64, content: Bounded<Sent>, timeout_ms: u32) -> Answer<()> {
-        let sent = match self.outgoing(content)? {
-            Ok(outgoing) => {
-                let sent = self.post_wait(to, outgoing, milliseconds(timeout_ms));
+        let sent = match (Pid::new(to), self.outgoing(content)?) {
+            (Some(to), Ok(outgoing)) => {
+                let patience = milliseconds(timeout_ms);
+                let sent = self.router.send_wait(to, outgoing, patience);
                 noting(sent).await.account(&mut self.state)
             }
-            Err(error) => Err(error),
+            (None, Ok(_)) => Err(MailError::NoProcess),
+            (_, Err(error)) => Err(error),
         };
         Ok((sent.map_err(ErrorCode::from),))
     }
@@ -159,7 +151,7 @@ impl Own {
             Sent::Data(Data { tag, bytes }) => (
                 bytes.len() as u64,
                 self.settings().max_message,
-                Outgoing::Data(Content::Data { tag, bytes }),
+                Outgoing::Data { tag, bytes },
             ),
             Sent::Request(Forward { client, request }) => {
                 let Some(client) = Pid::new(client) else {
@@ -169,7 +161,7 @@ impl Own {
                 (
                     request.weight() as u64,
                     self.settings().max_body.saturating_add(HEAD_BYTES),
-                    Outgoing::Request(client, request),
+                    Outgoing::Request { client, request },
                 )
             }
             Sent::Response(response) => {
@@ -190,46 +182,6 @@ impl Own {
         } else {
             Ok(outgoing)
         })
-    }
-
-    fn post(&mut self, to: u64, outgoing: Outgoing) -> std::result::Result<(), MailError> {
-        let to = Pid::new(to).ok_or(MailError::NoProcess)?;
-        match outgoing {
-            Outgoing::Data(content) => {
-                let sender = self.state.pid;
-                let mailbox = self.correspondents.find(to, || self.table.mailbox(to))?;
-                mailbox.send(message::Message { sender, content })?.wake();
-                Ok(())
-            }
-            Outgoing::Request(client, request) => {
-                self.table.forward(self.state.pid, to, client, request)
-            }
-            Outgoing::Response(response) => self.table.answer(self.state.pid, to, *response),
-        }
-    }
-
-    async fn post_wait(
-        &mut self,
-        to: u64,
-        outgoing: Outgoing,
-        patience: Duration,
-    ) -> std::result::Result<(), MailError> {
-        let pid = Pid::new(to).ok_or(MailError::NoProcess)?;
-        match outgoing {
-            Outgoing::Data(content) => {
-                let sender = self.state.pid;
-                let mailbox = self.correspondents.find(pid, || self.table.mailbox(pid))?;
-                let (wake, posted) = mailbox.post(message::Message { sender, content })?;
-                wake.wake();
-                posted.taken(patience).await
-            }
-            Outgoing::Request(client, request) => {
-                let table = Arc::clone(&self.table);
-                let sent = table.forward_wait(self.state.pid, pid, client, request, patience);
-                sent.await
-            }
-            Outgoing::Response(_) => self.post(to, outgoing),
-        }
     }
 
     async fn receive_wanted(
@@ -279,25 +231,6 @@ impl Drop for Receiving<'_> {
         if self.asleep {
             self.store.data().mailbox.stop_waiting();
         }
-    }
-}
-
-impl Correspondents {
-    fn find(
-        &mut self,
-        pid: Pid,
-        look_up: impl FnOnce() -> std::result::Result<Arc<Mailbox>, MailError>,
-    ) -> std::result::Result<&Arc<Mailbox>, MailError> {
-        let places = self.0.len() as u64;
-        let place = &mut self.0[usize::try_from(pid.get() % places).unwrap_or(0)];
-        let known = matches!(place, Some((known, _)) if *known == pid);
-        if !known {
-            *place = Some((pid, look_up()?));
-        }
-        place
-            .as_ref()
-            .map(|(_, mailbox)| mailbox)
-            .ok_or(MailError::NoProcess)
     }
 }
 

@@ -9,6 +9,7 @@ mod bindings;
 mod check;
 mod clock;
 mod code;
+mod contract;
 mod engine;
 mod excerpt;
 mod failure;
@@ -162,6 +163,7 @@ impl std::fmt::Debug for Compiled {
 }
 
 fn kind_of(component: &Component) -> wasmtime::Result<Kind> {
+    contract::fits(component)?;
     let exported = component.component_type();
     let has = |name| {
         let mut exports = exported.exports(component.engine());

@@ -7,6 +7,7 @@ use wasmtime::{Result, StoreContextMut};
 use wasmtime_wasi::I32Exit;
 
 use super::bindings::program::wasm_pool::worker::process as wit;
+use super::contract;
 use super::lifted::Bounded;
 use super::program::Own;
 use crate::pid::Pid;
@@ -21,7 +22,7 @@ pub(super) fn add_to_linker(linker: &mut Linker<Own>) -> Result<()> {
     type Args = (Bounded<Vec<String>>,);
     wit::add_to_linker::<_, Own>(linker, |own| own)?;
     linker.allow_shadowing(true);
-    let mut process = linker.instance("wasm-pool:worker/process@0.1.0")?;
+    let mut process = linker.instance(&contract::interface("process"))?;
     process.func_wrap("spawn", |store: StoreContextMut<'_, Own>, (args,): Args| {
         Ok((store.data().start_child(args, false),))
     })?;

@@ -11,12 +11,13 @@ use wasmtime_wasi::{WasiCtxView, WasiView};
 use super::bindings::program::wasm_pool::worker::http;
 use super::bindings::program::{self as bindings, ProgramPre};
 use super::failure::Cause;
-use super::mailbox::{self, Correspondents};
+use super::mailbox;
 use super::state::{Common, HEAD_BYTES, HasState, State, cause, crash, linker, store};
 use super::{Settings, process};
 use crate::exit::{Crash, Exit};
 use crate::mailbox::Mailbox;
 use crate::pid::Pid;
+use crate::router::Router;
 use crate::scheduler::Scheduler;
 use crate::table::{Origin, ProcessError, Row, Table};
 
@@ -61,7 +62,7 @@ pub(super) struct Own {
     pub(super) args: Vec<String>,
     pub(super) table: Arc<Table>,
     pub(super) spawner: Arc<dyn Spawn>,
-    pub(super) correspondents: Correspondents,
+    pub(super) router: Router,
 }
 
 /// What a program needs that this host does not have, or what it does not export.
@@ -150,9 +151,9 @@ impl Own {
             parent,
             mailbox,
             args,
+            router: Router::new(row.pid, Arc::clone(&table)),
             table,
             spawner,
-            correspondents: Correspondents::default(),
         }
     }
 

@@ -161,10 +161,13 @@ impl State {
         self.common.dismiss_files(1);
     }
 
-    /// Whether a folder may be listed: it is open while this is held.
-    pub(super) fn list(&self) -> Option<Listing> {
-        let admitted = self.common.admit_files(Listing::FILES);
-        admitted.then(|| Listing(Arc::clone(&self.common)))
+    /// Admits files that are open during one call only: as long as this is held.
+    pub(super) fn pass(&self, files: u32) -> Option<Passing> {
+        let admitted = self.common.admit_files(files);
+        admitted.then(|| Passing {
+            common: Arc::clone(&self.common),
+            files,
+        })
     }
 }
 
@@ -181,18 +184,16 @@ impl Common {
     }
 }
 
-/// A folder that is being listed. It counts among the files that all instances have open, but not among those of its
-/// process.
-pub(super) struct Listing(Arc<Common>);
-
-impl Listing {
-    /// The folder, and what a link in it leads to.
-    const FILES: u32 = 2;
+/// Files that are open during one call. They count among the files that all instances have open, but not among those of
+/// the process.
+pub(super) struct Passing {
+    common: Arc<Common>,
+    files: u32,
 }
 
-impl Drop for Listing {
+impl Drop for Passing {
     fn drop(&mut self) {
-        self.0.dismiss_files(Self::FILES);
+        self.common.dismiss_files(self.files);
     }
 }
 

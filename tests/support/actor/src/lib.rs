@@ -149,6 +149,7 @@ impl Actor {
             ["same", one, other] => if self.pid(one) == self.pid(other) { "yes".into() } else { "no".into() },
             ["path"] => self.request.as_ref().expect("a request").path.clone(),
             ["open", name] => files::open(name).map(std::mem::forget).map_or_else(|error| error.name().into(), |()| "ok".into()),
+            ["open-variant", path, ref variants @ ..] => open_variant(path, variants),
             ["there-is", name] => until(|| files::stat(name).is_ok()),
             ["say", about] => { println!("{about}: {}", self.outcome); "ok".into() }
             ["print", line] => { println!("{}", text(line)); "ok".into() }
@@ -332,16 +333,30 @@ fn fields(times: u32, text: &str) -> Response {
 
 /// All of it, given away.
 fn file(name: &str) -> Response {
-    let file = files::open(name).expect("a file");
-    let length = file.stat().expect("its size").size;
+    let files::Opened { file, metadata } = files::open(name).expect("a file");
     let slice = FileSlice {
         file,
         offset: 0,
-        length,
+        length: metadata.size,
     };
     Response {
         body: Body::File(slice),
         ..Response::new(200)
+    }
+}
+
+/// The path that the host has opened, and how many bytes the file has.
+fn open_variant(path: &str, variants: &[&str]) -> String {
+    let variants: Vec<String> = variants.iter().map(|path| text(path)).collect();
+    match files::open_variant(&text(path), &variants) {
+        Ok(files::Chosen { opened, which }) => {
+            let path = which.map_or(path, |nth| &variants[nth as usize]);
+            let size = opened.metadata.size;
+            let bytes = opened.file.read(u32::MAX).expect("its bytes");
+            assert_eq!(bytes.len() as u64, size);
+            format!("{path} {size}")
+        }
+        Err(error) => error.name().into(),
     }
 }
 

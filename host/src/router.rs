@@ -1,0 +1,131 @@
+//! A *router* takes what one process sends to the receiver. The router alone knows what a pid stands for: a process of
+//! this host, which has a mailbox, or a client, which has none and waits on its connection. Another host's process
+//! would be a third case here, and nowhere else.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::mailbox::{MailError, Mailbox};
+use crate::message::{Content, Message, Request, Response};
+use crate::pid::Pid;
+use crate::table::Table;
+
+/// What a process sends.
+#[derive(Debug)]
+pub enum Outgoing {
+    /// Bytes, for a process.
+    Data {
+        /// Of the sender's choice.
+        tag: u64,
+        /// Copied out of the sender.
+        bytes: Vec<u8>,
+    },
+    /// A client's request, for a process, with the duty to answer.
+    Request {
+        /// The client that waits.
+        client: Pid,
+        /// The client's request.
+        request: Box<Request>,
+    },
+    /// The response, for a client.
+    Response(Box<Response>),
+}
+
+/// The way from one process to all others.
+#[derive(Debug)]
+pub struct Router {
+    /// The process that sends.
+    from: Pid,
+    table: Arc<Table>,
+    known: Correspondents,
+}
+
+/// The mailboxes that a process sent to last, so that most messages need no look into the table. The last bits of a pid
+/// choose its place: processes that are spawned together don't displace each other.
+#[derive(Debug, Default)]
+struct Correspondents([Option<(Pid, Arc<Mailbox>)>; 4]);
+
+impl Router {
+    /// The router of the process `from`.
+    #[must_use]
+    pub fn new(from: Pid, table: Arc<Table>) -> Self {
+        Self {
+            from,
+            table,
+            known: Correspondents::default(),
+        }
+    }
+
+    /// Sends, and does not wait.
+    ///
+    /// # Errors
+    /// Those of [`Mailbox::send`], [`Table::forward`] and [`Table::answer`]; [`MailError::NotYours`] where a client is
+    /// sent data.
+    pub fn send(&mut self, to: Pid, content: Outgoing) -> Result<(), MailError> {
+        match content {
+            Outgoing::Data { tag, bytes } => {
+                let message = self.message(Content::Data { tag, bytes });
+                self.mailbox(to)?.send(message)?.wake();
+                Ok(())
+            }
+            Outgoing::Request { client, request } => {
+                self.table.forward(self.from, to, client, request)
+            }
+            Outgoing::Response(response) => self.table.answer(self.from, to, *response),
+        }
+    }
+
+    /// As [`Router::send`], and waits until the receiver has taken the message; for `patience` at most. A response is
+    /// taken at once.
+    ///
+    /// # Errors
+    /// Those of [`Router::send`] but for [`MailError::Full`], and [`MailError::TimedOut`].
+    pub async fn send_wait(
+        &mut self,
+        to: Pid,
+        content: Outgoing,
+        patience: Duration,
+    ) -> Result<(), MailError> {
+        match content {
+            Outgoing::Data { tag, bytes } => {
+                let message = self.message(Content::Data { tag, bytes });
+                let (wake, posted) = self.mailbox(to)?.post(message)?;
+                wake.wake();
+                posted.taken(patience).await
+            }
+            Outgoing::Request { client, request } => {
+                let sent = self
+                    .table
+                    .forward_wait(self.from, to, client, request, patience);
+                sent.await
+            }
+            Outgoing::Response(_) => self.send(to, content),
+        }
+    }
+
+    fn message(&self, content: Content) -> Message {
+        Message {
+            sender: self.from,
+            content,
+        }
+    }
+
+    fn mailbox(&mut self, of: Pid) -> Result<&Arc<Mailbox>, MailError> {
+        self.known.find(of, &self.table)
+    }
+}
+
+impl Correspondents {
+    fn find(&mut self, pid: Pid, table: &Table) -> Result<&Arc<Mailbox>, MailError> {
+        let places = self.0.len() as u64;
+        let place = &mut self.0[usize::try_from(pid.get() % places).unwrap_or(0)];
+        let is_known = matches!(place, Some((known, _)) if *known == pid);
+        if !is_known {
+            *place = Some((pid, table.mailbox(pid)?));
+        }
+        place
+            .as_ref()
+            .map(|(_, mailbox)| mailbox)
+            .ok_or(MailError::NoProcess)
+    }
+}
