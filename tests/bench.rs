@@ -346,7 +346,7 @@ fn servers_say_what_their_steps_took() {
         assert_eq!(count("hand_over"), 4 * REQUESTS, "taken and given back");
         assert_eq!(count("run"), 2 * REQUESTS);
         assert_eq!(count("reply"), 2 * REQUESTS);
-        assert!(count("files") > 4 * REQUESTS, "open, stat, read");
+        assert!(count("files") >= 4 * REQUESTS, "open, read");
         for step in ["receive", "hand_over", "run", "files", "reply"] {
             assert!(steps[step]["nanoseconds"].as_u64() > Some(0), "{steps}");
         }

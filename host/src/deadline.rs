@@ -1,5 +1,8 @@
 //! A *deadline* bounds a wait. Most of what could be waited for is there at once, so a timer is set only for what
 //! isn't: setting one costs more than many a call.
+//!
+//! Callers pass large futures pinned where they are. A future that is passed by value is in the caller's
+//! future twice: as an argument, and where it is polled.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -8,8 +11,9 @@ use std::time::Instant;
 
 /// What `work` comes to, or nothing where it isn't done by then; it is dropped in that case.
 pub(crate) async fn by<T>(deadline: Instant, work: impl Future<Output = T>) -> Option<T> {
-    let unless = unless(work, || tokio::time::sleep_until(deadline.into()));
-    unless.await.ok()
+    unless(pin!(work), || tokio::time::sleep_until(deadline.into()))
+        .await
+        .ok()
 }
 
 /// The outcome of `work`, or else that of another future which comes first. The other is made only once

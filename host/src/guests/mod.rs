@@ -7,11 +7,13 @@
 
 mod plan;
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 
+use crate::body::Body;
 use crate::deadline;
 use crate::exit::{Crash, Exit};
 use crate::files::Root;
@@ -166,14 +168,7 @@ impl Guests {
     ) -> Result<T, Unanswered> {
         let generation = self.current.load();
         if !request.body.is_whole() {
-            // Today's kinds take a body whole.
-            let body = std::mem::replace(&mut request.body, crate::body::Body::empty());
-            let collected = deadline::by(
-                Instant::now() + generation.request_time,
-                body.collect(generation.max_body),
-            );
-            let collected = collected.await.ok_or(Unanswered::BadBody)?;
-            request.body = collected.map_err(|_| Unanswered::BadBody)?.into();
+            request.body = Box::pin(generation.collect(request.body)).await?;
         }
         match &generation.answering {
             Answering::Pool(pool) => {
@@ -182,7 +177,7 @@ impl Guests {
             }
             Answering::Program(root) => {
                 let deadline = Instant::now() + generation.request_time;
-                self.ask(root, deadline, request, trace, judge).await
+                Box::pin(self.ask(root, deadline, request, trace, judge)).await
             }
         }
     }
@@ -197,20 +192,29 @@ impl Guests {
         judge: impl AsyncFnOnce(Response) -> Result<T, Unsendable>,
     ) -> Result<T, Unanswered> {
         let timing = self.steps.time(Step::HandOver);
-        let taken = self.unless_ending(pool.take()).await;
-        let mut lease = taken.unwrap_or(Err(Refusal::Closed))?;
+        let mut lease = match pool.take_idle() {
+            Some(lease) => lease,
+            // On the heap: this future is as large as starting a process is, and rarely needed.
+            None => {
+                let taken = self.unless_ending(Box::pin(pool.take())).await;
+                taken.unwrap_or(Err(Refusal::Closed))?
+            }
+        };
         drop(timing);
         trace.pid = Some(lease.pid());
         let now = Instant::now();
         let deadline = now + time;
-        let answer = self.unless_ending(async {
-            let response = lease.handle(request, now, deadline).await?;
-            match deadline::by(deadline, judge(response)).await {
-                Some(judged) => Ok(judged),
-                None => Err(Crash::late()),
-            }
-        });
-        match answer.await {
+        let answer = {
+            let answering = pin!(async {
+                let response = lease.handle(request, now, deadline).await?;
+                match deadline::by(deadline, pin!(judge(response))).await {
+                    Some(judged) => Ok(judged),
+                    None => Err(Crash::late()),
+                }
+            });
+            self.unless_ending(answering).await
+        };
+        match answer {
             Some(Ok(Ok(judged))) => {
                 let _timing = self.steps.time(Step::HandOver).out_of(Step::Reply);
                 lease.release();
@@ -265,7 +269,7 @@ impl Guests {
             RootUnanswered::Closed => Unanswered::Stopping,
         })?;
         trace.pid = Some(pid);
-        let judged = deadline::by(deadline, judge(response)).await;
+        let judged = deadline::by(deadline, pin!(judge(response))).await;
         match judged.ok_or(Unanswered::Late)? {
             Ok(judged) => Ok(judged),
             Err(Unsendable::Disk) => Err(Unanswered::Disk),
@@ -352,6 +356,16 @@ impl Guests {
             Answering::Pool(pool) => pool.close(),
             Answering::Program(root) => root.end().await,
         }
+    }
+}
+
+impl Generation {
+    /// Waits for a whole body: today's kinds take no other.
+    async fn collect(&self, body: Body) -> Result<Body, Unanswered> {
+        let deadline = Instant::now() + self.request_time;
+        let collected = deadline::by(deadline, body.collect(self.max_body)).await;
+        let bytes = collected.and_then(Result::ok).ok_or(Unanswered::BadBody)?;
+        Ok(bytes.into())
     }
 }
 

@@ -62,7 +62,7 @@ pub(super) async fn receive(
     let body = if body.is_end_stream() {
         Vec::new()
     } else {
-        read(body, waits, settings).await?
+        Box::pin(read(body, waits, settings)).await? // most requests have none
     };
     Ok(Request {
         id,

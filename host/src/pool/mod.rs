@@ -92,11 +92,17 @@ pub(crate) struct Pool {
     /// Wakes [`Pool::keep`] when there are fewer processes than `min`.
     missing: Notify,
     overlap: Arc<Semaphore>,
+    /// Each thread's part of `min`.
+    share: usize,
 }
 
 impl Pool {
     /// An empty pool; [`Pool::warm`] fills it.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
     pub(crate) fn new(supervisor: Supervisor, settings: Settings) -> Self {
+        let threads = tokio::runtime::Handle::current().metrics().num_workers();
         Self {
             supervisor,
             settings,
@@ -105,6 +111,7 @@ impl Pool {
             attention: AtomicBool::new(false),
             missing: Notify::new(),
             overlap: Arc::new(Semaphore::new(OVERLAP as usize)),
+            share: (settings.min as usize).div_ceil(threads),
         }
     }
 
@@ -119,14 +126,17 @@ impl Pool {
         Ok(())
     }
 
-    /// Takes a process: an idle one, or a new one, or the next that becomes free.
+    /// Takes a process that is idle.
+    pub(crate) fn take_idle(self: &Arc<Self>) -> Option<Lease<'_>> {
+        let process = self.pop()?;
+        Some(Lease::new(process, Seat::of(self)))
+    }
+
+    /// Takes a new process, or the next that becomes free, where none is idle.
     ///
     /// # Errors
     /// [`Refusal`].
     pub(crate) async fn take(self: &Arc<Self>) -> Result<Lease<'_>, Refusal> {
-        if let Some(process) = self.pop() {
-            return Ok(Lease::new(process, Seat::of(self)));
-        }
         let seat = match self.claim()? {
             Claim::Process(process) => return Ok(Lease::new(process, Seat::of(self))),
             Claim::Seat => Seat::of(self),
@@ -160,36 +170,49 @@ impl Pool {
 
     /// A seat or a place in line, where no process was idle a moment ago.
     fn claim(self: &Arc<Self>) -> Result<Claim<'_>, Refusal> {
-        let mut seats = self.seats.lock();
-        if seats.is_closed() {
-            return Err(Refusal::Closed);
-        }
-        if seats.take_below(self.settings.max) {
+        let may_overtake = !self.attention.load(Ordering::SeqCst);
+        if may_overtake && self.seats.take_below(self.settings.max) {
             return Ok(Claim::Seat);
         }
-        let is_new = seats.begins_burst();
-        let joined = seats.join(self.settings.queue);
-        let claim = match joined {
+        let mut line = self.seats.line();
+        if line.is_closed() {
+            return Err(Refusal::Closed);
+        }
+        let claim = match line.join(self.settings.queue) {
             Some((ticket, granted)) => {
+                // Whoever joins the line says so first, and looks for a process and a seat afterwards.
                 self.attention.store(true, Ordering::SeqCst);
-                // A process that came back before that line was written did not look at the line.
-                match self.stacks.pop() {
-                    Some(process) => {
-                        seats.leave(ticket);
-                        self.settle(&seats);
-                        Ok(Claim::Process(process))
-                    }
-                    None => Ok(Claim::Waiting(Waiting::new(self, ticket, granted))),
+                let found = match line.in_line() {
+                    1 => self.find(),
+                    _ => None, // others were first
+                };
+                if found.is_some() {
+                    line.leave(ticket);
                 }
+                self.settle(&line);
+                let waiting = || Claim::Waiting(Waiting::new(self, ticket, granted));
+                Ok(found.map_or_else(waiting, Claim::of))
             }
             None => Err(Refusal::LineFull),
         };
-        drop(seats);
-        if is_new {
+        let is_busy = !matches!(claim, Ok(Claim::Process(_) | Claim::Seat));
+        let begins_burst = is_busy && line.begins_burst();
+        drop(line);
+        if begins_burst {
             let workers = self.settings.max;
             tracing::warn!(workers, "max workers reached: requests wait in line");
         }
         claim
+    }
+
+    /// An idle process, or a free seat.
+    fn find(&self) -> Option<Grant> {
+        if let Some(process) = self.stacks.pop() {
+            return Some(Grant::Process(process));
+        }
+        self.seats
+            .take_below(self.settings.max)
+            .then_some(Grant::Seat)
     }
 
     /// Keeps the pool at its size until it is closed: replaces processes that died, ends those that have
@@ -197,7 +220,7 @@ impl Pool {
     pub(crate) async fn keep(self: &Arc<Self>) {
         let rounds = (self.settings.idle_timeout / 4)
             .clamp(Duration::from_millis(10), Duration::from_secs(1));
-        while !self.seats.lock().is_closed() {
+        while !self.seats.line().is_closed() {
             // A round that comes too early finds nothing to do: either reason is as good as the other.
             let _elapsed = tokio::time::timeout(rounds, self.missing.notified()).await;
             self.end_idle();
@@ -216,7 +239,7 @@ impl Pool {
 
     /// Requests that wait for a process.
     pub(crate) fn in_line(&self) -> usize {
-        self.seats.lock().in_line()
+        self.seats.line().in_line()
     }
 
     /// Ends a process of this pool that is idle. One that works is told by its row.
@@ -229,10 +252,10 @@ impl Pool {
 
     /// Ends all idle processes; those that run end with their requests, and nothing new is begun.
     pub(crate) fn close(&self) {
-        let mut seats = self.seats.lock();
-        seats.close();
-        self.attention.store(true, Ordering::SeqCst);
-        drop(seats);
+        let mut line = self.seats.line();
+        line.close();
+        self.settle(&line);
+        drop(line);
         self.end_all_idle();
         self.missing.notify_one();
     }
@@ -240,19 +263,18 @@ impl Pool {
     fn end_all_idle(&self) {
         for process in self.stacks.take_all() {
             process.end(Exit::Stopped);
-            self.seats.lock().give_back();
+            self.seats.give_back();
         }
     }
 
     /// A seat for a process that should be alive and is not.
     fn claim_missing(self: &Arc<Self>) -> Option<Seat<'_>> {
-        let mut seats = self.seats.lock();
-        let missing = !seats.is_closed() && seats.take_below(self.settings.min);
+        let missing = !self.seats.line().is_closed() && self.seats.take_below(self.settings.min);
         missing.then(|| Seat::of(self))
     }
 
     fn end_idle(&self) {
-        let spare = self.seats.lock().taken().saturating_sub(self.settings.min);
+        let spare = self.seats.taken().saturating_sub(self.settings.min);
         let old = Instant::now().checked_sub(self.settings.idle_timeout);
         let ended = old.map(|old| self.stacks.take_idle_since(old, spare as usize));
         for process in ended.unwrap_or_default() {
@@ -271,49 +293,47 @@ impl Pool {
         let now = Instant::now();
         process.row().is_idle(now);
         self.stacks.push(process, now);
-        // Whoever joins the line says so first, and looks at the stacks afterwards; here it is the other
-        // way round. So one of the two sees the other.
+        // Those who join the line do it the other way round: so one of the two sees the other.
         if self.attention.load(Ordering::SeqCst) {
             self.serve_line();
         }
     }
 
-    /// Hands idle processes to those in line.
-    fn serve_line(&self) {
-        let mut seats = self.seats.lock();
-        if seats.is_closed() {
-            drop(seats);
-            return self.end_all_idle();
-        }
-        while seats.in_line() > 0 {
-            let Some(process) = self.stacks.pop() else {
-                break;
-            };
-            if let Some(Grant::Process(back)) = seats.grant(Grant::Process(process)) {
-                self.stacks.push(back, Instant::now()); // all in line had just left
-            }
-        }
-        self.settle(&seats);
-    }
-
-    /// Says whether processes that come back concern others.
-    fn settle(&self, seats: &seats::Guard<'_>) {
-        let wanted = seats.is_closed() || seats.in_line() > 0;
-        self.attention.store(wanted, Ordering::SeqCst);
-    }
-
     /// A seat is free: to the head of the line, which starts its own process.
     fn vacate(&self) {
-        let mut seats = self.seats.lock();
-        if seats.grant(Grant::Seat).is_none() {
-            return self.settle(&seats);
+        self.seats.give_back();
+        if self.attention.load(Ordering::SeqCst) {
+            self.serve_line();
         }
-        seats.give_back();
-        let missing = seats.taken() < self.settings.min && !seats.is_closed();
-        drop(seats);
-        if missing {
+        if self.seats.taken() < self.settings.min {
             self.missing.notify_one();
         }
+    }
+
+    /// Hands idle processes and free seats to those in line.
+    fn serve_line(&self) {
+        let mut line = self.seats.line();
+        if line.is_closed() {
+            drop(line);
+            return self.end_all_idle();
+        }
+        while line.in_line() > 0
+            && let Some(found) = self.find()
+        {
+            match line.grant(found) {
+                None => {}
+                // All in line had just left.
+                Some(Grant::Process(process)) => self.stacks.push(process, Instant::now()),
+                Some(Grant::Seat) => self.seats.give_back(),
+            }
+        }
+        self.settle(&line);
+    }
+
+    /// Says whether processes and seats that become free concern others.
+    fn settle(&self, line: &seats::Guard<'_>) {
+        let wanted = line.is_closed() || line.in_line() > 0;
+        self.attention.store(wanted, Ordering::SeqCst);
     }
 
     /// Starts a new process on the old one's seat, and only then ends the old one: if the new one can't
@@ -337,9 +357,9 @@ impl Pool {
     }
 
     /// A process has served its one request: the next one is made ready on its seat, off the request's
-    /// path, if fewer are ready than should be.
+    /// path, if fewer are ready for this thread than should be.
     fn prepare_next(self: &Arc<Self>) {
-        let are_ready = self.stacks.len() >= self.settings.min as usize;
+        let are_ready = self.stacks.len_here() >= self.share;
         if are_ready || self.attention.load(Ordering::SeqCst) {
             return self.vacate();
         }

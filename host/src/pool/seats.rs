@@ -1,7 +1,8 @@
-//! *Seats*, and the line of requests that wait for one. All of it is under one lock, which a request
-//! takes only where no process is idle.
+//! *Seats*, and the line of requests that wait for one. Seats are a count; the line is under a lock,
+//! which a request takes only where no process is idle and no seat is free.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -15,13 +16,15 @@ use crate::process::Process;
 const CALM: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Default)]
-pub(super) struct Seats(Mutex<State>);
+pub(super) struct Seats {
+    /// Processes that are idle, running or being started.
+    taken: AtomicU32,
+    line: Mutex<Line>,
+}
 
 #[derive(Debug, Default)]
-struct State {
-    /// Processes that are idle, running or being started.
-    taken: u32,
-    line: VecDeque<Waiter>,
+struct Line {
+    waiters: VecDeque<Waiter>,
     next_ticket: u64,
     /// When the last request found all processes busy.
     saturated: Option<Instant>,
@@ -49,13 +52,37 @@ pub(super) enum Claim<'a> {
     Waiting(Waiting<'a>),
 }
 
-/// All seats, while nobody else has them.
-pub(super) struct Guard<'a>(MutexGuard<'a, State>);
+impl Claim<'_> {
+    pub(super) fn of(found: Grant) -> Self {
+        match found {
+            Grant::Process(process) => Self::Process(process),
+            Grant::Seat => Self::Seat,
+        }
+    }
+}
+
+/// The line, while nobody else has it.
+pub(super) struct Guard<'a>(MutexGuard<'a, Line>);
 
 impl Seats {
-    pub(super) fn lock(&self) -> Guard<'_> {
+    pub(super) fn taken(&self) -> u32 {
+        self.taken.load(Ordering::SeqCst)
+    }
+
+    /// Takes a seat, where fewer than `most` are taken.
+    pub(super) fn take_below(&self, most: u32) -> bool {
+        let order = Ordering::SeqCst;
+        let one_more = |taken: u32| (taken < most).then_some(taken + 1);
+        self.taken.fetch_update(order, order, one_more).is_ok()
+    }
+
+    pub(super) fn give_back(&self) {
+        self.taken.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    pub(super) fn line(&self) -> Guard<'_> {
         // No code that could panic runs under this lock.
-        Guard(self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        Guard(self.line.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -64,34 +91,19 @@ impl Guard<'_> {
         self.0.is_closed
     }
 
-    pub(super) fn taken(&self) -> u32 {
-        self.0.taken
-    }
-
     pub(super) fn in_line(&self) -> usize {
-        self.0.line.len()
-    }
-
-    /// Takes a seat, where fewer than `most` are taken.
-    pub(super) fn take_below(&mut self, most: u32) -> bool {
-        let is_free = self.0.taken < most;
-        self.0.taken += u32::from(is_free);
-        is_free
-    }
-
-    pub(super) fn give_back(&mut self) {
-        self.0.taken = self.0.taken.saturating_sub(1);
+        self.0.waiters.len()
     }
 
     /// Joins the line, unless it has as many requests as it may.
     pub(super) fn join(&mut self, most: usize) -> Option<(u64, oneshot::Receiver<Grant>)> {
-        if self.0.line.len() >= most {
+        if self.0.waiters.len() >= most {
             return None;
         }
         let ticket = self.0.next_ticket;
         self.0.next_ticket += 1;
         let (grant, granted) = oneshot::channel();
-        self.0.line.push_back(Waiter { ticket, grant });
+        self.0.waiters.push_back(Waiter { ticket, grant });
         Some((ticket, granted))
     }
 
@@ -99,14 +111,14 @@ impl Guard<'_> {
     pub(super) fn leave(&mut self, ticket: u64) {
         // Tickets in line are in order.
         let place = |waiter: &Waiter| waiter.ticket;
-        if let Ok(at) = self.0.line.binary_search_by_key(&ticket, place) {
-            self.0.line.remove(at);
+        if let Ok(at) = self.0.waiters.binary_search_by_key(&ticket, place) {
+            self.0.waiters.remove(at);
         }
     }
 
     /// Hands something to the head of the line. Gives it back where nobody is there.
     pub(super) fn grant(&mut self, mut grant: Grant) -> Option<Grant> {
-        while let Some(waiter) = self.0.line.pop_front() {
+        while let Some(waiter) = self.0.waiters.pop_front() {
             match waiter.grant.send(grant) {
                 Ok(()) => return None,
                 Err(back) => grant = back, // it has just left
@@ -125,7 +137,7 @@ impl Guard<'_> {
     /// Those in line are told, and nobody joins any more.
     pub(super) fn close(&mut self) {
         self.0.is_closed = true;
-        self.0.line.clear();
+        self.0.waiters.clear();
     }
 }
 
@@ -158,9 +170,9 @@ impl Drop for Waiting<'_> {
             Ok(Grant::Process(process)) => self.pool.put_back(process),
             Ok(Grant::Seat) => self.pool.vacate(),
             Err(_) => {
-                let mut seats = self.pool.seats.lock();
-                seats.leave(self.ticket);
-                self.pool.settle(&seats);
+                let mut line = self.pool.seats.line();
+                line.leave(self.ticket);
+                self.pool.settle(&line);
             }
         }
     }

@@ -1,5 +1,6 @@
 //! An *instance* of a module whose world is `handler`: a request is copied in, a response is copied out.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -54,9 +55,12 @@ impl Handlers {
     ) -> Result<Instance, Crash> {
         let common = &self.common;
         let mut store = store(self.prepared.engine(), State::new(common, row), HEAD_BYTES);
-        let starting = self.prepared.instantiate_async(&mut store);
         let deadline = Instant::now() + patience;
-        let cause = match deadline::by(deadline, common.clock.during(row, starting)).await {
+        let started = {
+            let starting = pin!(self.prepared.instantiate_async(&mut store));
+            deadline::by(deadline, common.clock.during(row, starting)).await
+        };
+        let cause = match started {
             Some(Ok(guest)) => {
                 store.data_mut().limits.take_starved(); // it coped
                 return Ok(Instance {
@@ -108,15 +112,17 @@ impl Instance {
         // Dropping the call where the timer fires unwinds the guest's stack.
         let timing = self.common.settings.steps.time(Step::Run);
         let row = Arc::clone(&self.store.data().row);
-        let call = self.guest.call_handle(&mut self.store, lowered);
-        let call = self.common.clock.during(&row, call);
-        let answer = deadline::unless(call, || async {
-            tokio::select! {
-                () = tokio::time::sleep_until(deadline.into()) => Cause::deadline(),
-                () = row.killed() => Cause::new(Exit::Killed, "it was killed"),
-            }
-        });
-        let answer = answer.await;
+        let answer = {
+            let call = pin!(self.guest.call_handle(&mut self.store, lowered));
+            let call = pin!(self.common.clock.during(&row, call));
+            let unless = deadline::unless(call, || async {
+                tokio::select! {
+                    () = tokio::time::sleep_until(deadline.into()) => Cause::deadline(),
+                    () = row.killed() => Cause::new(Exit::Killed, "it was killed"),
+                }
+            });
+            unless.await
+        };
         drop(timing);
         self.store.data().served();
         let response = match answer {
