@@ -5,3 +5,7 @@
 pub(crate) use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 pub(crate) use std::sync::{Mutex, MutexGuard};
 pub(crate) use std::thread::{Thread, park};
+
+pub(crate) use tokio::sync::oneshot;
+pub(crate) use tokio::time::error::Elapsed;
+pub(crate) use tokio::time::timeout;
