@@ -204,4 +204,28 @@ pub(crate) const PARTS: &[Part] = &[
             },
         ],
     },
+    Part {
+        name: "row",
+        file: "table/row.rs",
+        faults: &[
+            Fault {
+                words: "whoever runs the process does not look again once its waker is left",
+                changes: &[(
+                    "if self.is_killed() {\n                Poll",
+                    "if false {\n                Poll",
+                )],
+            },
+            Fault {
+                words: "a kill takes the waker before it is to be seen",
+                changes: &[
+                    ("self.is_killed.store(true, Ordering::SeqCst);\n", ""),
+                    (
+                        "let waker = self.waker().take();",
+                        "let waker = self.waker().take();
+                         self.is_killed.store(true, Ordering::SeqCst);",
+                    ),
+                ],
+            },
+        ],
+    },
 ];
