@@ -2,17 +2,18 @@
 //! one process takes from and any other may add to. The news that a monitored process has ended has a place
 //! reserved, so that a full mailbox never loses it.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::VecDeque;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use tokio::sync::oneshot;
-use tokio::time::error::Elapsed;
-
 use crate::message::{Content, Message};
 use crate::pid::Pid;
+use crate::sync::{Elapsed, Mutex, MutexGuard, oneshot, timeout};
 
 /// Places that an empty mailbox keeps: what a burst took beyond goes back to the host when it is over.
 const KEPT_PLACES: usize = 64;
@@ -384,7 +385,7 @@ impl Posted {
     /// # Errors
     /// Where it is still in the mailbox after `patience`.
     pub async fn wait(&mut self, patience: Duration) -> Result<Result<(), MailError>, Elapsed> {
-        let taken = tokio::time::timeout(patience, &mut self.taken).await?;
+        let taken = timeout(patience, &mut self.taken).await?;
         Ok(taken.map_err(|_closed| MailError::NoProcess))
     }
 

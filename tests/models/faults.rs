@@ -137,4 +137,95 @@ pub(crate) const PARTS: &[Part] = &[
             },
         ],
     },
+    Part {
+        name: "mailbox",
+        file: "mailbox.rs",
+        faults: &[
+            Fault {
+                words: "a receiver leaves its waker some time after its look",
+                changes: &[(
+                    "state.waiting = Some((wanted, cx.waker().clone()));",
+                    "drop(state);
+                     self.lock().waiting = Some((wanted, cx.waker().clone()));",
+                )],
+            },
+            Fault {
+                words: "a message wakes nobody",
+                changes: &[("self.waiting.take_if(awaited)", "None::<(Wanted, Waker)>")],
+            },
+            Fault {
+                words: "a receiver does not look once more when it hears of the sender's end",
+                changes: &[(
+                    "let last = self.mailbox.try_receive(self.wanted);",
+                    "let last = None;",
+                )],
+            },
+            Fault {
+                words: "a receiver looks for the sender's end before it leaves its waker",
+                changes: &[
+                    (
+                        "let received = self.mailbox.poll_receive(cx, self.wanted);",
+                        "let ended = self.from.is_some_and(Mailbox::is_closed);
+                         let received = self.mailbox.poll_receive(cx, self.wanted);",
+                    ),
+                    (
+                        "if self.asleep && self.from.is_some_and(Mailbox::is_closed) {",
+                        "if self.asleep && ended {",
+                    ),
+                ],
+            },
+            Fault {
+                words: "a sender that finds nothing to withdraw says that its time was over",
+                changes: &[(
+                    "None => Some(self.taken.try_recv().map_err(|_| MailError::NoProcess)),",
+                    "None => None,",
+                )],
+            },
+            Fault {
+                words: "a sender whose time is over leaves its message",
+                changes: &[
+                    (
+                        "self.withdraw().unwrap_or(Err(MailError::TimedOut))",
+                        "Err(MailError::TimedOut)",
+                    ),
+                    (
+                        "let letter = self.mailbox.lock().withdraw(self.number);",
+                        "let letter = ();",
+                    ),
+                ],
+            },
+            Fault {
+                words: "a mailbox that is closed takes messages",
+                changes: &[("closed: true,", "closed: false,")],
+            },
+            Fault {
+                words: "a mailbox that is closed keeps what is in it",
+                changes: &[("drop(left);", "std::mem::forget(left);")],
+            },
+        ],
+    },
+    Part {
+        name: "row",
+        file: "table/row.rs",
+        faults: &[
+            Fault {
+                words: "whoever runs the process does not look again once its waker is left",
+                changes: &[(
+                    "if self.is_killed() {\n                Poll",
+                    "if false {\n                Poll",
+                )],
+            },
+            Fault {
+                words: "a kill takes the waker before it is to be seen",
+                changes: &[
+                    ("self.is_killed.store(true, Ordering::SeqCst);\n", ""),
+                    (
+                        "let waker = self.waker().take();",
+                        "let waker = self.waker().take();
+                         self.is_killed.store(true, Ordering::SeqCst);",
+                    ),
+                ],
+            },
+        ],
+    },
 ];

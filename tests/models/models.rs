@@ -3,7 +3,8 @@
 use std::time::Instant;
 
 use wasm_pool_models::check::{self, Model, Mutant, Searched};
-use wasm_pool_models::{CLOCK_MUTANTS, SCHEDULER_MUTANTS, clock, scheduler};
+use wasm_pool_models::{CLOCK_MUTANTS, MAILBOX_MUTANTS, ROW_MUTANTS, SCHEDULER_MUTANTS};
+use wasm_pool_models::{clock, mailbox, row, scheduler};
 
 #[test]
 fn scheduler() {
@@ -16,6 +17,16 @@ fn clock() {
 }
 
 #[test]
+fn mailbox() {
+    all_hold(mailbox::MODELS);
+}
+
+#[test]
+fn row() {
+    all_hold(row::MODELS);
+}
+
+#[test]
 fn faults_in_the_scheduler_are_found() {
     all_are_found(SCHEDULER_MUTANTS);
 }
@@ -23,6 +34,16 @@ fn faults_in_the_scheduler_are_found() {
 #[test]
 fn faults_in_the_clock_are_found() {
     all_are_found(CLOCK_MUTANTS);
+}
+
+#[test]
+fn faults_in_the_mailbox_are_found() {
+    all_are_found(MAILBOX_MUTANTS);
+}
+
+#[test]
+fn faults_in_the_row_are_found() {
+    all_are_found(ROW_MUTANTS);
 }
 
 fn all_hold(models: &[Model]) {

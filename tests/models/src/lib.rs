@@ -8,6 +8,12 @@
 pub mod check;
 mod sync;
 
+// What the files use besides.
+mod message;
+#[allow(warnings, clippy::all)]
+#[path = "../../../host/src/pid.rs"]
+mod pid;
+
 // The models of a file are compiled with each version of the file.
 #[allow(clippy::duplicate_mod)]
 mod included {

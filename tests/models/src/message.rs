@@ -1,0 +1,30 @@
+//! A message, as far as a mailbox looks at it.
+
+use crate::pid::Pid;
+
+#[derive(Debug)]
+pub(crate) struct Message {
+    pub(crate) sender: Pid,
+    pub(crate) content: Content,
+}
+
+#[derive(Debug)]
+pub(crate) enum Content {
+    Data {
+        tag: u64,
+        bytes: Vec<u8>,
+    },
+    #[expect(dead_code, reason = "the mailbox knows it")]
+    Request {
+        client: Pid,
+    },
+}
+
+impl Content {
+    pub(crate) fn weight(&self) -> usize {
+        match self {
+            Self::Data { bytes, .. } => bytes.len(),
+            Self::Request { .. } => 0,
+        }
+    }
+}
