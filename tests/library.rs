@@ -1,13 +1,19 @@
 //! The library's one door, as an embedder uses it: settings, a host, listeners, single requests.
 
+use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
 use wasm_pool_host::{
     Body, Exit, Headers, Host, Kind, Limits, Module, PoolSettings, ProgramSettings, Request,
     Setting, Settings, SettingsError, StartError, State, Unanswered, Workers,
 };
 
+use crate::support::guests::workspace;
+use crate::support::server::PROGRAM;
 use crate::support::{Client, Folder, eventually, guests, own_address};
 
 /// As long as requests that run may take in these tests.
@@ -191,6 +197,46 @@ fn settings_are_checked_and_errors_name_them() {
         !small.to_string().contains("--"),
         "the library knows no flags: {small}"
     );
+}
+
+#[test]
+fn the_example_serves_until_it_is_interrupted() {
+    let build = [
+        "build",
+        "--quiet",
+        "--package",
+        "wasm-pool-host",
+        "--example",
+        "embed",
+    ];
+    let built = Command::new(env!("CARGO"))
+        .args(build)
+        .current_dir(workspace())
+        .status();
+    assert!(built.expect("cargo runs").success());
+    let folder = Folder::new().file("index.html", "home");
+    let program = Path::new(PROGRAM).with_file_name("examples").join("embed");
+    let mut child = Command::new(program)
+        .arg(folder.root())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the example runs");
+    let mut lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+    let mut line = |begin: &str| {
+        let found = lines
+            .by_ref()
+            .map_while(Result::ok)
+            .find(|line| line.starts_with(begin));
+        found.unwrap_or_else(|| panic!("a line that begins with {begin:?}"))
+    };
+    line("process 1 is idle");
+    let address = line("serving http://");
+    let address = address.trim_start_matches("serving http://").parse();
+    let mut client = Client::connect(address.expect("an address"));
+    assert_eq!(client.get("/").text(), "home");
+    kill_process(Pid::from_child(&child), Signal::INT).expect("it runs, and takes a signal");
+    line("1 requests were answered");
+    assert!(child.wait().expect("a child's status").success());
 }
 
 fn start(runtime: &tokio::runtime::Runtime, settings: Settings) -> Host {
