@@ -5,11 +5,13 @@
 
 pub mod text;
 
-pub mod message;
-
 pub mod pid;
 
 pub mod files;
+
+pub mod call;
+
+pub mod message;
 
 pub mod shutdown;
 

@@ -4,13 +4,14 @@
 
 use std::collections::VecDeque;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio::time::error::Elapsed;
 
+use crate::call::{Callers, Slot};
 use crate::message::{Content, Message};
 use crate::pid::Pid;
 
@@ -48,8 +49,6 @@ pub enum Wanted {
     Any,
     /// The oldest of this sender.
     From(Pid),
-    /// The oldest data of this sender with this tag.
-    Reply(Pid, u64),
 }
 
 /// What one process receives from.
@@ -57,6 +56,8 @@ pub enum Wanted {
 pub struct Mailbox {
     settings: Settings,
     state: Mutex<State>,
+    /// Where the replies to the receiver's calls go, past the queue. Most processes make none.
+    slot: OnceLock<Arc<Slot>>,
 }
 
 #[derive(Debug, Default)]
@@ -76,6 +77,8 @@ struct State {
     working_for: Option<Pid>,
     /// It has taken a request, now or before.
     was_asked: bool,
+    /// Those whom it owes a reply, once it has stopped.
+    callers: Callers,
     closed: bool,
 }
 
@@ -115,7 +118,13 @@ impl Mailbox {
         Self {
             settings,
             state: Mutex::default(),
+            slot: OnceLock::new(),
         }
+    }
+
+    /// The place for replies to the receiver's calls.
+    pub fn slot(&self) -> &Arc<Slot> {
+        self.slot.get_or_init(Arc::default)
     }
 
     /// Adds a message.
@@ -134,7 +143,7 @@ impl Mailbox {
         }
         state.messages += 1;
         state.bytes += weight;
-        Ok(state.add(message, Postage::Counted))
+        Ok(state.add(message, Postage::Counted, self.calls()))
     }
 
     /// Adds a message whose sender waits until it is taken. It doesn't count: each process can wait for one
@@ -149,7 +158,7 @@ impl Mailbox {
         }
         let number = state.next_number;
         let (sender, taken) = oneshot::channel();
-        let wake = state.add(message, Postage::Sender(sender));
+        let wake = state.add(message, Postage::Sender(sender), self.calls());
         let posted = Posted {
             mailbox: Arc::clone(self),
             number,
@@ -169,7 +178,7 @@ impl Mailbox {
     /// Puts the end of a process into its reserved place.
     pub fn deliver(&self, down: Message) -> Option<Wake> {
         let mut state = self.lock();
-        (!state.closed).then(|| state.add(down, Postage::Reserved))
+        (!state.closed).then(|| state.add(down, Postage::Reserved, self.calls()))
     }
 
     /// Takes a message, if there is one.
@@ -214,25 +223,32 @@ impl Mailbox {
         let mut state = self.lock();
         Wake {
             waker: state.waiting.take().map(|(_, waker)| waker),
-            visits: state.visits,
+            visits: state.visits + self.calls(),
         }
     }
 
-    /// How often the receiver has come to take something.
+    /// How often the receiver has come to take something, or to call somebody.
     pub fn visits(&self) -> u64 {
-        self.lock().visits
+        self.lock().visits + self.calls()
     }
 
     /// Whether the receiver has done nothing but work for this client since there were `visits`: it has not
     /// come for a message since, or once, for this client's request.
     pub fn is_stuck(&self, visits: u64, client: Pid) -> bool {
         let state = self.lock();
-        let came = state.visits - visits;
-        let is_away = state.waiting.is_none();
+        let came = state.visits + self.calls() - visits;
+        let calls = self.slot.get().is_some_and(|slot| slot.is_awaited());
+        let is_away = state.waiting.is_none() && !calls;
         is_away && (came == 0 || came == 1 && state.working_for == Some(client))
     }
 
-    /// The receiver has ended: what is left is thrown away, and whoever waits for it to be taken is told.
+    /// Keeps the callers whom the receiver owes a reply until its end is known: no caller hears of the end before.
+    pub fn keep(&self, callers: Callers) {
+        self.lock().callers = callers;
+    }
+
+    /// The receiver has ended: what is left is thrown away. Senders that wait for their message to be taken are told,
+    /// and so are callers.
     pub fn close(&self) {
         let left = {
             let mut state = self.lock();
@@ -243,7 +259,7 @@ impl Mailbox {
             };
             std::mem::replace(&mut *state, closed)
         };
-        drop(left); // outside the lock: it wakes senders
+        drop(left); // outside the lock: it wakes senders and callers
     }
 
     /// Whether the receiver has taken a request, now or before its end.
@@ -258,6 +274,11 @@ impl Mailbox {
         self.lock().closed
     }
 
+    /// How many calls the receiver has made.
+    fn calls(&self) -> u64 {
+        self.slot.get().map_or(0, |slot| slot.made())
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         // Whole after every step: a panic elsewhere leaves nothing half-done in it.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -265,13 +286,13 @@ impl Mailbox {
 }
 
 impl State {
-    fn add(&mut self, message: Message, postage: Postage) -> Wake {
+    fn add(&mut self, message: Message, postage: Postage, calls: u64) -> Wake {
         let number = self.next_number;
         self.next_number += 1;
         let awaited = |&mut (wanted, _): &mut (Wanted, Waker)| wanted.matches(&message);
         let wake = Wake {
             waker: self.waiting.take_if(awaited).map(|(_, waker)| waker),
-            visits: self.visits,
+            visits: self.visits + calls,
         };
         self.queue.push_back(Letter {
             number,
@@ -286,7 +307,7 @@ impl State {
         self.working_for = None;
         let letter = match wanted {
             Wanted::Any => self.queue.pop_front()?,
-            Wanted::From(_) | Wanted::Reply(..) => {
+            Wanted::From(_) => {
                 let matches = |letter: &Letter| wanted.matches(&letter.message);
                 let at = self.queue.iter().position(matches)?;
                 self.queue.remove(at)?
@@ -336,10 +357,6 @@ impl Wanted {
         match self {
             Self::Any => true,
             Self::From(sender) => message.sender == sender,
-            Self::Reply(sender, wanted) => {
-                message.sender == sender
-                    && matches!(message.content, Content::Data { tag, .. } if tag == wanted)
-            }
         }
     }
 }

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use crate::call::Caller;
 use crate::files::OpenFile;
 use crate::pid::Pid;
 
@@ -25,6 +26,13 @@ pub enum Content {
     Data {
         /// Of the sender's choice.
         tag: u64,
+        /// Copied out of the sender.
+        bytes: Vec<u8>,
+    },
+    /// Bytes, from another process that waits for the reply.
+    Call {
+        /// The process that waits.
+        caller: Caller,
         /// Copied out of the sender.
         bytes: Vec<u8>,
     },
@@ -126,7 +134,7 @@ impl Content {
     #[must_use]
     pub fn weight(&self) -> usize {
         match self {
-            Self::Data { bytes, .. } => bytes.len(),
+            Self::Data { bytes, .. } | Self::Call { bytes, .. } => bytes.len(),
             Self::Request { request, .. } => request.weight(),
             Self::Down { .. } => 0,
         }

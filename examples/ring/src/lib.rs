@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use wasm_pool_guest::mailbox::{self, Content, Message, Pid};
+use wasm_pool_guest::mailbox::{self, Incoming, Message, Pid};
 use wasm_pool_guest::{process, program, talk};
 
 const USAGE: &str =
@@ -111,8 +111,8 @@ fn send(to: Pid, number: u64) -> Result<(), String> {
 /// The number in a message; none in one that says that a process has ended.
 fn number(message: &Message) -> Option<u64> {
     match &message.content {
-        Content::Data(data) => Some(u64::from_le_bytes(data.bytes.as_slice().try_into().ok()?)),
-        Content::Request(_) | Content::Response(_) | Content::Down(_) => None,
+        Incoming::Data(data) => Some(u64::from_le_bytes(data.bytes.as_slice().try_into().ok()?)),
+        Incoming::Call(_) | Incoming::Request(_) | Incoming::Down(_) => None,
     }
 }
 

@@ -7,7 +7,7 @@ mod worker;
 
 use std::time::Instant;
 
-use wasm_pool_guest::mailbox::{self, Content, Down, Exit, Pid};
+use wasm_pool_guest::mailbox::{self, Down, Exit, Incoming, Pid};
 use wasm_pool_guest::{process, program, talk};
 
 use crate::restarts::{MOST, PERIOD, Restarts};
@@ -52,7 +52,7 @@ struct Worker {
 fn supervise(crashes: u32) {
     let mut supervisor = Supervisor::start(crashes);
     loop {
-        let Content::Down(down) = mailbox::receive().content else {
+        let Incoming::Down(down) = mailbox::receive().content else {
             continue; // nobody has anything else to say to a supervisor
         };
         if down.pid == supervisor.client {

@@ -32,18 +32,20 @@
 //! [`process`] to start them; see [`talk`] for what makes that short.
 //!
 //! ```
-//! use wasm_pool_guest::mailbox::{self, Content};
-//! use wasm_pool_guest::{Response, program, talk};
+//! use wasm_pool_guest::mailbox::{self, Incoming};
+//! use wasm_pool_guest::talk::{self, Answer};
+//! use wasm_pool_guest::{Response, program};
 //!
-//! program!(serve);
+//! program!(run);
 //!
-//! fn serve() {
-//!     loop {
-//!         if let Content::Request(asked) = mailbox::receive().content {
+//! fn run() {
+//!     talk::serve(|message| match message.content {
+//!         Incoming::Request(asked) => {
 //!             let text = format!("process {} says hello\n", mailbox::self_());
-//!             let _gone = talk::respond(asked.client, Response::text(200, text));
+//!             Some(Answer::response(asked.client, Response::text(200, text)))
 //!         }
-//!     }
+//!         Incoming::Data(_) | Incoming::Call(_) | Incoming::Down(_) => None,
+//!     })
 //! }
 //! ```
 //!

@@ -130,9 +130,9 @@ impl Own {
         Self {
             state: State::new(common, entry.pid),
             parent: entry.parent,
+            router: Router::new(entry.pid, Arc::clone(&entry.mailbox), Arc::clone(&table)),
             mailbox: entry.mailbox,
             args,
-            router: Router::new(entry.pid, Arc::clone(&table)),
             table,
             nursery,
         }

@@ -9,6 +9,7 @@ use super::bindings::http::{Answer, Forwarded};
 use super::bindings::program::wasm_pool::worker::http;
 use crate::mailbox::MailError;
 use crate::message::{self, ExitStatus};
+use crate::router::Router;
 
 /// The number of a process or a client, not yet known to be one.
 pub(super) type Pid = u64;
@@ -19,12 +20,12 @@ pub(super) type Pid = u64;
 pub(super) enum Sent {
     #[component(name = "data")]
     Data(Data),
+    #[component(name = "reply")]
+    Reply(Data),
     #[component(name = "request")]
     Request(Forward),
     #[component(name = "response")]
     Response(Answer),
-    #[component(name = "down")]
-    Down(#[allow(dead_code)] Down), // nobody believes it
 }
 
 /// What a guest receives.
@@ -40,11 +41,10 @@ pub(super) struct Message {
 pub(super) enum Received {
     #[component(name = "data")]
     Data(Data),
+    #[component(name = "call")]
+    Call(Data),
     #[component(name = "request")]
     Request(Box<ClientRequest>),
-    #[component(name = "response")]
-    #[allow(dead_code)] // clients get those
-    Response(Box<http::Response>),
     #[component(name = "down")]
     Down(Down),
 }
@@ -71,14 +71,14 @@ pub(super) struct ClientRequest {
     pub(super) request: http::Request,
 }
 
-#[derive(ComponentType, Lift, Lower)]
+#[derive(ComponentType, Lower)]
 #[component(record)]
 pub(super) struct Down {
     pid: Pid,
     exit: Exit,
 }
 
-#[derive(ComponentType, Lift, Lower)]
+#[derive(ComponentType, Lower)]
 #[component(variant)]
 pub(super) enum Exit {
     #[component(name = "normal")]
@@ -111,10 +111,16 @@ pub(super) enum ErrorCode {
     TimedOut,
 }
 
-impl From<message::Message> for Message {
-    fn from(message: message::Message) -> Self {
+impl Message {
+    /// A message as the guest receives it. Who waits for a reply stays here, with the router.
+    pub(super) fn new(message: message::Message, router: &mut Router) -> Self {
         let content = match message.content {
             message::Content::Data { tag, bytes } => Received::Data(Data { tag, bytes }),
+            message::Content::Call { caller, bytes } => {
+                let tag = caller.tag();
+                router.hold(message.sender, caller);
+                Received::Call(Data { tag, bytes })
+            }
             message::Content::Request { client, request } => {
                 Received::Request(Box::new(ClientRequest {
                     client: client.get(),
