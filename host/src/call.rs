@@ -1,6 +1,7 @@
-//! A *call* is a message whose sender waits for the reply, and for nothing else meanwhile. The receiver holds the
-//! [`Caller`]: the right to reply, once. A caller that is let go without a reply is told that none will come, so that
-//! nobody waits for a process that has ended. The reply goes past the caller's mailbox, and arrives also if that is full.
+//! A *call* is a message whose sender waits for the reply, and for nothing else meanwhile. The
+//! receiver holds the [`Caller`]: the right to reply, once. A caller that is let go without a reply
+//! is told that none will come, so that nobody waits for a process that has ended. The reply goes
+//! past the caller's mailbox, and arrives also if that is full.
 
 use std::collections::HashMap;
 use std::pin::Pin;
@@ -12,7 +13,8 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::pid::Pid;
 
-/// Callers that a process holds before it looks which of them have stopped waiting. One caller costs some forty bytes.
+/// Callers that a process holds before it looks which of them have stopped waiting. One caller
+/// costs some forty bytes.
 const CALLERS_UNTIL_LOOK: usize = 64;
 
 /// Why a call has no reply.
@@ -43,7 +45,7 @@ pub struct Slot {
 
 #[derive(Debug, Default)]
 struct Arrival {
-    /// None inside where no reply will come.
+    /// The inner option is none where no reply will come.
     reply: Option<Option<Vec<u8>>>,
     waker: Option<Waker>,
 }
@@ -55,13 +57,14 @@ pub struct Caller {
     tag: u64,
 }
 
-/// The callers that a process holds, by pid. A process waits for one call at a time, so each pid is here once at most.
+/// The callers that a process holds, by pid. A process waits for one call at a time, so each pid is
+/// here once at most.
 #[derive(Debug, Default)]
 pub struct Callers {
     /// Most servers reply to a call before they take the next.
     last: Option<(Pid, Caller)>,
     others: HashMap<Pid, Caller>,
-    /// As many others as there were after the last look, twice.
+    /// The number of others at which the next look is due: twice as many as the last look left.
     look_at: usize,
 }
 
@@ -84,8 +87,8 @@ impl Calls {
         }
     }
 
-    /// Takes the reply to the call that was begun last, or waits for it until `deadline`. The call is over where this
-    /// is ready.
+    /// Takes the reply to the call that was begun last, or waits for it until `deadline`. The call
+    /// is over where this is ready.
     pub fn poll(
         &mut self,
         cx: &mut Context<'_>,
@@ -210,8 +213,9 @@ impl Callers {
     }
 }
 
-/// A timer that most waits leave alone: setting one costs as much as all else of a call. It is set for the first of a
-/// process's calls, goes off then, and is set again only if somebody waits.
+/// A timer that most calls leave alone, since setting a timer is slow beside a call. The first call
+/// sets it. It is set again when it goes off too early for the call that waits then, or when a
+/// call's deadline is earlier.
 #[derive(Debug, Default)]
 struct Alarm(Option<Pin<Box<Sleep>>>);
 

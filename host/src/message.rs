@@ -1,7 +1,7 @@
-//! A *message* is what crosses the wall around a process: what processes say to each other, an HTTP request
-//! on its way in, a response on its way out. All are plain, owned and finite, so that neither side can reach
-//! into the other's memory. They know nothing of sockets, of hyper or of wasm; `http` and `sandbox`
-//! translate, each at its own wall.
+//! A *message* is what crosses the wall around a process: what processes say to each other, an HTTP
+//! request on its way in, a response on its way out. All are plain, owned and finite, so that
+//! neither side can reach into the other's memory. They know nothing of sockets, of hyper or of
+//! wasm; `http` and `sandbox` translate, each at its own wall.
 
 use std::sync::Arc;
 
@@ -12,8 +12,8 @@ use crate::pid::Pid;
 /// What a process finds in its mailbox.
 #[derive(Debug)]
 pub struct Message {
-    /// Who sent it: a process; for a request from outside, its client; for the news of an end, the process
-    /// that ended.
+    /// Who sent it: a process; for a request from outside, its client; for the news of an end, the
+    /// process that ended.
     pub sender: Pid,
     /// What it says.
     pub content: Content,
@@ -65,8 +65,8 @@ pub enum ExitStatus {
     Killed,
     /// It was refused memory and did not survive that, or there was none to start it with.
     Memory,
-    /// Its start code outstayed its time; or a client's time was up, and it had done nothing else since it was
-    /// sent that client's request.
+    /// Its start code outstayed its time; or a client's time was up, and it had done nothing else
+    /// since it was sent that client's request.
     Deadline,
 }
 
@@ -120,7 +120,8 @@ pub struct FileSlice {
     pub length: u64,
 }
 
-/// Header fields in one piece of memory: a request costs two allocations for them, however many there are.
+/// Header fields in one piece of memory: a request costs two allocations for them, however many
+/// there are.
 #[derive(Debug, Default)]
 pub struct Headers {
     /// Name, value, name, value, …

@@ -1,6 +1,6 @@
-//! A *router* takes what one process sends to the receiver. The router alone knows what a pid stands for: a process of
-//! this host, which has a mailbox, or a client, which has none and waits on its connection. Another host's process
-//! would be a third case here, and nowhere else.
+//! A *router* takes what one process sends to the receiver. The router alone knows what a pid
+//! stands for: a process of this host, which has a mailbox, or a client, which has none and waits
+//! on its connection. Another host's process would be a third case here, and nowhere else.
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -56,8 +56,9 @@ pub struct Router {
     calls: Option<Calls>,
 }
 
-/// The mailboxes that a process sent to last, so that most messages need no look into the table. The last bits of a pid
-/// choose its place: processes that are spawned together don't displace each other.
+/// The mailboxes that a process sent to last, so that most messages need no look into the table.
+/// The last bits of a pid choose its place: processes that are spawned together don't displace each
+/// other.
 #[derive(Debug, Default)]
 struct Correspondents([Option<(Pid, Arc<Mailbox>)>; 4]);
 
@@ -78,8 +79,9 @@ impl Router {
     /// Sends, and does not wait.
     ///
     /// # Errors
-    /// Those of [`Mailbox::send`], [`Table::forward`] and [`Table::answer`]; [`MailError::NotYours`] where a client is
-    /// sent data; [`MailError::NoProcess`] where nobody waits for the reply.
+    /// Those of [`Mailbox::send`], [`Table::forward`] and [`Table::answer`];
+    /// [`MailError::NotYours`] where a client is sent data; [`MailError::NoProcess`] where nobody
+    /// waits for the reply.
     pub fn send(&mut self, to: Pid, content: Outgoing) -> Result<(), MailError> {
         match content {
             Outgoing::Data { tag, bytes } => {
@@ -99,8 +101,8 @@ impl Router {
         }
     }
 
-    /// As [`Router::send`], and waits until the receiver has taken the message; for `patience` at most. A reply and a
-    /// response are taken at once.
+    /// As [`Router::send`], and waits until the receiver has taken the message; for `patience` at
+    /// most. A reply and a response are taken at once.
     ///
     /// # Errors
     /// Those of [`Router::send`] but for [`MailError::Full`], and [`MailError::TimedOut`].

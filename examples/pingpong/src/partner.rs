@@ -114,8 +114,8 @@ pub(crate) enum Drain {
     TryReceive,
 }
 
-/// Waits in a call to the root, past everything in its mailbox, for the order to take so many messages: their number, and
-/// a byte more for `TryReceive`. The next call says how long that took.
+/// Waits in a call to the root, past everything in its mailbox, for the order to take so many
+/// messages: their number, and a byte more for `TryReceive`. The next call says how long that took.
 fn sink(root: Pid) {
     let mut nanoseconds: u64 = 0;
     while let Ok(order) = talk::call(root, &nanoseconds.to_le_bytes(), PATIENCE) {

@@ -1,5 +1,5 @@
-//! The web server of every operating-systems course, as processes that talk: a listener takes each request
-//! and sends it to one of its workers, and the worker answers the client itself.
+//! The web server of every operating-systems course, as processes that talk: a listener takes each
+//! request and sends it to one of its workers, and the worker answers the client itself.
 
 mod site;
 
@@ -19,8 +19,8 @@ fn prefork() {
     }
 }
 
-/// Receives a request, reads the file, answers the client itself: the listener has forgotten the client. The answer and
-/// the wait for the next request are one call to the host.
+/// Receives a request, reads the file, answers the client itself: the listener has forgotten the
+/// client. The answer and the wait for the next request are one call to the host.
 fn worker() {
     talk::serve(|message| match message.content {
         Incoming::Request(asked) => {
@@ -36,9 +36,9 @@ struct Listener {
     workers: Vec<Pid>,
     /// Whose turn it is.
     next: usize,
-    /// How many workers may still be started. One that ends is replaced at once, out of this; each request
-    /// adds one. So workers that end of requests are all replaced, and those that end without any, since
-    /// there is no memory to start them with, don't keep the listener starting them for ever.
+    /// How many workers may still be started. Replacing a worker takes one of these, and each
+    /// request adds one. So a worker that a request ends is always replaced. Workers that end
+    /// without a request, for want of memory, are not started again for ever.
     starts: usize,
 }
 
@@ -73,7 +73,8 @@ impl Listener {
         }
     }
 
-    /// Starts workers for those that are missing. What fails now is tried again at the next message.
+    /// Starts workers for those that are missing. What fails now is tried again at the next
+    /// message.
     fn fill(&mut self) {
         while self.workers.len() < WORKERS && self.starts > 0 {
             self.starts -= 1;
@@ -87,7 +88,8 @@ impl Listener {
         }
     }
 
-    /// Sends a request to the next worker that has room for it: they take turns. Then waits for the next message.
+    /// Sends a request to the next worker that has room for it: they take turns. Then waits for the
+    /// next message.
     fn forward(&mut self, asked: &ClientRequest) -> Message {
         for _ in 0..self.workers.len() {
             let worker = self.workers[self.next % self.workers.len()];

@@ -1,5 +1,6 @@
-//! A supervisor: a process that does no work of its own, so that nothing can go wrong with it, and starts
-//! those again that do. Where starting again doesn't help, it gives up, and says so to whoever started it.
+//! A supervisor: a process that does no work of its own, so that nothing can go wrong with it, and
+//! starts those again that do. Where starting again doesn't help, it gives up, and says so to
+//! whoever started it.
 
 mod client;
 mod restarts;
@@ -94,8 +95,8 @@ impl Supervisor {
         self.workers[nth].pid = spawn("worker", name);
     }
 
-    /// Ends the others, then itself. Its children would end with it anyway; this way they end before it has
-    /// said so.
+    /// Ends the others, then itself. Its children would end with it anyway; this way they end
+    /// before it has said so.
     fn stop(&self) -> ! {
         let pids = self.workers.iter().map(|worker| worker.pid);
         for pid in pids.chain([self.client]) {

@@ -12,8 +12,8 @@
 //! }
 //! ```
 //!
-//! It is tested as any function is, by `cargo test` on the machine that builds it; only calls of the host, such as
-//! opening a file, need the host:
+//! It is tested as any function is, by `cargo test` on the machine that builds it; only calls of
+//! the host, such as opening a file, need the host:
 //!
 //! ```
 //! use wasm_pool_guest::{Request, Response};
@@ -28,8 +28,8 @@
 //! assert_eq!(response.body.bytes(), Some("hello, Jörg\n".as_bytes()));
 //! ```
 //!
-//! A program is one function that is the whole life of a process, with [`mailbox`] to talk to others and
-//! [`process`] to start them; see [`talk`] for what makes that short.
+//! A program is one function that is the whole life of a process, with [`mailbox`] to talk to
+//! others and [`process`] to start them; see [`talk`] for what makes that short.
 //!
 //! ```
 //! use wasm_pool_guest::mailbox::{self, Incoming};
@@ -146,11 +146,13 @@ macro_rules! program {
     };
 }
 
-/// Makes this component do without `std`: it imports nothing that it doesn't call, so that it is smaller and
-/// starts faster. For a crate that is `#![no_std]` where it is built for wasm, and that keeps nothing from one
-/// request to the next: its memory is an *arena*, which is free again once the last piece of it is.
+/// Makes this component do without `std`: it imports nothing that it doesn't call, so that it is
+/// smaller and starts faster. For a crate that is `#![no_std]` where it is built for wasm, and that
+/// keeps nothing from one request to the next: its memory is an *arena*, which is free again once
+/// the last piece of it is.
 ///
-/// There is nobody to print what a panic has to say: it traps, and the host's log has the backtrace.
+/// There is nobody to print what a panic has to say: it traps, and the host's log has the
+/// backtrace.
 #[macro_export]
 macro_rules! freestanding {
     () => {

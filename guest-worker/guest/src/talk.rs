@@ -1,5 +1,5 @@
-//! The usual patterns of processes that talk, made short: answering a client, and the client-server pattern, in which a
-//! call and its reply look like one procedure call.
+//! The usual patterns of processes that talk, made short: answering a client, and the client-server
+//! pattern, in which a call and its reply look like one procedure call.
 
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -16,8 +16,8 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// The reply to a call. The answer to data is data for its sender, with the same tag. None for other messages: they
-    /// have no tag.
+    /// The reply to a call. The answer to data is data for its sender, with the same tag. None for
+    /// other messages: they have no tag.
     pub fn reply(asked: &Message, bytes: impl Into<Vec<u8>>) -> Option<Self> {
         let bytes = bytes.into();
         let content = match &asked.content {
@@ -38,8 +38,9 @@ impl Answer {
     }
 }
 
-/// Receives messages for ever. Each goes to `deal`, and the answer goes out with the call that receives the next one. An
-/// answer that can't be sent is dropped: the caller or the client has gone, or the answer is too large for it.
+/// Receives messages for ever. Each goes to `deal`, and the answer goes out with the call that
+/// receives the next one. An answer that can't be sent is dropped: the caller or the client has
+/// gone, or the answer is too large for it.
 ///
 /// ```no_run
 /// use wasm_pool_guest::mailbox::{Incoming, Message};
@@ -70,12 +71,12 @@ pub fn serve(mut deal: impl FnMut(Message) -> Option<Answer>) -> ! {
     }
 }
 
-/// Sends `bytes` to `server` and waits for its reply, for at most `timeout`. All messages that arrive meanwhile stay in
-/// the mailbox, in their order.
+/// Sends `bytes` to `server` and waits for its reply, for at most `timeout`. All messages that
+/// arrive meanwhile stay in the mailbox, in their order.
 ///
 /// # Errors
-/// Those of [`mailbox::call`]: [`ErrorCode::NoProcess`] also where the server ends before it replies, or is this process
-/// itself, and [`ErrorCode::TimedOut`].
+/// Those of [`mailbox::call`]: [`ErrorCode::NoProcess`] also where the server ends before it
+/// replies, or is this process itself, and [`ErrorCode::TimedOut`].
 pub fn call(server: Pid, bytes: &[u8], timeout: Duration) -> Result<Vec<u8>, ErrorCode> {
     mailbox::call(server, bytes, milliseconds(timeout))
 }
@@ -89,7 +90,8 @@ pub fn reply(asked: &Message, bytes: impl Into<Vec<u8>>) -> Result<(), ErrorCode
     mailbox::send(to, content)
 }
 
-/// Sends bytes with a tag. A sender that has the bytes in a `Vec` spares a copy with [`mailbox::send`].
+/// Sends bytes with a tag. A sender that has the bytes in a `Vec` spares a copy with
+/// [`mailbox::send`].
 ///
 /// # Errors
 /// Those of [`mailbox::send`].
@@ -101,12 +103,14 @@ pub fn send(to: Pid, tag: u64, bytes: &[u8]) -> Result<(), ErrorCode> {
 /// Answers a client whose request this process holds.
 ///
 /// # Errors
-/// [`ErrorCode::NoProcess`] where the client has left or its time was up, and those of [`mailbox::send`].
+/// [`ErrorCode::NoProcess`] where the client has left or its time was up, and those of
+/// [`mailbox::send`].
 pub fn respond(client: Pid, response: Response) -> Result<(), ErrorCode> {
     mailbox::send(client, Outgoing::Response(response))
 }
 
-/// Ends this process, with code 0 as `normal`. As an exit code of `wasm-pool-host run`, 255 is the largest.
+/// Ends this process, with code 0 as `normal`. As an exit code of `wasm-pool-host run`, 255 is the
+/// largest.
 pub fn exit(code: u32) -> ! {
     process::exit(code);
     unreachable!("the host does not return from `exit`")

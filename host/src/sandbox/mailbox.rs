@@ -1,8 +1,9 @@
-//! The server stub of `mailbox`: each call becomes plain values, then a call of the mailbox it is about, then
-//! plain values again. Here, where a message leaves a process, its size is judged.
+//! The server stub of `mailbox`: it turns the arguments of a call into plain values, judges the
+//! size of what leaves the process, and hands it to the process's router. What comes back is turned
+//! into values of the contract.
 //!
-//! Two processes that talk do little else but call this, so its messages have a shape of their own (`wire`)
-//! that costs a third less than the one `bindgen!` would give them.
+//! Processes that talk do little else but call this stub. So its messages have a shape of their own
+//! (`wire`), which costs a third less than the shape that `bindgen!` would give them.
 
 use std::future::{poll_fn, ready};
 use std::pin::{Pin, pin};
@@ -23,11 +24,11 @@ use crate::message::{self, Request};
 use crate::pid::Pid;
 use crate::router::Outgoing;
 
-/// The outer result is the process's: an error ends it. The inner one is the guest's to look at. A tuple, as
-/// a function of the component model may have several results, and this has one.
+/// An error of the outer result ends the process; the guest looks at the inner result. A tuple,
+/// since a function of the component model may have several results.
 type Answer<T> = Result<(Outcome<T>,)>;
 
-/// What the guest looks at.
+/// The result of a call, for the guest.
 type Outcome<T> = std::result::Result<T, ErrorCode>;
 
 /// A call that may have to wait: the process does then, its thread does not.
@@ -48,7 +49,6 @@ pub(super) fn add_to_linker(linker: &mut Linker<Own>) -> Result<()> {
         let message = own.mailbox.try_receive(Wanted::Any);
         Ok((message.map(|message| own.lower(message)),))
     })?;
-    // Those that may have to wait: the process does then, its thread does not.
     mailbox.func_wrap_async(
         "send-wait",
         |mut store: Store<'_>, (to, content, timeout)| {
@@ -154,7 +154,8 @@ impl Own {
         Message::new(message, &mut self.router)
     }
 
-    /// What the guest gives away, judged by its size. The outer error: a file that is not its own.
+    /// What the guest sends, judged by its size. The outer error: the guest gives away a file that
+    /// is not its own.
     fn outgoing(
         &mut self,
         content: Bounded<Sent>,
@@ -222,8 +223,8 @@ impl Own {
     }
 }
 
-/// A process that waits for any message. Most waits are this one or the next: a future that is written out is moved
-/// less than one that is made of several.
+/// A process that waits for any message. A future that is written out is moved less than one that
+/// is composed, and most waits are this one and [`Calling`].
 struct Receiving<'a, T> {
     store: StoreContextMut<'a, Own>,
     /// Makes the result of the call.
@@ -310,20 +311,20 @@ impl Drop for Calling<'_> {
     }
 }
 
-/// Whoever has waited has a whole tick ahead again: the one it was in is over long ago.
+/// A process that has waited gets a whole tick again: the tick in which it began to wait is over.
 fn begin_slice(store: &mut StoreContextMut<'_, Own>) {
     if store.data_mut().state.slices.take_waited() {
         store.set_epoch_deadline(1);
     }
 }
 
-/// The outcome of a call that may have had to wait.
+/// The outcome of a call, and whether the process had to wait for it.
 struct Noted<T> {
     outcome: T,
     waited: bool,
 }
 
-/// Waits, and takes note of whether it had to: only who really waits begins a new slice of time after.
+/// Waits, and notes whether it had to: only a process that waited begins a new slice of time.
 async fn noting<F: Future>(call: F) -> Noted<F::Output> {
     let mut call = pin!(call);
     let mut waited = false;

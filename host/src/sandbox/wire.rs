@@ -1,7 +1,7 @@
-//! Messages in the shape in which they cross the wall, in both directions. `bindgen!` would make one type for
-//! both, as large as the largest request head; here what a process receives is a small value that moves
-//! quickly, with the rare large ones in boxes. The derives check every field against the module's own idea
-//! of the contract before it runs.
+//! Messages in the shape in which they cross the wall. `bindgen!` would make each as large as the
+//! head of a request, the largest case, and move it again and again. Here a received message is a
+//! small value: large cases are in boxes. The derives check every field against the module's own
+//! idea of the contract before the module runs.
 
 use wasmtime::component::{ComponentType, Lift, Lower};
 
@@ -112,7 +112,8 @@ pub(super) enum ErrorCode {
 }
 
 impl Message {
-    /// A message as the guest receives it. Who waits for a reply stays here, with the router.
+    /// A message as the guest receives it. The right to reply to a call stays here, with the
+    /// router.
     pub(super) fn new(message: message::Message, router: &mut Router) -> Self {
         let content = match message.content {
             message::Content::Data { tag, bytes } => Received::Data(Data { tag, bytes }),
