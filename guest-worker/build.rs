@@ -1,5 +1,6 @@
-//! Says how much stack the worker gets in its linear memory. When a process ends, the host looks through the
-//! memory for what was touched, so that memory nobody needs costs time: a request takes some kilobytes.
+//! Sets the size of the worker's stack in its linear memory. When a process ends, the host looks
+//! through the memory for pages that were touched, so that needless memory costs time. A request
+//! takes some kilobytes of stack.
 
 const STACK_BYTES: usize = 128 << 10;
 

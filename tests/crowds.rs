@@ -172,7 +172,7 @@ fn a_mailbox_that_nobody_empties_is_bounded() {
         &format!("{FOR_EVER} --max-mailbox-bytes 32MiB --max-mailbox 1000000"),
     );
     let before = server.memory("VmHWM");
-    let sleeps = "spawn a { receive-reply parent 9 60000; receive }";
+    let sleeps = "spawn a { pause 60000 }";
     let large = outcome(
         &server,
         &format!("{sleeps}; repeat 1000 {{ send a 1 x*1048576 }}"),

@@ -122,7 +122,7 @@ fn only_the_holder_answers() {
 #[test]
 fn a_request_that_is_not_taken_comes_back() {
     let server = guest("actor", &format!("{FOR_EVER} --max-mailbox 3"));
-    let full = "spawn a { receive-reply parent 9 60000; receive }; repeat 9 { send a 1 x }";
+    let full = "spawn a { there awake; receive }; repeat 9 { send a 1 x }";
     assert_eq!(outcome(&server, full), "3 ok, then mailbox-full");
     let reply = ask(&server, "forward a; forward-wait a 20; answer");
     assert_eq!(
@@ -131,9 +131,9 @@ fn a_request_that_is_not_taken_comes_back() {
         "the root holds it still"
     );
     // It was withdrawn, or else `a` would find it.
-    let rest = "monitor a; send-wait a 9 wake-up 60000; receive-from a";
+    let rest = "monitor a; register awake; receive-from a";
     assert_eq!(outcome(&server, rest), "a is down: normal");
-    let found = "spawn a { receive-reply parent 9 60000; receive; tell }; forward-wait a 20; send a 1 x; send a 9 y; receive-from a";
+    let found = "spawn a { there again; receive; tell }; forward-wait a 20; send a 1 x; register again; receive-from a";
     assert_eq!(outcome(&server, found), "a: parent 1 x");
 }
 
@@ -196,6 +196,43 @@ fn who_has_come_back_for_more_is_not() {
         outcome(&server, "send a 1 x; receive-from a"),
         "a: no-process"
     );
+}
+
+#[test]
+fn who_waits_in_a_call_is_not() {
+    let server = guest("actor", "--request-timeout 2s --expose-pid");
+    let reply = ask(
+        &server,
+        "spawn slow { receive; there go; reply fine; receive }; \
+         spawn a { receive; register a; call slow x 60000; tell; receive }; forward a",
+    );
+    assert_eq!(reply.status, 504, "{reply:?}");
+    assert_eq!(outcome(&server, "whereis a"), "a");
+    assert_eq!(outcome(&server, "register go; receive-from a"), "a: fine");
+}
+
+#[test]
+fn a_client_is_answered_and_the_next_awaited_at_once() {
+    let server = guest("actor", FOR_EVER);
+    let script = "spawn a { receive; forever { respond-and-receive client hello } }; forward a";
+    assert_eq!(ask(&server, script).text(), "hello");
+    for _ in 0..3 {
+        let script = "forward-and-receive a; respond client 200 next";
+        assert_eq!(ask(&server, script).text(), "hello");
+        // The root has waited for this request, in the middle of its script.
+        assert_eq!(ask(&server, "nothing").text(), "next");
+    }
+    let cases = [
+        ("call client x 60000", "not-yours"),
+        ("send-and-receive client 1 x", "not-yours"),
+        ("answer; respond-and-receive client x", "no-process"),
+        ("forward b; respond-and-receive client x", "not-yours"),
+    ];
+    for (nth, (script, expected)) in cases.iter().enumerate() {
+        let play = format!("spawn b {{ receive; receive }}; {script}; say {nth}; kill b; answer");
+        let _client = send(&server, &play);
+        wait_print(&server, &format!("{nth}: {expected}"));
+    }
 }
 
 #[test]

@@ -24,7 +24,7 @@ fn send() {
          send 0 1 x                                                     -> no-process
          send 9999 1 x                                                  -> no-process
          send self 7 x; receive                                         -> self 7 x
-         spawn full { receive-reply parent 9 60000 }                    -> ok
+         spawn full { pause 60000 }                                     -> ok
          repeat 9 { send full 1 x }                                     -> 2 ok, then mailbox-full
          kill full; monitor full; receive                               -> full is down: killed
          send full 1 x                                                  -> no-process
@@ -57,10 +57,10 @@ fn send_wait() {
          send-wait taker 1 x 60000; receive                             -> taker: parent 1 x
          send-wait self 1 x 20                                          -> timed-out
          try-receive                                                    -> nothing
-         spawn sleeper { receive-reply parent 9 60000; receive-from parent; tell; receive }  -> ok
+         spawn sleeper { there awake; receive-from parent; tell; receive }  -> ok
          send-wait sleeper 1 late 20                                    -> timed-out
          send sleeper 2 second                                          -> ok
-         send sleeper 9 wake-up; receive                                -> sleeper: parent 2 second",
+         register awake; receive                                        -> sleeper: parent 2 second",
     );
 }
 
@@ -68,10 +68,10 @@ fn send_wait() {
 fn send_wait_to_a_full_mailbox_is_taken_in_its_turn() {
     perform(
         "--max-mailbox 2",
-        "spawn full { receive-reply parent 9 60000; forever { receive; tell } }     -> ok
+        "spawn full { there awake; forever { receive; tell } }                      -> ok
          repeat 9 { send full 1 x }                                                 -> 2 ok, then mailbox-full
          spawn other { send-wait full 3 y 60000; tell }                             -> ok
-         send-wait full 9 wake-up 60000                                             -> ok
+         register awake                                                             -> ok
          receive-from full                                                          -> full: parent 1 x
          receive-from full                                                          -> full: parent 1 x
          receive-from full                                                          -> full: somebody 3 y
@@ -83,7 +83,7 @@ fn send_wait_to_a_full_mailbox_is_taken_in_its_turn() {
 fn send_wait_while_the_receiver_is_killed() {
     perform(
         "",
-        "spawn victim { receive-reply parent 9 60000 }                  -> ok
+        "spawn victim { pause 60000 }                                   -> ok
          spawn writer { tell; send-wait victim 1 x 60000; tell }        -> ok
          receive                                                        -> writer:
          kill victim; receive                                           -> writer: no-process",
@@ -139,25 +139,8 @@ fn a_down_is_a_message_of_who_has_ended() {
          receive-from a                                                 -> a 1 x
          receive-from a                                                 -> a is down: normal
          receive-from a                                                 -> no-process
-         spawn a { receive }; monitor a; send a 1 x; receive-reply a 1 60000  -> no-process
+         spawn a { receive }; monitor a; call a x 60000                 -> no-process
          receive                                                        -> a is down: normal",
-    );
-}
-
-#[test]
-fn receive_reply() {
-    perform(
-        "",
-        "spawn a { send parent 5 x; send parent 6 y; receive }          -> ok
-         receive-reply a 6 60000                                        -> a 6 y
-         receive-reply a 6 20                                           -> timed-out
-         receive-reply a 6 0                                            -> timed-out
-         receive-reply a 5 0                                            -> a 5 x
-         kill a; receive-reply a 6 60000                                -> no-process
-         receive-reply self 6 60000                                     -> no-process
-         send self 6 z; receive-reply self 6 60000                      -> self 6 z
-         receive-reply 0 6 60000                                        -> no-process
-         try-receive                                                    -> nothing",
     );
 }
 
@@ -180,13 +163,16 @@ fn receivers_are_killed_while_they_wait() {
     for wait in [
         "receive",
         "receive-from parent",
-        "receive-reply parent 1 60000",
+        "send-and-receive gate 1 x",
+        "call gate x 60000",
         "receive-timeout 60000",
         "send-wait parent 1 x 60000",
         "pause 60000",
     ] {
-        let spawn = format!("spawn victim {{ tell; {wait} }}; monitor victim; receive -> victim:");
-        let kill = "kill victim; receive-reply victim 9 60000 -> no-process";
+        let spawn = format!(
+            "spawn gate {{ pause 60000 }}; spawn victim {{ tell; {wait} }}; monitor victim; receive -> victim:"
+        );
+        let kill = "kill victim; call victim x 60000 -> no-process";
         let down = "receive -> victim is down: killed";
         perform("", &[&spawn, kill, down].join("\n"));
     }
@@ -205,21 +191,116 @@ fn call() {
          call silent ping 20                                            -> timed-out
          call silent ping 60000                                         -> late
          kill silent; call silent ping 60000                            -> no-process
-         spawn crashing { receive; trap }; call crashing ping 60000     -> no-process
-         spawn full { receive-reply parent 9 60000 }; repeat 9 { send full 1 x }  -> 2 ok, then mailbox-full
-         call full ping 60000                                           -> mailbox-full",
+         call self ping 60000                                           -> no-process
+         call 0 ping 60000                                              -> no-process
+         call 9999 ping 60000                                           -> no-process
+         spawn full { pause 60000 }; repeat 9 { send full 1 x }         -> 2 ok, then mailbox-full
+         call full ping 60000                                           -> mailbox-full
+         repeat 1000 { call server ping 60000; expect pong }            -> 1000 ok
+         try-receive                                                    -> nothing",
     );
 }
 
 #[test]
-fn a_late_reply_is_not_taken_for_another() {
+fn call_one_that_ends() {
+    // Before the call is received, before the reply, and having replied.
+    perform(
+        "--log-level off",
+        "spawn deaf { pause 60000 }; spawn waiter { tell; call deaf x 60000; tell }; receive  -> waiter:
+         kill deaf; receive                                             -> waiter: no-process
+         spawn holder { receive; register held; pause 60000 }           -> ok
+         spawn waiter { call holder x 60000; tell }; there held         -> ok
+         kill holder; receive                                           -> waiter: no-process
+         spawn crashing { receive; trap }; call crashing x 60000        -> no-process
+         spawn a { receive; reply last; trap }; call a x 60000          -> last
+         spawn a { receive; call self x 0 }; call a x 60000             -> no-process
+         spawn first { receive; receive; receive; register three; pause 60000 }  -> ok
+         repeat 3 { spawn b { call first x 60000; tell } }; there three -> ok
+         kill first; repeat 3 { receive; expect no-process }            -> 3 ok
+         try-receive                                                    -> nothing",
+    );
+}
+
+#[test]
+fn the_end_of_one_that_is_called_is_known_with_it() {
+    perform(
+        "--log-level off",
+        "repeat 100 { spawn-monitor a { register it; receive; trap }; there it; call a x 60000; whereis it; \
+         expect nobody; receive; expect trap }                          -> 100 ok",
+    );
+}
+
+#[test]
+fn a_reply_finds_only_the_caller_that_waits_for_it() {
     perform(
         "",
-        "spawn slow { receive; receive; reply-before late; reply second; receive; reply third }  -> ok
+        "spawn slow { receive; receive; reply second; reply-before late; tell; receive; reply third }  -> ok
          call slow ping 20                                              -> timed-out
          call slow ping 60000                                           -> second
+         receive                                                        -> slow: no-process
          call slow ping 60000                                           -> third
-         receive                                                        -> slow calls: late",
+         spawn twice { receive; reply one; reply two; tell }; call twice x 60000  -> one
+         receive                                                        -> twice: no-process
+         spawn liar { receive; forge-reply sender 99 wrong; reply right; receive }  -> ok
+         call liar x 60000                                              -> right
+         spawn a { receive }; forge-reply a 1 x                         -> no-process
+         forge-reply self 1 x                                           -> no-process
+         forge-reply 9999 1 x                                           -> no-process
+         spawn caller { register caller; call parent x 60000 }; receive -> caller calls: x
+         kill caller; gone caller; reply y                              -> no-process
+         spawn impatient { call parent x 20; tell }; receive            -> impatient calls: x
+         receive                                                        -> impatient: timed-out
+         reply-before y                                                 -> no-process
+         try-receive                                                    -> nothing",
+    );
+}
+
+#[test]
+fn a_reply_is_not_kept_out_by_a_full_mailbox() {
+    perform(
+        "--max-mailbox 2",
+        "spawn server { forever { receive; reply pong } }               -> ok
+         repeat 9 { send self 1 x }                                     -> 2 ok, then mailbox-full
+         call server ping 60000                                         -> pong
+         repeat 2 { receive; expect x }                                 -> 2 ok
+         try-receive                                                    -> nothing",
+    );
+}
+
+#[test]
+fn calls_are_replied_to_in_any_order() {
+    // More than a server is expected to hold at a time.
+    perform(
+        "",
+        "spawn server { repeat 100 { receive; expect x }; register all; there go; repeat 100 { reply-oldest y }; receive }  -> ok
+         repeat 100 { spawn a { call server x 60000; tell } }           -> 100 ok
+         there all; register go                                         -> ok
+         repeat 100 { receive; expect y }                               -> 100 ok
+         try-receive                                                    -> nothing",
+    );
+}
+
+#[test]
+fn send_and_receive() {
+    perform(
+        "--max-mailbox 2",
+        "send-and-receive self 1 x                                      -> self 1 x
+         spawn a { receive; send-and-receive parent 1 x; tell; receive }; send-and-receive a 1 go  -> a 1 x
+         send-and-receive a 2 y                                         -> a: parent 2 y
+         spawn server { receive; forever { reply-and-receive pong } }   -> ok
+         repeat 9 { call server ping 60000; expect pong }               -> 9 ok
+         spawn full { pause 60000 }; repeat 9 { send full 1 x }         -> 2 ok, then mailbox-full
+         send self 1 stays                                              -> ok
+         send-and-receive full 1 x                                      -> mailbox-full
+         send-and-receive 9999 1 x                                      -> no-process
+         send-and-receive 0 1 x                                         -> no-process
+         respond-and-receive 9999 x                                     -> no-process
+         respond-and-receive full x                                     -> not-yours
+         receive                                                        -> self 1 stays
+         spawn caller { register caller; call parent x 60000 }; receive -> caller calls: x
+         kill caller; gone caller; send self 1 stays                    -> ok
+         reply-and-receive y                                            -> no-process
+         try-receive                                                    -> self 1 stays",
     );
 }
 
@@ -227,12 +308,12 @@ fn a_late_reply_is_not_taken_for_another() {
 fn mailboxes_are_full_by_bytes() {
     perform(
         "--max-mailbox-bytes 1000B --max-message 400B",
-        "spawn full { receive-reply parent 9 60000; receive; tell; receive-reply parent 9 60000 }  -> ok
+        "spawn full { there awake; receive; tell; pause 60000 }         -> ok
          repeat 9 { send full 1 x*400 }                                 -> 2 ok, then mailbox-full
          send full 1 x*200                                              -> ok
          send full 1 x                                                  -> mailbox-full
          repeat 9 { send full 1 x*0 }                                   -> 9 ok
-         send-wait full 9 x*400 60000; receive                          -> full: parent 1 x*400
+         register awake; receive                                        -> full: parent 1 x*400
          send full 1 x*400                                              -> ok
          send full 1 x                                                  -> mailbox-full",
     );
@@ -248,6 +329,9 @@ fn messages_are_bounded() {
          send-wait self 1 x*1025 0                                      -> too-large
          call self x 0                                                  -> no-process
          call 9999 x*1025 0                                             -> too-large
+         call 9999 x*2000000 0                                          -> too-large
+         send-and-receive self 1 x*1025                                 -> too-large
+         spawn b { receive; reply x*1025; reply x*2000000; reply x*1024 }; call b x 60000  -> x*1024
          send 9999 1 x*1025                                             -> too-large
          spawn a { receive; reply x*1025; tell; receive }; send a 1 x; receive  -> a: too-large
          try-receive                                                    -> nothing",
@@ -265,16 +349,6 @@ fn down_always_arrives_and_last() {
          receive                                                        -> a 1 x
          receive                                                        -> a 1 x
          receive                                                        -> a is down: code 7
-         try-receive                                                    -> nothing",
-    );
-}
-
-#[test]
-fn nobody_forges_a_down() {
-    perform(
-        "",
-        "forge self                                                     -> not-yours
-         spawn a { receive }; forge a                                   -> not-yours
          try-receive                                                    -> nothing",
     );
 }

@@ -1,5 +1,5 @@
-//! The default worker: a static file server. All that it does is in the library that it is made of, so that a worker
-//! of one's own can do it too.
+//! The default worker: a static file server. All of it is in the library `wasm-pool-static`, so
+//! that other workers can serve files too.
 
 #![cfg_attr(target_family = "wasm", no_std)]
 

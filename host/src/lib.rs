@@ -48,6 +48,8 @@ mod files;
 
 mod body;
 
+mod call;
+
 mod message;
 
 mod settings;

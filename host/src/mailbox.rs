@@ -1,27 +1,29 @@
-//! A *mailbox* is where a process finds what others sent it: a queue, bounded in messages and in bytes, that
-//! one process takes from and any other may add to. The news that a monitored process has ended has a place
-//! reserved, so that a full mailbox never loses it.
+//! A *mailbox* is where a process finds what others sent it: a queue, bounded in messages and in
+//! bytes, that one process takes from and any other may add to. The news that a monitored process
+//! has ended has a place reserved, so that a full mailbox never loses it.
 
 #[cfg(test)]
 mod tests;
 
 use std::collections::VecDeque;
 use std::pin::Pin;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use crate::call::{Callers, Slot};
 use crate::message::{Content, Message};
 use crate::pid::Pid;
 use crate::sync::{Elapsed, Mutex, MutexGuard, oneshot, timeout};
 
-/// Places that an empty mailbox keeps: what a burst took beyond goes back to the host when it is over.
+/// Places that an empty mailbox keeps. The memory of a longer queue goes back to the host when the
+/// queue is empty.
 const KEPT_PLACES: usize = 64;
 
 /// How much a mailbox holds.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
-    /// Messages; and as many processes may be monitored, whose ends come on top.
+    /// Messages. The receiver may monitor as many processes, and their ends come on top.
     pub messages: usize,
     /// Bytes of all messages together.
     pub bytes: usize,
@@ -30,13 +32,13 @@ pub struct Settings {
 /// Why nothing was sent, or nothing received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MailError {
-    /// Nobody has this pid, or not any longer.
+    /// No process and no client has this pid, or not any longer.
     NoProcess,
-    /// As many messages, or as many bytes, as there may be.
+    /// The mailbox has as many messages, or as many bytes, as it may.
     Full,
     /// More bytes than one message may have.
     TooLarge,
-    /// Not for this process to send, or not to this receiver.
+    /// This process may not send this, or not to this receiver.
     NotYours,
     /// The time was over.
     TimedOut,
@@ -49,63 +51,66 @@ pub enum Wanted {
     Any,
     /// The oldest of this sender.
     From(Pid),
-    /// The oldest data of this sender with this tag.
-    Reply(Pid, u64),
 }
 
-/// What one process receives from.
+/// The queue of one process.
 #[derive(Debug)]
 pub struct Mailbox {
     settings: Settings,
     state: Mutex<State>,
+    /// Where the replies to the receiver's calls go, past the queue. Most processes make none.
+    slot: OnceLock<Arc<Slot>>,
 }
 
 #[derive(Debug, Default)]
 struct State {
     queue: VecDeque<Letter>,
-    /// Messages and bytes in the queue that count.
+    /// Messages in the queue that count, and their bytes.
     messages: usize,
     bytes: usize,
-    /// Places for the ends of monitored processes, whether they have ended or not.
+    /// Places for the ends of monitored processes: of the living and of those whose end is in the
+    /// queue.
     reserved: usize,
     next_number: u64,
-    /// The receiver, asleep until there is what it wants.
+    /// The receiver sleeps until a message comes that it wants.
     waiting: Option<(Wanted, Waker)>,
     /// How often the receiver came to take something.
     visits: u64,
     /// The client whose request it took at its last visit.
     working_for: Option<Pid>,
-    /// It has taken a request, now or before.
+    /// The receiver has taken a request.
     was_asked: bool,
+    /// The callers whom the receiver owed a reply when it stopped.
+    callers: Callers,
     closed: bool,
 }
 
 /// A message on its way.
 #[derive(Debug)]
 struct Letter {
-    /// Ascending in the queue, so that one can be found again.
+    /// Ascending in the queue, so that a sender finds its letter again.
     number: u64,
     message: Message,
     postage: Postage,
 }
 
-/// On whose account a message is in the queue.
+/// Whose allowance a letter takes.
 #[derive(Debug)]
 enum Postage {
-    /// The mailbox's: it counts.
+    /// The mailbox's: the letter counts.
     Counted,
-    /// Its sender's, who waits to hear that it was taken and can have no second one.
+    /// The sender's: the sender waits until the letter is taken, and so can have no second one.
     Sender(oneshot::Sender<()>),
-    /// A monitor's, whose place was reserved.
+    /// A monitor's: the place was reserved.
     Reserved,
 }
 
-/// Somebody to wake, once all locks are released.
+/// The receiver to wake, once all locks are released.
 #[derive(Debug)]
 #[must_use]
 pub struct Wake {
     waker: Option<Waker>,
-    /// How often the receiver had come for messages when this one was added.
+    /// As [`Mailbox::visits`], when the message was added.
     pub visits: u64,
 }
 
@@ -116,7 +121,13 @@ impl Mailbox {
         Self {
             settings,
             state: Mutex::default(),
+            slot: OnceLock::new(),
         }
+    }
+
+    /// The place for replies to the receiver's calls.
+    pub fn slot(&self) -> &Arc<Slot> {
+        self.slot.get_or_init(Arc::default)
     }
 
     /// Adds a message.
@@ -135,11 +146,11 @@ impl Mailbox {
         }
         state.messages += 1;
         state.bytes += weight;
-        Ok(state.add(message, Postage::Counted))
+        Ok(state.add(message, Postage::Counted, self.calls()))
     }
 
-    /// Adds a message whose sender waits until it is taken. It doesn't count: each process can wait for one
-    /// only, and one that nobody waits for any longer is withdrawn.
+    /// Adds a message whose sender waits until the receiver takes it. The message doesn't count: a
+    /// process waits for one at a time, and a message is withdrawn when its sender stops waiting.
     ///
     /// # Errors
     /// [`MailError::NoProcess`] where the receiver has ended.
@@ -150,7 +161,7 @@ impl Mailbox {
         }
         let number = state.next_number;
         let (sender, taken) = oneshot::channel();
-        let wake = state.add(message, Postage::Sender(sender));
+        let wake = state.add(message, Postage::Sender(sender), self.calls());
         let posted = Posted {
             mailbox: Arc::clone(self),
             number,
@@ -159,7 +170,7 @@ impl Mailbox {
         Ok((wake, posted))
     }
 
-    /// Reserves a place for the end of a process. Whether there was one.
+    /// Reserves a place for the end of a process. Returns whether there was one.
     pub fn reserve(&self) -> bool {
         let mut state = self.lock();
         let granted = state.reserved < self.settings.messages;
@@ -170,7 +181,7 @@ impl Mailbox {
     /// Puts the end of a process into its reserved place.
     pub fn deliver(&self, down: Message) -> Option<Wake> {
         let mut state = self.lock();
-        (!state.closed).then(|| state.add(down, Postage::Reserved))
+        (!state.closed).then(|| state.add(down, Postage::Reserved, self.calls()))
     }
 
     /// Takes a message, if there is one.
@@ -178,8 +189,8 @@ impl Mailbox {
         self.lock().visit(wanted)
     }
 
-    /// Takes a message, or has the waker of `cx` woken when it is worth asking again. Whoever stops asking
-    /// says [so](Mailbox::stop_waiting).
+    /// Takes a message, or wakes the task of `cx` when a wanted message has come. A receiver that
+    /// stops waiting calls [`Mailbox::stop_waiting`].
     pub fn poll_receive(&self, cx: &Context<'_>, wanted: Wanted) -> Poll<Message> {
         let mut state = self.lock();
         if let Some(message) = state.visit(wanted) {
@@ -190,13 +201,13 @@ impl Mailbox {
         Poll::Pending
     }
 
-    /// Nobody waits for a message any longer.
+    /// The receiver no longer waits.
     pub fn stop_waiting(&self) {
         self.lock().waiting = None;
     }
 
-    /// Takes a message, and waits for one. With `from`, only as long as that mailbox is open: whoever it
-    /// belongs to sends nothing after.
+    /// Takes a message, and waits for one. With `from`, only as long as that mailbox is open: its
+    /// process sends nothing after its end.
     ///
     /// # Errors
     /// [`MailError::NoProcess`] where `from` is closed and left nothing behind.
@@ -215,7 +226,7 @@ impl Mailbox {
         let mut state = self.lock();
         Wake {
             waker: state.waiting.take().map(|(_, waker)| waker),
-            visits: state.visits,
+            visits: state.visits + self.calls(),
         }
     }
 
@@ -224,21 +235,29 @@ impl Mailbox {
         self.lock().queue.len()
     }
 
-    /// How often the receiver has come to take something.
+    /// How often the receiver has come to take something, or to call somebody.
     pub fn visits(&self) -> u64 {
-        self.lock().visits
+        self.lock().visits + self.calls()
     }
 
-    /// Whether the receiver has done nothing but work for this client since there were `visits`: it has not
-    /// come for a message since, or once, for this client's request.
+    /// Whether the receiver has done nothing but work for this client since there were `visits`:
+    /// since then it has called nobody, and has received this client's request or nothing.
     pub fn is_stuck(&self, visits: u64, client: Pid) -> bool {
         let state = self.lock();
-        let came = state.visits - visits;
-        let is_away = state.waiting.is_none();
+        let came = state.visits + self.calls() - visits;
+        let calls = self.slot.get().is_some_and(|slot| slot.is_awaited());
+        let is_away = state.waiting.is_none() && !calls;
         is_away && (came == 0 || came == 1 && state.working_for == Some(client))
     }
 
-    /// The receiver has ended: what is left is thrown away, and whoever waits for it to be taken is told.
+    /// Keeps the callers whom the receiver owes a reply until [`Mailbox::close`]: no caller hears
+    /// of the end before the table knows of it.
+    pub fn keep(&self, callers: Callers) {
+        self.lock().callers = callers;
+    }
+
+    /// The receiver has ended. Its messages are dropped, which tells the senders that wait and the
+    /// callers.
     pub fn close(&self) {
         let left = {
             let mut state = self.lock();
@@ -249,7 +268,7 @@ impl Mailbox {
             };
             std::mem::replace(&mut *state, closed)
         };
-        drop(left); // outside the lock: it wakes senders
+        drop(left); // outside the lock: it wakes senders and callers
     }
 
     /// Whether the receiver has taken a request, now or before its end.
@@ -264,6 +283,11 @@ impl Mailbox {
         self.lock().closed
     }
 
+    /// How many calls the receiver has made.
+    fn calls(&self) -> u64 {
+        self.slot.get().map_or(0, |slot| slot.made())
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         // Whole after every step: a panic elsewhere leaves nothing half-done in it.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -271,13 +295,13 @@ impl Mailbox {
 }
 
 impl State {
-    fn add(&mut self, message: Message, postage: Postage) -> Wake {
+    fn add(&mut self, message: Message, postage: Postage, calls: u64) -> Wake {
         let number = self.next_number;
         self.next_number += 1;
         let awaited = |&mut (wanted, _): &mut (Wanted, Waker)| wanted.matches(&message);
         let wake = Wake {
             waker: self.waiting.take_if(awaited).map(|(_, waker)| waker),
-            visits: self.visits,
+            visits: self.visits + calls,
         };
         self.queue.push_back(Letter {
             number,
@@ -292,7 +316,7 @@ impl State {
         self.working_for = None;
         let letter = match wanted {
             Wanted::Any => self.queue.pop_front()?,
-            Wanted::From(_) | Wanted::Reply(..) => {
+            Wanted::From(_) => {
                 let matches = |letter: &Letter| wanted.matches(&letter.message);
                 let at = self.queue.iter().position(matches)?;
                 self.queue.remove(at)?
@@ -321,7 +345,7 @@ impl State {
         Some(letter)
     }
 
-    /// A letter has left the queue.
+    /// Gives back the allowance of a letter that has left the queue.
     fn discount(&mut self, letter: &Letter) {
         match letter.postage {
             Postage::Counted => {
@@ -342,16 +366,12 @@ impl Wanted {
         match self {
             Self::Any => true,
             Self::From(sender) => message.sender == sender,
-            Self::Reply(sender, wanted) => {
-                message.sender == sender
-                    && matches!(message.content, Content::Data { tag, .. } if tag == wanted)
-            }
         }
     }
 }
 
 impl Wake {
-    /// Wakes whom it is about, if anybody.
+    /// Wakes the receiver, if it waits for the message.
     pub fn wake(self) {
         if let Some(waker) = self.waker {
             waker.wake();
@@ -359,7 +379,7 @@ impl Wake {
     }
 }
 
-/// A message in a mailbox, seen from its sender, who waits. Dropping this withdraws it.
+/// A message in a mailbox, as its sender sees it, which waits. Dropping this withdraws the message.
 #[derive(Debug)]
 pub struct Posted {
     mailbox: Arc<Mailbox>,
@@ -368,11 +388,11 @@ pub struct Posted {
 }
 
 impl Posted {
-    /// Waits until it is taken, for `patience` at most; what isn't by then is withdrawn.
+    /// Waits until the message is taken, for `patience` at most. Then it withdraws the message.
     ///
     /// # Errors
-    /// [`MailError::TimedOut`], and [`MailError::NoProcess`] where the receiver ends before: it was not taken
-    /// and never will be.
+    /// [`MailError::TimedOut`], and [`MailError::NoProcess`] where the receiver ends first. The
+    /// message was not taken, and never will be.
     pub async fn taken(mut self, patience: Duration) -> Result<(), MailError> {
         match self.wait(patience).await {
             Ok(taken) => taken,
@@ -380,16 +400,16 @@ impl Posted {
         }
     }
 
-    /// Waits until it is taken or never will be.
+    /// Waits until the message is taken or never will be.
     ///
     /// # Errors
-    /// Where it is still in the mailbox after `patience`.
+    /// Where the message is still in the mailbox after `patience`.
     pub async fn wait(&mut self, patience: Duration) -> Result<Result<(), MailError>, Elapsed> {
         let taken = timeout(patience, &mut self.taken).await?;
         Ok(taken.map_err(|_closed| MailError::NoProcess))
     }
 
-    /// Takes it back; or says what became of it.
+    /// Takes the message back. If it has left the mailbox, says what became of it.
     pub fn withdraw(&mut self) -> Option<Result<(), MailError>> {
         let withdrawn = self.mailbox.lock().withdraw(self.number);
         match withdrawn {
@@ -421,7 +441,7 @@ impl Future for Receive<'_> {
         let received = self.mailbox.poll_receive(cx, self.wanted);
         self.asleep = received.is_pending();
         if self.asleep && self.from.is_some_and(Mailbox::is_closed) {
-            // Its last message may have come since we looked.
+            // The last message may have come since the look.
             let last = self.mailbox.try_receive(self.wanted);
             return Poll::Ready(last.ok_or(MailError::NoProcess));
         }

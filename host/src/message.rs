@@ -1,19 +1,20 @@
-//! A *message* is what crosses the wall around a process: what processes say to each other, an HTTP request
-//! on its way in, a response on its way out. All are plain, owned and finite, so that neither side can reach
-//! into the other's memory. They know nothing of sockets, of hyper or of wasm; `http` and `sandbox`
-//! translate, each at its own wall.
+//! A *message* is what crosses the wall around a process: what processes say to each other, an HTTP
+//! request on its way in, a response on its way out. All are plain, owned and finite, so that
+//! neither side can reach into the other's memory. They know nothing of sockets, of hyper or of
+//! wasm; `http` and `sandbox` translate, each at its own wall.
 
 use std::sync::Arc;
 
 use crate::body::Body;
+use crate::call::Caller;
 use crate::exit::Exit;
 use crate::pid::Pid;
 
 /// What a process finds in its mailbox.
 #[derive(Debug)]
 pub struct Message {
-    /// Who sent it: a process; for a request from outside, its client; for the news of an end, the process
-    /// that ended.
+    /// Who sent it: a process; for a request from outside, its client; for the news of an end, the
+    /// process that ended.
     pub sender: Pid,
     /// What it says.
     pub content: Content,
@@ -26,6 +27,13 @@ pub enum Content {
     Data {
         /// Of the sender's choice.
         tag: u64,
+        /// Copied out of the sender.
+        bytes: Vec<u8>,
+    },
+    /// Bytes, from another process that waits for the reply.
+    Call {
+        /// The process that waits.
+        caller: Caller,
         /// Copied out of the sender.
         bytes: Vec<u8>,
     },
@@ -75,7 +83,8 @@ pub struct Response {
     pub body: Body,
 }
 
-/// Header fields in one piece of memory: a request costs two allocations for them, however many there are.
+/// Header fields in one piece of memory: a request costs two allocations for them, however many
+/// there are.
 #[derive(Debug, Default)]
 pub struct Headers {
     /// Name, value, name, value, …
@@ -89,7 +98,7 @@ impl Content {
     #[must_use]
     pub fn weight(&self) -> usize {
         match self {
-            Self::Data { bytes, .. } => bytes.len(),
+            Self::Data { bytes, .. } | Self::Call { bytes, .. } => bytes.len(),
             Self::Request { request, .. } => request.weight(),
             Self::Down { .. } => 0,
         }

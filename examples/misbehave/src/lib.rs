@@ -1,5 +1,5 @@
-//! A worker that does on request what no worker should: each path is one way to go wrong, and a few are
-//! ways to see what arrives. For crash drills and for the host's own tests.
+//! A worker that does on request what no worker should: each path is one way to go wrong, and a few
+//! are ways to see what arrives. For crash drills and for the host's own tests.
 
 use std::hint::black_box;
 use std::time::Duration;
@@ -115,8 +115,8 @@ fn abort(_: &Request) -> Response {
     std::process::abort();
 }
 
-/// Leaving in the middle of a request. WASI 0.2 passes on whether `?code=` is 0 (`3` if not given), and
-/// not which.
+/// Leaving in the middle of a request. WASI 0.2 passes on whether `?code=` is 0 (`3` if not given),
+/// and not which.
 fn exit(request: &Request) -> Response {
     let code = request.parameter("code").and_then(|code| code.parse().ok());
     std::process::exit(code.unwrap_or(3));
@@ -138,8 +138,8 @@ fn slow(request: &Request) -> Response {
 
 /// Calling without end.
 fn stack(_: &Request) -> Response {
-    /// Adds after the call, so that the call is not the last thing it does: else the compiler could make
-    /// a loop of it.
+    /// Adds after the call, so that the call is not the last thing it does: else the compiler could
+    /// make a loop of it.
     fn descend(depth: usize) -> usize {
         if black_box(depth) == usize::MAX {
             return 0;
@@ -180,7 +180,8 @@ fn leak_files(request: &Request) -> Response {
     Response::text(200, format!("opened {opened}, then {}\n", error.name()))
 }
 
-/// Opening a path of `?mib=` MiB (1 if not given), again and again, `?times=` times (1000 if not given).
+/// Opening a path of `?mib=` MiB (1 if not given), again and again, `?times=` times (1000 if not
+/// given).
 fn long_path(request: &Request) -> Response {
     let path = "a/".repeat(number(request, "mib").unwrap_or(1) * MIB / 2);
     let times = number(request, "times").unwrap_or(1000);

@@ -9,7 +9,7 @@ use std::error::Error;
 use std::fmt::Display;
 use std::time::{Duration, Instant};
 
-use wasm_pool_guest::mailbox::{self, Content, Data, Message};
+use wasm_pool_guest::mailbox::{self, Data, Incoming, Message, Outgoing};
 use wasm_pool_guest::{process, program, talk};
 
 use crate::partner::{Drain, Partners};
@@ -47,8 +47,9 @@ const OPERATIONS: &[(&str, &[usize], Batch)] = &[
     ("try-receive", SIZES, try_receive),
     ("try-receive, none", NO_SIZE, try_receive_none),
     ("round trip", SIZES, round_trip),
-    ("send-wait", SIZES, send_wait),
+    ("send-and-receive", SIZES, send_and_receive),
     ("call", SIZES, call),
+    ("send-wait", SIZES, send_wait),
     ("spawn, first message", NO_SIZE, spawn),
 ];
 
@@ -129,7 +130,18 @@ fn round_trip(partners: &Partners, bytes: usize) -> Outcome<Picoseconds> {
     let start = Instant::now();
     for _ in 0..count(bytes) {
         mailbox::send(partners.echo, ball)?;
-        ball = Content::Data(data(mailbox::receive())?);
+        ball = Outgoing::Data(data(mailbox::receive())?);
+    }
+    Ok(each(start.elapsed(), count(bytes)))
+}
+
+/// As before, and each of the two sends and waits by one call to the host.
+fn send_and_receive(partners: &Partners, bytes: usize) -> Outcome<Picoseconds> {
+    let mut ball = message(bytes);
+    let start = Instant::now();
+    for _ in 0..count(bytes) {
+        let back = mailbox::send_and_receive(partners.server, ball)?;
+        ball = Outgoing::Data(data(back)?);
     }
     Ok(each(start.elapsed(), count(bytes)))
 }
@@ -145,13 +157,12 @@ fn send_wait(partners: &Partners, bytes: usize) -> Outcome<Picoseconds> {
     Ok(each(start.elapsed(), count(bytes)))
 }
 
-/// A round trip that looks like a procedure call; its arguments are copied once more, to leave the caller's
-/// alone.
+/// A round trip that looks like a procedure call.
 fn call(partners: &Partners, bytes: usize) -> Outcome<Picoseconds> {
     let arguments = vec![0; bytes];
     let start = Instant::now();
     for _ in 0..count(bytes) {
-        talk::call(partners.echo, &arguments, PATIENCE)?;
+        talk::call(partners.server, &arguments, PATIENCE)?;
     }
     Ok(each(start.elapsed(), count(bytes)))
 }
@@ -175,7 +186,7 @@ fn spawn_one(role: &str) -> Outcome<()> {
     Ok(())
 }
 
-/// Sends a batch to the sink, which doesn't wake up.
+/// Sends a batch to the sink, which waits in a call and doesn't wake up.
 fn fill(partners: &Partners, bytes: usize) -> Outcome<Picoseconds> {
     let messages = messages(bytes);
     let start = Instant::now();
@@ -187,9 +198,7 @@ fn fill(partners: &Partners, bytes: usize) -> Outcome<Picoseconds> {
 
 /// Wakes the sink, which receives the batch: how long it took for each, by its own clock.
 fn drain(partners: &Partners, how: Drain, bytes: usize) -> Outcome<Picoseconds> {
-    partner::order(partners.sink, how, count(bytes))?;
-    let nanoseconds = data(mailbox::receive())?.bytes;
-    let nanoseconds = u64::from_le_bytes(nanoseconds.as_slice().try_into()?);
+    let nanoseconds = partners.drain(how, count(bytes))?;
     Ok(each(Duration::from_nanos(nanoseconds), count(bytes)))
 }
 
@@ -198,12 +207,12 @@ fn count(bytes: usize) -> usize {
     MOST_OPERATIONS.min(MOST_BYTES / bytes)
 }
 
-fn messages(bytes: usize) -> Vec<Content> {
+fn messages(bytes: usize) -> Vec<Outgoing> {
     (0..count(bytes)).map(|_| message(bytes)).collect()
 }
 
-fn message(bytes: usize) -> Content {
-    Content::Data(Data {
+fn message(bytes: usize) -> Outgoing {
+    Outgoing::Data(Data {
         tag: 0,
         bytes: vec![0; bytes],
     })
@@ -212,11 +221,12 @@ fn message(bytes: usize) -> Content {
 /// What a partner has said, unless it has ended.
 fn data(message: Message) -> Outcome<Data> {
     match message.content {
-        Content::Data(data) => Ok(data),
-        Content::Down(down) => {
+        Incoming::Data(data) => Ok(data),
+        Incoming::Down(down) => {
             Err(format!("partner {} has ended: {:?}", down.pid, down.exit).into())
         }
-        Content::Request(_) | Content::Response(_) => Err("this is no web server".into()),
+        Incoming::Call(_) => Err("a call that nobody should have made".into()),
+        Incoming::Request(_) => Err("this is no web server".into()),
     }
 }
 

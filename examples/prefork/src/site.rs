@@ -1,11 +1,11 @@
-//! What a worker does with a request: it reads the file that the path names. And two paths that name none,
-//! for looking at the workers themselves.
+//! A worker's answer to a request: the file that the path names. Two paths name no file, and show
+//! the workers themselves.
 
 use wasm_pool_guest::files::{self, ErrorCode, Opened};
 use wasm_pool_guest::{Body, FileSlice, Request, Response, mailbox};
 
-/// A file up to this size is read and sent with the response; one beyond is given away, and the host sends it
-/// piece by piece. That takes no memory here, but hands over a descriptor for what one message could carry.
+/// A worker reads a file of up to this many bytes, and sends them with the response. It gives a
+/// larger file away, and the host sends that piece by piece: this takes no memory here.
 const READ_WHOLE: u64 = 64 * 1024;
 
 pub(crate) fn answer(request: &Request) -> Response {

@@ -1,9 +1,9 @@
-//! The classic exercise for message passing: processes in a ring, each of which knows its successor only,
-//! and a token that goes from one to the next.
+//! The classic exercise for message passing: processes in a ring, each of which knows its successor
+//! only, and a token that goes from one to the next.
 
 use std::time::{Duration, Instant};
 
-use wasm_pool_guest::mailbox::{self, Content, Message, Pid};
+use wasm_pool_guest::mailbox::{self, Incoming, Message, Pid};
 use wasm_pool_guest::{process, program, talk};
 
 const USAGE: &str =
@@ -33,8 +33,9 @@ fn root() {
     // All members end now: they are this process's children.
 }
 
-/// One process of the ring. It ends when its successor does. So a break anywhere goes round the ring, from
-/// each to the one before it, until the root hears of it: nobody waits for a token that is lost.
+/// One process of the ring. It ends when its successor does. So a break anywhere goes round the
+/// ring, from each to the one before it, until the root hears of it: nobody waits for a token that
+/// is lost.
 fn member(root: Pid) {
     let order = mailbox::receive_from(root).ok();
     let Some(successor) = order.as_ref().and_then(number) else {
@@ -63,8 +64,8 @@ fn measure(members: usize, passes: u64) -> Result<Duration, String> {
     Ok(start.elapsed())
 }
 
-/// Builds a ring that is never given the token again: what processes hold while nothing happens can only be
-/// seen from outside.
+/// Builds a ring that is never given the token again: what processes hold while nothing happens can
+/// only be seen from outside.
 fn wait(members: usize) -> Result<(), String> {
     let first = build(members)?;
     send_round(first, members as u64)?;
@@ -73,8 +74,8 @@ fn wait(members: usize) -> Result<(), String> {
     Err(BROKEN.into())
 }
 
-/// Starts the members and tells each its successor. That needs messages: when a process is started, the one
-/// after it has no pid yet.
+/// Starts the members and tells each its successor. That needs messages: when a process is started,
+/// the one after it has no pid yet.
 fn build(members: usize) -> Result<Pid, String> {
     let pids: Vec<Pid> = (1..=members).map(spawn).collect::<Result<_, _>>()?;
     let successors = pids.iter().cycle().skip(1);
@@ -111,8 +112,8 @@ fn send(to: Pid, number: u64) -> Result<(), String> {
 /// The number in a message; none in one that says that a process has ended.
 fn number(message: &Message) -> Option<u64> {
     match &message.content {
-        Content::Data(data) => Some(u64::from_le_bytes(data.bytes.as_slice().try_into().ok()?)),
-        Content::Request(_) | Content::Response(_) | Content::Down(_) => None,
+        Incoming::Data(data) => Some(u64::from_le_bytes(data.bytes.as_slice().try_into().ok()?)),
+        Incoming::Call(_) | Incoming::Request(_) | Incoming::Down(_) => None,
     }
 }
 

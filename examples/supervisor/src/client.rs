@@ -46,8 +46,8 @@ fn crash(victim: Pid) {
     }
 }
 
-/// Who has this name. Between two lives nobody has it, for a moment: it is free before anyone is told that
-/// its process has ended.
+/// The process that has this name. When a worker has ended, its name is free for a moment, until
+/// the supervisor is told and starts the next.
 fn find(name: &str) -> Pid {
     let start = Instant::now();
     while start.elapsed() < PATIENCE {

@@ -1,5 +1,6 @@
-//! A supervisor: a process that does no work of its own, so that nothing can go wrong with it, and starts
-//! those again that do. Where starting again doesn't help, it gives up, and says so to whoever started it.
+//! A supervisor: a process that does no work of its own, so that nothing can go wrong with it, and
+//! starts those again that do. Where starting again doesn't help, it gives up, and says so to
+//! whoever started it.
 
 mod client;
 mod restarts;
@@ -7,7 +8,7 @@ mod worker;
 
 use std::time::Instant;
 
-use wasm_pool_guest::mailbox::{self, Content, Down, Exit, Pid};
+use wasm_pool_guest::mailbox::{self, Down, Exit, Incoming, Pid};
 use wasm_pool_guest::{process, program, talk};
 
 use crate::restarts::{MOST, PERIOD, Restarts};
@@ -52,7 +53,7 @@ struct Worker {
 fn supervise(crashes: u32) {
     let mut supervisor = Supervisor::start(crashes);
     loop {
-        let Content::Down(down) = mailbox::receive().content else {
+        let Incoming::Down(down) = mailbox::receive().content else {
             continue; // nobody has anything else to say to a supervisor
         };
         if down.pid == supervisor.client {
@@ -94,8 +95,8 @@ impl Supervisor {
         self.workers[nth].pid = spawn("worker", name);
     }
 
-    /// Ends the others, then itself. Its children would end with it anyway; this way they end before it has
-    /// said so.
+    /// Ends the others, then itself. Its children would end with it anyway; this way they end
+    /// before it has said so.
     fn stop(&self) -> ! {
         let pids = self.workers.iter().map(|worker| worker.pid);
         for pid in pids.chain([self.client]) {

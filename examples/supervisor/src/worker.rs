@@ -1,7 +1,8 @@
 //! A worker: a counter with a name, which crashes when it is told to.
 
-use wasm_pool_guest::mailbox::{self, Content};
-use wasm_pool_guest::{process, talk};
+use wasm_pool_guest::mailbox::{self, Incoming};
+use wasm_pool_guest::process;
+use wasm_pool_guest::talk::{self, Answer};
 
 /// What a worker can be asked for, as the bytes of a call.
 pub(crate) const COUNT: &[u8] = b"count";
@@ -13,19 +14,18 @@ pub(crate) fn run(name: &str) {
         talk::exit(1);
     }
     let mut count: u64 = 0; // in this process's memory: it ends with it
-    loop {
-        let asked = mailbox::receive();
-        let Content::Data(data) = &asked.content else {
-            continue;
+    talk::serve(|asked| {
+        let Incoming::Call(call) = &asked.content else {
+            return None;
         };
-        match data.bytes.as_slice() {
+        match call.bytes.as_slice() {
             COUNT => {
                 count += 1;
                 println!("{name}, process {}: {count}", mailbox::self_());
-                let _caller_has_ended = talk::reply(&asked, &count.to_le_bytes());
+                Answer::reply(&asked, count.to_le_bytes())
             }
             CRASH => std::process::abort(), // a trap, as any bug would be
-            _ => {}
+            _ => None,
         }
-    }
+    })
 }

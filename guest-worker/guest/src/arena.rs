@@ -1,15 +1,17 @@
-//! Memory for components without `std`: an *arena*. It hands out one piece behind the other and takes nothing
-//! back, until the last piece that lives is given back; then all of it is free again. A worker that keeps
-//! nothing from one request to the next has its memory back after each, for the price of a few additions.
+//! Memory for components without `std`: an *arena*. It hands out one piece behind the other and
+//! takes nothing back, until the last piece that lives is given back; then all of it is free again.
+//! A worker that keeps nothing from one request to the next has its memory back after each, for the
+//! price of a few additions.
 //!
-//! What is kept for longer keeps everything that was handed out after it, save for the piece at the very end.
-//! A worker that keeps state wants the allocator of `std`.
+//! What is kept for longer keeps everything that was handed out after it, save for the piece at the
+//! very end. A worker that keeps state wants the allocator of `std`.
 
 use core::alloc::{GlobalAlloc, Layout};
 use core::cell::{Cell, UnsafeCell};
 
-/// What an arena has before it asks for more: room for the requests and responses of most workers, which so
-/// never wait for the host to grant memory. It is part of the instance and takes nothing until it is used.
+/// What an arena has before it asks for more: room for the requests and responses of most workers,
+/// which so never wait for the host to grant memory. It is part of the instance and takes nothing
+/// until it is used.
 const FIRST_BYTES: usize = 64 << 10;
 
 const WASM_PAGE_BYTES: usize = 64 << 10;
@@ -17,8 +19,8 @@ const WASM_PAGE_BYTES: usize = 64 << 10;
 /// An allocator for [`freestanding!`](crate::freestanding).
 pub struct Arena {
     first: UnsafeCell<[u8; FIRST_BYTES]>,
-    /// The region that pieces come from, by addresses: where it starts, where the next piece may, and where it
-    /// ends. All are 0 until the first piece is asked for.
+    /// The region that pieces come from, by addresses: where it starts, where the next piece may,
+    /// and where it ends. All are 0 until the first piece is asked for.
     start: Cell<usize>,
     next: Cell<usize>,
     end: Cell<usize>,
@@ -43,11 +45,12 @@ impl Arena {
         }
     }
 
-    /// The canonical ABI's `realloc`: by it the host gets room for what it copies in. Traps where there is none.
+    /// The canonical ABI's `realloc`: by it the host gets room for what it copies in. Traps where
+    /// there is none.
     ///
     /// # Safety
-    /// `align` is a power of two; `piece` is one of this arena and lives, with this size and alignment, or
-    /// `size` is 0.
+    /// `align` is a power of two; `piece` is one of this arena and lives, with this size and
+    /// alignment, or `size` is 0.
     #[cfg(target_family = "wasm")]
     pub unsafe fn cabi_realloc(
         &self,
@@ -82,8 +85,8 @@ impl Arena {
         (behind <= self.end.get()).then_some((at, behind))
     }
 
-    /// Makes room for at least this piece. What is left of the region before is given up, unless the new one
-    /// goes on where it ends.
+    /// Makes room for at least this piece. What is left of the region before is given up, unless
+    /// the new one goes on where it ends.
     #[cold]
     fn grow(&self, layout: Layout) -> Option<()> {
         if self.end.get() == 0 {
@@ -128,10 +131,10 @@ fn more_pages(pages: usize) -> Option<usize> {
     }
 }
 
-// SAFETY: a piece lies between `next` and `end`, which is memory that the arena alone has: its own array, or
-// pages that the host granted to it. `next` is behind every piece that lives: it moves back only to the start of
-// the last piece, when that is given back, and to the region's start when none lives. A region that is left for
-// another is not used again.
+// SAFETY: a piece lies between `next` and `end`, which is memory that the arena alone has: its own
+// array, or pages that the host granted to it. `next` is behind every piece that lives: it moves
+// back only to the start of the last piece, when that is given back, and to the region's start when
+// none lives. A region that is left for another is not used again.
 unsafe impl GlobalAlloc for Arena {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let fit = self.fit(layout).or_else(|| {
@@ -162,7 +165,8 @@ unsafe impl GlobalAlloc for Arena {
             self.next.set(behind);
             return piece;
         }
-        // SAFETY: the caller promises that `layout` is the piece's, and that `size` fits its alignment.
+        // SAFETY: the caller promises that `layout` is the piece's, and that `size` fits its
+        // alignment.
         let moved = unsafe { self.alloc(Layout::from_size_align_unchecked(size, layout.align())) };
         if !moved.is_null() {
             // SAFETY: both are pieces that live, so they don't overlap, and of at least this size.

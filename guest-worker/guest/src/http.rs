@@ -9,7 +9,8 @@ use percent_encoding::percent_decode_str;
 use crate::{Body, Header, Request, Response};
 
 impl Request {
-    /// A request as a client may send it, for tests. What follows the first `?` of `target` is its query.
+    /// A request as a client may send it, for tests. What follows the first `?` of `target` is its
+    /// query.
     ///
     /// ```
     /// use wasm_pool_guest::Request;
@@ -63,8 +64,9 @@ impl Request {
 
     /// The path, decoded: `/a b` of `/a%20b`. None where what is decoded is not UTF-8.
     ///
-    /// A slash that was sent as `%2F` is one like any other then, and `..` may have come as `%2e%2e`: whoever makes
-    /// the path of a file from it wants `wasm-pool-static`, which knows of both.
+    /// A slash that was sent as `%2F` is one like any other then, and `..` may have come as
+    /// `%2e%2e`: whoever makes the path of a file from it wants `wasm-pool-static`, which knows of
+    /// both.
     ///
     /// ```
     /// use wasm_pool_guest::Request;
@@ -78,14 +80,15 @@ impl Request {
         percent_decode_str(&self.path).decode_utf8().ok()
     }
 
-    /// `value` of the first `name=value` in the query, both as they were sent: still percent-encoded.
+    /// `value` of the first `name=value` in the query, both as they were sent: still
+    /// percent-encoded.
     pub fn parameter(&self, name: &str) -> Option<&str> {
         self.pairs()
             .find_map(|(key, value)| (key == name).then_some(value))
     }
 
-    /// `value` of the first `name=value` in the query, both decoded as forms send them: `+` is a space. An escape
-    /// that is none stands for itself, and what is not UTF-8 becomes U+FFFD.
+    /// `value` of the first `name=value` in the query, both decoded as forms send them: `+` is a
+    /// space. An escape that is none stands for itself, and what is not UTF-8 becomes U+FFFD.
     ///
     /// ```
     /// use wasm_pool_guest::Request;

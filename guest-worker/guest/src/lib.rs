@@ -12,8 +12,8 @@
 //! }
 //! ```
 //!
-//! It is tested as any function is, by `cargo test` on the machine that builds it; only calls of the host, such as
-//! opening a file, need the host:
+//! It is tested as any function is, by `cargo test` on the machine that builds it; only calls of
+//! the host, such as opening a file, need the host:
 //!
 //! ```
 //! use wasm_pool_guest::{Request, Response};
@@ -28,22 +28,24 @@
 //! assert_eq!(response.body.bytes(), Some("hello, Jörg\n".as_bytes()));
 //! ```
 //!
-//! A program is one function that is the whole life of a process, with [`mailbox`] to talk to others and
-//! [`process`] to start them; see [`talk`] for what makes that short.
+//! A program is one function that is the whole life of a process, with [`mailbox`] to talk to
+//! others and [`process`] to start them; see [`talk`] for what makes that short.
 //!
 //! ```
-//! use wasm_pool_guest::mailbox::{self, Content};
-//! use wasm_pool_guest::{Response, program, talk};
+//! use wasm_pool_guest::mailbox::{self, Incoming};
+//! use wasm_pool_guest::talk::{self, Answer};
+//! use wasm_pool_guest::{Response, program};
 //!
-//! program!(serve);
+//! program!(run);
 //!
-//! fn serve() {
-//!     loop {
-//!         if let Content::Request(asked) = mailbox::receive().content {
+//! fn run() {
+//!     talk::serve(|message| match message.content {
+//!         Incoming::Request(asked) => {
 //!             let text = format!("process {} says hello\n", mailbox::self_());
-//!             let _gone = talk::respond(asked.client, Response::text(200, text));
+//!             Some(Answer::response(asked.client, Response::text(200, text)))
 //!         }
-//!     }
+//!         Incoming::Data(_) | Incoming::Call(_) | Incoming::Down(_) => None,
+//!     })
 //! }
 //! ```
 //!
@@ -144,11 +146,13 @@ macro_rules! program {
     };
 }
 
-/// Makes this component do without `std`: it imports nothing that it doesn't call, so that it is smaller and
-/// starts faster. For a crate that is `#![no_std]` where it is built for wasm, and that keeps nothing from one
-/// request to the next: its memory is an *arena*, which is free again once the last piece of it is.
+/// Makes this component do without `std`: it imports nothing that it doesn't call, so that it is
+/// smaller and starts faster. For a crate that is `#![no_std]` where it is built for wasm, and that
+/// keeps nothing from one request to the next: its memory is an *arena*, which is free again once
+/// the last piece of it is.
 ///
-/// There is nobody to print what a panic has to say: it traps, and the host's log has the backtrace.
+/// There is nobody to print what a panic has to say: it traps, and the host's log has the
+/// backtrace.
 #[macro_export]
 macro_rules! freestanding {
     () => {

@@ -24,20 +24,22 @@ const MORE_BYTES: usize = 4 << 10;
 /// ```
 ///
 /// # Errors
-/// Those of [`files::open`] and of reading; [`ErrorCode::TooLarge`] where the file doesn't fit into this process's
-/// memory.
+/// Those of [`files::open`] and of reading; [`ErrorCode::TooLarge`] where the file doesn't fit into
+/// this process's memory.
 pub fn read(path: &str) -> Result<Vec<u8>, ErrorCode> {
     read_at_most(path, usize::MAX)
 }
 
-/// As [`read`], for a file of at most `most` bytes; of a larger one nothing is read. For files that others put there.
+/// As [`read`], for a file of at most `most` bytes; of a larger one nothing is read. For files that
+/// others put there.
 ///
 /// ```no_run
 /// let settings = wasm_pool_guest::read_at_most("settings.toml", 64 << 10);
 /// ```
 ///
 /// # Errors
-/// Those of [`read`]; [`ErrorCode::TooLarge`] where the file has more bytes, or grows beyond them meanwhile.
+/// Those of [`read`]; [`ErrorCode::TooLarge`] where the file has more bytes, or grows beyond them
+/// meanwhile.
 pub fn read_at_most(path: &str, most: usize) -> Result<Vec<u8>, ErrorCode> {
     let files::Opened { file, metadata } = files::open(path)?;
     let size = usize::try_from(metadata.size).map_err(|_| ErrorCode::TooLarge)?;

@@ -1,76 +1,116 @@
-//! The usual patterns of processes that talk, made short: answering a client, and the client-server pattern,
-//! in which a message that asks and the message that replies look like one procedure call.
+//! The usual patterns of processes that talk, made short: answering a client, and the client-server
+//! pattern, in which a call and its reply look like one procedure call.
 
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicU64, Ordering};
 use core::time::Duration;
 
 use crate::Response;
-use crate::mailbox::{self, Content, Data, ErrorCode, Message, Pid};
+use crate::mailbox::{self, Data, ErrorCode, Incoming, Message, Outgoing, Pid};
 use crate::process;
 
-/// Tags from here up are those of calls; a program's own are below.
-pub const FIRST_CALL_TAG: u64 = 1 << 63;
+/// What a server sends when it has dealt with a message, and to whom.
+#[derive(Debug)]
+pub struct Answer {
+    to: Pid,
+    content: Outgoing,
+}
 
-/// Each call has a tag of its own, so that the late reply to an earlier one is never taken for its reply.
-static NEXT_CALL: AtomicU64 = AtomicU64::new(FIRST_CALL_TAG);
+impl Answer {
+    /// The reply to a call. The answer to data is data for its sender, with the same tag. None for
+    /// other messages: they have no tag.
+    pub fn reply(asked: &Message, bytes: impl Into<Vec<u8>>) -> Option<Self> {
+        let bytes = bytes.into();
+        let content = match &asked.content {
+            Incoming::Call(Data { tag, .. }) => Outgoing::Reply(Data { tag: *tag, bytes }),
+            Incoming::Data(Data { tag, .. }) => Outgoing::Data(Data { tag: *tag, bytes }),
+            Incoming::Request(_) | Incoming::Down(_) => return None,
+        };
+        let to = asked.sender;
+        Some(Self { to, content })
+    }
 
-/// Sends `bytes` to `server` and waits for its reply, for at most `timeout`. Whatever else arrives
-/// meanwhile stays in the mailbox, in its order.
+    /// The response for a client whose request this process holds.
+    pub fn response(client: Pid, response: Response) -> Self {
+        Self {
+            to: client,
+            content: Outgoing::Response(response),
+        }
+    }
+}
+
+/// Receives messages for ever. Each goes to `deal`, and the answer goes out with the call that
+/// receives the next one. An answer that can't be sent is dropped: the caller or the client has
+/// gone, or the answer is too large for it.
 ///
-/// The reply to a call that has timed out may still come: as a message whose tag [is a call's](is_call) and
-/// that nobody waits for. Drop it.
+/// ```no_run
+/// use wasm_pool_guest::mailbox::{Incoming, Message};
+/// use wasm_pool_guest::talk::{self, Answer};
+/// use wasm_pool_guest::{Response, program};
+///
+/// program!(run);
+///
+/// fn run() {
+///     talk::serve(|message: Message| match &message.content {
+///         Incoming::Call(call) => Answer::reply(&message, call.bytes.to_ascii_uppercase()),
+///         Incoming::Request(asked) => {
+///             Some(Answer::response(asked.client, Response::text(200, "call me\n")))
+///         }
+///         Incoming::Data(_) | Incoming::Down(_) => None,
+///     })
+/// }
+/// ```
+pub fn serve(mut deal: impl FnMut(Message) -> Option<Answer>) -> ! {
+    let mut message = mailbox::receive();
+    loop {
+        let next =
+            deal(message).map(|Answer { to, content }| mailbox::send_and_receive(to, content));
+        message = match next {
+            Some(Ok(message)) => message,
+            Some(Err(_)) | None => mailbox::receive(),
+        };
+    }
+}
+
+/// Sends `bytes` to `server` and waits for its reply, for at most `timeout`. All messages that
+/// arrive meanwhile stay in the mailbox, in their order.
 ///
 /// # Errors
-/// Those of [`mailbox::send`]; [`ErrorCode::NoProcess`] also where the server ends before it replies, or is
-/// this process itself; and [`ErrorCode::TimedOut`].
+/// Those of [`mailbox::call`]: [`ErrorCode::NoProcess`] also where the server ends before it
+/// replies, or is this process itself, and [`ErrorCode::TimedOut`].
 pub fn call(server: Pid, bytes: &[u8], timeout: Duration) -> Result<Vec<u8>, ErrorCode> {
-    if server == mailbox::self_() {
-        return Err(ErrorCode::NoProcess);
-    }
-    let tag = NEXT_CALL.fetch_add(1, Ordering::Relaxed) | FIRST_CALL_TAG;
-    send(server, tag, bytes)?;
-    let reply = mailbox::receive_reply(server, tag, milliseconds(timeout))?;
-    match reply.content {
-        Content::Data(data) => Ok(data.bytes),
-        Content::Request(_) | Content::Response(_) | Content::Down(_) => Ok(Vec::new()), // have no tag
-    }
+    mailbox::call(server, bytes, milliseconds(timeout))
 }
 
-/// Replies to a call, or to any other message with a tag: to its sender, with its tag.
+/// Replies to a call; or to data, with data for its sender that has the same tag.
 ///
 /// # Errors
-/// Those of [`mailbox::send`]: the caller may be gone.
-pub fn reply(asked: &Message, bytes: &[u8]) -> Result<(), ErrorCode> {
-    match &asked.content {
-        Content::Data(data) => send(asked.sender, data.tag, bytes),
-        Content::Request(_) | Content::Response(_) | Content::Down(_) => Err(ErrorCode::NotYours),
-    }
+/// Those of [`mailbox::send`]: the caller may be gone. [`ErrorCode::NotYours`] for other messages.
+pub fn reply(asked: &Message, bytes: impl Into<Vec<u8>>) -> Result<(), ErrorCode> {
+    let Answer { to, content } = Answer::reply(asked, bytes).ok_or(ErrorCode::NotYours)?;
+    mailbox::send(to, content)
 }
 
-/// Whether a tag is that of a call, and wants a [`reply`].
-pub fn is_call(tag: u64) -> bool {
-    tag >= FIRST_CALL_TAG
-}
-
-/// Sends bytes with a tag. Who has them in a `Vec` spares a copy with [`mailbox::send`].
+/// Sends bytes with a tag. A sender that has the bytes in a `Vec` spares a copy with
+/// [`mailbox::send`].
 ///
 /// # Errors
 /// Those of [`mailbox::send`].
 pub fn send(to: Pid, tag: u64, bytes: &[u8]) -> Result<(), ErrorCode> {
     let bytes = bytes.to_vec();
-    mailbox::send(to, Content::Data(Data { tag, bytes }))
+    mailbox::send(to, Outgoing::Data(Data { tag, bytes }))
 }
 
 /// Answers a client whose request this process holds.
 ///
 /// # Errors
-/// [`ErrorCode::NoProcess`] where the client has left or its time was up, and those of [`mailbox::send`].
+/// [`ErrorCode::NoProcess`] where the client has left or its time was up, and those of
+/// [`mailbox::send`].
 pub fn respond(client: Pid, response: Response) -> Result<(), ErrorCode> {
-    mailbox::send(client, Content::Response(response))
+    mailbox::send(client, Outgoing::Response(response))
 }
 
-/// Ends this process, with code 0 as `normal`. As an exit code of `wasm-pool-host run`, 255 is the largest.
+/// Ends this process, with code 0 as `normal`. As an exit code of `wasm-pool-host run`, 255 is the
+/// largest.
 pub fn exit(code: u32) -> ! {
     process::exit(code);
     unreachable!("the host does not return from `exit`")

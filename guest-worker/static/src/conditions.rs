@@ -1,5 +1,5 @@
-//! Conditional requests (RFC 9110, 13): a client names the version of a file that it has or expects, and
-//! is told that nothing changed, or that too much did.
+//! Conditional requests (RFC 9110, 13): a client names the version of a file that it has or
+//! expects, and is told that nothing changed, or that too much did.
 
 use alloc::string::String;
 
@@ -43,7 +43,8 @@ pub enum Verdict {
 
 impl Validators {
     /// Size and time of change make the tag. It is a strong one, as other file servers have it: two
-    /// versions share it only if they are as long as each other and the clock didn't move between them.
+    /// versions share it only if they are as long as each other and the clock didn't move between
+    /// them.
     pub fn of(metadata: &Metadata, coding: Option<Coding>) -> Self {
         let (size, modified) = (metadata.size, metadata.modified);
         let (seconds, nanoseconds) = (modified.seconds, modified.nanoseconds);
@@ -111,10 +112,12 @@ impl Validators {
     }
 }
 
-/// Two quotes, two numbers of 64 bits and one of 32, a coding's extension, and what is between them.
+/// Two quotes, two numbers of 64 bits and one of 32, a coding's extension, and what is between
+/// them.
 const LONGEST_TAG: usize = 2 + 2 * 16 + 8 + 2 + 4;
 
-/// A number in hexadecimal. `format!` would do it too, at the price of all else in this file together.
+/// A number in hexadecimal. `format!` would do it too, at the price of all else in this file
+/// together.
 fn push_hex(text: &mut String, number: u64) {
     let digits = (u64::BITS - (number | 1).leading_zeros()).div_ceil(4);
     for digit in (0..digits).rev() {
@@ -141,7 +144,8 @@ impl<'a> Match<'a> {
     }
 }
 
-/// The tags in a list, with quotes and `W/`. A tag may contain commas. What is malformed ends the list.
+/// The tags in a list, with quotes and `W/`. A tag may contain commas. What is malformed ends the
+/// list.
 fn tags(mut list: &str) -> impl Iterator<Item = &str> {
     core::iter::from_fn(move || {
         list = list.trim_start_matches([' ', '\t', ',']);
@@ -154,7 +158,8 @@ fn tags(mut list: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// A field that is a date, in seconds since 1970. One that can't be read is as good as none (13.1.3).
+/// A field that is a date, in seconds since 1970. One that can't be read is as good as none
+/// (13.1.3).
 fn date(request: &Request, name: &str) -> Option<u64> {
     date::read(request.header(name)?)
 }

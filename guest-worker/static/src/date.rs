@@ -1,5 +1,5 @@
-//! Dates as HTTP has them (RFC 9110, 5.6.7), in seconds since 1970. Crates that do this want `std`, and with
-//! it half of WASI.
+//! Dates as HTTP has them (RFC 9110, 5.6.7), in seconds since 1970. Crates that do this want `std`,
+//! and with it half of WASI.
 
 /// The first second of the year 10000, whose name has a digit too many.
 const TOO_LATE: u64 = 253_402_300_800;
@@ -89,7 +89,8 @@ fn number(digits: &str) -> Option<u64> {
 /// Days of 400 years, after which the calendar repeats itself.
 const ERA: u64 = 146_097;
 
-/// From the first of March of the year 0, where eras begin so that a leap day is the last of its year, to 1970.
+/// From the first of March of the year 0, where eras begin so that a leap day is the last of its
+/// year, to 1970.
 const EPOCH: u64 = 719_468;
 
 /// Year, month and day of the day that is so many after 1970-01-01.

@@ -28,11 +28,13 @@ impl Coding {
     }
 }
 
-/// The codings that a client accepts, the better first: by its weights, then by how small they make a file.
+/// The codings that a client accepts, the better first: by its weights, then by how small they make
+/// a file.
 ///
-/// `fields` are the values of `Accept-Encoding`. None at all would mean that anything goes, but clients
-/// that say nothing are mostly those that can't unpack. The original is always acceptable here, also where
-/// a client says `identity;q=0`: bytes that it may not like serve it better than none.
+/// `fields` are the values of `Accept-Encoding`. None at all would mean that anything goes, but
+/// clients that say nothing are mostly those that can't unpack. The original is always acceptable
+/// here, also where a client says `identity;q=0`: bytes that it may not like serve it better than
+/// none.
 ///
 /// ```
 /// use wasm_pool_static::encoding::{Coding, accepted};
@@ -64,8 +66,8 @@ pub fn accepted<'a>(fields: impl Iterator<Item = &'a str>) -> impl Iterator<Item
     acceptable.map(|(_, coding)| coding)
 }
 
-/// A weight such as `q=0.5` (RFC 9110, 12.4.2), from 0 to 1000. None given is 1; one that can't be read is 0,
-/// to be safe.
+/// A weight such as `q=0.5` (RFC 9110, 12.4.2), from 0 to 1000. None given is 1; one that can't be
+/// read is 0, to be safe.
 fn thousandths(weight: &str) -> u16 {
     let weight = weight.trim();
     if weight.is_empty() {

@@ -1,4 +1,5 @@
-//! A static file server as a library: the whole of the built-in worker, for workers that do more beside.
+//! A static file server as a library: the whole of the built-in worker, for workers that do more
+//! beside.
 //!
 //! ```
 //! use wasm_pool_guest::{Request, Response, handler};
@@ -18,9 +19,10 @@
 //! assert_eq!(site(Request::new("GET", "/.git/config")).status, 404);
 //! ```
 //!
-//! This file is the way of one request, from top to bottom. For a request that is one call to the host, which opens the
-//! file or a compressed copy of it. The open file is the body of the response, and its bytes never enter this process.
-//! The worker keeps nothing about a file for the next request: files may change at any time.
+//! This file is the way of one request, from top to bottom. A request takes one call to the host,
+//! which opens the file or a compressed copy of it. The open file is the body of the response, and
+//! its bytes never enter this process. The worker keeps nothing about a file for the next request:
+//! files may change at any time.
 
 #![cfg_attr(target_family = "wasm", no_std)]
 
@@ -63,8 +65,9 @@ pub fn answer(request: &Request) -> Response {
     respond(request, "", &request.path)
 }
 
-/// As [`answer`], for files that have their URLs below `prefix`: with `/static` the path `/static/a.css` names the
-/// file `a.css`. None where the path, as it was sent, is not below the prefix.
+/// As [`answer`], for files that have their URLs below `prefix`: with `/static` the path
+/// `/static/a.css` names the file `a.css`. None where the path, as it was sent, is not below the
+/// prefix.
 ///
 /// ```
 /// use wasm_pool_guest::Request;
@@ -136,7 +139,8 @@ impl Version {
     }
 }
 
-/// A folder has its files under `folder/`: only from there do relative links in its index lead to them.
+/// A folder has its files under `folder/`: only from there do relative links in its index lead to
+/// them.
 fn with_final_slash(request: &Request, prefix: &str, path: &str) -> Result<Response, Refusal> {
     let location = path::of_folder(path, request.query.as_deref())?;
     Ok(Response::text(308, "This folder's path ends in a slash.\n")
@@ -145,8 +149,9 @@ fn with_final_slash(request: &Request, prefix: &str, path: &str) -> Result<Respo
 
 /// Opens a compressed copy that this client can unpack, or else the original, in one call.
 ///
-/// A range is always one of the original: parts of a compressed file are of no use to a client that asks for parts. The
-/// host passes over a copy that is older than its original: somebody changed the original and forgot the copy.
+/// A range is always one of the original: parts of a compressed file are of no use to a client that
+/// asks for parts. The host passes over a copy that is older than its original: somebody changed
+/// the original and forgot the copy.
 fn open(path: &str, media: MediaType, request: &Request) -> Result<Version, ErrorCode> {
     let has_copies = media.is_compressible() && request.header("range").is_none();
     let codings: Vec<Coding> = match has_copies {

@@ -20,9 +20,10 @@ const UNKNOWN: &str = "application/octet-stream";
 const LONGEST: usize = 11;
 
 impl MediaType {
-    /// The types that browsers and feed readers make a difference for; nginx and Apache know the same, and
-    /// many more that are all saved to disk. It is a `match` and not a table, since this is on the path of
-    /// every request: a table of all registered types would take longer than reading the file.
+    /// The types that browsers and feed readers make a difference for; nginx and Apache know the
+    /// same, and many more that are all saved to disk. It is a `match` and not a table, since this
+    /// is on the path of every request: a table of all registered types would take longer than
+    /// reading the file.
     pub fn of(file: &str) -> Self {
         let name = file.rsplit_once('/').map_or(file, |(_, name)| name);
         let Some((_, extension)) = name.rsplit_once('.') else {
@@ -107,7 +108,8 @@ impl MediaType {
         [self.0, charset].concat()
     }
 
-    /// Whether a compressed copy is worth looking for: images, sound and archives are compressed already.
+    /// Whether a compressed copy is worth looking for: images, sound and archives are compressed
+    /// already.
     pub fn is_compressible(self) -> bool {
         self.is_text() || self.0.ends_with("xml") || self.0 == "application/wasm"
     }

@@ -1,7 +1,8 @@
-//! From the path in a URL to the path of a file: decoded, without hidden names, never out of the root.
+//! From the path in a URL to the path of a file: decoded, without hidden names, never out of the
+//! root.
 //!
-//! The host refuses every way out of the root by itself. What is decided here is which names inside it
-//! are for everyone.
+//! The host refuses every way out of the root by itself. This file decides which names inside the
+//! root are for everyone.
 
 use alloc::borrow::Cow;
 use alloc::string::String;
@@ -57,8 +58,8 @@ pub fn is_folder(url_path: &str) -> bool {
 
 /// Where a folder is that was asked for without its final slash.
 ///
-/// Built from the decoded names and not from the path as sent: `//example.org` and `/\example.org` would
-/// lead a browser to another host.
+/// Built from the decoded names and not from the path as sent: `//example.org` and `/\example.org`
+/// would lead a browser to another host.
 ///
 /// # Errors
 /// Those of [`to_file`].

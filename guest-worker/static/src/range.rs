@@ -3,8 +3,9 @@
 /// What a `Range` field comes to, for a file of a certain size.
 #[derive(Debug, PartialEq)]
 pub enum Range {
-    /// The whole file, as if nothing had been asked. So it is where the field makes no sense, and where
-    /// it asks for several parts: a server may ignore it (14.2), and hardly any client asks for them.
+    /// The whole file, as if nothing had been asked. So it is where the field makes no sense, and
+    /// where it asks for several parts: a server may ignore it (14.2), and hardly any client asks
+    /// for them.
     Whole,
     /// These bytes; at least one.
     Part {

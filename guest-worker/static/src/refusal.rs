@@ -1,4 +1,5 @@
-//! A *refusal* is an answer other than the file: each reason with its status and a line for the client.
+//! A *refusal* is an answer other than the file: each reason with its status and a line for the
+//! client.
 
 use alloc::format;
 

@@ -3,13 +3,14 @@
 #[expect(unreachable_pub)] // bindgen! makes them as public as what it generates
 pub mod http;
 
-/// The world `handler`. Its request and its response are `http`'s, next door, where it says why.
+/// The world `handler`. Its request and its response are those of [`http`], which says why.
 pub(super) mod handler {
     wasmtime::component::bindgen!({
         path: "../wit",
         world: "handler",
         imports: {
-            // Opening and reading may have to wait for the disk; the process waits then, its thread does not.
+            // Opening and reading may wait for the disk. The process waits then, and its thread
+            // does not.
             "wasm-pool:worker/files.[method]file.stat": trappable,
             "wasm-pool:worker/files.[drop]file": trappable,
             default: async | trappable,
@@ -23,8 +24,8 @@ pub(super) mod handler {
     });
 }
 
-/// The world `program`. The stub of its `mailbox` is not taken from here but from `mailbox`, next door, where
-/// it says why.
+/// The world `program`. Its `mailbox` is not this one but the stub in `sandbox/mailbox.rs`, which
+/// says why.
 pub(super) mod program {
     wasmtime::component::bindgen!({
         path: "../wit",

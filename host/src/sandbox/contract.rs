@@ -1,5 +1,6 @@
-//! The *contract* by its name and its version, as `wit/` has them. A module that was built for another version of the
-//! contract is refused before anything of it is linked: the linker's own words would be about types that differ.
+//! The *contract* by its name and its version, as `wit/` has them. A module that was built for
+//! another version of the contract is refused before anything of it is linked: the linker's own
+//! words would be about types that differ.
 
 use wasmtime::component::Component;
 use wasmtime::{Result, format_err};

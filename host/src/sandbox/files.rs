@@ -1,6 +1,7 @@
-//! The server stub of `files`: each call becomes plain values, then a call of the `files` floor, then plain
-//! values again. It adds the rules that are about processes: how many files one may have open, and that their copies
-//! are its memory.
+//! The server stub of `files`: it turns the arguments of a call into plain values, calls the
+//! `files` floor, and turns the outcome into values of the contract. It adds two rules about
+//! processes: how many files one may have open, and that the copies of small files count as its
+//! memory.
 
 use wasmtime::Result;
 use wasmtime::StoreContextMut;
@@ -15,19 +16,20 @@ use super::state::{HasState, State};
 use crate::files::{self, FileError, OpenFile};
 use crate::steps::{Step, Timing};
 
-/// The outer result is the process's: an error ends it (a handle that is not its own, say). The inner one
-/// is the guest's to look at.
+/// An error of the outer result ends the process: it used a handle that is not its own, say. The
+/// guest looks at the inner result.
 type Answer<T> = Result<Result<T, ErrorCode>>;
 
-/// Files that are open during one call, in addition to those that the process has: the original, while a variant of it
-/// is opened.
+/// Files that are open during one call, in addition to those that the process has: the original,
+/// while a variant of it is opened.
 const ORIGINAL: u32 = 1;
 
 /// As [`ORIGINAL`]: a folder that is listed, and the target of a link in it.
 const FOLDER_AND_LINK: u32 = 2;
 
-/// Gives a guest the functions of `files`. The functions that take a path are not the generated ones: these would end a
-/// process over a path that is too long to be copied, and the contract has an error code for it.
+/// Gives a guest the functions of `files`. The functions that take a path are not the generated
+/// ones: these would end a process over a path that is too long to be copied, and the contract has
+/// an error code for it.
 pub(super) fn add_to_linker<T: HasState>(linker: &mut Linker<T>) -> Result<()> {
     type Path = (Bounded<String>,);
     bindings::add_to_linker::<_, State>(linker, T::state)?;
@@ -162,7 +164,7 @@ impl HostFile for State {
 }
 
 impl State {
-    /// A guest that calls here waits: meanwhile it is not at work itself.
+    /// A guest that calls waits, and so does no work of its own meanwhile.
     fn time_files(&self) -> Timing {
         self.settings().steps.time(Step::Files).out_of(Step::Run)
     }

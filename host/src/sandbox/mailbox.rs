@@ -1,14 +1,16 @@
-//! The server stub of `mailbox`: each call becomes plain values, then a call of the mailbox it is about, then
-//! plain values again. Here, where a message leaves a process, its size is judged.
+//! The server stub of `mailbox`: it turns the arguments of a call into plain values, judges the
+//! size of what leaves the process, and hands it to the process's router. What comes back is turned
+//! into values of the contract.
 //!
-//! Two processes that talk do little else but call this, so its messages have a shape of their own (`wire`)
-//! that costs a third less than the one `bindgen!` would give them.
+//! Processes that talk do little else but call this stub. So its messages have a shape of their own
+//! (`wire`), which costs a third less than the shape that `bindgen!` would give them.
 
-use std::future::poll_fn;
+use std::future::{poll_fn, ready};
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use tokio::time::Instant;
 use wasmtime::component::Linker;
 use wasmtime::{Result, StoreContextMut};
 
@@ -22,9 +24,15 @@ use crate::message::{self, Request};
 use crate::pid::Pid;
 use crate::router::Outgoing;
 
-/// The outer result is the process's: an error ends it. The inner one is the guest's to look at. A tuple, as
-/// a function of the component model may have several results, and this has one.
-type Answer<T> = Result<(std::result::Result<T, ErrorCode>,)>;
+/// An error of the outer result ends the process; the guest looks at the inner result. A tuple,
+/// since a function of the component model may have several results.
+type Answer<T> = Result<(Outcome<T>,)>;
+
+/// The result of a call, for the guest.
+type Outcome<T> = std::result::Result<T, ErrorCode>;
+
+/// A call that may have to wait: the process does then, its thread does not.
+type Waiting<'a, T> = Box<dyn Future<Output = Result<(T,)>> + Send + 'a>;
 
 /// Gives a program the functions of `mailbox`.
 pub(super) fn add_to_linker(linker: &mut Linker<Own>) -> Result<()> {
@@ -36,11 +44,11 @@ pub(super) fn add_to_linker(linker: &mut Linker<Own>) -> Result<()> {
     mailbox.func_wrap("send", |mut store: Store<'_>, (to, content)| {
         store.data_mut().send(to, content)
     })?;
-    mailbox.func_wrap("try-receive", |store: Store<'_>, (): ()| {
-        let message = store.data().mailbox.try_receive(Wanted::Any);
-        Ok((message.map(Message::from),))
+    mailbox.func_wrap("try-receive", |mut store: Store<'_>, (): ()| {
+        let own = store.data_mut();
+        let message = own.mailbox.try_receive(Wanted::Any);
+        Ok((message.map(|message| own.lower(message)),))
     })?;
-    // Those that may have to wait: the process does then, its thread does not.
     mailbox.func_wrap_async(
         "send-wait",
         |mut store: Store<'_>, (to, content, timeout)| {
@@ -52,11 +60,27 @@ pub(super) fn add_to_linker(linker: &mut Linker<Own>) -> Result<()> {
         },
     )?;
     mailbox.func_wrap_async("receive", |store: Store<'_>, (): ()| {
-        Box::new(Receiving {
-            store,
-            asleep: false,
-        })
+        Box::new(Receiving::new(store, |message| message))
     })?;
+    mailbox.func_wrap_async(
+        "send-and-receive",
+        |mut store: Store<'_>, (to, content)| -> Waiting<'_, Outcome<Message>> {
+            match store.data_mut().send(to, content) {
+                Ok((Ok(()),)) => Box::new(Receiving::new(store, Ok)),
+                Ok((Err(error),)) => Box::new(ready(Ok((Err(error),)))),
+                Err(error) => Box::new(ready(Err(error))),
+            }
+        },
+    )?;
+    mailbox.func_wrap_async(
+        "call",
+        |mut store: Store<'_>, (to, bytes, timeout)| -> Waiting<'_, Outcome<Vec<u8>>> {
+            match store.data_mut().call(to, bytes) {
+                Ok(()) => Box::new(Calling::new(store, milliseconds(timeout))),
+                Err(error) => Box::new(ready(Ok((Err(error.into()),)))),
+            }
+        },
+    )?;
     mailbox.func_wrap_async("receive-from", |mut store: Store<'_>, (sender,)| {
         Box::new(async move {
             let received = store.data_mut().receive_from(sender).await;
@@ -64,16 +88,6 @@ pub(super) fn add_to_linker(linker: &mut Linker<Own>) -> Result<()> {
             received
         })
     })?;
-    mailbox.func_wrap_async(
-        "receive-reply",
-        |mut store: Store<'_>, (sender, tag, timeout)| {
-            Box::new(async move {
-                let reply = store.data_mut().receive_reply(sender, tag, timeout).await;
-                begin_slice(&mut store);
-                reply
-            })
-        },
-    )?;
     mailbox.func_wrap_async("receive-timeout", |mut store: Store<'_>, (timeout,)| {
         Box::new(async move {
             let received = store.data_mut().receive_timeout(timeout).await;
@@ -115,20 +129,17 @@ impl Own {
             }
             None => Err(MailError::NoProcess),
         };
-        Ok((received.map(Message::from).map_err(ErrorCode::from),))
+        let received = received.map(|message| self.lower(message));
+        Ok((received.map_err(ErrorCode::from),))
     }
 
-    async fn receive_reply(&mut self, sender: u64, tag: u64, timeout_ms: u32) -> Answer<Message> {
-        let received = match Pid::new(sender) {
-            Some(sender) => {
-                let reply = self.receive_wanted(sender, Wanted::Reply(sender, tag));
-                let reply = tokio::time::timeout(milliseconds(timeout_ms), reply);
-                let reply = noting(reply).await.account(&mut self.state);
-                reply.unwrap_or(Err(MailError::TimedOut))
-            }
-            None => Err(MailError::NoProcess),
-        };
-        Ok((received.map(Message::from).map_err(ErrorCode::from),))
+    fn call(&mut self, to: u64, bytes: Bounded<Vec<u8>>) -> std::result::Result<(), MailError> {
+        let bytes = bytes.within().ok_or(MailError::TooLarge)?;
+        if bytes.len() as u64 > self.settings().max_message {
+            return Err(MailError::TooLarge);
+        }
+        self.router
+            .call(Pid::new(to).ok_or(MailError::NoProcess)?, bytes)
     }
 
     async fn receive_timeout(&mut self, timeout_ms: u32) -> Result<(Option<Message>,)> {
@@ -136,10 +147,15 @@ impl Own {
         let received = tokio::time::timeout(milliseconds(timeout_ms), received);
         let received = noting(received).await.account(&mut self.state);
         let message = received.ok().and_then(std::result::Result::ok);
-        Ok((message.map(Message::from),))
+        Ok((message.map(|message| self.lower(message)),))
     }
 
-    /// What the guest gives away, judged by its size. The outer error: a file that is not its own.
+    fn lower(&mut self, message: message::Message) -> Message {
+        Message::new(message, &mut self.router)
+    }
+
+    /// What the guest sends, judged by its size. The outer error: the guest gives away a file that
+    /// is not its own.
     fn outgoing(
         &mut self,
         content: Bounded<Sent>,
@@ -152,6 +168,11 @@ impl Own {
                 bytes.len() as u64,
                 self.settings().max_message,
                 Outgoing::Data { tag, bytes },
+            ),
+            Sent::Reply(Data { tag, bytes }) => (
+                bytes.len() as u64,
+                self.settings().max_message,
+                Outgoing::Reply { tag, bytes },
             ),
             Sent::Request(Forward { client, request }) => {
                 let Some(client) = Pid::new(client) else {
@@ -175,7 +196,6 @@ impl Own {
                     Outgoing::Response(response),
                 )
             }
-            Sent::Down(_) => return Ok(Err(MailError::NotYours)),
         };
         Ok(if size > most {
             Err(MailError::TooLarge)
@@ -203,30 +223,43 @@ impl Own {
     }
 }
 
-/// A process that waits for any message. Most waits are this one: as a future written out it is moved less
-/// than one made of several.
-struct Receiving<'a> {
+/// A process that waits for any message. A future that is written out is moved less than one that
+/// is composed, and most waits are this one and [`Calling`].
+struct Receiving<'a, T> {
     store: StoreContextMut<'a, Own>,
+    /// Makes the result of the call.
+    result: fn(Message) -> T,
     asleep: bool,
 }
 
-impl Future for Receiving<'_> {
-    type Output = Result<(Message,)>;
+impl<'a, T> Receiving<'a, T> {
+    fn new(store: StoreContextMut<'a, Own>, result: fn(Message) -> T) -> Self {
+        Self {
+            store,
+            result,
+            asleep: false,
+        }
+    }
+}
+
+impl<T> Future for Receiving<'_, T> {
+    type Output = Result<(T,)>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let has_slept = self.asleep;
         let own = self.store.data_mut();
         let received = own.mailbox.poll_receive(cx, Wanted::Any);
+        let received = received.map(|message| own.lower(message));
         if has_slept && received.is_ready() {
             own.state.slices.waited();
             begin_slice(&mut self.store);
         }
         self.asleep = received.is_pending();
-        received.map(|message| Ok((message.into(),)))
+        received.map(|message| Ok(((self.result)(message),)))
     }
 }
 
-impl Drop for Receiving<'_> {
+impl<T> Drop for Receiving<'_, T> {
     fn drop(&mut self) {
         if self.asleep {
             self.store.data().mailbox.stop_waiting();
@@ -234,20 +267,64 @@ impl Drop for Receiving<'_> {
     }
 }
 
-/// Whoever has waited has a whole tick ahead again: the one it was in is over long ago.
+/// A process that waits for the reply to its call.
+struct Calling<'a> {
+    store: StoreContextMut<'a, Own>,
+    deadline: Instant,
+    has_slept: bool,
+    is_over: bool,
+}
+
+impl<'a> Calling<'a> {
+    fn new(store: StoreContextMut<'a, Own>, patience: Duration) -> Self {
+        Self {
+            store,
+            deadline: Instant::now() + patience,
+            has_slept: false,
+            is_over: false,
+        }
+    }
+}
+
+impl Future for Calling<'_> {
+    type Output = Result<(Outcome<Vec<u8>>,)>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let deadline = self.deadline;
+        let own = self.store.data_mut();
+        let reply = own.router.poll_reply(cx, deadline);
+        self.is_over = reply.is_ready();
+        if self.is_over && self.has_slept {
+            self.store.data_mut().state.slices.waited();
+            begin_slice(&mut self.store);
+        }
+        self.has_slept = true;
+        reply.map(|reply| Ok((reply.map_err(ErrorCode::from),)))
+    }
+}
+
+impl Drop for Calling<'_> {
+    fn drop(&mut self) {
+        if !self.is_over {
+            self.store.data_mut().router.give_up();
+        }
+    }
+}
+
+/// A process that has waited gets a whole tick again: the tick in which it began to wait is over.
 fn begin_slice(store: &mut StoreContextMut<'_, Own>) {
     if store.data_mut().state.slices.take_waited() {
         store.set_epoch_deadline(1);
     }
 }
 
-/// The outcome of a call that may have had to wait.
+/// The outcome of a call, and whether the process had to wait for it.
 struct Noted<T> {
     outcome: T,
     waited: bool,
 }
 
-/// Waits, and takes note of whether it had to: only who really waits begins a new slice of time after.
+/// Waits, and notes whether it had to: only a process that waited begins a new slice of time.
 async fn noting<F: Future>(call: F) -> Noted<F::Output> {
     let mut call = pin!(call);
     let mut waited = false;

@@ -149,9 +149,9 @@ impl Own {
         Self {
             state: State::new(common, &row),
             parent,
+            router: Router::new(row.pid, Arc::clone(&mailbox), Arc::clone(&table)),
             mailbox,
             args,
-            router: Router::new(row.pid, Arc::clone(&table)),
             table,
             spawner,
         }

@@ -1,7 +1,7 @@
-//! Messages in the shape in which they cross the wall, in both directions. `bindgen!` would make one type for
-//! both, as large as the largest request head; here what a process receives is a small value that moves
-//! quickly, with the rare large ones in boxes. The derives check every field against the module's own idea
-//! of the contract before it runs.
+//! Messages in the shape in which they cross the wall. `bindgen!` would make each as large as the
+//! head of a request, the largest case, and move it again and again. Here a received message is a
+//! small value: large cases are in boxes. The derives check every field against the module's own
+//! idea of the contract before the module runs.
 
 use wasmtime::component::{ComponentType, Lift, Lower};
 
@@ -9,6 +9,7 @@ use super::bindings::http::{Answer, Forwarded};
 use super::bindings::program::wasm_pool::worker::http;
 use crate::body::Body;
 use crate::mailbox::MailError;
+use crate::router::Router;
 use crate::{exit, message};
 
 /// The number of a process or a client, not yet known to be one.
@@ -20,12 +21,12 @@ pub(super) type Pid = u64;
 pub(super) enum Sent {
     #[component(name = "data")]
     Data(Data),
+    #[component(name = "reply")]
+    Reply(Data),
     #[component(name = "request")]
     Request(Forward),
     #[component(name = "response")]
     Response(Answer),
-    #[component(name = "down")]
-    Down(#[allow(dead_code)] Down), // nobody believes it
 }
 
 /// What a guest receives.
@@ -41,11 +42,10 @@ pub(super) struct Message {
 pub(super) enum Received {
     #[component(name = "data")]
     Data(Data),
+    #[component(name = "call")]
+    Call(Data),
     #[component(name = "request")]
     Request(Box<ClientRequest>),
-    #[component(name = "response")]
-    #[allow(dead_code)] // clients get those
-    Response(Box<http::Response>),
     #[component(name = "down")]
     Down(Down),
 }
@@ -72,14 +72,14 @@ pub(super) struct ClientRequest {
     pub(super) request: http::Request,
 }
 
-#[derive(ComponentType, Lift, Lower)]
+#[derive(ComponentType, Lower)]
 #[component(record)]
 pub(super) struct Down {
     pid: Pid,
     exit: Exit,
 }
 
-#[derive(ComponentType, Lift, Lower)]
+#[derive(ComponentType, Lower)]
 #[component(variant)]
 pub(super) enum Exit {
     #[component(name = "normal")]
@@ -112,10 +112,17 @@ pub(super) enum ErrorCode {
     TimedOut,
 }
 
-impl From<message::Message> for Message {
-    fn from(message: message::Message) -> Self {
+impl Message {
+    /// A message as the guest receives it. The right to reply to a call stays here, with the
+    /// router.
+    pub(super) fn new(message: message::Message, router: &mut Router) -> Self {
         let content = match message.content {
             message::Content::Data { tag, bytes } => Received::Data(Data { tag, bytes }),
+            message::Content::Call { caller, bytes } => {
+                let tag = caller.tag();
+                router.hold(message.sender, caller);
+                Received::Call(Data { tag, bytes })
+            }
             message::Content::Request { client, request } => {
                 Received::Request(Box::new(ClientRequest {
                     client: client.get(),

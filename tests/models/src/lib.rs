@@ -9,6 +9,7 @@ pub mod check;
 mod sync;
 
 // What the files use besides.
+mod call;
 mod message;
 #[allow(warnings, clippy::all)]
 #[path = "../../../host/src/pid.rs"]

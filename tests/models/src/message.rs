@@ -11,6 +11,7 @@ pub(crate) struct Message {
 #[derive(Debug)]
 pub(crate) enum Content {
     Data {
+        #[expect(dead_code, reason = "the mailbox looks at no tag")]
         tag: u64,
         bytes: Vec<u8>,
     },

@@ -1,6 +1,6 @@
-//! The types of `http` as they cross the wall: a request on its way in is borrowed, so that it is copied once; what
-//! a guest hands over is lifted within bounds. The derives check every field against the module's own idea of the
-//! contract before it runs.
+//! The types of `http` as they cross the wall: a request on its way in is borrowed, so that it is
+//! copied once; what a guest hands over is lifted within bounds. The derives check every field
+//! against the module's own idea of the contract before it runs.
 
 use wasmtime::Result;
 use wasmtime::component::{ComponentType, HasData, Lift, Linker, Lower, Resource};

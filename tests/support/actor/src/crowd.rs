@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use wasm_pool_guest::mailbox::{self, Content, Data, ErrorCode, Exit, Message, Pid};
+use wasm_pool_guest::mailbox::{self, Data, ErrorCode, Exit, Incoming, Message, Outgoing, Pid};
 use wasm_pool_guest::{process, talk};
 
 /// The number of a message, counted by its sender for each receiver.
@@ -44,7 +44,7 @@ pub(crate) fn crowd(seed: u64, count: usize, messages: u64, kills: usize) -> Str
     while done < living.len() {
         let message = mailbox::receive();
         match &message.content {
-            Content::Data(data) if data.tag == PROGRESS => {
+            Incoming::Data(data) if data.tag == PROGRESS => {
                 // Such that about half of the progress is over when all are dead that shall be.
                 if killed.len() < kills && random.below(steps / 2) < kills {
                     let victim = living.swap_remove(random.below(living.len()));
@@ -52,8 +52,8 @@ pub(crate) fn crowd(seed: u64, count: usize, messages: u64, kills: usize) -> Str
                     killed.push(victim);
                 }
             }
-            Content::Data(_) => finished.push(message.sender),
-            Content::Request(_) | Content::Response(_) | Content::Down(_) => {
+            Incoming::Data(_) => finished.push(message.sender),
+            Incoming::Call(_) | Incoming::Request(_) | Incoming::Down(_) => {
                 down(&mut downs, &message);
             }
         }
@@ -64,9 +64,9 @@ pub(crate) fn crowd(seed: u64, count: usize, messages: u64, kills: usize) -> Str
     while downs.len() < count {
         let message = mailbox::receive();
         match &message.content {
-            Content::Data(data) if data.tag == VERDICT => verdicts.push(data.bytes.clone()),
-            Content::Data(_) => {}
-            Content::Request(_) | Content::Response(_) | Content::Down(_) => {
+            Incoming::Data(data) if data.tag == VERDICT => verdicts.push(data.bytes.clone()),
+            Incoming::Data(_) => {}
+            Incoming::Call(_) | Incoming::Request(_) | Incoming::Down(_) => {
                 down(&mut downs, &message);
             }
         }
@@ -170,7 +170,7 @@ pub(crate) fn member(root: Pid, seed: u64, messages: u64) {
 impl Member {
     fn new(root: Pid) -> Self {
         let members = match mailbox::receive_from(root).map(|message| message.content) {
-            Ok(Content::Data(data)) => decoded(&data.bytes),
+            Ok(Incoming::Data(data)) => decoded(&data.bytes),
             other => panic!("not the list: {other:?}"),
         };
         let own = mailbox::self_();
@@ -202,7 +202,7 @@ impl Member {
     fn deliver(&mut self, to: Pid, tag: u64, number: u64, wait: u32) -> bool {
         loop {
             let bytes = number.to_le_bytes().into();
-            let content = Content::Data(Data { tag, bytes });
+            let content = Outgoing::Data(Data { tag, bytes });
             let sent = match wait {
                 0 => mailbox::send(to, content),
                 ms => mailbox::send_wait(to, content, ms),
@@ -235,8 +235,8 @@ impl Member {
     fn take(&mut self, message: &Message) {
         let from = message.sender;
         match &message.content {
-            Content::Data(data) if from == self.root => self.killed = Some(decoded(&data.bytes)),
-            Content::Data(data) => {
+            Incoming::Data(data) if from == self.root => self.killed = Some(decoded(&data.bytes)),
+            Incoming::Data(data) => {
                 let number = decoded(&data.bytes)[0];
                 let tag = data.tag;
                 let other = self.other(from);
@@ -253,11 +253,11 @@ impl Member {
                     ));
                 }
             }
-            Content::Down(down) => {
+            Incoming::Down(down) => {
                 let exit = ended(&down.exit);
                 self.other(from).downs.push(exit);
             }
-            Content::Request(_) | Content::Response(_) => {
+            Incoming::Call(_) | Incoming::Request(_) => {
                 self.fault(format!("from {from}: {message:?}"));
             }
         }
@@ -313,13 +313,13 @@ impl Member {
 fn tell(members: &[Pid], tag: u64, bytes: &[u8]) {
     for &pid in members {
         let bytes = bytes.to_vec();
-        let sent = mailbox::send_wait(pid, Content::Data(Data { tag, bytes }), 60_000);
+        let sent = mailbox::send_wait(pid, Outgoing::Data(Data { tag, bytes }), 60_000);
         sent.expect("a member that was not killed takes it");
     }
 }
 
 fn down(downs: &mut BTreeMap<Pid, String>, message: &Message) {
-    let Content::Down(down) = &message.content else {
+    let Incoming::Down(down) = &message.content else {
         panic!("not expected: {message:?}");
     };
     let earlier = downs.insert(down.pid, ended(&down.exit));

@@ -16,7 +16,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use wasm_pool_guest::mailbox::{
-    self, ClientRequest, Content, Data, Down, ErrorCode, Exit, Message, Pid,
+    self, ClientRequest, Data, ErrorCode, Incoming, Message, Outgoing, Pid,
 };
 use wasm_pool_guest::{Body, FileSlice, Header, Request, Response, files, process, program, talk};
 
@@ -52,7 +52,7 @@ fn serve() {
     let mut root = Actor::default();
     loop {
         let message = mailbox::receive();
-        if let Content::Request(asked) = &message.content {
+        if let Incoming::Request(asked) = &message.content {
             let script = String::from_utf8_lossy(&asked.request.body).into_owned();
             root.said.clear();
             root.take(Ok(message));
@@ -103,13 +103,13 @@ impl Actor {
         match *words {
             ["send", to, tag, text] => done(mailbox::send(self.pid(to), data(tag, text))),
             ["send-wait", to, tag, text, ms] => done(mailbox::send_wait(self.pid(to), data(tag, text), number(ms))),
-            ["forge", to] => done(mailbox::send(self.pid(to), Content::Down(Down { pid: 1, exit: Exit::Normal }))),
+            ["forge-reply", to, tag, text] => done(mailbox::send(self.pid(to), Outgoing::Reply(Data { tag: wide(tag), bytes: bytes(text) }))),
+            ["send-and-receive", to, tag, text] => { let next = mailbox::send_and_receive(self.pid(to), data(tag, text)); self.take(next) }
+            ["reply-and-receive", text] => self.reply_and_receive(text),
+            ["respond-and-receive", client, text] => self.respond_and_receive(client, text),
+            ["forward-and-receive", to] => { let next = mailbox::send_and_receive(self.pid(to), self.request()); self.take(next) }
             ["receive"] => self.receive(),
             ["receive-from", from] => self.receive_from(from),
-            ["receive-reply", from, tag, ms] => {
-                let reply = mailbox::receive_reply(self.pid(from), wide(tag), number(ms));
-                self.take(reply)
-            }
             ["receive-timeout", ms] => mailbox::receive_timeout(number(ms)).map_or("nothing".into(), |it| self.take(Ok(it))),
             ["try-receive"] => mailbox::try_receive().map_or("nothing".into(), |it| self.take(Ok(it))),
             ["call", server, text, ms] => {
@@ -118,6 +118,7 @@ impl Actor {
             }
             ["reply", text] => self.reply(0, text),
             ["reply-before", text] => self.reply(1, text),
+            ["reply-oldest", text] => done(talk::reply(&self.asked.remove(0), bytes(text))),
             ["tell"] => self.tell(),
             ["respond", client, status, text] => self.respond(client, Response::text(number(status) as u16, text)),
             ["respond-bytes", client, text] => self.respond(client, Response::new(200).with_body(bytes(text))),
@@ -210,39 +211,55 @@ impl Actor {
         let sender = self.named(message.sender);
         self.name("sender", message.sender);
         match &message.content {
-            Content::Data(data) => {
-                let text = match data.tag {
-                    0 => format!("{sender}: {}", shown(&data.bytes)),
-                    tag if talk::is_call(tag) => format!("{sender} calls: {}", shown(&data.bytes)),
-                    tag => format!("{sender} {tag} {}", shown(&data.bytes)),
+            Incoming::Data(data) | Incoming::Call(data) => {
+                let text = match (&message.content, data.tag) {
+                    (Incoming::Call(_), _) => format!("{sender} calls: {}", shown(&data.bytes)),
+                    (_, 0) => format!("{sender}: {}", shown(&data.bytes)),
+                    (_, tag) => format!("{sender} {tag} {}", shown(&data.bytes)),
                 };
                 self.asked.push(message);
-                if self.asked.len() > 2 {
+                if self.asked.len() > 100 {
                     self.asked.remove(0);
                 }
                 text
             }
-            Content::Request(asked) => {
+            Incoming::Request(asked) => {
                 self.name("client", asked.client);
                 self.request = Some(asked.request.clone());
                 format!("{} {}", asked.request.method, asked.request.path)
             }
-            Content::Down(down) if down.pid != message.sender => "a down of somebody else".into(),
-            Content::Down(down) => format!("{sender} is down: {}", down.exit),
-            Content::Response(_) => "a response".into(),
+            Incoming::Down(down) if down.pid != message.sender => "a down of somebody else".into(),
+            Incoming::Down(down) => format!("{sender} is down: {}", down.exit),
         }
     }
 
     /// To the last message, or to one before it.
     fn reply(&self, before: usize, text: &str) -> String {
         let asked = self.asked.iter().rev().nth(before);
-        done(talk::reply(asked.expect("a message"), &bytes(text)))
+        done(talk::reply(asked.expect("a message"), bytes(text)))
+    }
+
+    fn reply_and_receive(&mut self, text: &str) -> String {
+        let asked = self.asked.last().expect("a message");
+        let (Incoming::Data(data) | Incoming::Call(data)) = &asked.content else {
+            panic!("only these are kept");
+        };
+        let (tag, bytes) = (data.tag, bytes(text));
+        let reply = Outgoing::Reply(Data { tag, bytes });
+        let next = mailbox::send_and_receive(asked.sender, reply);
+        self.take(next)
+    }
+
+    fn respond_and_receive(&mut self, client: &str, text: &str) -> String {
+        let response = Response::new(200).with_body(bytes(text));
+        let next = mailbox::send_and_receive(self.pid(client), Outgoing::Response(response));
+        self.take(next)
     }
 
     /// Its parent, of the last outcome; also if its mailbox is full.
     fn tell(&self) -> String {
         let (tag, bytes) = (0, self.outcome.clone().into_bytes());
-        let content = Content::Data(Data { tag, bytes });
+        let content = Outgoing::Data(Data { tag, bytes });
         let patience = talk::milliseconds(PATIENCE);
         done(mailbox::send_wait(self.pid("parent"), content, patience))
     }
@@ -252,16 +269,16 @@ impl Actor {
     }
 
     /// The last request, to be sent on.
-    fn request(&self) -> Content {
-        Content::Request(ClientRequest {
+    fn request(&self) -> Outgoing {
+        Outgoing::Request(ClientRequest {
             client: self.pid("client"),
             request: self.request.clone().expect("a request"),
         })
     }
 
     /// A request that no client sent.
-    fn invented(&self, client: &str) -> Content {
-        Content::Request(ClientRequest {
+    fn invented(&self, client: &str) -> Outgoing {
+        Outgoing::Request(ClientRequest {
             client: self.pid(client),
             request: Request {
                 id: 1,
@@ -312,8 +329,8 @@ impl Actor {
     }
 }
 
-fn data(tag: &str, text: &str) -> Content {
-    Content::Data(Data {
+fn data(tag: &str, text: &str) -> Outgoing {
+    Outgoing::Data(Data {
         tag: wide(tag),
         bytes: bytes(text),
     })

@@ -3,7 +3,7 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant, SystemTime};
 
-use wasm_pool_guest::mailbox::{self, Content, Data, Pid};
+use wasm_pool_guest::mailbox::{self, Data, Incoming, Outgoing, Pid};
 use wasm_pool_guest::{process, talk};
 
 const MIB: usize = 1 << 20;
@@ -56,7 +56,7 @@ pub(crate) fn kills(pid: Pid, times: u32) -> String {
 /// Sends back what comes, and overwrites what it has of it.
 pub(crate) fn echo() {
     let message = mailbox::receive();
-    let Content::Data(mut data) = message.content else {
+    let Incoming::Data(mut data) = message.content else {
         panic!("not data: {message:?}");
     };
     let sent = talk::send(message.sender, data.tag, &data.bytes);
@@ -70,7 +70,7 @@ pub(crate) fn by_value(echo: Pid) -> String {
     const SIZE: usize = 4096;
     let bytes = vec![b'm'; SIZE];
     let place = bytes.as_ptr();
-    let sent = mailbox::send(echo, Content::Data(Data { tag: 1, bytes }));
+    let sent = mailbox::send(echo, Outgoing::Data(Data { tag: 1, bytes }));
     let mut overwritten = vec![b'o'; SIZE]; // gets the memory that was just freed
     let same_place = std::ptr::eq(place, overwritten.as_ptr());
     black_box(&mut overwritten);
@@ -90,7 +90,7 @@ pub(crate) fn by_value(echo: Pid) -> String {
 
 fn receive(from: Pid) -> Vec<u8> {
     match mailbox::receive_from(from).map(|message| message.content) {
-        Ok(Content::Data(data)) => data.bytes,
+        Ok(Incoming::Data(data)) => data.bytes,
         other => panic!("not data: {other:?}"),
     }
 }

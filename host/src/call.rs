@@ -1,0 +1,239 @@
+//! A *call* is a message whose sender waits for the reply, and for nothing else meanwhile. The
+//! receiver holds the [`Caller`]: the right to reply, once. A caller that is let go without a reply
+//! is told that none will come, so that nobody waits for a process that has ended. The reply goes
+//! past the caller's mailbox, and arrives also if that is full.
+
+use std::collections::HashMap;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use crate::pid::Pid;
+
+/// Callers that a process holds before it looks which of them have stopped waiting. One caller
+/// costs some forty bytes.
+const CALLERS_UNTIL_LOOK: usize = 64;
+
+/// Why a call has no reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoReply {
+    /// The process that was called has ended.
+    Ended,
+    /// The time was over.
+    TimedOut,
+}
+
+/// The calls of one process, one at a time.
+#[derive(Debug)]
+pub struct Calls {
+    slot: Arc<Slot>,
+    alarm: Alarm,
+}
+
+/// The place where a process finds the reply to its call.
+#[derive(Debug, Default)]
+pub struct Slot {
+    /// Calls that the process has made. The number of a call is its tag.
+    made: AtomicU64,
+    /// The call that the process waits for; 0 for none. No other reply gets in.
+    awaited: AtomicU64,
+    arrival: Mutex<Arrival>,
+}
+
+#[derive(Debug, Default)]
+struct Arrival {
+    /// The inner option is none where no reply will come.
+    reply: Option<Option<Vec<u8>>>,
+    waker: Option<Waker>,
+}
+
+/// The process that waits for a reply. Dropping this says that none will come.
+#[derive(Debug)]
+pub struct Caller {
+    slot: Arc<Slot>,
+    tag: u64,
+}
+
+/// The callers that a process holds, by pid. A process waits for one call at a time, so each pid is
+/// here once at most.
+#[derive(Debug, Default)]
+pub struct Callers {
+    /// Most servers reply to a call before they take the next.
+    last: Option<(Pid, Caller)>,
+    others: HashMap<Pid, Caller>,
+    /// The number of others at which the next look is due: twice as many as the last look left.
+    look_at: usize,
+}
+
+impl Calls {
+    /// The calls of the process whose slot this is.
+    #[must_use]
+    pub fn new(slot: Arc<Slot>) -> Self {
+        let alarm = Alarm::default();
+        Self { slot, alarm }
+    }
+
+    /// Begins the next call. Its caller goes out with the message.
+    pub fn begin(&mut self) -> Caller {
+        let tag = self.slot.made.load(Ordering::Relaxed) + 1;
+        self.slot.made.store(tag, Ordering::Relaxed);
+        self.slot.awaited.store(tag, Ordering::Release);
+        Caller {
+            slot: Arc::clone(&self.slot),
+            tag,
+        }
+    }
+
+    /// Takes the reply to the call that was begun last, or waits for it until `deadline`. The call
+    /// is over where this is ready.
+    pub fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        deadline: Instant,
+    ) -> Poll<Result<Vec<u8>, NoReply>> {
+        if let Some(reply) = self.slot.take(cx) {
+            return Poll::Ready(reply.ok_or(NoReply::Ended));
+        }
+        if self.alarm.poll(cx, deadline).is_pending() {
+            return Poll::Pending;
+        }
+        match self.give_up() {
+            Some(reply) => Poll::Ready(reply.ok_or(NoReply::Ended)),
+            None => Poll::Ready(Err(NoReply::TimedOut)),
+        }
+    }
+
+    /// Ends the call: whoever still replies is told that nobody waits. The reply, if one has come.
+    pub fn give_up(&mut self) -> Option<Option<Vec<u8>>> {
+        let mut arrival = self.slot.arrival();
+        self.slot.awaited.store(0, Ordering::Release);
+        arrival.waker = None;
+        arrival.reply.take()
+    }
+}
+
+impl Slot {
+    /// How many calls the process has made.
+    pub fn made(&self) -> u64 {
+        self.made.load(Ordering::Relaxed)
+    }
+
+    /// Whether the process waits for a reply.
+    pub fn is_awaited(&self) -> bool {
+        self.awaited.load(Ordering::Relaxed) != 0
+    }
+
+    fn take(&self, cx: &Context<'_>) -> Option<Option<Vec<u8>>> {
+        let mut arrival = self.arrival();
+        let reply = arrival.reply.take();
+        if reply.is_none() {
+            arrival.waker = Some(cx.waker().clone());
+        }
+        reply
+    }
+
+    /// Puts the reply into its place. Gives it back where nobody waits for it any longer.
+    fn fill(&self, tag: u64, reply: Option<Vec<u8>>) -> Result<(), Option<Vec<u8>>> {
+        let waker = {
+            let mut arrival = self.arrival();
+            if self.awaited.load(Ordering::Acquire) != tag {
+                return Err(reply);
+            }
+            self.awaited.store(0, Ordering::Release);
+            arrival.reply = Some(reply);
+            arrival.waker.take()
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        Ok(())
+    }
+
+    fn arrival(&self) -> MutexGuard<'_, Arrival> {
+        // Whole after every step: a panic elsewhere leaves nothing half-done in it.
+        self.arrival.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Caller {
+    /// The number of the call, among all calls of this caller.
+    #[must_use]
+    pub fn tag(&self) -> u64 {
+        self.tag
+    }
+
+    /// Replies. Whether the caller was still waiting.
+    #[must_use]
+    pub fn reply(self, bytes: Vec<u8>) -> bool {
+        self.slot.fill(self.tag, Some(bytes)).is_ok()
+    }
+
+    fn is_waiting(&self) -> bool {
+        self.slot.awaited.load(Ordering::Relaxed) == self.tag
+    }
+}
+
+impl Drop for Caller {
+    fn drop(&mut self) {
+        if self.is_waiting() {
+            let _replied_or_given_up = self.slot.fill(self.tag, None);
+        }
+    }
+}
+
+impl Callers {
+    /// Holds the caller until there is a reply.
+    pub fn hold(&mut self, pid: Pid, caller: Caller) {
+        let Some((pid, before)) = self.last.replace((pid, caller)) else {
+            return;
+        };
+        if before.is_waiting() {
+            self.others.insert(pid, before);
+            if self.others.len() >= self.look_at.max(CALLERS_UNTIL_LOOK) {
+                self.others.retain(|_, caller| caller.is_waiting());
+                self.look_at = 2 * self.others.len();
+            }
+        }
+    }
+
+    /// The caller that has this pid, if it is held for the call with this tag.
+    pub fn take(&mut self, pid: Pid, tag: u64) -> Option<Caller> {
+        let is_it = |caller: &Caller| caller.tag == tag;
+        let last = self
+            .last
+            .take_if(|(last, caller)| *last == pid && is_it(caller));
+        match last {
+            Some((_, caller)) => Some(caller),
+            None if self.others.get(&pid).is_some_and(is_it) => self.others.remove(&pid),
+            None => None,
+        }
+    }
+}
+
+/// A timer that most calls leave alone, since setting a timer is slow beside a call. The first call
+/// sets it. It is set again when it goes off too early for the call that waits then, or when a
+/// call's deadline is earlier.
+#[derive(Debug, Default)]
+struct Alarm(Option<Pin<Box<Sleep>>>);
+
+impl Alarm {
+    /// Ready at `deadline`, and never before.
+    fn poll(&mut self, cx: &mut Context<'_>, deadline: Instant) -> Poll<()> {
+        let sleep = self
+            .0
+            .get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+        if sleep.deadline() > deadline {
+            sleep.as_mut().reset(deadline);
+        }
+        while sleep.as_mut().poll(cx).is_ready() {
+            if sleep.deadline() >= deadline {
+                return Poll::Ready(());
+            }
+            sleep.as_mut().reset(deadline);
+        }
+        Poll::Pending
+    }
+}
