@@ -19,7 +19,7 @@ const CALLERS_UNTIL_LOOK: usize = 64;
 
 /// Why a call has no reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NoReply {
+pub(crate) enum NoReply {
     /// The process that was called has ended.
     Ended,
     /// The time was over.
@@ -28,14 +28,14 @@ pub enum NoReply {
 
 /// The calls of one process, one at a time.
 #[derive(Debug)]
-pub struct Calls {
+pub(crate) struct Calls {
     slot: Arc<Slot>,
     alarm: Alarm,
 }
 
 /// The place where a process finds the reply to its call.
 #[derive(Debug, Default)]
-pub struct Slot {
+pub(crate) struct Slot {
     /// Calls that the process has made. The number of a call is its tag.
     made: AtomicU64,
     /// The call that the process waits for; 0 for none. No other reply gets in.
@@ -52,7 +52,7 @@ struct Arrival {
 
 /// The process that waits for a reply. Dropping this says that none will come.
 #[derive(Debug)]
-pub struct Caller {
+pub(crate) struct Caller {
     slot: Arc<Slot>,
     tag: u64,
 }
@@ -60,7 +60,7 @@ pub struct Caller {
 /// The callers that a process holds, by pid. A process waits for one call at a time, so each pid is
 /// here once at most.
 #[derive(Debug, Default)]
-pub struct Callers {
+pub(crate) struct Callers {
     /// Most servers reply to a call before they take the next.
     last: Option<(Pid, Caller)>,
     others: HashMap<Pid, Caller>,
@@ -71,13 +71,13 @@ pub struct Callers {
 impl Calls {
     /// The calls of the process whose slot this is.
     #[must_use]
-    pub fn new(slot: Arc<Slot>) -> Self {
+    pub(crate) fn new(slot: Arc<Slot>) -> Self {
         let alarm = Alarm::default();
         Self { slot, alarm }
     }
 
     /// Begins the next call. Its caller goes out with the message.
-    pub fn begin(&mut self) -> Caller {
+    pub(crate) fn begin(&mut self) -> Caller {
         let tag = self.slot.made.load(Ordering::Relaxed) + 1;
         self.slot.made.store(tag, Ordering::Relaxed);
         self.slot.awaited.store(tag, Ordering::Release);
@@ -89,7 +89,7 @@ impl Calls {
 
     /// Takes the reply to the call that was begun last, or waits for it until `deadline`. The call
     /// is over where this is ready.
-    pub fn poll(
+    pub(crate) fn poll(
         &mut self,
         cx: &mut Context<'_>,
         deadline: Instant,
@@ -107,7 +107,7 @@ impl Calls {
     }
 
     /// Ends the call: whoever still replies is told that nobody waits. The reply, if one has come.
-    pub fn give_up(&mut self) -> Option<Option<Vec<u8>>> {
+    pub(crate) fn give_up(&mut self) -> Option<Option<Vec<u8>>> {
         let mut arrival = self.slot.arrival();
         self.slot.awaited.store(0, Ordering::Release);
         arrival.waker = None;
@@ -117,12 +117,12 @@ impl Calls {
 
 impl Slot {
     /// How many calls the process has made.
-    pub fn made(&self) -> u64 {
+    pub(crate) fn made(&self) -> u64 {
         self.made.load(Ordering::Relaxed)
     }
 
     /// Whether the process waits for a reply.
-    pub fn is_awaited(&self) -> bool {
+    pub(crate) fn is_awaited(&self) -> bool {
         self.awaited.load(Ordering::Relaxed) != 0
     }
 
@@ -161,13 +161,13 @@ impl Slot {
 impl Caller {
     /// The number of the call, among all calls of this caller.
     #[must_use]
-    pub fn tag(&self) -> u64 {
+    pub(crate) fn tag(&self) -> u64 {
         self.tag
     }
 
     /// Replies. Whether the caller was still waiting.
     #[must_use]
-    pub fn reply(self, bytes: Vec<u8>) -> bool {
+    pub(crate) fn reply(self, bytes: Vec<u8>) -> bool {
         self.slot.fill(self.tag, Some(bytes)).is_ok()
     }
 
@@ -186,7 +186,7 @@ impl Drop for Caller {
 
 impl Callers {
     /// Holds the caller until there is a reply.
-    pub fn hold(&mut self, pid: Pid, caller: Caller) {
+    pub(crate) fn hold(&mut self, pid: Pid, caller: Caller) {
         let Some((pid, before)) = self.last.replace((pid, caller)) else {
             return;
         };
@@ -200,7 +200,7 @@ impl Callers {
     }
 
     /// The caller that has this pid, if it is held for the call with this tag.
-    pub fn take(&mut self, pid: Pid, tag: u64) -> Option<Caller> {
+    pub(crate) fn take(&mut self, pid: Pid, tag: u64) -> Option<Caller> {
         let is_it = |caller: &Caller| caller.tag == tag;
         let last = self
             .last

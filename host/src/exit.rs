@@ -34,7 +34,7 @@ pub enum Exit {
 
 /// A process that failed: its exit, and what is known about it.
 #[derive(Debug)]
-pub struct Crash {
+pub(crate) struct Crash {
     /// Why the process ended.
     pub exit: Exit,
     /// For the log: the cause and a backtrace, cut to a few kilobytes.

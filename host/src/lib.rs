@@ -22,8 +22,6 @@
 //!
 //! Below are the floors, from the ground up. Each uses those before it and on its own floor, and no other.
 
-#![allow(unreachable_pub)]
-
 mod text;
 
 mod exit;

@@ -22,7 +22,7 @@ const KEPT_PLACES: usize = 64;
 
 /// How much a mailbox holds.
 #[derive(Clone, Copy, Debug)]
-pub struct Settings {
+pub(crate) struct Settings {
     /// Messages. The receiver may monitor as many processes, and their ends come on top.
     pub messages: usize,
     /// Bytes of all messages together.
@@ -31,7 +31,7 @@ pub struct Settings {
 
 /// Why nothing was sent, or nothing received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MailError {
+pub(crate) enum MailError {
     /// No process and no client has this pid, or not any longer.
     NoProcess,
     /// The mailbox has as many messages, or as many bytes, as it may.
@@ -46,7 +46,7 @@ pub enum MailError {
 
 /// Which message is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wanted {
+pub(crate) enum Wanted {
     /// The oldest.
     Any,
     /// The oldest of this sender.
@@ -55,7 +55,7 @@ pub enum Wanted {
 
 /// The queue of one process.
 #[derive(Debug)]
-pub struct Mailbox {
+pub(crate) struct Mailbox {
     settings: Settings,
     state: Mutex<State>,
     /// Where the replies to the receiver's calls go, past the queue. Most processes make none.
@@ -108,7 +108,7 @@ enum Postage {
 /// The receiver to wake, once all locks are released.
 #[derive(Debug)]
 #[must_use]
-pub struct Wake {
+pub(crate) struct Wake {
     waker: Option<Waker>,
     /// As [`Mailbox::visits`], when the message was added.
     pub visits: u64,
@@ -117,7 +117,7 @@ pub struct Wake {
 impl Mailbox {
     /// An empty one.
     #[must_use]
-    pub fn new(settings: Settings) -> Self {
+    pub(crate) fn new(settings: Settings) -> Self {
         Self {
             settings,
             state: Mutex::default(),
@@ -126,7 +126,7 @@ impl Mailbox {
     }
 
     /// The place for replies to the receiver's calls.
-    pub fn slot(&self) -> &Arc<Slot> {
+    pub(crate) fn slot(&self) -> &Arc<Slot> {
         self.slot.get_or_init(Arc::default)
     }
 
@@ -134,7 +134,7 @@ impl Mailbox {
     ///
     /// # Errors
     /// [`MailError::Full`], and [`MailError::NoProcess`] where the receiver has ended.
-    pub fn send(&self, message: Message) -> Result<Wake, MailError> {
+    pub(crate) fn send(&self, message: Message) -> Result<Wake, MailError> {
         let weight = message.content.weight();
         let mut state = self.lock();
         if state.closed {
@@ -154,7 +154,7 @@ impl Mailbox {
     ///
     /// # Errors
     /// [`MailError::NoProcess`] where the receiver has ended.
-    pub fn post(self: &Arc<Self>, message: Message) -> Result<(Wake, Posted), MailError> {
+    pub(crate) fn post(self: &Arc<Self>, message: Message) -> Result<(Wake, Posted), MailError> {
         let mut state = self.lock();
         if state.closed {
             return Err(MailError::NoProcess);
@@ -171,7 +171,7 @@ impl Mailbox {
     }
 
     /// Reserves a place for the end of a process. Returns whether there was one.
-    pub fn reserve(&self) -> bool {
+    pub(crate) fn reserve(&self) -> bool {
         let mut state = self.lock();
         let granted = state.reserved < self.settings.messages;
         state.reserved += usize::from(granted);
@@ -179,19 +179,19 @@ impl Mailbox {
     }
 
     /// Puts the end of a process into its reserved place.
-    pub fn deliver(&self, down: Message) -> Option<Wake> {
+    pub(crate) fn deliver(&self, down: Message) -> Option<Wake> {
         let mut state = self.lock();
         (!state.closed).then(|| state.add(down, Postage::Reserved, self.calls()))
     }
 
     /// Takes a message, if there is one.
-    pub fn try_receive(&self, wanted: Wanted) -> Option<Message> {
+    pub(crate) fn try_receive(&self, wanted: Wanted) -> Option<Message> {
         self.lock().visit(wanted)
     }
 
     /// Takes a message, or wakes the task of `cx` when a wanted message has come. A receiver that
     /// stops waiting calls [`Mailbox::stop_waiting`].
-    pub fn poll_receive(&self, cx: &Context<'_>, wanted: Wanted) -> Poll<Message> {
+    pub(crate) fn poll_receive(&self, cx: &Context<'_>, wanted: Wanted) -> Poll<Message> {
         let mut state = self.lock();
         if let Some(message) = state.visit(wanted) {
             state.waiting = None;
@@ -202,7 +202,7 @@ impl Mailbox {
     }
 
     /// The receiver no longer waits.
-    pub fn stop_waiting(&self) {
+    pub(crate) fn stop_waiting(&self) {
         self.lock().waiting = None;
     }
 
@@ -211,7 +211,11 @@ impl Mailbox {
     ///
     /// # Errors
     /// [`MailError::NoProcess`] where `from` is closed and left nothing behind.
-    pub async fn receive(&self, wanted: Wanted, from: Option<&Self>) -> Result<Message, MailError> {
+    pub(crate) async fn receive(
+        &self,
+        wanted: Wanted,
+        from: Option<&Self>,
+    ) -> Result<Message, MailError> {
         let receive = Receive {
             mailbox: self,
             wanted,
@@ -222,7 +226,7 @@ impl Mailbox {
     }
 
     /// Wakes the receiver to look again at what it waits for.
-    pub fn rouse(&self) -> Wake {
+    pub(crate) fn rouse(&self) -> Wake {
         let mut state = self.lock();
         Wake {
             waker: state.waiting.take().map(|(_, waker)| waker),
@@ -231,18 +235,18 @@ impl Mailbox {
     }
 
     /// Messages that wait to be received.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.lock().queue.len()
     }
 
     /// How often the receiver has come to take something, or to call somebody.
-    pub fn visits(&self) -> u64 {
+    pub(crate) fn visits(&self) -> u64 {
         self.lock().visits + self.calls()
     }
 
     /// Whether the receiver has done nothing but work for this client since there were `visits`:
     /// since then it has called nobody, and has received this client's request or nothing.
-    pub fn is_stuck(&self, visits: u64, client: Pid) -> bool {
+    pub(crate) fn is_stuck(&self, visits: u64, client: Pid) -> bool {
         let state = self.lock();
         let came = state.visits + self.calls() - visits;
         let calls = self.slot.get().is_some_and(|slot| slot.is_awaited());
@@ -252,13 +256,13 @@ impl Mailbox {
 
     /// Keeps the callers whom the receiver owes a reply until [`Mailbox::close`]: no caller hears
     /// of the end before the table knows of it.
-    pub fn keep(&self, callers: Callers) {
+    pub(crate) fn keep(&self, callers: Callers) {
         self.lock().callers = callers;
     }
 
     /// The receiver has ended. Its messages are dropped, which tells the senders that wait and the
     /// callers.
-    pub fn close(&self) {
+    pub(crate) fn close(&self) {
         let left = {
             let mut state = self.lock();
             let closed = State {
@@ -273,13 +277,13 @@ impl Mailbox {
 
     /// Whether the receiver has taken a request, now or before its end.
     #[must_use]
-    pub fn was_asked(&self) -> bool {
+    pub(crate) fn was_asked(&self) -> bool {
         self.lock().was_asked
     }
 
     /// Whether the receiver has ended.
     #[must_use]
-    pub fn is_closed(&self) -> bool {
+    pub(crate) fn is_closed(&self) -> bool {
         self.lock().closed
     }
 
@@ -372,7 +376,7 @@ impl Wanted {
 
 impl Wake {
     /// Wakes the receiver, if it waits for the message.
-    pub fn wake(self) {
+    pub(crate) fn wake(self) {
         if let Some(waker) = self.waker {
             waker.wake();
         }
@@ -381,7 +385,7 @@ impl Wake {
 
 /// A message in a mailbox, as its sender sees it, which waits. Dropping this withdraws the message.
 #[derive(Debug)]
-pub struct Posted {
+pub(crate) struct Posted {
     mailbox: Arc<Mailbox>,
     number: u64,
     taken: oneshot::Receiver<()>,
@@ -393,7 +397,7 @@ impl Posted {
     /// # Errors
     /// [`MailError::TimedOut`], and [`MailError::NoProcess`] where the receiver ends first. The
     /// message was not taken, and never will be.
-    pub async fn taken(mut self, patience: Duration) -> Result<(), MailError> {
+    pub(crate) async fn taken(mut self, patience: Duration) -> Result<(), MailError> {
         match self.wait(patience).await {
             Ok(taken) => taken,
             Err(_elapsed) => self.withdraw().unwrap_or(Err(MailError::TimedOut)),
@@ -404,13 +408,16 @@ impl Posted {
     ///
     /// # Errors
     /// Where the message is still in the mailbox after `patience`.
-    pub async fn wait(&mut self, patience: Duration) -> Result<Result<(), MailError>, Elapsed> {
+    pub(crate) async fn wait(
+        &mut self,
+        patience: Duration,
+    ) -> Result<Result<(), MailError>, Elapsed> {
         let taken = timeout(patience, &mut self.taken).await?;
         Ok(taken.map_err(|_closed| MailError::NoProcess))
     }
 
     /// Takes the message back. If it has left the mailbox, says what became of it.
-    pub fn withdraw(&mut self) -> Option<Result<(), MailError>> {
+    pub(crate) fn withdraw(&mut self) -> Option<Result<(), MailError>> {
         let withdrawn = self.mailbox.lock().withdraw(self.number);
         match withdrawn {
             Some(_) => None,

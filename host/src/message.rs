@@ -12,7 +12,7 @@ use crate::pid::Pid;
 
 /// What a process finds in its mailbox.
 #[derive(Debug)]
-pub struct Message {
+pub(crate) struct Message {
     /// Who sent it: a process; for a request from outside, its client; for the news of an end, the
     /// process that ended.
     pub sender: Pid,
@@ -22,7 +22,7 @@ pub struct Message {
 
 /// What a message says.
 #[derive(Debug)]
-pub enum Content {
+pub(crate) enum Content {
     /// Bytes, from another process or from the same.
     Data {
         /// Of the sender's choice.
@@ -96,7 +96,7 @@ pub struct Headers {
 impl Content {
     /// What it weighs in a mailbox, in bytes.
     #[must_use]
-    pub fn weight(&self) -> usize {
+    pub(crate) fn weight(&self) -> usize {
         match self {
             Self::Data { bytes, .. } | Self::Call { bytes, .. } => bytes.len(),
             Self::Request { request, .. } => request.weight(),

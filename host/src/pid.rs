@@ -9,12 +9,12 @@ pub struct Pid(NonZeroU64);
 
 /// Gives out pids.
 #[derive(Debug)]
-pub struct Pids(AtomicU64);
+pub(crate) struct Pids(AtomicU64);
 
 impl Pids {
     /// Pids from 1 up.
     #[must_use]
-    pub const fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         Self(AtomicU64::new(1))
     }
 

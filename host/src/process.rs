@@ -12,7 +12,7 @@ use crate::table::{Life, Row, Table};
 
 /// One living guest.
 #[derive(Debug)]
-pub struct Process {
+pub(crate) struct Process {
     // Dropped in this order: the end is told when the memory is the host's again.
     instance: Instance,
     life: Life,
@@ -25,7 +25,7 @@ impl Process {
     ///
     /// # Errors
     /// Where the start code fails: why, and what the log has of it.
-    pub async fn start(
+    pub(crate) async fn start(
         handlers: &Handlers,
         table: &Table,
         pool: u32,
@@ -52,7 +52,7 @@ impl Process {
 
     /// The number of the process.
     #[must_use]
-    pub fn pid(&self) -> Pid {
+    pub(crate) fn pid(&self) -> Pid {
         self.life.pid()
     }
 
@@ -63,7 +63,7 @@ impl Process {
 
     /// Memory and tables in use, in bytes: now, and when the process had just started.
     #[must_use]
-    pub fn memory(&self) -> (u64, u64) {
+    pub(crate) fn memory(&self) -> (u64, u64) {
         (self.instance.memory(), self.first_memory)
     }
 
@@ -71,7 +71,7 @@ impl Process {
     ///
     /// # Errors
     /// A [`Crash`], with which the process must be [ended](Process::fail).
-    pub async fn handle(
+    pub(crate) async fn handle(
         &mut self,
         request: &Request,
         now: Instant,
@@ -85,22 +85,22 @@ impl Process {
 
     /// Says why the process will have ended, should it be dropped without a word: whatever runs in a
     /// request's task is dropped with that task.
-    pub fn presume(&mut self, exit: Exit) {
+    pub(crate) fn presume(&mut self, exit: Exit) {
         self.life.presume(exit);
     }
 
     /// Ends the process. Its memory and its open files go back to the host.
-    pub fn end(mut self, exit: Exit) {
+    pub(crate) fn end(mut self, exit: Exit) {
         self.life.presume(exit);
     }
 
     /// Ends the process, which has failed.
-    pub fn fail(mut self, crash: Crash) {
+    pub(crate) fn fail(mut self, crash: Crash) {
         self.life.failed(crash);
     }
 
     /// Ends the process over a response that it should not have given.
-    pub fn reject(mut self, reason: String) {
+    pub(crate) fn reject(mut self, reason: String) {
         let output = self.instance.last_lines();
         self.life.failed(Crash {
             exit: Exit::Response,

@@ -25,7 +25,7 @@ const ROOM_PAUSE: Duration = Duration::from_millis(5);
 
 /// A program that serves.
 #[derive(Debug)]
-pub struct RootKeeper {
+pub(crate) struct RootKeeper {
     tree: Arc<Tree>,
     state: Mutex<State>,
     /// Told when there is another root.
@@ -45,7 +45,7 @@ struct State {
 
 /// Why a request was not answered.
 #[derive(Clone, Copy, Debug)]
-pub enum Unanswered {
+pub(crate) enum Unanswered {
     /// The root's mailbox is full.
     Full,
     /// There is no root; another is started in so long.
@@ -63,7 +63,7 @@ impl RootKeeper {
     ///
     /// # Errors
     /// Where not even one process may be started.
-    pub fn new(tree: Arc<Tree>) -> Result<Self, ProcessError> {
+    pub(crate) fn new(tree: Arc<Tree>) -> Result<Self, ProcessError> {
         let root = Some(tree.start_root(Vec::new())?);
         Ok(Self {
             _closing: tree.closing(),
@@ -76,7 +76,7 @@ impl RootKeeper {
 
     /// Starts another root whenever one ends, until the host stops. One that had taken a request is replaced at once:
     /// that request may be why it ended. Otherwise the pauses become longer and longer.
-    pub async fn keep(&self) {
+    pub(crate) async fn keep(&self) {
         let mut pause = Duration::ZERO;
         while !self.tree.table().is_closed() {
             let root = self.state().root.take();
@@ -111,7 +111,7 @@ impl RootKeeper {
     ///
     /// # Errors
     /// [`Unanswered`].
-    pub async fn ask(
+    pub(crate) async fn ask(
         &self,
         request: Request,
         deadline: Instant,
@@ -134,12 +134,12 @@ impl RootKeeper {
     }
 
     /// Ends the program; some of it may still run for a moment.
-    pub fn close(&self) {
+    pub(crate) fn close(&self) {
         self.tree.table().close();
     }
 
     /// Ends the program, and waits for that.
-    pub async fn end(&self) {
+    pub(crate) async fn end(&self) {
         self.tree.end_all().await;
     }
 

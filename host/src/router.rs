@@ -16,7 +16,7 @@ use crate::table::Table;
 
 /// What a process sends.
 #[derive(Debug)]
-pub enum Outgoing {
+pub(crate) enum Outgoing {
     /// Bytes, for a process.
     Data {
         /// Of the sender's choice.
@@ -44,7 +44,7 @@ pub enum Outgoing {
 
 /// The way from one process to all others.
 #[derive(Debug)]
-pub struct Router {
+pub(crate) struct Router {
     /// The process that sends.
     from: Pid,
     /// Its own.
@@ -65,7 +65,7 @@ struct Correspondents([Option<(Pid, Arc<Mailbox>)>; 4]);
 impl Router {
     /// The router of the process `from`.
     #[must_use]
-    pub fn new(from: Pid, mailbox: Arc<Mailbox>, table: Arc<Table>) -> Self {
+    pub(crate) fn new(from: Pid, mailbox: Arc<Mailbox>, table: Arc<Table>) -> Self {
         Self {
             from,
             mailbox,
@@ -82,7 +82,7 @@ impl Router {
     /// Those of [`Mailbox::send`], [`Table::forward`] and [`Table::answer`];
     /// [`MailError::NotYours`] where a client is sent data; [`MailError::NoProcess`] where nobody
     /// waits for the reply.
-    pub fn send(&mut self, to: Pid, content: Outgoing) -> Result<(), MailError> {
+    pub(crate) fn send(&mut self, to: Pid, content: Outgoing) -> Result<(), MailError> {
         match content {
             Outgoing::Data { tag, bytes } => {
                 let message = self.message(Content::Data { tag, bytes });
@@ -106,7 +106,7 @@ impl Router {
     ///
     /// # Errors
     /// Those of [`Router::send`] but for [`MailError::Full`], and [`MailError::TimedOut`].
-    pub async fn send_wait(
+    pub(crate) async fn send_wait(
         &mut self,
         to: Pid,
         content: Outgoing,
@@ -133,7 +133,7 @@ impl Router {
     ///
     /// # Errors
     /// Those of [`Router::send`]; [`MailError::NoProcess`] where the process calls itself.
-    pub fn call(&mut self, to: Pid, bytes: Vec<u8>) -> Result<(), MailError> {
+    pub(crate) fn call(&mut self, to: Pid, bytes: Vec<u8>) -> Result<(), MailError> {
         if to == self.from {
             return Err(MailError::NoProcess);
         }
@@ -156,7 +156,7 @@ impl Router {
     }
 
     /// Waits for the reply to the call that was begun last, until `deadline`.
-    pub fn poll_reply(
+    pub(crate) fn poll_reply(
         &mut self,
         cx: &mut Context<'_>,
         deadline: Instant,
@@ -171,14 +171,14 @@ impl Router {
     }
 
     /// Waits no longer for a reply.
-    pub fn give_up(&mut self) {
+    pub(crate) fn give_up(&mut self) {
         if let Some(calls) = &mut self.calls {
             calls.give_up();
         }
     }
 
     /// Holds a caller whose call the process has received, until the process replies.
-    pub fn hold(&mut self, pid: Pid, caller: Caller) {
+    pub(crate) fn hold(&mut self, pid: Pid, caller: Caller) {
         self.callers.hold(pid, caller);
     }
 

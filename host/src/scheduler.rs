@@ -19,15 +19,15 @@ use async_task::Runnable;
 use cores::Cores;
 
 /// A process that runs or waits. Dropping this ends the process: before long its future is dropped.
-pub type Task = async_task::Task<()>;
+pub(crate) type Task = async_task::Task<()>;
 
 /// Runs processes on all cores, until the last of its clones and of its processes is gone.
 #[derive(Clone, Debug)]
-pub struct Scheduler(Arc<Cores<Runnable>>);
+pub(crate) struct Scheduler(Arc<Cores<Runnable>>);
 
 /// A scheduler, as the clock knows it: it is told of ticks, and not kept alive.
 #[derive(Clone, Debug, Default)]
-pub struct Ticked(Weak<Cores<Runnable>>);
+pub(crate) struct Ticked(Weak<Cores<Runnable>>);
 
 thread_local! {
     /// The core whose turn this thread runs.
@@ -44,7 +44,7 @@ struct Here {
 }
 
 /// The process that runs on this thread saw a tick of the clock: others have waited long enough.
-pub fn tick() {
+pub(crate) fn tick() {
     if let Some(here) = HERE.get() {
         HERE.set(Some(Here {
             ticked: true,
@@ -59,7 +59,7 @@ impl Scheduler {
     /// # Panics
     /// Outside of a tokio runtime.
     #[must_use]
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let runtime = tokio::runtime::Handle::current();
         let count = runtime.metrics().num_workers();
         let cores = Arc::new(Cores::new(count));
@@ -70,7 +70,7 @@ impl Scheduler {
     }
 
     /// Runs a process. It is next on the core that calls this.
-    pub fn spawn(&self, process: impl Future<Output = ()> + Send + 'static) -> Task {
+    pub(crate) fn spawn(&self, process: impl Future<Output = ()> + Send + 'static) -> Task {
         let cores = Arc::clone(&self.0);
         let schedule = move |runnable| schedule(&cores, runnable);
         let (runnable, task) = async_task::spawn(process, schedule);
@@ -80,7 +80,7 @@ impl Scheduler {
 
     /// The scheduler, as the clock knows it.
     #[must_use]
-    pub fn ticked(&self) -> Ticked {
+    pub(crate) fn ticked(&self) -> Ticked {
         Ticked(Arc::downgrade(&self.0))
     }
 }
@@ -88,7 +88,7 @@ impl Scheduler {
 impl Ticked {
     /// A tick has passed. Processes that waited for all of it behind a process that sees no ticks
     /// go to an idle core.
-    pub fn tick(&self) {
+    pub(crate) fn tick(&self) {
         if let Some(cores) = self.0.upgrade() {
             cores.relieve();
         }

@@ -14,20 +14,20 @@ use crate::sandbox::Handlers;
 use crate::table::Table;
 
 /// The first pause after a failed start; each further one doubles it.
-pub const FIRST_PAUSE: Duration = Duration::from_millis(100);
+pub(crate) const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
 /// The longest pause: how late at most it is noticed that processes can be started again.
-pub const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+pub(crate) const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 /// The pause after one of this length.
 #[must_use]
-pub fn longer(pause: Duration) -> Duration {
+pub(crate) fn longer(pause: Duration) -> Duration {
     (pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE)
 }
 
 /// Starts processes of one module.
 #[derive(Debug)]
-pub struct Supervisor {
+pub(crate) struct Supervisor {
     handlers: Handlers,
     table: Arc<Table>,
     /// The number of the pool that the processes are for.
@@ -72,7 +72,12 @@ impl std::error::Error for StartError {}
 impl Supervisor {
     /// Start code may take as long as `patience`.
     #[must_use]
-    pub fn new(handlers: Handlers, table: Arc<Table>, pool: u32, patience: Duration) -> Self {
+    pub(crate) fn new(
+        handlers: Handlers,
+        table: Arc<Table>,
+        pool: u32,
+        patience: Duration,
+    ) -> Self {
         Self {
             handlers,
             table,
@@ -87,7 +92,7 @@ impl Supervisor {
     ///
     /// # Errors
     /// [`StartError`].
-    pub async fn start(&self) -> Result<Process, StartError> {
+    pub(crate) async fn start(&self) -> Result<Process, StartError> {
         if let Some(pause) = self.pause() {
             return Err(StartError::BackingOff(pause));
         }

@@ -11,13 +11,13 @@ const JSON_ESCAPE_BYTES: usize = 6;
 
 /// The beginning of `text`, `bytes` long at most.
 #[must_use]
-pub fn cut(text: &str, bytes: usize) -> &str {
+pub(crate) fn cut(text: &str, bytes: usize) -> &str {
     &text[..text.floor_char_boundary(bytes)]
 }
 
 /// The beginning of `text` that takes `bytes` at most where the log escapes it, as text or as JSON.
 #[must_use]
-pub fn cut_escaped(text: &str, bytes: usize) -> &str {
+pub(crate) fn cut_escaped(text: &str, bytes: usize) -> &str {
     let mut room = bytes;
     let end = text.char_indices().find(|&(_, letter)| {
         let size = letter.escape_debug().map(char::len_utf8).sum::<usize>();
@@ -34,13 +34,13 @@ pub fn cut_escaped(text: &str, bytes: usize) -> &str {
 
 /// Shows the beginning of `text`, escaped and in quotes; `…` stands for the rest.
 #[must_use]
-pub fn quoted(text: &str) -> impl fmt::Display + fmt::Debug + '_ {
+pub(crate) fn quoted(text: &str) -> impl fmt::Display + fmt::Debug + '_ {
     Quoted(text)
 }
 
 /// Formats into `bytes` at most. Formatting stops there: what would come later is not even computed.
 #[must_use]
-pub fn formatted(bytes: usize, text: fmt::Arguments<'_>) -> String {
+pub(crate) fn formatted(bytes: usize, text: fmt::Arguments<'_>) -> String {
     let mut short = Short::new(bytes);
     let _full = short.write_fmt(text);
     short.text
@@ -48,7 +48,7 @@ pub fn formatted(bytes: usize, text: fmt::Arguments<'_>) -> String {
 
 /// A text that takes no more than a number of bytes, and refuses what is written beyond.
 #[derive(Debug)]
-pub struct Short {
+pub(crate) struct Short {
     text: String,
     room: usize,
 }
@@ -56,7 +56,7 @@ pub struct Short {
 impl Short {
     /// An empty text with room for `bytes`.
     #[must_use]
-    pub fn new(bytes: usize) -> Self {
+    pub(crate) fn new(bytes: usize) -> Self {
         Self {
             text: String::new(),
             room: bytes,

@@ -16,7 +16,7 @@ use crate::table::{self, Origin, ProcessError, Table};
 
 /// All processes of one program.
 #[derive(Debug)]
-pub struct Tree {
+pub(crate) struct Tree {
     programs: Programs,
     table: Arc<Table>,
     scheduler: Scheduler,
@@ -29,7 +29,7 @@ pub struct Tree {
 
 /// The process that the host started itself.
 #[derive(Debug)]
-pub struct Root {
+pub(crate) struct Root {
     /// Its number.
     pub pid: Pid,
     mailbox: Arc<Mailbox>,
@@ -38,21 +38,21 @@ pub struct Root {
 
 impl Root {
     /// Waits until it has ended.
-    pub async fn ended(&mut self) -> Exit {
+    pub(crate) async fn ended(&mut self) -> Exit {
         // It is told by a guard: only with the whole runtime would it not be.
         (&mut self.ended).await.unwrap_or(Exit::Killed)
     }
 
     /// Whether it has taken a client's request, now or before its end.
     #[must_use]
-    pub fn was_asked(&self) -> bool {
+    pub(crate) fn was_asked(&self) -> bool {
         self.mailbox.was_asked()
     }
 }
 
 /// Ends all processes where it is dropped.
 #[derive(Debug)]
-pub struct Closing(Arc<Tree>);
+pub(crate) struct Closing(Arc<Tree>);
 
 impl Drop for Closing {
     fn drop(&mut self) {
@@ -66,7 +66,7 @@ impl Tree {
     /// # Panics
     /// Outside of a tokio runtime.
     #[must_use]
-    pub fn new(programs: Programs, table: Arc<Table>, patience: Duration) -> Arc<Self> {
+    pub(crate) fn new(programs: Programs, table: Arc<Table>, patience: Duration) -> Arc<Self> {
         let scheduler = Scheduler::start();
         programs.tell(&scheduler);
         Arc::new(Self {
@@ -81,19 +81,19 @@ impl Tree {
 
     /// Who is alive.
     #[must_use]
-    pub fn table(&self) -> &Table {
+    pub(crate) fn table(&self) -> &Table {
         &self.table
     }
 
     /// Has all processes end with whatever keeps this.
     #[must_use]
-    pub fn closing(self: &Arc<Self>) -> Closing {
+    pub(crate) fn closing(self: &Arc<Self>) -> Closing {
         Closing(Arc::clone(self))
     }
 
     /// Ends all processes, and waits until they have: they do at their next tick, unless the machine has no
     /// time for them at all.
-    pub async fn end_all(&self) {
+    pub(crate) async fn end_all(&self) {
         const PATIENCE: Duration = Duration::from_secs(1);
         self.table.close();
         let all_ended = async {
@@ -112,7 +112,7 @@ impl Tree {
     ///
     /// # Errors
     /// Where the last root's descendants have not left enough room yet, or the host is stopping.
-    pub fn start_root(self: &Arc<Self>, args: Vec<String>) -> Result<Root, ProcessError> {
+    pub(crate) fn start_root(self: &Arc<Self>, args: Vec<String>) -> Result<Root, ProcessError> {
         let (told, ended) = oneshot::channel();
         let (pid, mailbox) = self.start(Origin::Host, args, Some(told))?;
         Ok(Root {

@@ -19,9 +19,10 @@ use std::sync::Arc;
 
 use folder::Folder;
 use open::Content;
+#[expect(unreachable_pub)] // the generated stubs re-export it
 pub use open::OpenFile;
 use path::normal;
-pub use recent::MAX_RECENT_FILES;
+pub(crate) use recent::MAX_RECENT_FILES;
 use recent::Recent;
 use rustix::fs::{FileType, OFlags, Stat};
 use rustix::io::Errno;
@@ -32,10 +33,10 @@ use crate::threads;
 
 /// The most that one read returns. A guest chooses how much it asks for, so the host bounds what it
 /// allocates; 1 MiB is enough that the call itself no longer costs anything beside the copy.
-pub const MAX_READ_BYTES: usize = 1 << 20;
+pub(crate) const MAX_READ_BYTES: usize = 1 << 20;
 
 /// The most entries that reading a directory returns. A million names would be 50 MB of answer.
-pub const MAX_DIR_ENTRIES: usize = 10_000;
+pub(crate) const MAX_DIR_ENTRIES: usize = 10_000;
 
 /// Why a call failed. The same closed set as `error-code` in `wit/files.wit`, which says what each means.
 #[allow(missing_docs)]
@@ -56,11 +57,11 @@ pub enum FileError {
 
 /// The most variants of a file that one call looks for: one for each content coding that a web server knows, and some to
 /// spare. Looking for a variant that is not there costs the host a system call.
-pub const MAX_VARIANTS: usize = 8;
+pub(crate) const MAX_VARIANTS: usize = 8;
 
 /// What a path names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub(crate) enum Kind {
     /// A regular file.
     RegularFile,
     /// A directory.
@@ -69,7 +70,7 @@ pub enum Kind {
 
 /// What is known of a file without reading it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Metadata {
+pub(crate) struct Metadata {
     /// File or directory.
     pub kind: Kind,
     /// In bytes.
@@ -82,7 +83,7 @@ pub struct Metadata {
 
 /// A file that was just opened.
 #[derive(Debug)]
-pub struct Opened {
+pub(crate) struct Opened {
     /// The file.
     pub file: OpenFile,
     /// The file's metadata at that moment.
@@ -91,7 +92,7 @@ pub struct Opened {
 
 /// One name in a directory.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Entry {
+pub(crate) struct Entry {
     /// The name, without a path.
     pub name: String,
     /// What it names, links followed.
@@ -101,7 +102,7 @@ pub struct Entry {
 /// The folder that guests may read: the one that its path leads to. Where a deployment has the path lead to another
 /// folder, this is seen within a second.
 #[derive(Clone, Debug)]
-pub struct Root {
+pub(crate) struct Root {
     path: Arc<Path>,
     recent: Arc<Recent>,
 }
@@ -120,7 +121,7 @@ impl Root {
     ///
     /// # Errors
     /// Where there is no such folder, or it can't be read.
-    pub fn open(path: &Path) -> io::Result<Self> {
+    pub(crate) fn open(path: &Path) -> io::Result<Self> {
         let path = std::path::absolute(path)?;
         let folder = Folder::open(&path)?;
         Ok(Self {
@@ -133,7 +134,7 @@ impl Root {
     ///
     /// # Errors
     /// See [`FileError`].
-    pub async fn open_file(&self, path: &str) -> Result<Opened, FileError> {
+    pub(crate) async fn open_file(&self, path: &str) -> Result<Opened, FileError> {
         let path = normal(path)?;
         if let Some(opened) = self.recent.get(&path) {
             return Ok(opened);
@@ -159,7 +160,7 @@ impl Root {
     ///
     /// # Errors
     /// Those of [`Root::open_file`] for `path`.
-    pub async fn open_variant(
+    pub(crate) async fn open_variant(
         &self,
         path: &str,
         variants: &[String],
@@ -181,7 +182,7 @@ impl Root {
     ///
     /// # Errors
     /// See [`FileError`].
-    pub async fn stat(&self, path: &str) -> Result<Metadata, FileError> {
+    pub(crate) async fn stat(&self, path: &str) -> Result<Metadata, FileError> {
         let path = normal(path)?;
         let fd = self.folder().await.resolve(&path, OFlags::PATH).await?;
         metadata_of(fd.as_fd())
@@ -191,7 +192,7 @@ impl Root {
     ///
     /// # Errors
     /// See [`FileError`]; [`FileError::TooLarge`] past [`MAX_DIR_ENTRIES`].
-    pub async fn read_dir(&self, path: &str) -> Result<Vec<Entry>, FileError> {
+    pub(crate) async fn read_dir(&self, path: &str) -> Result<Vec<Entry>, FileError> {
         let path = normal(path)?.into_owned();
         let folder = self.folder().await;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY;

@@ -15,6 +15,7 @@ pub(super) const SMALL: usize = 64 << 10;
 
 /// A regular file, open for reading. Dropping it closes it.
 #[derive(Debug)]
+#[expect(unreachable_pub)] // the generated stubs re-export it
 pub struct OpenFile {
     pub(super) content: Content,
     /// Where the next [`OpenFile::read`] starts.
@@ -42,7 +43,7 @@ impl OpenFile {
     ///
     /// # Errors
     /// [`FileError::Io`] where the disk fails.
-    pub async fn read(&mut self, nbytes: usize) -> Result<Bytes, FileError> {
+    pub(crate) async fn read(&mut self, nbytes: usize) -> Result<Bytes, FileError> {
         let bytes = self.read_at(self.position, nbytes).await?;
         self.position += bytes.len() as u64;
         Ok(bytes)
@@ -52,7 +53,7 @@ impl OpenFile {
     ///
     /// # Errors
     /// [`FileError::Io`] where the disk fails.
-    pub async fn read_at(&self, offset: u64, nbytes: usize) -> Result<Bytes, FileError> {
+    pub(crate) async fn read_at(&self, offset: u64, nbytes: usize) -> Result<Bytes, FileError> {
         let fd = match &self.content {
             Content::Copy { bytes, .. } => {
                 let start = usize::try_from(offset).map_or(bytes.len(), |at| at.min(bytes.len()));
@@ -73,7 +74,7 @@ impl OpenFile {
     /// How many bytes of the host's memory this open file holds: those of a small file's copy, 0 of any other.
     /// Open files of one path may share a copy, and each says that it holds all of it.
     #[must_use]
-    pub fn held(&self) -> usize {
+    pub(crate) fn held(&self) -> usize {
         match &self.content {
             Content::Copy { bytes, .. } => bytes.len(),
             Content::Live(_) => 0,
@@ -84,7 +85,7 @@ impl OpenFile {
     ///
     /// # Errors
     /// [`FileError::Io`] where the disk fails.
-    pub fn stat(&self) -> Result<Metadata, FileError> {
+    pub(crate) fn stat(&self) -> Result<Metadata, FileError> {
         match &self.content {
             Content::Copy { metadata, .. } => Ok(*metadata),
             Content::Live(fd) => metadata_of(fd.as_fd()),

@@ -31,7 +31,7 @@ const FILE_VALIDITY: Duration = Duration::from_millis(100);
 const FOLDER_VALIDITY: Duration = Duration::from_millis(900);
 
 /// The most files, and so descriptors or copies, that are kept.
-pub const MAX_RECENT_FILES: usize = 256;
+pub(crate) const MAX_RECENT_FILES: usize = 256;
 
 /// More than most machines have cores; threads beyond share.
 const SHARDS: usize = 32;

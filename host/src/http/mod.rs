@@ -70,7 +70,7 @@ const MAX_CONNECTIONS: usize = 1 << 28;
 
 /// What all connections share.
 #[derive(Debug)]
-pub struct Service {
+pub(crate) struct Service {
     guests: Arc<Guests>,
     settings: Settings,
     steps: Steps,
@@ -87,7 +87,12 @@ type Sent = hyper::Response<ResponseBody>;
 impl Service {
     /// Serves with these guests.
     #[must_use]
-    pub fn new(guests: Arc<Guests>, settings: Settings, steps: Steps, stopping: Stopping) -> Self {
+    pub(crate) fn new(
+        guests: Arc<Guests>,
+        settings: Settings,
+        steps: Steps,
+        stopping: Stopping,
+    ) -> Self {
         Self {
             guests,
             room: Arc::new(Semaphore::new(settings.connections)),

@@ -18,13 +18,13 @@ use crate::steps::Step;
 use crate::table::Row;
 
 /// A module whose world is `handler`, ready to be instantiated any number of times.
-pub struct Handlers {
+pub(crate) struct Handlers {
     prepared: HandlerPre<State>,
     common: Arc<Common>,
 }
 
 /// One living guest: its memory, its handles, and the way to call it.
-pub struct Instance {
+pub(crate) struct Instance {
     store: Store<State>,
     guest: Handler,
     common: Arc<Common>,
@@ -81,7 +81,7 @@ impl Instance {
     ///
     /// # Errors
     /// A [`Crash`], after which the instance must be dropped.
-    pub async fn handle(
+    pub(crate) async fn handle(
         &mut self,
         request: &Request,
         deadline: Instant,
@@ -136,13 +136,13 @@ impl Instance {
 
     /// The last lines that it printed to standard error, for the request that it served last.
     #[must_use]
-    pub fn last_lines(&self) -> Option<String> {
+    pub(crate) fn last_lines(&self) -> Option<String> {
         self.store.data().last_lines()
     }
 
     /// Memory and tables in use, in bytes.
     #[must_use]
-    pub fn memory(&self) -> u64 {
+    pub(crate) fn memory(&self) -> u64 {
         self.store.data().limits.bytes()
     }
 

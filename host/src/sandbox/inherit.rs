@@ -94,7 +94,7 @@ pub(super) fn streams() -> Option<(Inherited, Inherited)> {
 }
 
 /// Waits until standard output can't be written any more: whoever read it has gone, or a disk is full.
-pub async fn output_failed() -> io::Error {
+pub(crate) async fn output_failed() -> io::Error {
     match OUTLETS.get() {
         Some(outlets) => outlets.stdout.outlet.failed().await.into(),
         None => std::future::pending().await,
@@ -103,7 +103,7 @@ pub async fn output_failed() -> io::Error {
 
 /// Waits until all that guests printed is written, or nobody reads any of it for as long as `unread`. Returns how many
 /// bytes are left.
-pub async fn output_written(unread: Duration) -> usize {
+pub(crate) async fn output_written(unread: Duration) -> usize {
     let Some(Outlets { stdout, stderr }) = OUTLETS.get() else {
         return 0;
     };

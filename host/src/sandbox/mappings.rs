@@ -12,7 +12,7 @@ const OWN: u64 = 4096;
 
 /// How many instances with so many memories can be mapped. Any number where the system doesn't say.
 #[must_use]
-pub fn most_instances(memories: u32) -> u64 {
+pub(super) fn most_instances(memories: u32) -> u64 {
     let allowed = std::fs::read_to_string("/proc/sys/vm/max_map_count").ok();
     let allowed = allowed.and_then(|count| count.trim().parse::<u64>().ok());
     let each = u64::from(memories) * PER_MEMORY + PER_INSTANCE;

@@ -35,10 +35,10 @@ use wasmtime::component::Component;
 
 pub use check::{Import, Report, check};
 pub use failure::LoadError;
-pub use handler::{Handlers, Instance};
-pub use inherit::{output_failed, output_written};
+pub(crate) use handler::{Handlers, Instance};
+pub(crate) use inherit::{output_failed, output_written};
 pub use output::GUEST_OUTPUT;
-pub use program::{Birth, Programs, Spawn};
+pub(crate) use program::{Birth, Programs, Spawn};
 
 use crate::files::Root;
 use crate::settings::{Module, Output};

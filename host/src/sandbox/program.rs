@@ -22,13 +22,13 @@ use crate::scheduler::Scheduler;
 use crate::table::{Origin, ProcessError, Row, Table};
 
 /// A module whose world is `program`, ready to be instantiated any number of times.
-pub struct Programs {
+pub(crate) struct Programs {
     prepared: ProgramPre<Own>,
     common: Arc<Common>,
 }
 
 /// Starts children: what a process asks of the floors above.
-pub trait Spawn: Send + Sync {
+pub(crate) trait Spawn: Send + Sync {
     /// Starts a process with these arguments.
     ///
     /// # Errors
@@ -37,7 +37,7 @@ pub trait Spawn: Send + Sync {
 }
 
 /// What a process is born with.
-pub struct Birth {
+pub(crate) struct Birth {
     /// Its row in the table.
     pub(crate) row: Arc<Row>,
     /// The process that spawned it.
@@ -83,7 +83,7 @@ impl Programs {
     }
 
     /// Tells this scheduler, which runs the processes, of the ticks of their clock.
-    pub fn tell(&self, scheduler: &Scheduler) {
+    pub(crate) fn tell(&self, scheduler: &Scheduler) {
         self.common.clock.tell(scheduler.ticked());
     }
 
@@ -92,7 +92,7 @@ impl Programs {
     ///
     /// # Errors
     /// Where it did not just return.
-    pub async fn run(&self, birth: Box<Birth>) -> Result<(), Crash> {
+    pub(crate) async fn run(&self, birth: Box<Birth>) -> Result<(), Crash> {
         let Common {
             clock, settings, ..
         } = &*self.common;

@@ -24,7 +24,7 @@ pub(super) struct Client {
 
 /// Why a request did not get into the root's mailbox.
 #[derive(Debug)]
-pub enum NotAdmitted {
+pub(crate) enum NotAdmitted {
     /// There is no root. The request, for the next one.
     NoRoot(Box<Request>),
     /// The mailbox has as many messages, or as many bytes, as it may.
@@ -32,14 +32,14 @@ pub enum NotAdmitted {
 }
 
 /// From which process, and its response; or how that process ended, before it gave one.
-pub type Answer = (Pid, Result<Response, Exit>);
+pub(super) type Answer = (Pid, Result<Response, Exit>);
 
 impl Table {
     /// Puts a request into the root's mailbox.
     ///
     /// # Errors
     /// [`NotAdmitted`].
-    pub fn admit(&self, request: Box<Request>) -> Result<Waiting<'_>, NotAdmitted> {
+    pub(crate) fn admit(&self, request: Box<Request>) -> Result<Waiting<'_>, NotAdmitted> {
         let client = self.pids.next();
         let (answer, answered) = oneshot::channel();
         let mut state = self.lock();
@@ -71,7 +71,7 @@ impl Table {
     /// # Errors
     /// [`MailError::NotYours`] where `holder` does not hold the client; [`MailError::NoProcess`] where one
     /// or the other is gone; [`MailError::Full`]. Then `holder` holds the client still.
-    pub fn forward(
+    pub(crate) fn forward(
         &self,
         holder: Pid,
         to: Pid,
@@ -89,7 +89,7 @@ impl Table {
     /// # Errors
     /// Those of [`Table::forward`], and [`MailError::TimedOut`]. Where the receiver ended before it took the
     /// request, the client has been told so.
-    pub async fn forward_wait(
+    pub(crate) async fn forward_wait(
         &self,
         holder: Pid,
         to: Pid,
@@ -137,7 +137,12 @@ impl Table {
     ///
     /// # Errors
     /// [`MailError::NotYours`] where `holder` does not hold it, [`MailError::NoProcess`] where it has gone.
-    pub fn answer(&self, holder: Pid, client: Pid, response: Response) -> Result<(), MailError> {
+    pub(crate) fn answer(
+        &self,
+        holder: Pid,
+        client: Pid,
+        response: Response,
+    ) -> Result<(), MailError> {
         let mut state = self.lock();
         state.held(client, holder)?;
         let client_entry = state.clients.remove(&client);
@@ -153,7 +158,7 @@ impl Table {
 
     /// A client's time is up. Returns its holder, and whether that one ends for it: it did nothing else since
     /// it has the request.
-    pub fn expire(&self, client: Pid) -> Option<(Pid, bool)> {
+    pub(crate) fn expire(&self, client: Pid) -> Option<(Pid, bool)> {
         let mut state = self.lock();
         let &Client { holder, visits, .. } = state.clients.get(&client)?;
         let mailbox = &state.processes.get(&holder)?.mailbox;
@@ -240,7 +245,7 @@ impl Drop for InLine<'_> {
 
 /// A client that waits for its response. Dropping this is leaving.
 #[derive(Debug)]
-pub struct Waiting<'a> {
+pub(crate) struct Waiting<'a> {
     table: &'a Table,
     client: Pid,
     answered: oneshot::Receiver<Answer>,
@@ -249,12 +254,12 @@ pub struct Waiting<'a> {
 impl Waiting<'_> {
     /// Its number.
     #[must_use]
-    pub fn client(&self) -> Pid {
+    pub(crate) fn client(&self) -> Pid {
         self.client
     }
 
     /// What becomes of it.
-    pub async fn answer(&mut self) -> Answer {
+    pub(crate) async fn answer(&mut self) -> Answer {
         let lost = (self.client, Err(Exit::Killed));
         // A client that leaves the table is told why; and only this one can leave by itself.
         (&mut self.answered).await.unwrap_or(lost)

@@ -11,7 +11,7 @@ impl Table {
     ///
     /// # Errors
     /// [`ProcessError::NoProcess`] and [`ProcessError::NotYours`].
-    pub fn kill(&self, by: Pid, pid: Pid) -> Result<(), ProcessError> {
+    pub(crate) fn kill(&self, by: Pid, pid: Pid) -> Result<(), ProcessError> {
         let mut terminating = Terminating::of([pid]);
         {
             let mut state = self.lock();
@@ -40,7 +40,7 @@ impl Table {
     }
 
     /// Ends all processes: there will be no new ones.
-    pub fn close(&self) {
+    pub(crate) fn close(&self) {
         let root = {
             let mut state = self.lock();
             state.closed = true;
@@ -51,7 +51,7 @@ impl Table {
 
     /// Whether all are to end.
     #[must_use]
-    pub fn is_closed(&self) -> bool {
+    pub(crate) fn is_closed(&self) -> bool {
         self.lock().closed
     }
 

@@ -19,7 +19,7 @@ use crate::message::{Content, Message};
 use crate::pid::{Pid, Pids};
 use crate::scheduler::Task;
 use clients::Client;
-pub use clients::{NotAdmitted, Waiting};
+pub(crate) use clients::{NotAdmitted, Waiting};
 use descent::Terminating;
 pub(crate) use lives::Life;
 use lives::Lives;
@@ -32,7 +32,7 @@ const LONGEST_NAME: usize = 255;
 
 /// How many of everything there may be.
 #[derive(Clone, Copy, Debug)]
-pub struct Settings {
+pub(crate) struct Settings {
     /// Processes in all.
     pub processes: u32,
     /// Children of one process.
@@ -68,7 +68,7 @@ pub enum ProcessError {
 
 /// All processes of one host.
 #[derive(Debug)]
-pub struct Table {
+pub(crate) struct Table {
     settings: Settings,
     pids: Pids,
     lives: Lives,
@@ -114,7 +114,7 @@ struct Relative {
 
 /// A new process, not yet running.
 #[derive(Debug)]
-pub struct Entry {
+pub(crate) struct Entry {
     pub pid: Pid,
     pub parent: Option<Pid>,
     pub mailbox: Arc<Mailbox>,
@@ -123,7 +123,7 @@ pub struct Entry {
 
 /// Who starts a process.
 #[derive(Clone, Copy, Debug)]
-pub enum Origin {
+pub(crate) enum Origin {
     /// The host: it is the root.
     Host,
     /// Another process.
@@ -138,7 +138,7 @@ pub enum Origin {
 impl Table {
     /// An empty one.
     #[must_use]
-    pub fn new(settings: Settings) -> Self {
+    pub(crate) fn new(settings: Settings) -> Self {
         Self {
             settings,
             pids: Pids::new(),
@@ -158,7 +158,7 @@ impl Table {
     }
 
     /// What all processes are doing, by pid.
-    pub fn processes(&self) -> Vec<ProcessInfo> {
+    pub(crate) fn processes(&self) -> Vec<ProcessInfo> {
         let mut processes = self.lives.sample();
         let relations = self.lock();
         for process in &mut processes {
@@ -184,7 +184,7 @@ impl Table {
     ///
     /// # Errors
     /// Where there are too many, or the parent or the whole host is to end.
-    pub fn enter(&self, origin: Origin) -> Result<Entry, ProcessError> {
+    pub(crate) fn enter(&self, origin: Origin) -> Result<Entry, ProcessError> {
         let mut state = self.lock();
         if state.closed || state.processes.len() >= self.settings.processes as usize {
             return Err(ProcessError::TooManyProcesses);
@@ -249,7 +249,7 @@ impl Table {
     }
 
     /// Says which task runs the process. One that was told to end meanwhile ends now.
-    pub fn attach(&self, pid: Pid, task: Task) {
+    pub(crate) fn attach(&self, pid: Pid, task: Task) {
         match self.lock().processes.get_mut(&pid) {
             Some(process) if process.exit_signal.is_none() => process.task = Some(task),
             Some(_) | None => {}
@@ -258,7 +258,7 @@ impl Table {
 
     /// Ends the relations of a process that runs no more, and tells whom they concern. `own`: the exit
     /// that the process itself came to, if any. Returns the one that counts.
-    pub fn end(&self, pid: Pid, own: Option<Exit>) -> Exit {
+    pub(crate) fn end(&self, pid: Pid, own: Option<Exit>) -> Exit {
         let mut state = self.lock();
         let Some(process) = state.processes.remove(&pid) else {
             return Exit::Killed; // only the guard of its task calls this
@@ -317,7 +317,7 @@ impl Table {
     ///
     /// # Errors
     /// [`MailError::NoProcess`]; for a client, [`MailError::NotYours`]: it has none.
-    pub fn mailbox(&self, pid: Pid) -> Result<Arc<Mailbox>, MailError> {
+    pub(crate) fn mailbox(&self, pid: Pid) -> Result<Arc<Mailbox>, MailError> {
         let state = self.lock();
         match state.processes.get(&pid) {
             Some(process) => Ok(Arc::clone(&process.mailbox)),
@@ -328,7 +328,7 @@ impl Table {
 
     /// The mailbox of a process from which another waits to hear. Until the guard is dropped, the other is
     /// woken when the process ends. None if it has ended.
-    pub fn expect(&self, from: Pid, by: Pid) -> Option<Expecting<'_>> {
+    pub(crate) fn expect(&self, from: Pid, by: Pid) -> Option<Expecting<'_>> {
         let mut state = self.lock();
         let process = state.processes.get_mut(&from)?;
         process.expecting.insert(by);
@@ -345,7 +345,7 @@ impl Table {
     ///
     /// # Errors
     /// [`ProcessError::NoProcess`] and [`ProcessError::TooManyMonitors`].
-    pub fn monitor(&self, monitor: Pid, pid: Pid) -> Result<(), ProcessError> {
+    pub(crate) fn monitor(&self, monitor: Pid, pid: Pid) -> Result<(), ProcessError> {
         let mut state = self.lock();
         if state.process(pid)?.monitors.contains(&monitor) {
             return Ok(());
@@ -363,7 +363,7 @@ impl Table {
     ///
     /// # Errors
     /// [`ProcessError::InvalidName`], [`ProcessError::NameTaken`] and [`ProcessError::TooManyNames`].
-    pub fn register(&self, pid: Pid, name: &str) -> Result<(), ProcessError> {
+    pub(crate) fn register(&self, pid: Pid, name: &str) -> Result<(), ProcessError> {
         if name.is_empty() || name.len() > LONGEST_NAME {
             return Err(ProcessError::InvalidName);
         }
@@ -384,7 +384,7 @@ impl Table {
 
     /// The process of this name.
     #[must_use]
-    pub fn whereis(&self, name: &str) -> Option<Pid> {
+    pub(crate) fn whereis(&self, name: &str) -> Option<Pid> {
         self.lock().names.get(name).copied()
     }
 
@@ -404,7 +404,7 @@ impl Relations {
 
 /// One process waits to hear from another.
 #[derive(Debug)]
-pub struct Expecting<'a> {
+pub(crate) struct Expecting<'a> {
     table: &'a Table,
     from: Pid,
     by: Pid,
@@ -414,7 +414,7 @@ pub struct Expecting<'a> {
 impl Expecting<'_> {
     /// Of the other.
     #[must_use]
-    pub fn mailbox(&self) -> &Mailbox {
+    pub(crate) fn mailbox(&self) -> &Mailbox {
         &self.mailbox
     }
 }

@@ -16,9 +16,7 @@ pub(crate) enum Content {
         bytes: Vec<u8>,
     },
     #[expect(dead_code, reason = "the mailbox knows it")]
-    Request {
-        client: Pid,
-    },
+    Request { client: Pid },
 }
 
 impl Content {
