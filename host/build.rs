@@ -1,5 +1,5 @@
-//! Builds the default worker from source and compiles it, for the host to embed: a host that serves files starts
-//! in a fraction of the time that compiling takes.
+//! Builds the default worker from source and compiles it, for the host to embed: a host that serves
+//! files starts in a fraction of the time that compiling takes.
 
 #[path = "src/sandbox/code.rs"]
 mod code;
@@ -31,7 +31,8 @@ fn main() -> Result<(), String> {
     std::fs::write(&compiled, code).map_err(|error| format!("{}: {error}", compiled.display()))
 }
 
-/// For any machine of this kind, not only the one that builds: naming the target keeps to what all have.
+/// For any machine of this kind, not only the one that builds: naming the target keeps to what all
+/// have.
 fn compile(worker: &Path, target: &str) -> wasmtime::Result<Vec<u8>> {
     let mut config = code::config();
     config.target(target)?; // the compiler here knows the kind of machine that it runs on, and no other

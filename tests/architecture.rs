@@ -1,5 +1,5 @@
-//! What ARCHITECTURE.md promises of the source, checked against the source: each file is on a floor, no floor looks
-//! up, and each library is known in one place.
+//! What ARCHITECTURE.md promises of the source, checked against the source: each file is on a
+//! floor, no floor looks up, and each library is known in one place.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -21,7 +21,8 @@ const KNOWN_IN_ONE_PLACE: &[(&str, &str)] = &[
     ("async_task", "scheduler"),
 ];
 
-/// Crates that only the program needs. An embedder of the library builds none of them on the library's behalf.
+/// Crates that only the program needs. An embedder of the library builds none of them on the
+/// library's behalf.
 const OF_THE_PROGRAM: &[&str] = &[
     "clap",
     "bytesize",
@@ -135,8 +136,8 @@ fn floors() -> BTreeMap<String, u8> {
     floors
 }
 
-/// The files of library and program, but for those of tests, with what is code in them. `lib.rs` is the stairwell, and
-/// on no floor.
+/// The files of library and program, but for those of tests, with what is code in them. `lib.rs` is
+/// the stairwell, and on no floor.
 fn sources() -> BTreeMap<PathBuf, String> {
     let mut sources = BTreeMap::new();
     for src in SOURCES {
@@ -165,7 +166,8 @@ fn read(src: &Path, sources: &mut BTreeMap<PathBuf, String>) {
     }
 }
 
-/// The name by which ARCHITECTURE.md knows a file: that of its folder, or its own without the ending.
+/// The name by which ARCHITECTURE.md knows a file: that of its folder, or its own without the
+/// ending.
 fn room(file: &Path) -> String {
     let first = file.components().next().expect("a file has a name");
     let name = first.as_os_str().to_str().expect("plain names");

@@ -1,4 +1,5 @@
-//! What single operations cost, without HTTP: a call, a call that reads a file, a process's whole life.
+//! What single operations cost, without HTTP: a call, a call that reads a file, a process's whole
+//! life.
 //!
 //! ```text
 //! cargo bench --bench operations

@@ -56,13 +56,14 @@ fn fields(file: &str) -> anyhow::Result<Vec<(String, String)>> {
     Ok(fields.collect())
 }
 
-/// What the living processes of some groups use, and what their ended children used for which they waited.
+/// What the living processes of some groups use, and what their ended children used for which they
+/// waited.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Use {
     /// CPU time in user mode and in the kernel. The kernel counts in ticks, usually of 10 ms.
     pub(crate) cpu: Duration,
-    /// The sum of each process's highest resident memory. Shared pages count in each process. Processes that have
-    /// ended, such as CGI programs, don't count.
+    /// The sum of each process's highest resident memory. Shared pages count in each process.
+    /// Processes that have ended, such as CGI programs, don't count.
     pub(crate) peak_kib: f64,
 }
 

@@ -1,6 +1,6 @@
-//! The bench measures servers and programs as child processes, from outside. It has three front ends:
-//! [`structurings`] is the program's command `bench`, [`compare`] is `make compare`, and [`messages`] measures talk.
-//! They share one load, one guard of servers, one table and one plot.
+//! The bench measures servers and programs as child processes, from outside. It has three front
+//! ends: [`structurings`] is the program's command `bench`, [`compare`] is `make compare`, and
+//! [`messages`] measures talk. They share one load, one guard of servers, one table and one plot.
 
 // Front ends.
 pub mod compare;

@@ -5,10 +5,11 @@
 //! native --constant ADDRESS   each GET gets the same 1 KiB: what hyper itself can do, the ceiling
 //! ```
 //!
-//! Nothing is kept from one request to the next; the response has the fields of the worker's. As in the host
-//! the runtime has a thread per core, and a request stays on the task that read it. What it does not do: no
-//! limits, no deadlines, no log; no index, ranges, conditions or compressed copies; and a cold disk stalls it.
-//! What the host spares itself: it keeps a small file for a tenth of a second, and doesn't open it meanwhile.
+//! The server keeps nothing from one request to the next. Responses have the fields of the
+//! worker's. As in the host, the runtime has a thread per core, and a request stays on the task
+//! that read it. The server has no limits, no deadlines and no log; no index, ranges, conditions or
+//! compressed copies; and a cold disk stalls it. The host, in turn, keeps small files for a tenth
+//! of a second, and doesn't open them meanwhile.
 
 use std::convert::Infallible;
 use std::ffi::OsString;
@@ -33,12 +34,12 @@ use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use tokio::net::{TcpListener, TcpStream};
 
-/// What `--constant` answers.
+/// The answer of `--constant`.
 pub(crate) const CONSTANT: [u8; 1024] = [b'x'; 1024];
 
 type Answer = Response<Full<Bytes>>;
 
-/// What a request is answered with.
+/// The source of answers.
 enum Source {
     Constant,
     Folder(OwnedFd),
@@ -85,13 +86,13 @@ async fn connection(stream: TcpStream, source: Arc<Source>) {
         };
         Ok::<_, Infallible>(answer)
     });
-    // A client who breaks off is no news.
+    // Clients may break off.
     let _ = http1::Builder::new()
         .serve_connection(TokioIo::new(stream), answer)
         .await;
 }
 
-/// The file that the path names: opened beneath the folder, asked for size and time, read, closed.
+/// Opens the file beneath the folder, asks for its size and time, reads it, and closes it.
 fn file(folder: &OwnedFd, request: &Request<Incoming>) -> Result<Answer, Errno> {
     if request.method() != Method::GET {
         return Err(Errno::NOSYS);

@@ -1,5 +1,6 @@
-//! A *process* that is measured: a child of this one, which leads a process group. Dropping its guard ends the whole
-//! group. Its output is read line by line, and what it says on standard error is kept for errors.
+//! A *process* that is measured: a child of this one, which leads a process group. Dropping its
+//! guard ends the whole group. Its output is read line by line, and what it says on standard error
+//! is kept for errors.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -15,8 +16,8 @@ use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 use crate::kernel;
 
-/// The longest that a process may be silent where a line is expected, and the longest that it may take to end. What
-/// takes long is compiling a large module, and requests under way at the end.
+/// The longest that a process may be silent where a line is expected, and the longest that it may
+/// take to end. What takes long is compiling a large module, and requests under way at the end.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Between two looks at a process that is to end.
@@ -76,8 +77,8 @@ impl Running {
 
     fn said(&self) -> String {
         let mut said = [0; SAID_BYTES];
-        // Read at a position of its own: the process writes at the file's. An error of reading matters less than
-        // the error that this is added to.
+        // Read at a position of its own: the process writes at the file's. An error of reading
+        // matters less than the error that this is added to.
         let bytes = self.errors.read_at(&mut said, 0).unwrap_or(0);
         String::from_utf8_lossy(&said[..bytes]).trim().to_owned()
     }
@@ -146,7 +147,8 @@ impl Running {
         self.check(kernel::kib(&format!("{}/{file}", self.child.id()), field))
     }
 
-    /// Memory that is in RAM, in KiB, counted page by page: the kernel's running totals are rounded.
+    /// Memory that is in RAM, in KiB, counted page by page: the kernel's running totals are
+    /// rounded.
     pub(crate) fn resident_kib(&self) -> anyhow::Result<f64> {
         self.kib("smaps_rollup", "Rss")
     }
@@ -157,7 +159,8 @@ impl Running {
     }
 }
 
-/// Passes on lines of output, until the process ends or nobody listens: a pipe can't be read with a deadline.
+/// Passes on lines of output, until the process ends or nobody listens: a pipe can't be read with a
+/// deadline.
 fn read(output: ChildStdout, lines: &SyncSender<String>) {
     let mut printed = BufReader::new(output).lines().map_while(Result::ok);
     let _unwanted = printed.try_for_each(|line| lines.send(line));

@@ -1,4 +1,5 @@
-//! The *progress* of a measurement, on standard error: a bar on a terminal, elsewhere a line for each turn.
+//! The *progress* of a measurement, on standard error: a bar on a terminal, elsewhere a line for
+//! each turn.
 
 use std::io::{IsTerminal, Write};
 use std::sync::Arc;
@@ -7,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use anyhow::Context;
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// How far a measurement has come. Clones tell of the same one.
+/// How far a measurement has come. Clones belong to the same measurement.
 #[derive(Clone)]
 pub(crate) struct Progress {
     turns: usize,
@@ -16,7 +17,7 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    /// Of so many turns.
+    /// A measurement of so many turns.
     pub(crate) fn of(turns: usize) -> anyhow::Result<Self> {
         let style = ProgressStyle::with_template("{bar:40} {percent:>3} %  {eta:>4} left  {msg}");
         let style = style.context("the progress bar's form")?;
@@ -29,7 +30,7 @@ impl Progress {
         })
     }
 
-    /// The next turn begins.
+    /// Begins the next turn.
     pub(crate) fn turn(&self, what: &str) {
         let before = self.begun.fetch_add(1, Ordering::Relaxed);
         match &self.bar {
@@ -39,13 +40,13 @@ impl Progress {
             }
             None => {
                 let (at, turns) = (before + 1, self.turns);
-                // Nobody may read it; the figures are what counts.
+                // Nobody may read the line. The figures count.
                 let _ = writeln!(std::io::stderr(), "bench: {at} of {turns}: {what}");
             }
         }
     }
 
-    /// Leaves nothing of itself on a terminal.
+    /// Removes the bar from a terminal.
     pub(crate) fn end(&self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();

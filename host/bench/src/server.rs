@@ -1,4 +1,5 @@
-//! A *server* that is measured: the host, a native server, or a peer of several processes. Dropping it ends them all.
+//! A *server* that is measured: the host, a native server, or a peer of several processes. Dropping
+//! it ends them all.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -43,8 +44,9 @@ pub(crate) struct Server {
 enum Counting {
     /// While it lives.
     Alive,
-    /// When it has ended. The kernel rounds each process's time down to a tick, so that nearly all of the time of
-    /// hundreds of processes would be lost. The sum that a parent has of its ended children is exact.
+    /// When it has ended. The kernel rounds each process's time down to a tick, so that nearly all
+    /// of the time of hundreds of processes would be lost. The sum that a parent has of its ended
+    /// children is exact.
     Ended,
 }
 
@@ -56,7 +58,8 @@ pub(crate) fn host(program: &std::path::Path) -> Command {
     command
 }
 
-/// A free port for a peer, which can't say which port the kernel gave it. Nobody else is given this one soon.
+/// A free port for a peer, which can't say which port the kernel gave it. Nobody else is given this
+/// one soon.
 pub(crate) fn free_address() -> anyhow::Result<SocketAddr> {
     let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     Ok(TcpListener::bind(any)?.local_addr()?)
@@ -81,7 +84,8 @@ impl Server {
         })
     }
 
-    /// Starts a peer's processes, one after the other. Returns when the path is answered at the address.
+    /// Starts a peer's processes, one after the other. Returns when the path is answered at the
+    /// address.
     pub(crate) fn start_peer(
         commands: Vec<Command>,
         address: SocketAddr,
@@ -203,10 +207,11 @@ impl Server {
     }
 }
 
-/// A peer's command. If this process is killed, the peer is told to stop, and stops its own children.
+/// A peer's command. If this process is killed, the peer is told to stop, and stops its own
+/// children.
 fn ended_with_us(mut command: Command) -> Command {
-    // SAFETY: between fork and exec only async-signal-safe calls are allowed. This is one system call, and it
-    // allocates nothing.
+    // SAFETY: between fork and exec only async-signal-safe calls are allowed. This is one system
+    // call, and it allocates nothing.
     unsafe {
         command.pre_exec(|| Ok(set_parent_process_death_signal(Some(Signal::TERM))?));
     }

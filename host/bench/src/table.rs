@@ -1,4 +1,5 @@
-//! The *table*: sections of rows under one head of columns, for a terminal, for a page, and in Markdown.
+//! The *table*: sections of rows under one head of columns, for a terminal, for a page, and in
+//! Markdown.
 
 /// The widths of a terminal's columns. Six fit 100 characters.
 const LABEL_COLUMNS: usize = 27;

@@ -1,5 +1,5 @@
-//! A *turn*: how one server did under load, once. Figures are medians over several turns, which are called rounds
-//! where all servers take turns.
+//! A *turn*: how one server did under load, once. Figures are medians over several turns, which are
+//! called rounds where all servers take turns.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,6 +1,6 @@
-//! Builds guests from source: the default worker for the library's build script, the examples for tests and
-//! benches. The compiler is rustup's where rustup has the wasm target. Otherwise it is Debian's, which brings the
-//! source of the standard library and builds that too.
+//! Builds guests from source: the default worker for the library's build script, the examples for
+//! tests and benches. The compiler is rustup's where rustup has the wasm target. Otherwise it is
+//! Debian's, which brings the source of the standard library and builds that too.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -16,9 +16,11 @@ pub fn workspace() -> &'static Path {
     package.ancestors().nth(2).unwrap_or(package)
 }
 
-/// Builds these packages of a workspace as components. Returns the folder that has them as `NAME.wasm`.
+/// Builds these packages of a workspace as components. Returns the folder that has them as
+/// `NAME.wasm`.
 ///
-/// All guests share a target folder of their own: the workspace's is locked while cargo runs a build script.
+/// All guests share a target folder of their own: the workspace's is locked while cargo runs a
+/// build script.
 ///
 /// # Errors
 /// Where no compiler for wasm is installed, or a package does not compile.
@@ -85,8 +87,8 @@ fn compiler() -> Result<Command, String> {
     Ok(cargo)
 }
 
-/// Debian's `rustc-web` and `cargo-web` with `rust-web-src` and `wasi-libc`, and the linker of rustup's
-/// toolchain or of Debian and cargo.
+/// Debian's `rustc-web` and `cargo-web` with `rust-web-src` and `wasi-libc`, and the linker of
+/// rustup's toolchain or of Debian and cargo.
 fn debian(sysroot: &Path) -> Result<Command, String> {
     let missing = || "no wasm32-wasip2 target is installed: run `make setup`".to_owned();
     let (Ok(rustc), Ok(cargo)) = (

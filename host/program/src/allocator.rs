@@ -1,14 +1,18 @@
-//! How the C library keeps memory that was freed. Left to itself it keeps blocks as large as the largest that
-//! was ever freed, up to 32 MiB, in each of many arenas: a burst of large answers would stay in memory for ever.
+//! How the C library keeps memory that was freed. Left to itself it keeps blocks as large as the
+//! largest that was ever freed, up to 32 MiB, in each of many arenas: a burst of large answers
+//! would stay in memory for ever.
 
-/// Blocks of this size and more are mapped by themselves, and given back when they are freed. It is above
-/// the pieces in which files are read and most answers, which are then taken from memory that is there already.
+/// Blocks of this size and more are mapped by themselves, and given back when they are freed. It is
+/// above the pieces in which files are read and most answers, which are then taken from memory that
+/// is there already.
 const MAPPED_BYTES: i32 = 1 << 20;
 
-/// What an arena keeps at its end. Enough that the pieces of a few clients come and go without a system call.
+/// What an arena keeps at its end. Enough that the pieces of a few clients come and go without a
+/// system call.
 const KEPT_BYTES: i32 = 4 << 20;
 
-/// Fixes both for the rest of this process's life. Other C libraries than glibc don't know them, or need them.
+/// Fixes both for the rest of this process's life. Other C libraries than glibc don't know them, or
+/// need them.
 pub(crate) fn settle() {
     #[cfg(target_env = "gnu")]
     {
@@ -22,8 +26,9 @@ pub(crate) fn settle() {
             fn mallopt(parameter: c_int, value: c_int) -> c_int;
         }
 
-        // SAFETY: `mallopt(3)` has this signature in every glibc, takes two numbers by value, and locks the
-        // arena that it changes. What it answers is whether it knew them: if not, nothing has changed.
+        // SAFETY: `mallopt(3)` has this signature in every glibc, takes two numbers by value, and
+        // locks the arena that it changes. What it answers is whether it knew them: if not, nothing
+        // has changed.
         unsafe {
             mallopt(M_MMAP_THRESHOLD, MAPPED_BYTES);
             mallopt(M_TRIM_THRESHOLD, KEPT_BYTES);

@@ -1,5 +1,5 @@
-//! *Signals*: the first SIGINT or SIGTERM stops the program in order, the second ends it at once. Others that
-//! would end it without that are ignored, and the log says so.
+//! *Signals*: the first SIGINT or SIGTERM stops the program in order, the second ends it at once.
+//! Others that would end it without that are ignored, and the log says so.
 
 use std::io;
 
@@ -32,8 +32,8 @@ async fn either(interrupt: &mut Signal, terminate: &mut Signal) -> SignalKind {
     }
 }
 
-/// Ignores what has no meaning here: a closed terminal, or a script that asks for logs to be reopened, ends
-/// no server. Signals that are ignored already, as under `nohup`, stay as they are.
+/// Ignores what has no meaning here: a closed terminal, or a script that asks for logs to be
+/// reopened, ends no server. Signals that are ignored already, as under `nohup`, stay as they are.
 pub(crate) fn ignore_others() -> io::Result<()> {
     let ignored = ignored();
     for (name, kind) in [

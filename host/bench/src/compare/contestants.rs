@@ -1,5 +1,6 @@
-//! The *contestants*: the host in its three modes, and what it is compared with, from the ceiling of what HTTP
-//! can do here to a process of the operating system for each request.
+//! The *contestants*: the host in its three modes and everything that it is compared with, from the
+//! ceiling of what HTTP can do on this machine to a process of the operating system for each
+//! request.
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
@@ -75,9 +76,9 @@ impl Contestant {
         matches!(self, Pool | Single | PerRequest)
     }
 
-    /// Why it can't be asked for files of this size by so many, if so.
+    /// Why this contestant can't be asked for files of this size by so many clients, if so.
     pub(crate) fn obstacle(self, size: Size, connections: usize) -> Option<String> {
-        /// A third of what a small machine has.
+        /// A third of a small machine's memory.
         const MOST_BYTES: usize = 4 << 30;
 
         let in_flight = size.bytes() * connections;
@@ -100,7 +101,7 @@ impl Contestant {
     }
 }
 
-/// Where all of them are.
+/// The programs of all contestants.
 #[derive(Default)]
 pub(crate) struct Field {
     component: PathBuf,
@@ -112,7 +113,7 @@ pub(crate) struct Field {
 }
 
 impl Field {
-    /// Finds what is installed.
+    /// Finds the programs that are installed.
     pub(crate) fn find(component: &Path) -> Self {
         let find = |name: &'static str, ask, mark| Program::find(|file| file == name, ask, mark);
         Self {
@@ -155,7 +156,7 @@ impl Field {
         }
     }
 
-    /// Starts one that will have so many connections.
+    /// Starts a contestant that will have so many connections.
     pub(crate) fn start(
         &self,
         contestant: Contestant,

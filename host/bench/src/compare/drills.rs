@@ -1,5 +1,5 @@
-//! The *drills*: what healthy requests pay for processes that crash or spin, and what a process costs that does
-//! nothing, is born, or lives for one request.
+//! The *drills*: the price that healthy requests pay for processes that crash or spin, and the cost
+//! of a process that is idle, starts, or lives for one request.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -18,7 +18,7 @@ use crate::load::{Faults, Load, Question};
 use crate::numbers::{median, median_ratio};
 use crate::server::Server;
 
-/// So many processes that what a host needs besides them is no longer seen.
+/// So many processes that whatever else a host needs is no longer seen.
 const CROWD: usize = 10_000;
 
 /// One request in so many crashes its process.
@@ -55,7 +55,8 @@ impl Drills<'_> {
         self.site.host(&[&module, flags].concat())
     }
 
-    /// In a program, the listener is a guest too: one message more, and another wall to pass it through.
+    /// A program's listener is a guest, too: a request is one message more, and passes another
+    /// wall.
     fn program(&self) -> anyhow::Result<Finding> {
         let (mut program, mut pool) = (Vec::new(), Vec::new());
         let load = self.turns.target_load();
@@ -72,7 +73,8 @@ impl Drills<'_> {
         Ok(Finding::new(name, ratio, "", Target::AtLeast(0.5, 0.5)))
     }
 
-    /// What it costs all requests that some of them crash: the log of each crash and the next process included.
+    /// The cost for all requests when some of them crash, with the log of each crash and the next
+    /// process.
     fn crashes(&self) -> anyhow::Result<Finding> {
         let crashes = Faults::Provoked {
             path: "/trap",
@@ -96,7 +98,7 @@ impl Drills<'_> {
         Ok(Finding::new(name, ratio, "", Target::AtMost(1.1, 1.03)))
     }
 
-    /// What healthy requests notice of a process that computes for ever.
+    /// The latency of healthy requests beside a process that computes for ever.
     fn spinner(&self) -> anyhow::Result<Finding> {
         let (mut with, mut without) = (Vec::new(), Vec::new());
         let load = self.turns.target_load();
@@ -112,7 +114,7 @@ impl Drills<'_> {
         Ok(Finding::new(name, ratio, "", Target::AtMost(2.0, 1.2)))
     }
 
-    /// From the start of the program to its first response, by the worker that is built in.
+    /// From the start of the program to its first response, by the built-in worker.
     fn start(&self) -> anyhow::Result<Finding> {
         let mut times = Vec::new();
         for _ in 0..STARTS {
@@ -125,7 +127,7 @@ impl Drills<'_> {
         Ok(Finding::new(name, median(times), "ms", target))
     }
 
-    /// What an idle process holds of the machine's memory: by how much the host's resident memory grows from one process
+    /// The memory of an idle process: by how much the host's resident memory grows from one process
     /// to as many as there may be.
     fn memory(&self) -> anyhow::Result<[Finding; 2]> {
         const TARGET: Target = Target::AtMost(40.0, 24.0);
@@ -149,9 +151,10 @@ impl Drills<'_> {
         Ok([started, served])
     }
 
-    /// The resident memory of a host whose processes have all served. Whatever their number, the host has the same number
-    /// of connections and requests, so that what these leave behind is always there. Requests come all at once, and are so
-    /// slow that each needs a process of its own, if there are so many.
+    /// The resident memory of a host whose processes have all served. Whatever their number, the
+    /// host has the same number of connections and requests, so that what these leave behind is
+    /// always there. Requests come all at once, and are so slow that each needs a process of its
+    /// own, if there are so many.
     fn served(&self, workers: usize, requests: usize) -> anyhow::Result<f64> {
         let slow = match workers {
             1 => "/slow?ms=0",
@@ -187,7 +190,8 @@ fn crowd(workers: &str) -> [&str; 4] {
     ["--workers", workers, "--max-open-files", limits::OPEN_FILES]
 }
 
-/// A process for one request: created, asked for a file of 1 KiB, dropped. Without HTTP, on one thread.
+/// A process for one request: created, asked for a file of 1 KiB, dropped. Without HTTP, on one
+/// thread.
 fn life() -> anyhow::Result<Finding> {
     let bench = Bench::new(Module::BuiltIn, Mode::PerRequest);
     let times = bench.run(async {

@@ -1,5 +1,5 @@
-//! The *matrix*: every contestant with files of every size, few connections and many, kept and not. Within a round all
-//! take turns, so that whatever else the machine does meets all of them.
+//! The *matrix*: every contestant with files of every size, few connections and many, kept and not.
+//! Within a round all take turns, so that whatever else the machine does meets all of them.
 
 use std::time::Duration;
 
@@ -60,7 +60,8 @@ pub(crate) struct Entry {
 }
 
 impl Turns {
-    /// The load of a turn. One thread drives it where the servers need the cores, and a quarter of many cores.
+    /// The load of a turn. One thread drives it where the servers need the cores, and a quarter of
+    /// many cores.
     pub(crate) fn load(&self, connections: usize) -> Load<'static> {
         Load {
             threads: (cores() / 4).max(1),
@@ -165,8 +166,8 @@ impl Entry {
     }
 }
 
-/// The ratios of requests per second that have targets, all at [`TARGET_CONNECTIONS`]: what is divided by what, at
-/// which size.
+/// The ratios of requests per second that have targets, all at [`TARGET_CONNECTIONS`]: what is
+/// divided by what, at which size.
 const RATIOS: &[(Contestant, Contestant, Size, Target)] = &[
     (Pool, Native, Size::Kib1, Target::AtLeast(1.0, 1.25)),
     (Pool, Ceiling, Size::Kib1, Target::AtLeast(0.65, 0.8)),

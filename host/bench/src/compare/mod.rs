@@ -1,4 +1,5 @@
-//! The host beside its peers: in one run on one machine, all taking turns, several rounds, medians and spread.
+//! The host beside its peers: in one run on one machine, all taking turns, several rounds, medians
+//! and spread.
 //!
 //! ```text
 //! make compare                                   installs the peers, and runs all of this: half an hour
@@ -9,10 +10,10 @@
 //! cargo bench --bench compare -- --render FILE   tables and plot of results that were kept as JSON
 //! ```
 //!
-//! Figures differ from machine to machine and from hour to hour. Ratios do so less, and the targets are ratios. Load
-//! and servers share the machine's cores. A full run writes `host/bench/results/`. A missed target is a line of the
-//! report, and so is a peer that can't do something. This ends with an error only where the host itself can't be run,
-//! or answers wrongly.
+//! Figures differ from machine to machine and from hour to hour. Ratios do so less, and the targets
+//! are ratios. Load and servers share the machine's cores. A full run writes `host/bench/results/`.
+//! A missed target is a line of the report, and so is a peer that can't do something. This ends
+//! with an error only where the host itself can't be run, or answers wrongly.
 
 mod contestants;
 mod drills;
@@ -37,8 +38,8 @@ use matrix::{Cell, Pace, Turns};
 use results::{Origin, Results};
 use site::{Site, Size};
 
-/// Where targets are, figures must be trusted: five rounds of two seconds. Three short rounds elsewhere, since the whole
-/// would otherwise take an hour.
+/// Where targets are, figures must be trusted: five rounds of two seconds. Three short rounds
+/// elsewhere, since the whole would otherwise take an hour.
 const FULL: Pace = Pace {
     target: turns(5, 400, 2000),
     other: turns(3, 200, 600),
@@ -105,7 +106,8 @@ fn keep(results: &Results, folder: &Path) -> anyhow::Result<()> {
     show(results)
 }
 
-/// Prints results. A fault of the host is an error only afterwards: half an hour of figures is not thrown away.
+/// Prints results. A fault of the host is an error only afterwards: half an hour of figures is not
+/// thrown away.
 fn show(results: &Results) -> anyhow::Result<()> {
     println!("{}", tables::markdown(results));
     let entries = results.entries.iter();

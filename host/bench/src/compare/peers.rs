@@ -1,6 +1,6 @@
-//! The *peers*: what else serves files, each configured as somebody would who knows it and this machine. A
-//! worker per core, no log of requests, connections kept for as long as clients like. The configurations are
-//! the files in `host/bench/peers`, which say why.
+//! The *peers*: other servers of files, each configured by somebody who knows the server and this
+//! machine. They have a worker per core, no log of requests, and keep connections for as long as
+//! clients like. The configurations in `host/bench/peers` say why.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -36,7 +36,7 @@ pub(crate) struct Program {
 }
 
 impl Program {
-    /// Finds it, and asks for its version: what stands behind the mark in the first line of its answer.
+    /// Finds a program, and asks for its version, which stands behind the mark in its answer.
     pub(crate) fn find(is_it: impl Fn(&str) -> bool, ask: &str, mark: &str) -> Option<Self> {
         let path = site::program(is_it)?;
         let output = Command::new(&path).arg(ask).output().ok()?;
@@ -66,7 +66,7 @@ impl<'a> Setup<'a> {
         })
     }
 
-    /// Writes one of those files into the folder, with what it leaves open filled in.
+    /// Fills in the gaps of a configuration, and writes it into the folder.
     fn write(&self, name: &str, text: &str, more: &[(&str, &str)]) -> anyhow::Result<PathBuf> {
         let nginx_connections = (2 * self.connections + NGINX_SPARE).to_string();
         let common = [
@@ -113,7 +113,7 @@ pub(crate) fn nginx(
 
 fn nginx_with(nginx: &Program, conf: &Path) -> Command {
     let mut command = Command::new(&nginx.path);
-    // Before it has read where its errors go, it writes them to a file that it has been built with.
+    // Until nginx has read its configuration, it writes errors to a file whose path is built in.
     command.args(["-e", "stderr", "-c"]).arg(conf);
     command
 }
@@ -176,13 +176,14 @@ pub(crate) fn static_web_server(server: &Program, site: &Site) -> anyhow::Result
     command.args(["--host", &setup.address.ip().to_string()]);
     command.args(["--port", &setup.address.port().to_string()]);
     command.arg("--root").arg(site.root());
-    // It does nothing to a file that the others don't do.
+    // The others don't do this to a file, either.
     command.args(["--compression", "false", "--cache-control-headers", "false"]);
     command.args(["--log-level", "error"]);
     setup.start(vec![command])
 }
 
-/// Whether `wasmtime serve` makes an instance for each request, as it does by default, or keeps them.
+/// Whether `wasmtime serve` makes an instance for each request, as it does by default, or keeps
+/// them.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Instances {
     PerRequest,

@@ -6,41 +6,36 @@ use super::results::Results;
 use super::scaling::Of;
 use super::site::Size;
 use crate::numbers::{significant, whole};
-use crate::plot::{self, Area, Bar, Curve, Draw, Panel, RGBColor, Scale, lighter};
+use crate::plot::{self, Bar, Colour, Content, Curve, Panel, Scale};
 use crate::turn::Turn;
 
-const HOST: RGBColor = RGBColor(0x4f, 0x46, 0xe5);
-const PEER: RGBColor = RGBColor(0xbe, 0xc3, 0xcc);
-const OTHER: RGBColor = RGBColor(0xd9, 0x77, 0x06);
+const HOST: Colour = Colour(0x4f46e5);
+const PEER: Colour = Colour(0xbec3cc);
+const OTHER: Colour = Colour(0xd97706);
 
 /// The numbers of processes and connections that the curves span, as powers of ten.
 const NUMBERS: Scale = Scale::Log { low: 1, high: 4 };
 
-/// Each step of a logarithmic scale is ten times as much: for figures of which some dwarf the others.
-#[derive(Clone, Copy)]
-enum Kind {
-    Linear,
-    Logarithmic,
-}
-
 /// The whole image.
-pub(crate) fn svg(results: &Results) -> anyhow::Result<String> {
-    let bars = |area: &Area<'_>, title, of, kind| bars(area, results, title, of, kind);
-    let panels: [Draw<'_>; 4] = [
-        &|area| {
-            let title = "Requests per second (more is better)";
-            bars(area, title, |turn| turn.requests_per_second, Kind::Linear)
-        },
-        &|area| {
-            let title = "CPU time of the server, µs per request (logarithmic, less is better)";
-            let us = |turn: &Turn| turn.cpu_seconds_per_1000_requests * 1e3;
-            bars(area, title, us, Kind::Logarithmic)
-        },
-        &|area| {
-            let title = "99 of 100 answered within, ms (logarithmic, less is better)";
-            bars(area, title, |turn| turn.p99_ms, Kind::Logarithmic)
-        },
-        &|area| curves(area, results),
+pub(crate) fn svg(results: &Results) -> String {
+    let rate = |turn: &Turn| turn.requests_per_second;
+    let cpu = |turn: &Turn| turn.cpu_seconds_per_1000_requests * 1e3; // µs each
+    let late = |turn: &Turn| turn.p99_ms;
+    let linear = |values: &[f64]| Scale::linear(values.iter().copied().fold(0.0, f64::max));
+    // Some figures dwarf the others.
+    let logarithmic = |values: &[f64]| Scale::log(values.iter().copied());
+    let cpu_title = "CPU time of the server, µs per request (logarithmic, less is better)";
+    let late_title = "99 of 100 answered within, ms (logarithmic, less is better)";
+    let panels = [
+        bars(
+            results,
+            "Requests per second (more is better)",
+            rate,
+            linear,
+        ),
+        bars(results, cpu_title, cpu, logarithmic),
+        bars(results, late_title, late, logarithmic),
+        curves(results),
     ];
     let title = "wasm-pool-host beside its peers: a file of 1 KiB, 32 connections";
     let origin = &results.machine;
@@ -50,66 +45,53 @@ pub(crate) fn svg(results: &Results) -> anyhow::Result<String> {
 
 /// A bar for each contestant.
 fn bars(
-    area: &Area<'_>,
     results: &Results,
     title: &str,
     of: fn(&Turn) -> f64,
-    kind: Kind,
-) -> anyhow::Result<()> {
+    scale: impl Fn(&[f64]) -> Scale,
+) -> Panel {
     let cell = Cell::target(Size::Kib1);
     let entries = results.entries.iter().filter(|entry| entry.cell == cell);
     let values = entries.filter_map(|entry| Some((entry.contestant, entry.rounds.median(of)?)));
-    let values: Vec<_> = values.collect();
-    let numbers = values.iter().map(|(_, value)| *value);
-    let scale = match kind {
-        Kind::Linear => Scale::linear(numbers.fold(0.0, f64::max)),
-        Kind::Logarithmic => Scale::log(numbers),
-    };
-    let row = |&(contestant, value): &(Contestant, f64)| {
-        let label = if value < 100.0 {
-            significant(value)
-        } else {
-            whole(value)
-        };
-        let bar = Bar {
-            label: Some(label),
-            ..Bar::plain(value, colour(contestant))
-        };
+    let (contestants, values): (Vec<_>, Vec<_>) = values.unzip();
+    let row = |(contestant, value): (Contestant, f64)| {
+        let show = if value < 100.0 { significant } else { whole };
+        let bar = Bar::new(value, show(value), colour(contestant));
         (contestant.name(), bar)
     };
-    let rows: Vec<_> = values.iter().map(row).collect();
-    Panel::new(area, title, scale)?.rows(&rows)
+    Panel {
+        title: title.into(),
+        scale: scale(&values),
+        content: Content::Rows(contestants.into_iter().zip(values).map(row).collect()),
+        legend: Vec::new(),
+    }
 }
 
 /// The pool with more and more processes, and with more and more connections.
-fn curves(area: &Area<'_>, results: &Results) -> anyhow::Result<()> {
-    let curve = |of, name, colour| {
-        let points = results.scaling.iter().filter(|point| point.of == of);
+fn curves(results: &Results) -> Panel {
+    let points = || results.scaling.iter();
+    let curve = |of, colour| {
+        let points = points().filter(|point| point.of == of);
         let points = points.map(|point| (point.number as f64, point.requests_per_second));
-        Curve {
-            name,
-            colour,
-            points: points.collect(),
-        }
+        Curve(colour, points.collect())
     };
-    let curves = [
-        curve(Of::Processes, "processes, 32 connections", HOST),
-        curve(Of::Connections, "connections", OTHER),
-    ];
-    let rates = results
-        .scaling
-        .iter()
-        .map(|point| point.requests_per_second);
-    let scale = Scale::linear(rates.fold(0.0, f64::max));
-    let title = "The pool with more processes, or connections: requests per second";
-    Panel::new(area, title, scale)?.curves(NUMBERS, &curves)
+    let most = points()
+        .map(|point| point.requests_per_second)
+        .fold(0.0, f64::max);
+    let curves = vec![curve(Of::Processes, HOST), curve(Of::Connections, OTHER)];
+    Panel {
+        title: "The pool with more processes, or connections: requests per second".into(),
+        scale: Scale::linear(most),
+        content: Content::Curves(NUMBERS, curves),
+        legend: vec![("processes, 32 connections", HOST), ("connections", OTHER)],
+    }
 }
 
-fn colour(contestant: Contestant) -> RGBColor {
+fn colour(contestant: Contestant) -> Colour {
     if contestant == Contestant::Pool {
         HOST
     } else if contestant.is_host() {
-        lighter(HOST, 0.5)
+        HOST.lighter(0.5)
     } else {
         PEER
     }

@@ -1,5 +1,5 @@
-//! The *results* of a run, with what one needs to doubt them: when, on what machine, with which versions. They are
-//! written as JSON, as Markdown, and as a plot.
+//! The *results* of a run, with what one needs to doubt them: when, on what machine, with which
+//! versions. They are written as JSON, as Markdown, and as a plot.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -78,15 +78,15 @@ impl Results {
             .with_context(|| format!("{} has no results of this bench", path.display()))
     }
 
-    /// Writes all three, by the names of day and commit: only the same again replaces them. Returns the path of the
-    /// Markdown.
+    /// Writes all three, by the names of day and commit: only the same again replaces them. Returns
+    /// the path of the Markdown.
     pub(crate) fn write(&self, folder: &Path) -> anyhow::Result<PathBuf> {
         fs::create_dir_all(folder)?;
         let Origin { date, commit, .. } = &self.machine;
         let file = |ending| folder.join(format!("{date}-{commit}.{ending}"));
         fs::write(file("json"), serde_json::to_string_pretty(self)? + "\n")?;
         fs::write(file("md"), tables::markdown(self))?;
-        fs::write(file("svg"), plots::svg(self)?)?;
+        fs::write(file("svg"), plots::svg(self))?;
         Ok(file("md"))
     }
 }

@@ -1,5 +1,5 @@
-//! How the pool *scales*: with processes, nearly all of which are idle, and with connections; and whether it stays as it
-//! is over millions of requests.
+//! How the pool *scales*: with processes, nearly all of which are idle, and with connections; and
+//! whether it stays as it is over millions of requests.
 
 use std::time::Duration;
 
@@ -94,8 +94,8 @@ fn turn(site: &Site, of: Of, number: usize, turns: Turns) -> anyhow::Result<Turn
     server.measure(&Load { warm_up, ..load }, site.file(Size::Kib1))
 }
 
-/// Asks until so many requests are answered. Resident memory is read when the pool has grown, and at the end, both times
-/// while nobody is connected.
+/// Asks until so many requests are answered. Resident memory is read when the pool has grown, and
+/// at the end, both times while nobody is connected.
 pub(crate) fn soak(site: &Site, requests: f64) -> anyhow::Result<Soak> {
     let server = site.host(&["--mode", "pool"])?;
     let turn = |duration| Turns {

@@ -64,8 +64,8 @@ pub(crate) struct Site {
 impl Site {
     pub(crate) fn new(program: &Path) -> anyhow::Result<Self> {
         let folder = open_folder()?;
-        // No two neighbours are alike, and the period is no power of two, so that a piece is seen which is missing or
-        // comes twice.
+        // No two neighbours are alike, and the period is no power of two, so that a piece is seen
+        // which is missing or comes twice.
         let bytes: Vec<u8> = (0..=250).cycle().take(Size::Mib100.bytes()).collect();
         for size in Size::ALL {
             fs::write(
@@ -112,8 +112,8 @@ pub(crate) fn open_folder() -> anyhow::Result<TempDir> {
     Ok(folder)
 }
 
-/// A program of this name: among the peers that `make compare` has built, on the path, or where Debian keeps the
-/// programs of administrators.
+/// A program of this name: among the peers that `make compare` has built, on the path, or where
+/// Debian keeps the programs of administrators.
 pub(crate) fn program(is_it: impl Fn(&str) -> bool) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let built = workspace().join("target/peers/bin");

@@ -10,12 +10,12 @@ use mio::{Interest, Registry, Token};
 use super::response::Head;
 use super::{Faults, Load, Question};
 
-/// What an error shows of a response.
+/// The bytes of a response that an error shows.
 const EXCERPT_BYTES: usize = 200;
 
-/// What came with a read.
+/// The outcome of a read.
 pub(crate) enum Received {
-    /// Nothing more for now; an event will tell.
+    /// Nothing more for now. An event tells when there is.
     Nothing,
     /// This share of a response.
     Part(f64),
@@ -29,7 +29,7 @@ pub(crate) enum Received {
     Closed,
 }
 
-/// One question, one answer, the same question again.
+/// Asks one question again and again, and takes the answers.
 pub(crate) struct Connection<'a> {
     address: SocketAddr,
     token: Token,
@@ -42,24 +42,24 @@ pub(crate) struct Connection<'a> {
     /// Whether the request in hand is to provoke a fault.
     is_fault: bool,
     asked: Instant,
-    /// Of the response's head, as much as is there.
+    /// The response's head, as far as it has come.
     head: Vec<u8>,
-    /// A body was compared once: after that its length must do.
+    /// Whether a body was compared once. Later bodies need only have the right length.
     is_compared: bool,
 }
 
-/// Where the conversation is.
+/// The state of the conversation.
 #[derive(Clone, Copy)]
 enum State {
-    /// Our turn.
+    /// The client may ask.
     Idle,
     /// The request is not sent: the server is still accepting the connection.
     Asking,
     Head,
     /// So many bytes of the body are there.
     Body(Head, usize),
-    /// The response is complete, and the connection is the server's to close. If we were the first, our end
-    /// would keep its port for a minute, and ports would run out.
+    /// The response is complete, and the connection is the server's to close. If we were the first,
+    /// our end would keep its port for a minute, and ports would run out.
     Closing,
 }
 
@@ -125,7 +125,8 @@ impl<'a> Connection<'a> {
         Ok(())
     }
 
-    /// One read. Events tell of what is new: this must be called until there is nothing, or it is our turn.
+    /// Reads once. Events only tell of new bytes, so this must be called until it returns
+    /// [`Received::Nothing`], or the connection is idle.
     pub(crate) fn receive(&mut self, buffer: &mut [u8]) -> io::Result<Received> {
         if matches!(self.state, State::Asking) {
             self.send()?;
@@ -211,7 +212,7 @@ impl<'a> Connection<'a> {
     }
 }
 
-/// Begins to connect; an event tells when it has.
+/// Begins to connect. An event tells when the connection stands.
 fn connect(address: SocketAddr, registry: &Registry, token: Token) -> io::Result<TcpStream> {
     let connected = TcpStream::connect(address);
     let mut stream = connected.map_err(|error| explained(&error, "can't connect to", address))?;

@@ -1,8 +1,8 @@
-//! The *load*: connections that each ask again as soon as they are answered. What comes back is checked and
-//! timed, so that a server which is quick and wrong is not taken for a quick one.
+//! The *load*: connections that each ask again as soon as they are answered. Answers are checked
+//! and timed, so that a quick server with wrong answers is not taken for a quick server.
 //!
-//! One thread drives any number of connections, since the servers need the cores. Nothing of a body is kept:
-//! a thread reads all its connections into the same buffer.
+//! One thread drives any number of connections, since the servers need the cores. Bodies are not
+//! kept: a thread reads all its connections into the same buffer.
 
 mod connection;
 mod response;
@@ -17,20 +17,21 @@ use mio::{Events, Poll, Token};
 
 use connection::{Connection, Received};
 
-/// How long all connections together may be silent, and how long beyond its time a run may wait for the first
-/// response to be complete. Servers that take longer can't be measured.
+/// How long all connections together may be silent, and how long beyond its time a run may wait for
+/// the first response to be complete. Servers that take longer can't be measured.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How often a thread looks at the clock when nothing happens: a window that ends so much later is as good.
+/// How often a thread looks at the clock when nothing happens. A measurement may end so much later.
 const TICK: Duration = Duration::from_millis(10);
 
-/// What one read may take: large responses come in few reads, and it fits a core's cache.
+/// The most bytes of one read: large responses come in few reads, and the buffer fits a core's
+/// cache.
 const READ_BYTES: usize = 256 << 10;
 
 /// Events taken at a time. More of them wait for the next turn.
 const EVENTS: usize = 1024;
 
-/// Of the times that are kept: a thousandth off at most.
+/// Latencies are kept with an error of a thousandth at most.
 const SIGNIFICANT_DIGITS: u8 = 3;
 
 /// How a server is asked.
@@ -39,11 +40,12 @@ pub(crate) struct Load<'a> {
     pub(crate) connections: usize,
     /// Whether a connection is used again and again, or for one request.
     pub(crate) keep_alive: bool,
-    /// One leaves most of the machine to the server; more are for machines with cores to spare.
+    /// One thread leaves most of the machine to the server. More are for machines with cores to
+    /// spare.
     pub(crate) threads: usize,
     /// Before anything counts: caches are warm by then, and a pool has grown.
     pub(crate) warm_up: Duration,
-    /// How long things count. Where no response is complete by then, until one is.
+    /// How long things count; longer where no response is complete by then.
     pub(crate) duration: Duration,
     pub(crate) faults: Faults<'a>,
 }
@@ -53,12 +55,12 @@ pub(crate) struct Load<'a> {
 pub(crate) enum Faults<'a> {
     /// The server is broken, and the run ends with an error.
     Refused,
-    /// One in so many requests asks for this path instead, and its answer may have any status. The other answers
-    /// must be good ones.
+    /// One in so many requests asks for this path instead, and its answer may have any status. The
+    /// other answers must be good ones.
     Provoked { path: &'a str, one_in: u64 },
 }
 
-/// What is asked for, again and again, and what must come back.
+/// The path that is asked for again and again, and the body of its answer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Question<'a> {
     pub(crate) path: &'a str,
@@ -70,7 +72,8 @@ pub(crate) struct Question<'a> {
 pub(crate) struct Sample {
     /// Responses, whatever their status.
     pub(crate) per_second: f64,
-    /// Responses since the first request, the warm-up included. The server's CPU time is divided by them.
+    /// Responses since the first request, the warm-up included. The server's CPU time is divided by
+    /// them.
     pub(crate) responses: f64,
     /// Responses that became complete while things counted. The latencies are theirs.
     pub(crate) requests: u64,
@@ -98,7 +101,7 @@ impl Load<'_> {
 /// Asks a server.
 ///
 /// # Errors
-/// Where the server can't be reached, is silent, or answers with what it should not.
+/// Where the server can't be reached, is silent, or answers wrongly.
 pub(crate) fn run(
     address: SocketAddr,
     load: &Load<'_>,
@@ -200,7 +203,7 @@ impl<'a> Driver<'a> {
         Err(io::Error::new(ErrorKind::TimedOut, problem))
     }
 
-    /// Takes what has come, and asks for more.
+    /// Takes all answers that have come, and asks again.
     fn receive(&mut self, token: usize, buffer: &mut [u8], tally: &mut Tally) -> io::Result<()> {
         loop {
             let connection = &mut self.connections[token];
@@ -230,12 +233,11 @@ impl<'a> Driver<'a> {
     }
 }
 
-/// What a thread counts.
+/// The counts of one thread.
 struct Tally {
     since: Instant,
-    /// Responses, in parts: each counts by the share of its bytes that came while things counted. So the rate
-    /// is right where few responses become complete, and those that were half there at the beginning and at
-    /// the end don't matter.
+    /// Responses. Each counts by the share of its bytes that came while things counted, so that the
+    /// rate is right where few responses become complete.
     responses: f64,
     /// The same, before things counted.
     earlier: f64,

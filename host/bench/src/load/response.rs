@@ -1,8 +1,8 @@
-//! What the *head* of a response says about the rest of it.
+//! The *head* of a response, which says how long the body is and whether the connection stays open.
 
 use std::mem::MaybeUninit;
 
-/// The largest head that is read. What servers take of a client is no more.
+/// The largest head that is read. Servers accept no larger ones from clients, either.
 const MAX_BYTES: usize = 64 << 10;
 
 /// The host lets a worker have 256 fields, and adds some itself.
@@ -10,7 +10,7 @@ const MAX_FIELDS: usize = 256 + 8;
 
 #[derive(Clone, Copy)]
 pub(crate) struct Head {
-    /// Of the head itself.
+    /// The length of the head itself.
     pub(crate) bytes: usize,
     pub(crate) body_bytes: usize,
     /// Whether the status is 200.
@@ -20,14 +20,15 @@ pub(crate) struct Head {
 }
 
 impl Head {
-    /// Adds what came to what was there, and reads it; nothing yet if its end is missing.
+    /// Adds new bytes to the head so far, and parses it. Nothing while its end is missing.
     ///
     /// # Errors
-    /// What is wrong with it, to be said behind "a response that is".
+    /// The fault of the head, as it continues "a response that is".
     pub(crate) fn read(so_far: &mut Vec<u8>, bytes: &[u8]) -> Result<Option<Self>, String> {
         let room = MAX_BYTES.saturating_sub(so_far.len());
         so_far.extend_from_slice(&bytes[..bytes.len().min(room)]);
-        // There is room for many fields and there are few: filling it would take longer than reading them.
+        // Uninitialised: filling so much room would take longer than parsing the few fields there
+        // are.
         let mut fields = [MaybeUninit::uninit(); MAX_FIELDS];
         let mut response = httparse::Response::new(&mut []);
         let parser = httparse::ParserConfig::default();

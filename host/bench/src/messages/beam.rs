@@ -1,5 +1,5 @@
-//! *BEAM*, Erlang's virtual machine, whose processes have mailboxes since 1986: the measure of how quick messages can be.
-//! Debian has it as `erlang-base`. Without it there are no ratios.
+//! *BEAM*, Erlang's virtual machine, whose processes have mailboxes since 1986: the measure of how
+//! quick messages can be. Debian has it as `erlang-base`. Without it there are no ratios.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -46,7 +46,8 @@ impl Beam {
     }
 }
 
-/// Whether there is such a command. It is asked for something that it doesn't know, and ends at once.
+/// Whether there is such a command. It is asked for something that it doesn't know, and ends at
+/// once.
 fn is_there(command: &str) -> bool {
     let mut command = Command::new(command);
     command.args(["-noshell", "-eval", "halt()."]);

@@ -1,4 +1,5 @@
-//! *Figures*: how long each operation took with messages of each size, round by round; and rows of them.
+//! *Figures*: how long each operation took with messages of each size, round by round; and rows of
+//! them.
 
 use anyhow::Context;
 use serde_json::Value;

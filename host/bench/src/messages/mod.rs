@@ -1,15 +1,15 @@
-//! What it costs to talk: messages between processes, beside those of Erlang's virtual machine; processes that start, and
-//! processes that wait.
+//! What it costs to talk: messages between processes, beside those of Erlang's virtual machine;
+//! processes that start, and processes that wait.
 //!
 //! ```text
 //! cargo bench --bench messages              some two minutes
 //! cargo bench --bench messages -- --quick   one round: is everything in order?
 //! ```
 //!
-//! Each round runs all programs, one after the other. Medians over the rounds are shown, and ratios of what was measured
-//! in the same round. A missed target is a line of the report, not a failure: this ends with an error only where
-//! something can't be run. `make bench` installs Erlang where it can. Without it, there is a line of the report for that,
-//! too.
+//! Each round runs all programs, one after the other. Medians over the rounds are shown, and ratios
+//! of what was measured in the same round. A missed target is a line of the report, not a failure:
+//! this ends with an error only where something can't be run. `make bench` installs Erlang where it
+//! can. Without it, there is a line of the report for that, too.
 
 mod beam;
 mod figures;
@@ -30,12 +30,13 @@ use talk::Talk;
 /// Rounds, of which the median counts.
 const ROUNDS: usize = 5;
 
-/// So many processes that whatever else a host needs is no longer seen; and the few to compare with.
+/// So many processes that whatever else a host needs is no longer seen; and the few to compare
+/// with.
 const CROWD: usize = 10_000;
 const FEW: usize = 100;
 
-/// Passes of the token in a ring of [`CROWD`] processes. The ring is so large that no process is in a cache when the
-/// token comes back.
+/// Passes of the token in a ring of [`CROWD`] processes. The ring is so large that no process is in
+/// a cache when the token comes back.
 const PASSES: &str = "1000000";
 
 /// Does what the arguments ask for, with this program as the host.
@@ -80,9 +81,9 @@ impl Guest<'_> {
     }
 }
 
-/// What a process that waits holds of the machine's memory: by how much the host's memory grows from [`FEW`] to
-/// [`CROWD`], each of which has run and passed a token. Pages of the module's image that were read and not written are
-/// shared by all processes, and yet resident in each.
+/// What a process that waits holds of the machine's memory: by how much the host's memory grows
+/// from [`FEW`] to [`CROWD`], each of which has run and passed a token. Pages of the module's image
+/// that were read and not written are shared by all processes, and yet resident in each.
 fn memory(ring: &Guest<'_>) -> anyhow::Result<String> {
     let [few, many] = [crowd(ring, FEW)?, crowd(ring, CROWD)?];
     let each = |name, file, field, target| -> anyhow::Result<Finding> {

@@ -1,5 +1,5 @@
-//! The yardstick: two processes of the operating system, with a pipe each way. What isolation by the kernel
-//! costs, when nothing but bytes is sent.
+//! The yardstick: two processes of the operating system with a pipe each way. This is the cost of
+//! isolation by the kernel when nothing but bytes is sent.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
@@ -11,14 +11,16 @@ use anyhow::Context;
 
 use crate::numbers::median;
 
-/// The first argument of this program when it shall return what it is sent; the second is the size.
+/// The first argument by which this program returns all that it is sent. The second is the size of
+/// a message.
 pub(crate) const BE_ECHO: &str = "--be-echo";
 
 /// As in `examples/pingpong`.
 const BATCHES: usize = 51;
 const ROUND_TRIPS: usize = 1000;
 
-/// There and back, so many bytes: microseconds, the median of several batches, after one that doesn't count.
+/// Microseconds of a round trip of so many bytes: the median of several batches, after one that
+/// doesn't count.
 pub(crate) fn round_trip(bytes: usize) -> anyhow::Result<f64> {
     let mut command = Command::new(std::env::current_exe()?);
     command.arg(BE_ECHO).arg(bytes.to_string());
@@ -47,7 +49,7 @@ pub(crate) fn round_trip(bytes: usize) -> anyhow::Result<f64> {
 
 /// The other process.
 pub(crate) fn echo(bytes: &str) -> anyhow::Result<()> {
-    // Not through the standard library's buffers, which would copy everything once more.
+    // Past the standard library's buffers, which would copy everything once more.
     let mut input = File::from(io::stdin().as_fd().try_clone_to_owned()?);
     let mut output = File::from(io::stdout().as_fd().try_clone_to_owned()?);
     let mut ball = vec![0; bytes.parse()?];

@@ -10,7 +10,8 @@ use crate::table::{Row, Section, Table};
 /// Batches within a round, of which the median is the round's figure: some seconds in all.
 const BATCHES: &str = "51";
 
-/// Children that `pingpong` has at one time. It needs fewer, but a child that ends takes a moment to be gone.
+/// Children that `pingpong` has at one time. It needs fewer, but a child that ends takes a moment
+/// to be gone.
 const CHILDREN: usize = 1000;
 
 const ROUND_TRIP: &str = "round trip";

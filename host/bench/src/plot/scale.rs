@@ -1,8 +1,8 @@
-//! The *scale* of a panel: what the height of a bar means.
+//! The *scale* of a panel: the values that heights stand for.
 
 use crate::numbers::whole;
 
-/// What is left free above the highest bar, for its label.
+/// Room above the highest bar, for its label.
 const HEADROOM: f64 = 1.18;
 
 #[derive(Clone, Copy)]
@@ -24,13 +24,13 @@ impl Scale {
         }
     }
 
-    /// With room for all of these that are more than nothing.
+    /// With room for all values above zero.
     pub(crate) fn log(values: impl Iterator<Item = f64>) -> Self {
         let exponents = values.filter(|value| *value > 0.0).map(f64::log10);
         let (low, high) = exponents.fold((0.0_f64, 1.0_f64), |(low, high), exponent| {
             (low.min(exponent), high.max(exponent + HEADROOM.log10()))
         });
-        // What is below a hundredth is as good as nothing.
+        // Values below a hundredth are as good as nothing.
         Self::Log {
             low: (low.floor() as i32).max(-2),
             high: high.ceil() as i32,
@@ -73,7 +73,7 @@ fn round(step: f64) -> f64 {
     digit.unwrap_or(10.0) * power
 }
 
-/// As short as it can be.
+/// The shortest text for a tick.
 pub(crate) fn tick_label(tick: f64) -> String {
     if tick >= 1.0 || tick == 0.0 {
         whole(tick)

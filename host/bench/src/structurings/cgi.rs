@@ -1,6 +1,7 @@
-//! The process that fork and exec create for one request, as CGI does: this program again, by a door of its
-//! own before all others, so that it starts as fast as it can. It opens and reads a file, and writes a whole
-//! response to its standard output. In front of that stands a line with what its steps took, in nanoseconds.
+//! The process that fork and exec create for one request, as CGI does. It is this program again,
+//! which looks for its argument before anything else, so that it starts as fast as it can. It opens
+//! and reads a file, and writes a whole response to its standard output, behind a line with the
+//! nanoseconds of its steps.
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -15,13 +16,14 @@ use super::crash::Task;
 use super::yardstick;
 use crate::kernel;
 
-/// The first argument of such a process. Behind it come what to do and the file.
+/// The first argument of such a process. The task and the file follow.
 const ANSWER: &str = "yardstick-answer";
 
-/// What to do where it is no [`Task`]: say what memory it has for itself, at the end of its work.
+/// In place of a [`Task`]: the process says how much memory it has for itself at the end of its
+/// work.
 const MEMORY: &str = "memory";
 
-/// What a process of this kind does with its life, if this is one.
+/// Answers a request, where this program was started for that. Must be called first.
 #[must_use]
 pub fn child() -> Option<ExitCode> {
     let begin = Instant::now();
@@ -61,7 +63,8 @@ fn answer(begin: Instant, args: Vec<OsString>) -> anyhow::Result<()> {
     Ok(std::io::stdout().write_all(&out)?)
 }
 
-/// Has such a process answer. Whatever it did not spend on its own steps was spent on creating and ending it.
+/// Has such a process answer. Time that the process did not spend on its own steps went into
+/// creating and ending it.
 pub(crate) fn respond(
     program: &Path,
     task: Task,
@@ -80,7 +83,8 @@ pub(crate) fn respond(
     Ok(output.answer)
 }
 
-/// What one such process has in memory for itself when its work is done, beside what it shares with others.
+/// The memory that one such process has for itself when its work is done, in KiB, without pages
+/// that it shares.
 pub(crate) fn own_memory_kib(program: &Path, file: &Path) -> anyhow::Result<f64> {
     let output = run(program, MEMORY, file)?;
     Ok(String::from_utf8(output.answer)?.parse()?)

@@ -1,6 +1,6 @@
-//! The *crash drill*: many requests are in flight when what answers one of them crashes. How many others
-//! notice, and how long until the server answers again? Everything here happens: a process traps, a thread
-//! aborts, and so does a process that fork and exec created.
+//! The *crash drill*: many requests are in flight when the process or thread crashes that answers
+//! one of them. How many others notice, and how long until the server answers again? The crashes
+//! are real: a process traps, a thread aborts, and so does a process that fork and exec created.
 
 use std::ffi::OsStr;
 use std::io;
@@ -19,16 +19,17 @@ use crate::server::Server;
 /// Requests in flight beside the one that crashes: as many as connections by default.
 pub(crate) const OTHERS: usize = 32;
 
-/// Processes, or threads: nobody waits for one.
+/// Processes, or threads: so many that no request waits for one.
 const ROOM: &str = "40";
 
-/// From the request that crashes until it does. Meanwhile all others are sent, on a busy machine too.
+/// From the request that crashes until the crash. All others are sent meanwhile, on a busy machine,
+/// too.
 const CRASH_AFTER: Duration = Duration::from_millis(200);
 
-/// How long the others take: they are there before the crash, and not answered until well after it.
+/// How long the others take: they arrive before the crash, and are answered well after it.
 const WAIT: Duration = Duration::from_millis(500);
 
-/// What is sent first is read first, if the next waits so long.
+/// The request that crashes is read first if the others are sent so much later.
 const HEAD_START: Duration = Duration::from_millis(10);
 
 /// How long a server that did not end may take to answer again.
@@ -37,20 +38,21 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Between two looks at a server that does not answer.
 const GLANCE: Duration = Duration::from_millis(1);
 
-/// What became of the others.
+/// How many requests noticed the crash.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(crate) struct Crash {
     /// Requests in flight, the one that crashed not counted.
     others: usize,
-    /// Those of them that were not answered with 200.
+    /// How many of those were not answered with 200.
     pub(crate) others_lost: usize,
     /// Connections that were closed before their answer, that of the crash counted.
     pub(crate) connections_lost: usize,
-    /// Milliseconds from the news of the crash to the next good answer; nothing if there never was one.
+    /// Milliseconds from the news of the crash to the next good answer; nothing if there never was
+    /// one.
     pub(crate) answers_again_ms: Option<f64>,
 }
 
-/// What a request of the drill wants done.
+/// The wish of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Task {
     Answer,
@@ -66,7 +68,7 @@ pub(crate) fn subject(subject: Subject, scratch: &Scratch) -> anyhow::Result<Sub
     Ok(subject.with_module(scratch.write("drill.wat", text.as_bytes())?))
 }
 
-/// Crashes one of them.
+/// Crashes whoever answers one request of many.
 pub(crate) fn drill(subject: &Subject, structuring: Structuring) -> anyhow::Result<Crash> {
     let (flags, other): (&[&str], _) = match structuring {
         // The others wait anyway, in line behind the one that crashes.
@@ -92,7 +94,7 @@ pub(crate) fn drill(subject: &Subject, structuring: Structuring) -> anyhow::Resu
     })
 }
 
-/// Sends what will crash, and all others after it.
+/// Sends the request that crashes, and all others after it.
 fn send(address: SocketAddr, other: Task) -> io::Result<(Pending, Vec<Pending>)> {
     let crashing = client::send(address, Task::Crash.path())?;
     thread::sleep(HEAD_START);
@@ -100,7 +102,7 @@ fn send(address: SocketAddr, other: Task) -> io::Result<(Pending, Vec<Pending>)>
     Ok((crashing, others.collect::<Result<_, _>>()?))
 }
 
-/// What became of a request, and when.
+/// How a request ended, and when.
 struct End {
     answer: io::Result<Answer>,
     at: Instant,
@@ -130,7 +132,7 @@ impl Crash {
     }
 }
 
-/// When it does, if it ever does.
+/// When the server answers again, if it ever does.
 fn answers_again(server: &mut Server) -> anyhow::Result<Option<Instant>> {
     let begin = Instant::now();
     while !server.has_ended()? {
@@ -172,13 +174,13 @@ impl Task {
         Self::ALL.into_iter().find(|task| word == task.word())
     }
 
-    /// Whatever is no other's is an ordinary request.
+    /// Unknown paths are ordinary requests.
     pub(crate) fn of_path(path: &str) -> Self {
         let known = Self::ALL.into_iter().find(|task| path == task.path());
         known.unwrap_or(Self::Answer)
     }
 
-    /// What a native thread or process does for it, beside answering.
+    /// Does the task, in a native thread or process.
     pub(crate) fn perform(self) {
         match self {
             Self::Answer => {}

@@ -1,5 +1,5 @@
-//! The *figures*: all that was measured, in the shape that `--json` writes. Its names are stable; a unit is
-//! the end of its field's name.
+//! The *figures*: all measurements, in the shape that `--json` writes. Names of fields are stable,
+//! and end with the unit.
 
 use serde::Serialize;
 use wasm_pool_host::steps::{Total, Totals};
@@ -13,25 +13,25 @@ use crate::turn::Rounds;
 
 #[derive(Debug, Serialize)]
 pub(crate) struct Figures {
-    /// Of this program.
+    /// The version of this program.
     pub(crate) version: &'static str,
     /// When they were taken, in UTC.
     pub(crate) date: String,
-    /// The command line that repeats it.
+    /// The command line that repeats the measurement.
     pub(crate) command: String,
     pub(crate) machine: Machine,
     pub(crate) load: Setup,
     /// In the order of the table.
     pub(crate) structurings: Vec<Measured>,
-    /// Why something is missing in them, if something is.
+    /// Why figures are missing.
     pub(crate) not_measured: Gaps,
 }
 
-/// What could not be measured, each with its reason.
+/// Figures that are missing, each with the reason.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Gaps(Vec<String>);
 
-/// What was asked, and how.
+/// The load.
 #[derive(Debug, Serialize)]
 pub(crate) struct Setup {
     pub(crate) module: String,
@@ -39,7 +39,7 @@ pub(crate) struct Setup {
     pub(crate) body_bytes: usize,
     pub(crate) connections: usize,
     pub(crate) rounds: usize,
-    /// Of each structuring in each round.
+    /// The time of each structuring in each round.
     pub(crate) seconds: f64,
 }
 
@@ -47,7 +47,7 @@ pub(crate) struct Setup {
 #[derive(Debug, Serialize)]
 pub(crate) struct Measured {
     pub(crate) name: Structuring,
-    /// Of one request, on one connection: nobody waits for anybody.
+    /// The steps of one request, on one connection, so that nobody waits for anybody.
     pub(crate) step_us: Steps,
     /// Medians over the rounds, under the load of all connections.
     pub(crate) requests_per_second: f64,
@@ -57,11 +57,11 @@ pub(crate) struct Measured {
     pub(crate) slowest_round_per_second: f64,
     pub(crate) fastest_round_per_second: f64,
     pub(crate) latency_ms: Latency,
-    /// Requests that these are of, all rounds together.
+    /// Requests that were measured, in all rounds together.
     pub(crate) requests: u64,
-    /// What one more process or thread has of the machine's memory, when it is idle; nothing if that is a gap.
+    /// The memory of one more idle process or thread; nothing where it could not be measured.
     pub(crate) memory_kib: Option<f64>,
-    /// Nothing if that is a gap.
+    /// Nothing where it could not be measured.
     pub(crate) crash: Option<Crash>,
 }
 
@@ -83,7 +83,7 @@ pub(crate) struct Latency {
 }
 
 impl Gaps {
-    /// What was measured; nothing if it was not, and then there is one more gap.
+    /// The measurement; nothing where it failed, and then there is one more gap.
     pub(crate) fn unless_measured<T>(
         &mut self,
         what: &str,
@@ -146,8 +146,8 @@ impl Measured {
 }
 
 impl Figures {
-    /// Structurings whose order in throughput means nothing, in groups: in each, from the slowest to the
-    /// fastest, the fastest round of one is faster than the slowest of the next.
+    /// Groups of structurings whose order in throughput means nothing: the fastest round of one is
+    /// faster than the slowest round of the next faster one.
     pub(crate) fn without_order(&self) -> Vec<Vec<Structuring>> {
         let mut sorted: Vec<_> = self.structurings.iter().collect();
         sorted.sort_by(|one, other| {
@@ -165,11 +165,11 @@ impl Figures {
 }
 
 impl Steps {
-    /// As people see them.
+    /// The names that people see.
     pub(crate) const NAMES: [&str; 5] =
         ["receive", "create or hand over", "run", "file RPC", "reply"];
 
-    /// A request's share: each is received once.
+    /// The share of one request. Each request is received once.
     fn of_one(totals: &Totals) -> Self {
         let requests = totals.receive.count.max(1) as f64;
         let share = |total: Total| total.nanoseconds as f64 / 1e3 / requests;
@@ -182,7 +182,7 @@ impl Steps {
         }
     }
 
-    /// In that order.
+    /// In the order of [`Steps::NAMES`].
     pub(crate) fn all(&self) -> [f64; 5] {
         [
             self.receive,

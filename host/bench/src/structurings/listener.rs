@@ -1,5 +1,5 @@
-//! The *listener* of a yardstick accepts connections, sees on which of them something has come, and hands
-//! those to idle threads.
+//! The *listener* of a yardstick accepts connections, and hands a connection to an idle thread when
+//! a request comes.
 
 use std::collections::HashMap;
 use std::io::{self, ErrorKind};
@@ -15,7 +15,7 @@ use wasm_pool_host::steps::{Step, Steps, Timing};
 
 use crate::server::LISTEN;
 
-/// Connections that wait for an idle thread; when there are more, the listener waits.
+/// Connections that wait for an idle thread. When there are more, the listener waits.
 const QUEUE: usize = 1024;
 
 /// Events taken at a time. More of them wait for the next turn.
@@ -33,7 +33,7 @@ pub(crate) struct Handed {
     pub(crate) timing: Timing,
 }
 
-/// Accepts connections, and sees on which of them something has come.
+/// Watches its socket and all connections.
 pub(crate) struct Listener {
     socket: TcpListener,
     poll: Poll,
@@ -44,7 +44,7 @@ pub(crate) struct Listener {
 }
 
 impl Listener {
-    /// What it hands over comes out of the receiver.
+    /// A listener on a free port, and the connections that it hands over.
     pub(crate) fn new(steps: Steps) -> io::Result<(Self, Receiver<Handed>)> {
         let (queue, idle) = sync_channel(QUEUE);
         let socket = TcpListener::bind(LISTEN)?;
@@ -66,7 +66,7 @@ impl Listener {
         self.socket.local_addr()
     }
 
-    /// Returns when no thread is left to hand anything to.
+    /// Returns when no thread is left.
     pub(crate) fn listen(&mut self) -> io::Result<()> {
         let mut events = Events::with_capacity(EVENTS);
         loop {

@@ -1,36 +1,36 @@
-//! What one more costs in *memory*: by how much a server grows when it has more of them, so that what it has
-//! only once, and what all share, does not count. How many more is for the machine to say: a few tell what one
-//! takes, and then there are as many as it has room for.
+//! The *memory* of one more process or thread: by how much a server grows when it has more of them.
+//! So memory that the server has only once, and memory that all share, does not count. First a few
+//! tell roughly what one takes; then there are as many as the machine has room for.
 
 use super::cgi;
 use super::figures::Gaps;
 use super::subject::{Structuring, Subject};
 use crate::{kernel, limits};
 
-/// How many a server has while it is found out roughly what one takes. Under load it has more of them by default.
+/// The few that tell roughly what one takes. Under load a server has more of them by default.
 const FIRST: (u16, u16) = (1, 8);
 
-/// The most that a server has, of what takes little: so many that what is never twice the same in a server is
-/// not seen in one of them.
+/// The most that a server has. In a difference between so many, chance is no longer seen.
 const MOST: u16 = 640;
 
-/// What it has first is one in so many of those: they have used up what a server that has just started has to
-/// spare.
+/// The smaller number is one in so many of the larger. It has used up the spare memory of a server
+/// that has just started.
 const FEWER: u16 = 5;
 
-/// What all together may take is one part in so many of the memory that is available: the rest is for others.
+/// All together may take one part in so many of the available memory. The rest is for others.
 const SHARE_OF_MEMORY: f64 = 4.0;
 
-/// What all together may be promised is one in so many descriptors: the rest is for the server itself.
+/// All together may be promised one in so many descriptors. The rest is for the server itself.
 const SHARE_OF_DESCRIPTORS: u64 = 2;
 
-/// Files that each process may have open: a host promises descriptors to all, and some systems have not so many.
+/// Files that each process may have open. A host promises descriptors to all processes, and some
+/// systems have few.
 const OPEN_FILES: u32 = 4;
 
 /// Descriptors that a host promises a process beside those, for a moment.
 const IN_PASSING: u32 = 2;
 
-/// What one more costs, in KiB; nothing where that could not be measured.
+/// The memory of one more, in KiB; nothing where it could not be measured.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Memory {
     process: Option<f64>,
@@ -39,7 +39,7 @@ pub(crate) struct Memory {
 }
 
 impl Memory {
-    /// Once: a difference between so many needs no median.
+    /// Measures once: a difference between so many needs no median.
     pub(crate) fn measure(subject: &Subject, gaps: &mut Gaps) -> Self {
         let frugal = subject.clone().with_open_files(OPEN_FILES);
         let process = growth(&frugal, Structuring::Pool, most_processes());
@@ -52,7 +52,7 @@ impl Memory {
         }
     }
 
-    /// Of the processes, all three structurings have the same.
+    /// The three structurings of ours have the same processes.
     pub(crate) fn of(&self, structuring: Structuring) -> Option<f64> {
         match structuring {
             Structuring::Single | Structuring::PerRequest | Structuring::Pool => self.process,
@@ -62,7 +62,8 @@ impl Memory {
     }
 }
 
-/// By how much a server grows with each; it never has more than `most`, or than [`FIRST`].
+/// By how much a server grows with each, in KiB. The server has at most `most` of them, or
+/// [`FIRST`].
 fn growth(subject: &Subject, structuring: Structuring, most: u16) -> anyhow::Result<f64> {
     let resident_kib = |count: u16| {
         let server = subject.server(structuring, &["--workers", &count.to_string()])?;
@@ -81,10 +82,10 @@ fn growth(subject: &Subject, structuring: Structuring, most: u16) -> anyhow::Res
     between(many / FEWER, many)
 }
 
-/// How many have room in memory, if one takes so many KiB.
+/// How many there is memory for, if one takes so many KiB.
 fn room(one: f64) -> anyhow::Result<u16> {
     let available = kernel::kib("meminfo", "MemAvailable")?;
-    // A server that did not grow, or shrank, says no more than that one takes little.
+    // Where a server did not grow, one takes little.
     Ok((available / SHARE_OF_MEMORY / one.max(1.0)) as u16)
 }
 

@@ -1,11 +1,12 @@
-//! The *structurings* of a server, measured on this machine with this module: the host's three, and natively with
-//! threads and with fork and exec. This is the program's command `bench`.
+//! The *structurings* of a server, measured on this machine with this module: the host's three, and
+//! natively with threads and with fork and exec. This is the program's command `bench`.
 //!
-//! Each structuring is a server in a process of its own, and all are asked for the same. First comes the memory of
-//! one more process. Then the servers take turns under load, in rounds, and nothing is timed inside them. Then each
-//! server times its steps, on one connection, so that no step contains waiting. The steps are means over all requests,
-//! since a server does not know which requests warm it up. Last comes a crash. Where memory or a crash can't be
-//! measured, the figures say so, and why.
+//! Each structuring is a server in a process of its own, and all are asked for the same. First
+//! comes the memory of one more process. Then the servers take turns under load, in rounds, and
+//! nothing is timed inside them. Then each server times its steps, on one connection, so that no
+//! step contains waiting. The steps are means over all requests, since a server does not know which
+//! requests warm it up. Last comes a crash. Where memory or a crash can't be measured, the figures
+//! say so, and why.
 
 mod cgi;
 mod crash;
@@ -42,8 +43,8 @@ use scratch::Scratch;
 use subject::{Structuring, Subject};
 pub use yardstick::Yardstick;
 
-/// The warm-up is a quarter of the time that counts, but at most as long as a pool needs to grow and caches to be
-/// warm.
+/// The warm-up is a quarter of the time that counts, but at most as long as a pool needs to grow
+/// and caches to be warm.
 const WARM_UP: (u32, Duration) = (4, Duration::from_millis(500));
 
 /// What is measured, how, and where the figures go.
@@ -73,7 +74,8 @@ pub struct Settings {
     pub html: Option<PathBuf>,
 }
 
-/// Measures everything, and writes the figures; does nothing more once `stop` completes. All servers end with it.
+/// Measures everything, and writes the figures; does nothing more once `stop` completes. All
+/// servers end with it.
 ///
 /// # Errors
 /// Where requests can't be measured, something can't be written, or a server answers wrongly.
@@ -82,7 +84,8 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> anyhow::
     let scratch = Arc::new(Scratch::new()?);
     let shared = Arc::clone(&scratch);
     limits::raise(); // a socket for each connection
-    let turns = Structuring::ALL.len() * (settings.rounds + 2) + 2; // rounds, steps, crashes; module, memory
+    // Each structuring has its rounds, its steps and its crash. Before come the module and the memory.
+    let turns = Structuring::ALL.len() * (settings.rounds + 2) + 2;
     let progress = Progress::of(turns)?;
     let shown = progress.clone();
     // Servers die with the thread that started them, where their guards can't end them.

@@ -1,5 +1,5 @@
-//! Where the figures go. Files are opened before anything is measured, so that a path which can't be written costs no
-//! minutes first.
+//! Where the figures go. Files are opened before anything is measured, so that a path which can't
+//! be written costs no minutes first.
 
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Write};
@@ -22,7 +22,8 @@ pub(crate) struct Outputs {
     html: Option<Output>,
 }
 
-/// A file that will have the figures. Dropped before, a new one is removed, and an old one is as it was.
+/// A file that will have the figures. Dropped before, a new one is removed, and an old one is as it
+/// was.
 struct Output {
     path: PathBuf,
     file: File,
@@ -64,11 +65,10 @@ impl Outputs {
             None => Ok(()),
         };
         let written = write(self.json, &json);
-        let plotted = plots::svg(figures).and_then(|image| {
-            let page = tables::html(figures, &image);
-            write(self.html, &page).and(write(self.svg, &image))
-        });
-        printed.and(written).and(plotted)
+        let image = plots::svg(figures);
+        let page = write(self.html, &tables::html(figures, &image));
+        let image = write(self.svg, &image);
+        printed.and(written).and(page).and(image)
     }
 }
 

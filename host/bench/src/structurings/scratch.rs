@@ -1,5 +1,6 @@
-//! *Scratch* is a temporary folder for the files that servers read. The measuring thread can't be stopped, and may
-//! outlive the bench's end: once the folder is removed, nothing can be written there.
+//! *Scratch* is a temporary folder for the files that servers read. The measuring thread can't be
+//! stopped, and may outlive the end of the bench. Once the folder is removed, nothing can be
+//! written there.
 
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};

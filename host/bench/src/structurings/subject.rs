@@ -1,5 +1,5 @@
-//! The *subject*: the five structurings that are compared, and what all of them serve. Ours are the ordinary program
-//! with its `--mode`; the other two are [yardsticks](super::yardstick).
+//! The *subject*: the five structurings that are compared, and what all of them serve. Ours are the
+//! ordinary program with its `--mode`; the other two are [yardsticks](super::yardstick).
 
 use std::ffi::OsString;
 use std::path::PathBuf;

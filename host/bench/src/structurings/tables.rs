@@ -4,6 +4,7 @@ use super::crash::OTHERS;
 use super::figures::{Figures, Measured, Steps};
 use super::subject::Structuring;
 use crate::numbers::{short, whole};
+use crate::plot::escaped;
 use crate::table::{Row, Section, Table};
 
 /// In place of a figure that is missing.
@@ -109,8 +110,6 @@ fn shown<T>(figure: Option<T>, show: impl FnOnce(T) -> String) -> String {
 
 /// A page with the plots, the table, and how the figures were taken.
 pub(crate) fn html(figures: &Figures, svg: &str) -> String {
-    // An image in a page has no declaration of its own.
-    let svg = svg.find("<svg").map_or(svg, |at| &svg[at..]);
     let machine = &figures.machine;
     let machine = format!(
         "{} cores of {}, Linux {}",
@@ -133,10 +132,4 @@ pub(crate) fn html(figures: &Figures, svg: &str) -> String {
          {svg}\n{}<dl>\n{facts}</dl>\n</html>\n",
         table(figures).html()
     )
-}
-
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
 }

@@ -1,5 +1,5 @@
-//! *Words* for whoever started the bench: how it was called, and errors of servers without flags that were not given
-//! to the bench.
+//! *Words* for whoever started the bench: how it was called, and errors of servers without flags
+//! that were not given to the bench.
 
 use anyhow::anyhow;
 

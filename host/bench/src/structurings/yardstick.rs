@@ -1,9 +1,9 @@
-//! The *yardsticks*: servers without wasm that answer every request with one file. A listener notices that
-//! a client has asked, and hands its connection to an idle thread; the thread receives the request, and
-//! either reads the file itself or has a process do so that it creates by fork and exec.
+//! The *yardsticks*: servers without wasm that answer every request with one file. A listener hands
+//! the connection of a client who has asked to an idle thread. The thread receives the request, and
+//! either reads the file itself or creates a process for that by fork and exec.
 //!
-//! They have less to do than the host, and that is the point of a yardstick: nothing but `GET`, one file, no
-//! limits, no log. Connections are kept, and system calls wait.
+//! Yardsticks do less than the host on purpose: nothing but `GET`, one file, no limits, no log.
+//! Connections are kept, and system calls wait.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
@@ -28,7 +28,7 @@ const HEAD_BYTES: usize = 16 << 10;
 
 const FAILED: &[u8] = b"HTTP/1.1 502 Bad Gateway\r\ncontent-length: 0\r\n\r\n";
 
-/// How such a server is to be.
+/// The settings of such a server.
 #[derive(Clone, Debug)]
 pub struct Yardstick {
     /// Every request is answered with the present content of this file.
@@ -60,7 +60,8 @@ impl Yardstick {
             steps: steps.clone(),
             idle: Mutex::new(idle),
         });
-        // A thread has its memory once it has run, and whoever reads the address may ask for that next.
+        // A thread has its memory once it has run, and whoever reads the address may ask for that
+        // next.
         let running = Arc::new(Barrier::new(workers + 1));
         for _ in 0..workers {
             let (native, running) = (Arc::clone(&native), Arc::clone(&running));
@@ -80,7 +81,7 @@ impl Yardstick {
     }
 }
 
-/// The drill's crashes are none to look into.
+/// The drill crashes on purpose: nobody wants its core dumps.
 fn leave_no_core() -> rustix::io::Result<()> {
     let nothing = Rlimit {
         current: Some(0),
@@ -89,7 +90,7 @@ fn leave_no_core() -> rustix::io::Result<()> {
     setrlimit(Resource::Core, nothing)
 }
 
-/// What all threads share.
+/// The state that all threads share.
 struct Native {
     program: PathBuf,
     yardstick: Yardstick,
@@ -111,13 +112,13 @@ impl Native {
             drop(timing);
             let connection = connection.lock().unwrap_or_else(PoisonError::into_inner);
             if self.serve(&connection).is_err() {
-                // The listener sees that, and forgets it. It may be closed already.
+                // The listener notices, and forgets the connection. It may be closed already.
                 let _ = connection.shutdown(Shutdown::Both);
             }
         }
     }
 
-    /// One request, if there is one.
+    /// Serves one request, if there is one.
     ///
     /// # Errors
     /// Where the connection is of no use any longer.
@@ -149,7 +150,7 @@ impl Native {
         Ok(())
     }
 
-    /// The request that has come; nothing if an event told of what another thread had taken already.
+    /// The request that has come; nothing if another thread has taken it already.
     fn receive(&self, mut connection: &TcpStream) -> io::Result<Option<Asked>> {
         let mut head = [0; HEAD_BYTES];
         let mut got = match rustix::net::recv(connection, &mut head, RecvFlags::DONTWAIT) {
@@ -169,7 +170,7 @@ impl Native {
         Ok(Some(asked.ok_or(ErrorKind::InvalidData)?))
     }
 
-    /// What a thread does by itself.
+    /// Answers without another process.
     fn respond(&self, task: Task) -> io::Result<Vec<u8>> {
         let timing = self.steps.time(Step::Files);
         let body = read(&self.yardstick.file)?;
@@ -180,7 +181,7 @@ impl Native {
     }
 }
 
-/// What is of interest in a request.
+/// The parts of a request that matter here.
 struct Asked {
     path: String,
     closes: bool,
@@ -195,7 +196,7 @@ impl Asked {
     }
 }
 
-/// Opened, asked for its size, read, closed.
+/// Opens the file, asks for its size, reads it, and closes it.
 pub(crate) fn read(path: &Path) -> io::Result<Vec<u8>> {
     let mut file = File::open(path)?;
     let size = usize::try_from(file.metadata()?.len()).map_err(io::Error::other)?;

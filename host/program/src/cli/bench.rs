@@ -1,4 +1,5 @@
-//! What `bench` may be told, and the hidden subcommand by which it starts the servers that are its yardsticks.
+//! What `bench` may be told, and the hidden subcommand by which it starts the servers that are its
+//! yardsticks.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -37,7 +38,8 @@ pub(crate) struct Bench {
     #[arg(long, value_name = "N", default_value_t = 3)]
     rounds: usize,
 
-    /// Write all figures as JSON to this file; without one, to standard output in place of the table
+    /// Write all figures as JSON to this file; without one, to standard output in place of the
+    /// table
     #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "-")]
     json: Option<PathBuf>,
 

@@ -1,7 +1,7 @@
-//! What `wasmtime serve` runs in the comparison: a `wasi:http` component that opens, asks, reads and closes the
-//! file that the path names, and answers with it. It calls WASI without the standard library in between, and
-//! keeps its folder for the next request, if the host lets it live so long: nothing here is slower than it
-//! need be.
+//! What `wasmtime serve` runs in the comparison: a `wasi:http` component that opens, asks, reads
+//! and closes the file that the path names, and answers with it. It calls WASI without the standard
+//! library in between, and keeps its folder for the next request, if the host lets it live so long:
+//! nothing here is slower than it need be.
 
 use std::cell::OnceCell;
 
@@ -56,7 +56,8 @@ fn answer(file: &Descriptor, size: u64, out: ResponseOutparam) {
     };
     ResponseOutparam::set(out, Ok(response));
     let Ok(stream) = body.write() else { return };
-    // The status is sent: a client learns from a body that ends too early that something went wrong.
+    // The status is sent: a client learns from a body that ends too early that something went
+    // wrong.
     if copy(file, size, &stream).is_ok() {
         drop(stream);
         let _ = OutgoingBody::finish(body, None);
