@@ -63,7 +63,10 @@ const OF_A_PROGRAM: &[Attacker] = &[
         20,
         Misdeed::Script("spawn a { receive; print x*4000; exit 1 }; forward a"),
     ),
-    every(20, Misdeed::Script("respond client 999 x")),
+    every(
+        20,
+        Misdeed::Script("spawn a { receive; respond client 999 x }; forward a"),
+    ),
     every(50, Misdeed::Head(100_000)),
     every(50, Misdeed::Target(60_000)),
     every(300, Misdeed::Half),
