@@ -92,6 +92,40 @@ fn each_library_is_known_in_one_place() {
     assert!(strangers.is_empty(), "{strangers:#?}");
 }
 
+#[test]
+fn comments_end_at_column_100() {
+    const COLUMNS: usize = 100;
+    let mut wide = Vec::new();
+    for folder in ["host", "tests", "examples", "guest-worker"] {
+        for file in files_below(&workspace().join(folder)) {
+            let text = fs::read_to_string(&file).expect("a source file");
+            let comments = text
+                .lines()
+                .filter(|line| line.trim_start().starts_with("//"));
+            let too_wide = comments.filter(|line| line.chars().count() > COLUMNS);
+            wide.extend(too_wide.map(|line| (file.clone(), line.to_owned())));
+        }
+    }
+    assert!(wide.is_empty(), "{wide:#?}");
+}
+
+/// All Rust files below a folder, but for those that a build made.
+fn files_below(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).expect("a folder of the source") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() && !path.ends_with("target") {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                files.push(path);
+            }
+        }
+    }
+    files
+}
+
 /// The library's manifest names no crate of the program's.
 #[test]
 fn the_library_is_free_of_the_program() {

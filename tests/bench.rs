@@ -1,5 +1,5 @@
-//! `bench`: that it measures what it says, writes it wherever it is asked to, and leaves nothing behind. How
-//! fast anything is, is no test's business.
+//! `bench`: that it measures what it says, writes it wherever it is asked to, and leaves nothing
+//! behind. How fast anything is, is no test's business.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
@@ -125,7 +125,8 @@ fn rounds_that_overlap_have_no_order() {
 
 #[test]
 fn memory_is_measured_with_as_many_processes_as_there_are_descriptors_for() {
-    // What a pool by default needs with four files each, and some more; not what hundreds of processes need.
+    // What a pool by default needs with four files each, and some more; not what hundreds of
+    // processes need.
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let descriptors = 620 + cores * 32 * 6;
     let folder = Folder::new().file("index.html", "home");

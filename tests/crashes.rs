@@ -1,5 +1,5 @@
-//! What one process does to itself: its own client gets a status and a request's number, the log gets the
-//! reason, and everybody else notices nothing.
+//! What one process does to itself: its own client gets a status and a request's number, the log
+//! gets the reason, and everybody else notices nothing.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -355,8 +355,8 @@ fn a_storm_of_crashes_is_answered_one_by_one() {
     }
 }
 
-/// One client's crashes cost others nothing: all of them are answered, and about as soon as beside a client who
-/// asks for nothing bad at the same pace.
+/// One client's crashes cost others nothing: all of them are answered, and about as soon as beside
+/// a client who asks for nothing bad at the same pace.
 #[test]
 fn a_client_that_crashes_its_process_again_and_again() {
     for mode in [
@@ -379,7 +379,8 @@ fn a_client_that_crashes_its_process_again_and_again() {
     }
 }
 
-/// How long the 99th of 100 requests takes, by its time, while another client asks for `target` at this pace.
+/// How long the 99th of 100 requests takes, by its time, while another client asks for `target` at
+/// this pace.
 fn slowest_of_hundred_beside(server: &Server, target: &str, pause: Duration) -> Duration {
     let is_over = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -433,7 +434,8 @@ fn a_module_that_crashes_at_its_start() {
 
 #[test]
 fn a_module_that_starts_after_a_while() {
-    // As one that needs something which is not there yet: its start code traps until the clock says so.
+    // As one that needs something which is not there yet: its start code traps until the clock says
+    // so.
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .expect("a time after 1970");

@@ -1,5 +1,5 @@
-//! Programs in numbers: many processes, many messages, many kills at random; what they cost while nothing
-//! happens, and that those who take all they can leave the others their share.
+//! Programs in numbers: many processes, many messages, many kills at random; what they cost while
+//! nothing happens, and that those who take all they can leave the others their share.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
@@ -22,8 +22,8 @@ const KILLS: u64 = 20;
 pub(crate) const RING_FLAGS: &str = "--max-processes 10001 --max-children 10000";
 pub(crate) const RING_ARGS: &str = "10000 1000000";
 
-/// What resident memory may differ by after a second crowd: see the crash drill. One memory of each process of
-/// a crowd would be more than 100 MiB.
+/// What resident memory may differ by after a second crowd: see the crash drill. One memory of each
+/// process of a crowd would be more than 100 MiB.
 const TOLERANCE_BYTES: u64 = 12 << 20;
 
 #[test]
@@ -106,7 +106,8 @@ fn prefork_under_load_while_workers_crash() {
             });
         }
     });
-    // Those were lost that a crashed worker had, and no others: each with its first, which made it crash.
+    // Those were lost that a crashed worker had, and no others: each with its first, which made it
+    // crash.
     let lost = lost.into_inner().expect("no client panicked");
     let mut of_worker: BTreeMap<u64, usize> = BTreeMap::new();
     for (id, _) in &lost {

@@ -1,4 +1,5 @@
-//! Not one byte from outside of the root, whatever is asked for, and whatever happens to the disk meanwhile.
+//! Not one byte from outside of the root, whatever is asked for, and whatever happens to the disk
+//! meanwhile.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -189,8 +190,8 @@ fn a_folder_and_an_absolute_link_change_places() {
 
 #[test]
 fn a_folder_moves_out_while_a_link_climbs_from_it() {
-    // `climb` leads to `deep/down/../../secret`. Inside of the root that is `secret` at its top. While
-    // `down` lies outside, the same steps from it lead to the secret.
+    // `climb` leads to `deep/down/../../secret`. Inside of the root that is `secret` at its top.
+    // While `down` lies outside, the same steps from it lead to the secret.
     let folder = Folder::new()
         .file("secret", "public")
         .file("deep/down/file", "public")
@@ -207,8 +208,8 @@ fn a_folder_moves_out_while_a_link_climbs_from_it() {
     );
 }
 
-/// Renames `one` to `other` and back as fast as it goes, both relative to the root, while clients ask for
-/// targets at the default worker, and paths at the stub.
+/// Renames `one` to `other` and back as fast as it goes, both relative to the root, while clients
+/// ask for targets at the default worker, and paths at the stub.
 fn swapping(folder: Folder, one: &str, other: &str, targets: &[&str], paths: &[&str]) {
     /// Enough that swaps fall into every moment of some request.
     const SWAPS: usize = 2_000;

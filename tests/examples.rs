@@ -1,4 +1,5 @@
-//! The examples do what their READMEs say: the flags, the requests and the answers below are read from there.
+//! The examples do what their READMEs say: the flags, the requests and the answers below are read
+//! from there.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -27,8 +28,8 @@ fn hello_is_a_dozen_lines() {
 
 #[test]
 fn counter_shares_nothing() {
-    // As its README has it: two processes, sixteen requests, eight at a time. Everybody asks again until
-    // both processes had something to do.
+    // As its README has it: two processes, sixteen requests, eight at a time. Everybody asks again
+    // until both processes had something to do.
     let readme = Readme::of("counter");
     let server = readme.serve();
     let mut answers: BTreeMap<u64, BTreeSet<u64>> = BTreeMap::new();
@@ -375,8 +376,8 @@ impl Readme {
         self.requests().next().expect("a request")
     }
 
-    /// The requests, with the line that stands behind each: its answer, if it is shown. `-i` asks for more than the
-    /// answer: then a comment has the status.
+    /// The requests, with the line that stands behind each: its answer, if it is shown. `-i` asks
+    /// for more than the answer: then a comment has the status.
     fn requests(&self) -> impl Iterator<Item = (&str, &str)> {
         let lines = self.text.lines();
         lines.clone().zip(lines.skip(1)).filter_map(|(line, next)| {
@@ -435,7 +436,8 @@ impl Run {
     }
 }
 
-/// Whether these lines are those of the form, in which `…` is any text, and any lines where it stands alone.
+/// Whether these lines are those of the form, in which `…` is any text, and any lines where it
+/// stands alone.
 fn has_form(lines: &[&str], form: &[String]) -> bool {
     match (lines, form) {
         (_, [any, rest @ ..]) if any == "…" => {

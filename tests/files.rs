@@ -1,5 +1,5 @@
-//! Files come back as they are on the disk: of every size, streamed with bounded memory, and honestly cut
-//! short where they change underneath.
+//! Files come back as they are on the disk: of every size, streamed with bounded memory, and
+//! honestly cut short where they change underneath.
 
 use std::fs;
 use std::fs::File;
@@ -18,8 +18,8 @@ const GIB: u64 = 1024 * MIB;
 
 #[test]
 fn byte_exact_at_every_size() {
-    // Around each size is where one byte too many or too few would show. 64 KiB is where the default
-    // worker begins to hand files over, 1 MiB the most that one read gives.
+    // Around each size is where one byte too many or too few would show. 64 KiB is where the
+    // default worker begins to hand files over, 1 MiB the most that one read gives.
     let around = |size: usize| [size - 1, size, size + 1];
     let sizes = [0, 1].into_iter().chain(
         [KIB, 4 * KIB, 64 * KIB, KIB * KIB, 3 * KIB * KIB]
@@ -242,7 +242,8 @@ fn a_reader_in_no_hurry_gets_everything() {
 
 #[test]
 fn a_root_that_is_a_link_is_followed_where_it_leads() {
-    // As deployments have it: `current` leads to one release, and then to another, from one moment to the next.
+    // As deployments have it: `current` leads to one release, and then to another, from one moment
+    // to the next.
     let (folder, current) = releases();
     symlink("41", &current).expect("a link");
     let next = folder.path().join("next");
@@ -356,8 +357,8 @@ fn a_variant_takes_the_place_of_its_original() {
     assert_eq!(outcome(&server, "open-variant none newer"), "too-many-open");
 }
 
-/// Two releases beside each other, 41 and 42, and where the current one is to be. A small file is copied by the host,
-/// a large one is kept open, and a huge one takes longer than the deployment.
+/// Two releases beside each other, 41 and 42, and where the current one is to be. A small file is
+/// copied by the host, a large one is kept open, and a huge one takes longer than the deployment.
 fn releases() -> (Folder, PathBuf) {
     let folder = Folder::new();
     for release in ["41", "42"] {
@@ -386,8 +387,8 @@ fn from_here(path: &Path) -> PathBuf {
         .join(path.strip_prefix("/").expect("absolute"))
 }
 
-/// While the root comes to lead from release 41 to release 42 all requests go on: each is answered by one of the two,
-/// and none by 41 after one was by 42.
+/// While the root comes to lead from release 41 to release 42 all requests go on: each is answered
+/// by one of the two, and none by 41 after one was by 42.
 fn deployed(server: &Server, deploy: impl FnOnce()) {
     let mut download = server.client();
     download

@@ -1,5 +1,5 @@
-//! HTTP as nobody should speak it: the server answers or closes, never hangs, never mixes up two requests,
-//! and has time for others.
+//! HTTP as nobody should speak it: the server answers or closes, never hangs, never mixes up two
+//! requests, and has time for others.
 
 use std::time::Instant;
 
@@ -8,7 +8,8 @@ use crate::support::server::{component, guest, serve};
 use crate::support::wat::worker;
 use crate::support::{Client, Folder, PATIENCE, Server, eventually, pattern};
 
-/// What the server may do with bytes that are no request: close, or answer with one of these and close.
+/// What the server may do with bytes that are no request: close, or answer with one of these and
+/// close.
 fn is_refused(server: &Server, bytes: &[u8]) {
     let mut client = server.client();
     // It may close before it has read everything.
@@ -308,8 +309,8 @@ fn no_second_request_is_smuggled_in() {
                 .rest()
                 .unwrap_or_else(|error| panic!("{head:?} with {body:?}: {error}"));
             let text = String::from_utf8_lossy(&answer);
-            // Where a head is ambiguous, a server refuses it, or closes after one answer (RFC 9112, 6.1):
-            // what follows may be another client's.
+            // Where a head is ambiguous, a server refuses it, or closes after one answer (RFC 9112,
+            // 6.1): what follows may be another client's.
             assert!(
                 text.matches("HTTP/1.1 ").count() <= 1,
                 "{head:?} with {body:?}: {text}"

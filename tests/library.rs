@@ -260,7 +260,8 @@ fn body(runtime: &tokio::runtime::Runtime, body: Body) -> String {
     String::from_utf8(bytes.into()).expect("text")
 }
 
-/// Not at once: a child that another test is just starting has a copy of every socket, until it has started.
+/// Not at once: a child that another test is just starting has a copy of every socket, until it has
+/// started.
 fn nobody_listens(address: SocketAddr) {
     eventually("nobody listens any more", || {
         Client::try_connect(address).is_err().then_some(())

@@ -1,4 +1,5 @@
-//! Every limit is enforced: what it stops, what the client is told, and that just below it all is well.
+//! Every limit is enforced: what it stops, what the client is told, and that just below it all is
+//! well.
 
 use std::fs::File;
 use std::time::{Duration, Instant};
@@ -70,7 +71,8 @@ fn memory_that_is_refused_and_not_missed() {
 
 #[test]
 fn growth_that_is_refused_does_not_count() {
-    // Both ask for 56 MiB, which --memory allows. What has its own maximum, or the pool's, does not get it.
+    // Both ask for 56 MiB, which --memory allows. What has its own maximum, or the pool's, does not
+    // get it.
     for (fields, grow) in [
         (
             "(memory $own 1 2)",
@@ -111,7 +113,8 @@ fn mappings_of_modules_with_many_memories() {
 
 #[test]
 fn tables_that_grow() {
-    // Grows until it is refused, fills what it got, and answers with how often it got 1,000 more elements.
+    // Grows until it is refused, fills what it got, and answers with how often it got 1,000 more
+    // elements.
     let fields = "(table $table 1 funcref)";
     let grow = "
         (block $refused (loop $again
@@ -462,7 +465,8 @@ fn time_that_a_process_takes_is_not_the_clients() {
 
 #[test]
 fn host_memory_that_one_answer_takes() {
-    // A list of 60,000 header values, each of which is the same 1 MiB: 60 GB, if the host believed it.
+    // A list of 60,000 header values, each of which is the same 1 MiB: 60 GB, if the host believed
+    // it.
     let values = "
         (drop (memory.grow (i32.const 32)))
         (local.set $at (i32.const 131072))
@@ -499,7 +503,8 @@ fn host_memory_that_one_answer_takes() {
 
 #[test]
 fn host_memory_that_a_call_takes() {
-    // Two processes open a path of 60 MB again and again, while others are served. None of it is copied.
+    // Two processes open a path of 60 MB again and again, while others are served. None of it is
+    // copied.
     let text = worker(
         "
         (if (local.get $body-length) (then

@@ -1,5 +1,5 @@
-//! What a person sees: one start line, one line for each request, and what guests print, with their pids.
-//! Every test's server checks beside that each line of its log is flat JSON.
+//! What a person sees: one start line, one line for each request, and what guests print, with their
+//! pids. Every test's server checks beside that each line of its log is flat JSON.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
@@ -204,7 +204,8 @@ fn a_guest_that_floods_the_log_is_cut() {
     }
 }
 
-/// Bytes are bounded, not lines: nobody reads, and what waits is written when somebody does. The rest is counted.
+/// Bytes are bounded, not lines: nobody reads, and what waits is written when somebody does. The
+/// rest is counted.
 #[test]
 fn a_log_that_nobody_reads_takes_little_memory() {
     const REQUESTS: u64 = 20_000;
@@ -457,8 +458,8 @@ fn bytes(text: &str) -> usize {
     count
 }
 
-/// A worker that has WASI's standard output: `get-stdout` gives a handle, and `write` takes one, an address,
-/// a length and a place for the result.
+/// A worker that has WASI's standard output: `get-stdout` gives a handle, and `write` takes one, an
+/// address, a length and a place for the result.
 fn with_stdout(fields: &str, handle: &str) -> String {
     let imports = r#"
   (import "wasi:io/error@0.2.0" (instance $io-error (export "error" (type (sub resource)))))

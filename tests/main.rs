@@ -1,5 +1,5 @@
-//! The house from outside: every test starts a server of its own and speaks to it through the front door,
-//! which is HTTP, the command line, or the library's `serve`.
+//! The house from outside: every test starts a server of its own and speaks to it through the front
+//! door, which is HTTP, the command line, or the library's `serve`.
 //!
 //! Nothing here sleeps to let something happen: it waits for a condition, and gives up after
 //! [`support::PATIENCE`]. No port is fixed, no folder shared.

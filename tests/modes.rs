@@ -1,4 +1,5 @@
-//! The three structurings: one flag, the same answers, and another life for the processes behind them.
+//! The three structurings: one flag, the same answers, and another life for the processes behind
+//! them.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,5 +1,6 @@
-//! Programs that serve HTTP: requests arrive as messages, whoever holds one answers it, and the client hears
-//! of every end. The scripts are for `support/actor`, whose root runs the body of each request.
+//! Programs that serve HTTP: requests arrive as messages, whoever holds one answers it, and the
+//! client hears of every end. The scripts are for `support/actor`, whose root runs the body of each
+//! request.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -70,7 +71,8 @@ fn a_request_can_go_through_many_hands() {
 #[test]
 fn what_was_sent_on_does_not_come_back() {
     let server = guest("actor", FOR_EVER);
-    // `t` never takes the request, but sends another for the same client on. So it isn't root's again.
+    // `t` never takes the request, but sends another for the same client on. So it isn't root's
+    // again.
     let script = "spawn x { receive; answer; receive }
         ; spawn t { insist { invent client x }; receive-from parent; receive }
         ; forward-wait t 300; respond client 200 no";
@@ -148,7 +150,8 @@ fn who_ends_loses_its_own_clients_and_no_others() {
         wait_print(&server, label);
         client
     };
-    // One is killed; one ends by itself, having answered the second of its clients and not the first.
+    // One is killed; one ends by itself, having answered the second of its clients and not the
+    // first.
     for (end, exit, second) in [("kill a", "killed", 502), ("send a 1 x", "normal", 200)] {
         let mut first_of_a = holder("a", &format!("{exit}-a"));
         let mut of_b = holder("b", &format!("{exit}-b"));
@@ -184,7 +187,8 @@ fn who_is_late_with_a_request_is_ended() {
 
 #[test]
 fn who_has_come_back_for_more_is_not() {
-    // It waits for whatever else, or does something for somebody else: one client's patience is not its own.
+    // It waits for whatever else, or does something for somebody else: one client's patience is not
+    // its own.
     let server = guest("actor", "--request-timeout 2s --expose-pid");
     let reply = ask(
         &server,

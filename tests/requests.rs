@@ -1,5 +1,5 @@
-//! What users of a static server expect of the default worker: one table, one line per case. `modes` asks
-//! the same of every mode.
+//! What users of a static server expect of the default worker: one table, one line per case.
+//! `modes` asks the same of every mode.
 
 use std::time::{Duration, SystemTime};
 
@@ -11,7 +11,8 @@ const TEN: &[u8] = b"0123456789";
 
 type Fields = [(&'static str, &'static str)];
 
-/// A request, and what must come back: a status, fields with their values, and the body where it matters.
+/// A request, and what must come back: a status, fields with their values, and the body where it
+/// matters.
 struct Case {
     method: &'static str,
     target: &'static str,

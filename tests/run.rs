@@ -1,5 +1,5 @@
-//! `wasm-pool-host run`: a program by itself. What it says goes through as it is, how its root ends is the exit
-//! code; and which flags and modules are refused, here and where a program is served.
+//! `wasm-pool-host run`: a program by itself. What it says goes through as it is, how its root ends
+//! is the exit code; and which flags and modules are refused, here and where a program is served.
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Stdio};
@@ -58,7 +58,8 @@ fn output_goes_through_as_it_is() {
     assert_eq!(ended.errors, format!("{long}\n"));
 }
 
-/// More processes print than the host has threads, and nobody reads. All others go on, and signals are heard.
+/// More processes print than the host has threads, and nobody reads. All others go on, and signals
+/// are heard.
 #[test]
 fn output_that_nobody_reads_holds_up_nobody() {
     let print = "forever { print x*1000 }";
@@ -80,7 +81,8 @@ fn output_that_nobody_reads_holds_up_nobody() {
     }
 }
 
-/// As with `| head -1`: what a shell reports for a program whose reader has gone, and no complaints.
+/// As with `| head -1`: what a shell reports for a program whose reader has gone, and no
+/// complaints.
 #[test]
 fn a_reader_that_goes_ends_it() {
     let mut child = run_unread("watch a { forever { print line } }; forever { print line }");

@@ -1,5 +1,5 @@
-//! Stopping: nothing new is begun, what runs may finish within the grace time, and a second signal is the
-//! last word.
+//! Stopping: nothing new is begun, what runs may finish within the grace time, and a second signal
+//! is the last word.
 
 use std::fs;
 use std::io::{BufRead, BufReader};

@@ -1,5 +1,5 @@
-//! The host's side of the contract, spoken to by guests that no compiler would let one write: paths that
-//! reach `files` as they are, handles that are not there, answers that point anywhere.
+//! The host's side of the contract, spoken to by guests that no compiler would let one write: paths
+//! that reach `files` as they are, handles that are not there, answers that point anywhere.
 
 use std::os::unix::net::UnixListener;
 

@@ -1,11 +1,13 @@
-//! Messages between processes: each call of `mailbox`, with processes that live, are dead, have no room, or
-//! end meanwhile. Each line is a script for `support/actor`, and what the last statement of it comes to.
+//! Messages between processes: each call of `mailbox`, with processes that live, are dead, have no
+//! room, or end meanwhile. Each line is a script for `support/actor`, and what the last statement
+//! of it comes to.
 
 use crate::support::program::perform;
 
 #[test]
 fn messages_are_copied() {
-    // The sender overwrites the very bytes that it has sent, the receiver those that it has received.
+    // The sender overwrites the very bytes that it has sent, the receiver those that it has
+    // received.
     perform(
         "",
         "spawn echo { forever { echo } }; by-value echo -> \

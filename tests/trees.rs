@@ -1,5 +1,5 @@
-//! Processes and their ends: who may start and kill whom, who is told what, what is free again after. Each
-//! line is a script for `support/actor`, and what the last statement of it comes to.
+//! Processes and their ends: who may start and kill whom, who is told what, what is free again
+//! after. Each line is a script for `support/actor`, and what the last statement of it comes to.
 
 use crate::programs::outcome;
 use crate::support::program::{perform, run};

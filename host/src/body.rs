@@ -1,6 +1,6 @@
-//! A *body* is what follows the head of a request or a response: bytes that are there, a part of a file,
-//! or a stream that somebody still produces. A stream owns whatever produces it, and may fail after the
-//! head has been sent.
+//! A *body* is what follows the head of a request or a response: bytes that are there, a part of a
+//! file, or a stream that somebody still produces. A stream owns whatever produces it, and may fail
+//! after the head has been sent.
 
 use std::fmt;
 use std::future::poll_fn;
@@ -12,8 +12,8 @@ use bytes::Bytes;
 use crate::files::{FileError, OpenFile};
 use crate::steps::{Step, Steps, Timing};
 
-/// One piece of a file. Large enough that system calls no longer count beside the copies, small enough
-/// that a thousand slow clients who take such files cost the host 256 MiB and not more.
+/// One piece of a file. Large enough that system calls no longer count beside the copies, small
+/// enough that a thousand slow clients who take such files cost the host 256 MiB and not more.
 const PIECE_BYTES: u64 = 256 << 10;
 
 /// The body of a request or a response.
@@ -120,7 +120,8 @@ impl<B: Into<Bytes>> From<B> for Body {
     }
 }
 
-/// Reads a body piece by piece, whatever it is, so that a file of any size costs one piece of memory.
+/// Reads a body piece by piece, whatever it is, so that a file of any size costs one piece of
+/// memory.
 #[derive(Debug)]
 pub(crate) struct Reader {
     /// Bytes that come next.
@@ -163,8 +164,8 @@ impl Reader {
         Self { ready, rest }
     }
 
-    /// Has the first piece of a file ready, so that a small file goes out with its head, and a disk that
-    /// fails is known before.
+    /// Has the first piece of a file ready, so that a small file goes out with its head, and a disk
+    /// that fails is known before.
     pub(crate) async fn prepare(&mut self) -> Result<(), BodyError> {
         match &mut self.rest {
             Rest::File(pieces) => {

@@ -1,8 +1,8 @@
-//! A *deadline* bounds a wait. Most of what could be waited for is there at once, so a timer is set only for what
-//! isn't: setting one costs more than many a call.
+//! A *deadline* bounds a wait. Most of what could be waited for is there at once, so a timer is set
+//! only for what isn't: setting one costs more than many a call.
 //!
-//! Callers pass large futures pinned where they are. A future that is passed by value is in the caller's
-//! future twice: as an argument, and where it is polled.
+//! Callers pass large futures pinned where they are. A future that is passed by value is in the
+//! caller's future twice: as an argument, and where it is polled.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -16,8 +16,8 @@ pub(crate) async fn by<T>(deadline: Instant, work: impl Future<Output = T>) -> O
         .ok()
 }
 
-/// The outcome of `work`, or else that of another future which comes first. The other is made only once
-/// `work` has to wait.
+/// The outcome of `work`, or else that of another future which comes first. The other is made only
+/// once `work` has to wait.
 pub(crate) async fn unless<T, O, F: Future<Output = O>>(
     work: impl Future<Output = T>,
     otherwise: impl FnOnce() -> F,

@@ -1,5 +1,5 @@
-//! An *exit* is why a process ended: one word that the log, the access line, other processes and the
-//! client's status are all derived from.
+//! An *exit* is why a process ended: one word that the log, the access line, other processes and
+//! the client's status are all derived from.
 
 /// Why a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

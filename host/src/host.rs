@@ -1,5 +1,5 @@
-//! A *host* is everything below the command line in one handle: it starts processes, serves any number of
-//! listeners or single requests, tells what its processes are doing, and stops.
+//! A *host* is everything below the command line in one handle: it starts processes, serves any
+//! number of listeners or single requests, tells what its processes are doing, and stops.
 
 use std::net::TcpListener;
 use std::path::PathBuf;
@@ -145,8 +145,8 @@ impl Host {
         Loaded::new(settings).await?.start().await
     }
 
-    /// Serves connections of `listener` until the host stops and all of them are closed. A host serves any
-    /// number of listeners at the same time; its limits are for all together.
+    /// Serves connections of `listener` until the host stops and all of them are closed. A host
+    /// serves any number of listeners at the same time; its limits are for all together.
     ///
     /// # Errors
     /// Where the listener is not one that tokio can use.
@@ -157,8 +157,8 @@ impl Host {
         Ok(())
     }
 
-    /// Has a guest answer one request, without any listener. The response is as the guest gave it, not
-    /// yet known to be good HTTP.
+    /// Has a guest answer one request, without any listener. The response is as the guest gave it,
+    /// not yet known to be good HTTP.
     ///
     /// # Errors
     /// [`Unanswered`].
@@ -177,7 +177,8 @@ impl Host {
         self.0.guests.kind()
     }
 
-    /// How many processes are kept alive, and how many there may be, if the module exports `handle`.
+    /// How many processes are kept alive, and how many there may be, if the module exports
+    /// `handle`.
     #[must_use]
     pub fn workers(&self) -> Workers {
         self.0.guests.workers()
@@ -189,8 +190,8 @@ impl Host {
         self.0.guests.table().processes()
     }
 
-    /// Ends a process: at once if it is idle, before it runs much further otherwise. The request that it
-    /// works on fails. Whether there was such a process.
+    /// Ends a process: at once if it is idle, before it runs much further otherwise. The request
+    /// that it works on fails. Whether there was such a process.
     #[must_use]
     pub fn kill(&self, pid: Pid) -> bool {
         self.0.guests.kill(pid)
@@ -208,8 +209,8 @@ impl Host {
         }
     }
 
-    /// Stops: nothing new is begun, requests that run may go on for `grace`, and everything ends. Returns
-    /// once all connections are closed and all processes of a program have ended.
+    /// Stops: nothing new is begun, requests that run may go on for `grace`, and everything ends.
+    /// Returns once all connections are closed and all processes of a program have ended.
     pub async fn stop(&self, grace: Duration) {
         let Inner {
             guests,

@@ -1,5 +1,5 @@
-//! An *outlet* is a descriptor that a thread of its own writes to. A pipe or a terminal that nobody reads holds up that
-//! thread and nobody else. What waits to be written is bounded in bytes.
+//! An *outlet* is a descriptor that a thread of its own writes to. A pipe or a terminal that nobody
+//! reads holds up that thread and nobody else. What waits to be written is bounded in bytes.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -12,7 +12,8 @@ use tokio::sync::Notify;
 /// One write takes no more, so that a slow reader frees room little by little: a Linux pipe's size.
 const WRITE_BYTES: usize = 64 << 10;
 
-/// How long the thread waits where the descriptor is in non-blocking mode, which a parent may have left on, and full.
+/// How long the thread waits where the descriptor is in non-blocking mode, which a parent may have
+/// left on, and full.
 const RETRY: Duration = Duration::from_millis(10);
 
 /// A buffer that has grown beyond this is given back when it has been written.
@@ -66,7 +67,8 @@ struct State {
 }
 
 impl Outlet {
-    /// Starts the thread. It writes to a duplicate of `descriptor`: the locks of [`std::io`] are not involved.
+    /// Starts the thread. It writes to a duplicate of `descriptor`: the locks of [`std::io`] are
+    /// not involved.
     ///
     /// # Errors
     /// Where there can't be another descriptor, or another thread.
@@ -141,8 +143,8 @@ impl Outlet {
         self.0.state().lost_lines
     }
 
-    /// Blocks until all is written, or nothing was for as long as `stalled`, or `patience` is over. Returns how many
-    /// bytes still wait.
+    /// Blocks until all is written, or nothing was for as long as `stalled`, or `patience` is over.
+    /// Returns how many bytes still wait.
     #[must_use]
     pub fn drain(&self, stalled: Duration, patience: Duration) -> usize {
         let end = Instant::now() + patience;
@@ -219,7 +221,8 @@ impl Shared {
         self.gone(state, count);
     }
 
-    /// What can't be written is lost; what comes later is tried again: a disk that was full has room some day.
+    /// What can't be written is lost; what comes later is tried again: a disk that was full has
+    /// room some day.
     fn lost<'a>(&self, rest: &'a [u8], error: io::ErrorKind) -> &'a [u8] {
         let mut state = self.state();
         state.error = Some(error);

@@ -1,5 +1,6 @@
-//! A *process* of a pool is one living guest: an instance that answers requests one by one, and a row in
-//! the table from its birth to its end. It shares no memory with any other, and its end touches no other.
+//! A *process* of a pool is one living guest: an instance that answers requests one by one, and a
+//! row in the table from its birth to its end. It shares no memory with any other, and its end
+//! touches no other.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -83,8 +84,8 @@ impl Process {
         Ok(response)
     }
 
-    /// Says why the process will have ended, should it be dropped without a word: whatever runs in a
-    /// request's task is dropped with that task.
+    /// Says why the process will have ended, should it be dropped without a word: whatever runs in
+    /// a request's task is dropped with that task.
     pub(crate) fn presume(&mut self, exit: Exit) {
         self.life.presume(exit);
     }

@@ -1,5 +1,5 @@
-//! A *program* can run by itself, without HTTP: its root is started with arguments, and its end is the
-//! program's end.
+//! A *program* can run by itself, without HTTP: its root is started with arguments, and its end is
+//! the program's end.
 
 use std::time::Duration;
 use std::{fmt, io};
@@ -12,8 +12,8 @@ use crate::settings::Settings;
 use crate::table::{Kind, Table};
 use crate::tree::Tree;
 
-/// How long a program that has ended waits for a reader of its output who reads nothing: a pager waits for
-/// a person.
+/// How long a program that has ended waits for a reader of its output who reads nothing: a pager
+/// waits for a person.
 const UNREAD: Duration = Duration::from_secs(10);
 
 /// The same for a program that was stopped.
@@ -28,7 +28,8 @@ pub struct Program(Loaded);
 pub enum RunError {
     /// It could not be started.
     Start(StartError),
-    /// Its output can't be written; [`BrokenPipe`](io::ErrorKind::BrokenPipe) where its reader has gone.
+    /// Its output can't be written; [`BrokenPipe`](io::ErrorKind::BrokenPipe) where its reader has
+    /// gone.
     Output(io::Error),
 }
 
@@ -45,8 +46,8 @@ impl Program {
         }
     }
 
-    /// Runs the program until its root ends, or until `stop` completes: none then. All its processes end
-    /// with it.
+    /// Runs the program until its root ends, or until `stop` completes: none then. All its
+    /// processes end with it.
     ///
     /// # Errors
     /// [`RunError`].

@@ -1,11 +1,11 @@
-//! Keeps a log line that anybody can cause from filling the log: at most one a second is written, and the next
-//! one says how many were not.
+//! Keeps a log line that anybody can cause from filling the log: at most one a second is written,
+//! and the next one says how many were not.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// The least time between two lines of a kind. Whoever watches a log sees what happens, and a flood costs
-/// nothing.
+/// The least time between two lines of a kind. Whoever watches a log sees what happens, and a flood
+/// costs nothing.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// One kind of line.

@@ -1,5 +1,6 @@
-//! The *root* of a program is kept alive while the host serves: where it ends, another is started, at longer
-//! and longer intervals if none of them comes to take a request. Requests go to whichever root there is.
+//! The *root* of a program is kept alive while the host serves: where it ends, another is started,
+//! at longer and longer intervals if none of them comes to take a request. Requests go to whichever
+//! root there is.
 
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,12 +16,13 @@ use crate::supervisor::{FIRST_PAUSE, LONGEST_PAUSE, longer};
 use crate::table::{NotAdmitted, ProcessError, Waiting};
 use crate::tree::{Closing, Root, Tree};
 
-/// How long a request waits for a root that is being started again. Starting one takes microseconds; it waits for
-/// longer only where the descendants of the last one have not left room for it.
+/// How long a request waits for a root that is being started again. Starting one takes
+/// microseconds; it waits for longer only where the descendants of the last one have not left room
+/// for it.
 const ROOT_PATIENCE: Duration = Duration::from_secs(1);
 
-/// When there was no room for a root, it is tried again after this while. Descendants of one that has ended end at
-/// their next tick.
+/// When there was no room for a root, it is tried again after this while. Descendants of one that
+/// has ended end at their next tick.
 const ROOM_PAUSE: Duration = Duration::from_millis(5);
 
 /// A program that serves.
@@ -74,8 +76,9 @@ impl RootKeeper {
         })
     }
 
-    /// Starts another root whenever one ends, until the host stops. One that had taken a request is replaced at once:
-    /// that request may be why it ended. Otherwise the pauses become longer and longer.
+    /// Starts another root whenever one ends, until the host stops. One that had taken a request is
+    /// replaced at once: that request may be why it ended. Otherwise the pauses become longer and
+    /// longer.
     pub(crate) async fn keep(&self) {
         let mut pause = Duration::ZERO;
         while !self.tree.table().is_closed() {
@@ -152,7 +155,8 @@ impl RootKeeper {
         let table = self.tree.table();
         let patience = deadline.min(Instant::now() + ROOT_PATIENCE);
         loop {
-            // Asked for before the look at the table: a root that is started in between is not missed.
+            // Asked for before the look at the table: a root that is started in between is not
+            // missed.
             let mut started = pin!(self.started.notified());
             started.as_mut().enable();
             request = match table.admit(request) {

@@ -1,5 +1,6 @@
 //! *Settings* say what is served, by how many processes, within which limits. All have defaults. A
-//! setting that only one kind of module heeds is optional, so that a host can refuse it for the other.
+//! setting that only one kind of module heeds is optional, so that a host can refuse it for the
+//! other.
 
 use std::num::NonZeroU64;
 use std::path::PathBuf;
@@ -11,8 +12,8 @@ use crate::steps::Steps;
 /// memories of 4 GiB and their guards, and for half as much again of everything else.
 pub const MAX_PROCESSES: u32 = 20_000;
 
-/// Processes per core that a pool grows to by default: enough that some tens of slow requests leave room
-/// for quick ones, few enough that all of them at their memory limit fit a usual machine.
+/// Processes per core that a pool grows to by default: enough that some tens of slow requests leave
+/// room for quick ones, few enough that all of them at their memory limit fit a usual machine.
 pub const WORKERS_PER_CORE: u32 = 32;
 
 /// Everything that can be set.
@@ -47,8 +48,8 @@ pub struct Limits {
     pub body: u64,
     /// The largest response body in bytes that is copied out of a process. Files may be larger.
     pub response: u64,
-    /// From the moment a process has a request until it must have answered. Start code, and reading the
-    /// request's body, may each take as long.
+    /// From the moment a process has a request until it must have answered. Start code, and reading
+    /// the request's body, may each take as long.
     pub request_time: Duration,
     /// How long a client may take to send a head, or to read any of a response; also how long a
     /// connection may be idle.
@@ -64,7 +65,8 @@ pub struct PoolSettings {
     pub mode: Option<Mode>,
     /// How many processes. One per core, up to [`WORKERS_PER_CORE`] for each core, by default.
     pub workers: Option<Workers>,
-    /// A process is replaced after so many requests, less up to an eighth at random. Never by default.
+    /// A process is replaced after so many requests, less up to an eighth at random. Never by
+    /// default.
     pub max_requests: Option<NonZeroU64>,
     /// A process beyond the minimum ends when it had nothing to do for so long. 10 s by default.
     pub idle_timeout: Option<Duration>,

@@ -1,6 +1,6 @@
-//! The *steps* of a request, and what each costs: the work per request of a server, from a packet that came
-//! in to a packet that went out. Whoever does a step times it here; what is counted are sums, so that a
-//! request's share is a division away.
+//! The *steps* of a request, and what each costs: the work per request of a server, from a packet
+//! that came in to a packet that went out. Whoever does a step times it here; what is counted are
+//! sums, so that a request's share is a division away.
 //!
 //! [`Steps`] that are off, which is the default, read no clock: timing costs a branch.
 
@@ -15,7 +15,8 @@ use serde::{Deserialize, Serialize};
 pub enum Step {
     /// From the first bytes of a request, when they are read, to the whole of it as a message.
     Receive,
-    /// Creating who answers it, or finding one and handing it over; and afterwards ending or putting back.
+    /// Creating who answers it, or finding one and handing it over; and afterwards ending or
+    /// putting back.
     HandOver,
     /// Whoever answers, at work; without the files that are read meanwhile.
     Run,
@@ -37,7 +38,8 @@ struct Sums([Sum; 5]);
 #[repr(align(128))]
 struct Sum {
     count: AtomicU64,
-    /// Signed: what is [taken out](Timing::out_of) of a step may be noted before the step itself is.
+    /// Signed: what is [taken out](Timing::out_of) of a step may be noted before the step itself
+    /// is.
     nanoseconds: AtomicI64,
 }
 

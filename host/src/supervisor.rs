@@ -1,8 +1,10 @@
-//! The *supervisor* starts processes. Where they can't even be started it backs off, so that a broken module
-//! costs a start now and then and not all of a core; the first that starts again ends that.
+//! The *supervisor* starts processes. Where they can't even be started it backs off, so that a
+//! broken module costs a start now and then and not all of a core; the first that starts again ends
+//! that.
 //!
-//! A process that fails while it serves is no reason to back off: that request failed, and the next one gets
-//! another process at once. Starting one takes microseconds, which is all that a storm of crashes can cost.
+//! A process that fails while it serves is no reason to back off: that request failed, and the next
+//! one gets another process at once. Starting one takes microseconds, which is all that a storm of
+//! crashes can cost.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

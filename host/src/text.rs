@@ -1,9 +1,10 @@
-//! Text that a guest or a client chose is cut before it is formatted, copied or logged: it must not choose how much
-//! work and memory it costs.
+//! Text that a guest or a client chose is cut before it is formatted, copied or logged: it must not
+//! choose how much work and memory it costs.
 
 use std::fmt::{self, Write};
 
-/// What a message shows of a name or a value that is quoted in it, in bytes: enough to recognise it.
+/// What a message shows of a name or a value that is quoted in it, in bytes: enough to recognise
+/// it.
 const QUOTED_BYTES: usize = 128;
 
 /// What JSON makes of a control character: `\u0000`.
@@ -38,7 +39,8 @@ pub(crate) fn quoted(text: &str) -> impl fmt::Display + fmt::Debug + '_ {
     Quoted(text)
 }
 
-/// Formats into `bytes` at most. Formatting stops there: what would come later is not even computed.
+/// Formats into `bytes` at most. Formatting stops there: what would come later is not even
+/// computed.
 #[must_use]
 pub(crate) fn formatted(bytes: usize, text: fmt::Arguments<'_>) -> String {
     let mut short = Short::new(bytes);

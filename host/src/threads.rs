@@ -1,15 +1,18 @@
-//! Threads for work that waits for the disk or takes all of a core, made as they are needed. Where the system
-//! gives no thread, the work is refused with the reason; the runtime's own threads for this would panic.
+//! Threads for work that waits for the disk or takes all of a core, made as they are needed. Where
+//! the system gives no thread, the work is refused with the reason; the runtime's own threads for
+//! this would panic. And a slot for each thread, where it keeps something of its own.
 
 use std::collections::VecDeque;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-/// The most threads at one time. Disks that answer late are waited for by as many at most; tokio's number.
+/// The most threads at one time. Disks that answer late are waited for by as many at most; tokio's
+/// number.
 const MAX_THREADS: usize = 512;
 
 /// How long a thread waits for more to do.
@@ -53,6 +56,16 @@ pub(crate) async fn run<T: Send + 'static>(
     }))?;
     let answered = answered.await;
     answered.map_err(|_| io::Error::other("a thread panicked over it"))
+}
+
+/// The number of this thread, below `slots`: threads that keep something of their own keep it in a
+/// slot. Threads beyond `slots` share.
+pub(crate) fn slot(slots: usize) -> usize {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    thread_local! {
+        static THIS: usize = NEXT.fetch_add(1, Ordering::Relaxed);
+    }
+    THIS.with(|this| *this) % slots
 }
 
 impl Threads {

@@ -1,5 +1,6 @@
-//! A *tree* is a program that runs: a root process and its descendants, each a task of its own, each with a
-//! mailbox. Whatever ends a process, its end is told here, once, when nothing of it runs any longer.
+//! A *tree* is a program that runs: a root process and its descendants, each a task of its own,
+//! each with a mailbox. Whatever ends a process, its end is told here, once, when nothing of it
+//! runs any longer.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -91,8 +92,8 @@ impl Tree {
         Closing(Arc::clone(self))
     }
 
-    /// Ends all processes, and waits until they have: they do at their next tick, unless the machine has no
-    /// time for them at all.
+    /// Ends all processes, and waits until they have: they do at their next tick, unless the
+    /// machine has no time for them at all.
     pub(crate) async fn end_all(&self) {
         const PATIENCE: Duration = Duration::from_secs(1);
         self.table.close();

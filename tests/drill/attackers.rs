@@ -1,5 +1,5 @@
-//! Bad clients, one kind an attacker: each does its one bad thing again and again, at a pace of its own, and takes
-//! whatever comes back.
+//! Bad clients, one kind an attacker: each does its one bad thing again and again, at a pace of its
+//! own, and takes whatever comes back.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -50,7 +50,8 @@ impl Attacker {
     pub(crate) fn attack(&self, server: &Server, is_over: &AtomicBool) {
         let mut client = None;
         while !is_over.load(Ordering::Relaxed) {
-            // A connection that the host has closed is replaced; one that can't be had is tried again.
+            // A connection that the host has closed is replaced; one that can't be had is tried
+            // again.
             let connection = client
                 .take()
                 .or_else(|| Client::try_connect(server.address()).ok());

@@ -1,5 +1,5 @@
-//! The crash drill: many clients, thousands of requests, and among them, at random, every way to fail.
-//! Exactly those fail, and of all that went wrong nothing is left behind.
+//! The crash drill: many clients, thousands of requests, and among them, at random, every way to
+//! fail. Exactly those fail, and of all that went wrong nothing is left behind.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
@@ -13,8 +13,8 @@ const REQUESTS: usize = 10_000;
 const FAILING: usize = 200;
 const WORKERS: usize = 8;
 
-/// How many of those that fail spin: each takes its whole deadline, which is long, so that a busy machine
-/// fails no other request for want of time.
+/// How many of those that fail spin: each takes its whole deadline, which is long, so that a busy
+/// machine fails no other request for want of time.
 const SPINNING: usize = 16;
 
 const SPIN: (&str, u16, &str) = ("/spin", 504, "deadline");
@@ -29,9 +29,9 @@ const WAYS: [(&str, u16, &str); 6] = [
     ("/oom", 502, "memory"),
 ];
 
-/// What resident memory may differ by after a second drill. A leak of one store, stack or socket buffer for
-/// each failure would be 200 times 64 KiB or more, which is 13 MB; what remains is the allocator's, whose
-/// arenas fill and empty differently each time.
+/// What resident memory may differ by after a second drill. A leak of one store, stack or socket
+/// buffer for each failure would be 200 times 64 KiB or more, which is 13 MB; what remains is the
+/// allocator's, whose arenas fill and empty differently each time.
 const TOLERANCE_BYTES: u64 = 12 << 20;
 
 #[derive(Clone, Copy)]

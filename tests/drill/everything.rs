@@ -1,5 +1,6 @@
-//! Every kind of bad client at once, at several paces, beside good ones, in every mode and with a program: the good
-//! ones get each byte of every answer, about as soon as without the bad, and of the attack nothing is left behind.
+//! Every kind of bad client at once, at several paces, beside good ones, in every mode and with a
+//! program: the good ones get each byte of every answer, about as soon as without the bad, and of
+//! the attack nothing is left behind.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -18,12 +19,13 @@ const SECONDS: u64 = 30;
 /// Clients who ask for nothing bad, each as soon as it is answered.
 const GOOD_CLIENTS: usize = 8;
 
-/// What good clients wait for at most, as a multiple of what they wait when the others ask for nothing bad either;
-/// and a slice of the machine's that has nothing to do with the host.
+/// What good clients wait for at most, as a multiple of what they wait when the others ask for
+/// nothing bad either; and a slice of the machine's that has nothing to do with the host.
 const SLOWER: u32 = 3;
 const NOISE: Duration = Duration::from_millis(20);
 
-/// What resident memory may differ by after a second attack: arenas of the allocator fill differently each time.
+/// What resident memory may differ by after a second attack: arenas of the allocator fill
+/// differently each time.
 const TOLERANCE_BYTES: u64 = 32 << 20;
 
 const FILE_BYTES: usize = 50_000;
@@ -85,7 +87,8 @@ fn in_a_process_per_request() {
     everything(serve, "--mode per-request", OF_A_HANDLER, ask_a_handler);
 }
 
-/// Without those who occupy the one process for as long as they may: everybody waits for them, as it is with one.
+/// Without those who occupy the one process for as long as they may: everybody waits for them, as
+/// it is with one.
 #[test]
 fn in_one_process() {
     const OCCUPY: [&str; 4] = ["/spin", "/oom", "/flood", "/long-path?mib=16"];
@@ -209,7 +212,8 @@ fn good_beside(
     times[times.len() * 99 / 100]
 }
 
-/// The nth request: an echo, a file, or bytes that the process makes, each checked to the last byte.
+/// The nth request: an echo, a file, or bytes that the process makes, each checked to the last
+/// byte.
 fn ask_a_handler(client: &mut Client, nth: usize, content: &[u8]) {
     match nth % 3 {
         0 => {

@@ -1,5 +1,6 @@
-//! The drills: everything that can go wrong, at once and for a while, beside clients who ask for nothing bad. They
-//! measure what those clients notice, so they are a test binary of their own: cargo runs it when nothing else runs.
+//! The drills: everything that can go wrong, at once and for a while, beside clients who ask for
+//! nothing bad. They measure what those clients notice, so they are a test binary of their own:
+//! cargo runs it when nothing else runs.
 
 #[allow(dead_code)] // drills need a part of it
 #[path = "../support/mod.rs"]

@@ -1,4 +1,5 @@
-//! Anything that a guest prints: the log has it in lines of its own making, and no line that the guest made up.
+//! Anything that a guest prints: the log has it in lines of its own making, and no line that the
+//! guest made up.
 
 use super::{changed, corpus, fuzz};
 use crate::support::server::guest;

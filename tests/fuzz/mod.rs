@@ -1,9 +1,11 @@
-//! What bytes that nobody meant to send make of the host: requests, responses of guests, what guests print, ranges
-//! and paths for the static file server, modules. All go in through the front door, by the thousand.
+//! What bytes that nobody meant to send make of the host: requests, responses of guests, what
+//! guests print, ranges and paths for the static file server, modules. All go in through the front
+//! door, by the thousand.
 //!
-//! Cases are made of a *corpus*, kept in `corpus/`, one a line: they are changed in a few places, at random. What
-//! fails is made as small as it can be, and kept in `regressions.txt`, to be tried first from then on. The suite tries
-//! the same few hundred cases each time; with `FUZZ_SECONDS`, which `make fuzz` sets, others are tried for that long.
+//! Cases are made of a *corpus*, kept in `corpus/`, one a line: they are changed in a few places,
+//! at random. What fails is made as small as it can be, and kept in `regressions.txt`, to be tried
+//! first from then on. The suite tries the same few hundred cases each time; with `FUZZ_SECONDS`,
+//! which `make fuzz` sets, others are tried for that long.
 
 mod lines;
 mod modules;
@@ -25,8 +27,8 @@ const REGRESSIONS: &str = concat!(
     "/../../tests/fuzz/regressions.txt"
 );
 
-/// Runs a test on cases of this strategy: on the same few hundred in the suite, and on others until the time is up
-/// where that is given.
+/// Runs a test on cases of this strategy: on the same few hundred in the suite, and on others until
+/// the time is up where that is given.
 fn fuzz<S: Strategy>(strategy: S, test: impl Fn(S::Value) -> Outcome) {
     const ROUNDS: u64 = 8;
     let seconds = std::env::var("FUZZ_SECONDS").ok();
@@ -56,7 +58,8 @@ fn fuzz<S: Strategy>(strategy: S, test: impl Fn(S::Value) -> Outcome) {
     }
 }
 
-/// One change of bytes. Places are relative, so that a change means something in bytes of any length.
+/// One change of bytes. Places are relative, so that a change means something in bytes of any
+/// length.
 #[derive(Clone, Debug)]
 enum Change {
     Set(Index, u8),

@@ -1,4 +1,5 @@
-//! Any file as a module: it is told what it lacks, in a few plain words, and neither panics nor takes for ever.
+//! Any file as a module: it is told what it lacks, in a few plain words, and neither panics nor
+//! takes for ever.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,5 @@
-//! Any bytes at all as a request: the host answers in HTTP or closes, and what reaches a guest keeps the contract.
+//! Any bytes at all as a request: the host answers in HTTP or closes, and what reaches a guest
+//! keeps the contract.
 
 use std::cell::Cell;
 
@@ -87,7 +88,8 @@ fn any_bytes_are_answered_in_http() {
     assert_eq!(server.get("/").status, 200);
 }
 
-/// Whether these bytes are responses, one after the other, and what the mirror shows is as the contract has it.
+/// Whether these bytes are responses, one after the other, and what the mirror shows is as the
+/// contract has it.
 fn judge(mut answer: &[u8], reached: &Cell<usize>) -> Outcome {
     while !answer.is_empty() {
         let end = answer.windows(4).position(|window| window == b"\r\n\r\n");
@@ -126,7 +128,8 @@ fn judge(mut answer: &[u8], reached: &Cell<usize>) -> Outcome {
     Ok(())
 }
 
-/// `wit/http.wit`: the path starts with `/`, or is `*` with `OPTIONS`. RFC 9112, section 3.2: one host.
+/// `wit/http.wit`: the path starts with `/`, or is `*` with `OPTIONS`. RFC 9112, section 3.2: one
+/// host.
 fn shown(mirrored: &str) -> Outcome {
     let lines: Vec<&str> = mirrored.split('\n').collect();
     let [method, path, query, ref hosts @ ..] = lines[..] else {

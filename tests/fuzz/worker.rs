@@ -1,4 +1,5 @@
-//! The static file server: any path names a public file below the root or none, any range gets those bytes.
+//! The static file server: any path names a public file below the root or none, any range gets
+//! those bytes.
 
 use proptest::collection::vec;
 use proptest::prelude::*;

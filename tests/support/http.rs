@@ -1,5 +1,5 @@
-//! A blocking HTTP/1.1 client over a bare socket: small, strict about what comes back, and able to send
-//! anything at all.
+//! A blocking HTTP/1.1 client over a bare socket: small, strict about what comes back, and able to
+//! send anything at all.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -78,8 +78,9 @@ impl Client {
         self.stream.shutdown(std::net::Shutdown::Write)
     }
 
-    /// Leaves as one does whose machine has crashed, or who has no use for the answer: the connection is reset.
-    /// Dropping a client only closes it, which says no more than that it will send nothing.
+    /// Leaves as one does whose machine has crashed, or who has no use for the answer: the
+    /// connection is reset. Dropping a client only closes it, which says no more than that it will
+    /// send nothing.
     pub(crate) fn reset(self) {
         set_socket_linger(&self.stream, Some(Duration::ZERO))
             .expect("a socket's linger can be set");

@@ -1,4 +1,5 @@
-//! What every test needs: a folder, a server over it, a client that may misbehave, and guests that do.
+//! What every test needs: a folder, a server over it, a client that may misbehave, and guests that
+//! do.
 
 pub(crate) mod guests;
 pub(crate) mod http;
@@ -50,8 +51,8 @@ pub(crate) fn seed() -> u64 {
     seed
 }
 
-/// An address of this machine that nobody else uses, for those who need to see that a port is closed: on
-/// the usual one, the kernel may give it to the next server at once.
+/// An address of this machine that nobody else uses, for those who need to see that a port is
+/// closed: on the usual one, the kernel may give it to the next server at once.
 pub(crate) fn own_address() -> Ipv4Addr {
     static COUNT: AtomicU8 = AtomicU8::new(1);
     let [.., high, low] = std::process::id().to_be_bytes();

@@ -1,7 +1,9 @@
-//! A server of one's own: the real binary on a port that the kernel chose, its log read line by line.
+//! A server of one's own: the real binary on a port that the kernel chose, its log read line by
+//! line.
 //!
-//! Each server logs JSON down to `debug` unless the test says otherwise, and a line that isn't JSON fails
-//! the test that started it: that is how a panic of the host, or a forged line, comes to light.
+//! Each server logs JSON down to `debug` unless the test says otherwise, and a line that isn't JSON
+//! fails the test that started it: that is how a panic of the host, or a forged line, comes to
+//! light.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -55,7 +57,8 @@ pub(crate) fn component(text: &str, folder: Folder, flags: &str) -> Server {
     Server::start(Some(&module), folder, flags)
 }
 
-/// A server with a module that may not be able to start: then how the program ended, and what it said.
+/// A server with a module that may not be able to start: then how the program ended, and what it
+/// said.
 pub(crate) fn try_component(text: &str, flags: &str) -> Result<Server, (ExitStatus, String)> {
     let folder = Folder::new();
     let module = folder.path().join("component.wat");
@@ -131,8 +134,8 @@ impl Server {
         self.client().request(method, target, fields, body)
     }
 
-    /// Asks for `/ok` until every process is taken and the line is not served in time: from then on, what
-    /// was sent before is running. Needs a short `--queue-timeout`.
+    /// Asks for `/ok` until every process is taken and the line is not served in time: from then
+    /// on, what was sent before is running. Needs a short `--queue-timeout`.
     pub(crate) fn wait_until_busy(&self) {
         eventually("all processes are busy", || {
             (self.get("/ok").status == 503).then_some(())

@@ -67,8 +67,8 @@ pub(crate) fn slow() -> String {
     format!("(component (core module (func (param i32) {body})))")
 }
 
-/// Opens the path in the request's body, just as it stands there, and answers with the file; or with `404`
-/// and the number of the error code as a letter, `a` for the first.
+/// Opens the path in the request's body, just as it stands there, and answers with the file; or
+/// with `404` and the number of the error code as a letter, `a` for the first.
 pub(crate) const OPENER: &str = "
     (call $open (local.get $body) (local.get $body-length) (i32.const 2048))
     (if (i32.load8_u (i32.const 2048))
@@ -82,8 +82,8 @@ pub(crate) const OPENER: &str = "
         (i32.store (i32.const 1048) (i32.load (i32.const 2056)))
         (i64.store (i32.const 1064) (i64.load (i32.const 2072)))))";
 
-/// Lists the folder in the request's body: the names, one after the other without anything between; or with
-/// `404` and the error code as [`OPENER`] does.
+/// Lists the folder in the request's body: the names, one after the other without anything between;
+/// or with `404` and the error code as [`OPENER`] does.
 pub(crate) const LISTER: &str = "
     (call $read-dir (local.get $body) (local.get $body-length) (i32.const 2048))
     (i32.store (i32.const 1048) (i32.const 4096))
@@ -114,9 +114,11 @@ pub(crate) fn trapping_program(fields: &str) -> String {
     )
 }
 
-/// Custom sections of a core module: debug information of one function, in which scopes are nested this deep.
+/// Custom sections of a core module: debug information of one function, in which scopes are nested
+/// this deep.
 pub(crate) fn nested_debug_information(depth: usize) -> String {
-    // By DWARF 4: the abbreviations of a unit, a function and an inlined function, with all addresses in the first two.
+    // By DWARF 4: the abbreviations of a unit, a function and an inlined function, with all
+    // addresses in the first two.
     const ABBREVIATIONS: &[u8] = &[
         1, 0x11, 1, 0x11, 1, 0x12, 6, 0, 0, //
         2, 0x2e, 1, 0x11, 1, 0x12, 6, 0, 0, //

@@ -80,7 +80,7 @@ impl Use {
                 continue;
             };
             let stat = Stat::read(&line)?;
-            if groups.contains(&stat.group) {
+            if stat.group.is_some_and(|group| groups.contains(&group)) {
                 used.cpu += time(stat.ticks + stat.ticks_waited_for);
                 used.peak_kib += kib(&format!("{pid}/status"), "VmHWM").unwrap_or(0.0);
             }
@@ -101,7 +101,8 @@ fn time(ticks: u64) -> Duration {
 
 /// Some of the fields of `/proc/PID/stat`.
 struct Stat {
-    group: u32,
+    /// A process that is just going has none any more.
+    group: Option<u32>,
     /// In user mode and in the kernel.
     ticks: u64,
     /// Of ended children for which the process has waited.
@@ -119,9 +120,29 @@ impl Stat {
         let fields: Vec<_> = fields.split(' ').collect();
         let number = |at: usize| fields.get(at)?.parse::<u64>().ok();
         Some(Self {
-            group: u32::try_from(number(2)?).ok()?,
+            group: fields.get(2)?.parse().ok(),
             ticks: number(11)? + number(12)?,
             ticks_waited_for: number(13)? + number(14)?,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_that_is_going_has_no_group() {
+        let line = |group: &str| {
+            let zeros = "0 ".repeat(20);
+            format!("7 (a) name) Z 1 {group} -1 0 -1 0 0 0 0 0 3 4 5 6 {zeros}")
+        };
+        let stat = Stat::read(&line("42")).expect("a line");
+        assert_eq!(
+            (stat.group, stat.ticks, stat.ticks_waited_for),
+            (Some(42), 7, 11)
+        );
+        assert_eq!(Stat::read(&line("-1")).expect("a line").group, None);
+        assert!(Stat::read("7 (a name").is_err());
     }
 }

@@ -1,5 +1,5 @@
-//! The command line: what can be asked for, what it means by default, and why a value is refused. Nothing
-//! is opened, bound or started here.
+//! The command line: what can be asked for, what it means by default, and why a value is refused.
+//! Nothing is opened, bound or started here.
 
 mod bench;
 pub(crate) mod explain;
@@ -26,7 +26,8 @@ pub(crate) use words::Place;
 
 /// Serves HTTP with a pool of isolated WebAssembly processes.
 ///
-/// Each request runs in a process of its own memory: one that crashes fails one request, and is replaced.
+/// Each request runs in a process of its own memory: one that crashes fails one request, and is
+/// replaced.
 #[derive(Debug, Parser)]
 #[command(
     name = "wasm-pool-host",
@@ -47,18 +48,18 @@ pub(crate) enum Command {
 
     /// Run a program, a module that exports `run`, without HTTP; its root's exit is the exit code
     ///
-    /// What processes print goes to standard output and standard error as it is. A root that ends normally
-    /// is exit code 0, one that exits with a code is that code (255 where it is larger), one that ran out of
-    /// time is 124, one that trapped or ran out of memory is 134, one that was killed is 137. After Ctrl-C it is
-    /// 130, after SIGTERM 143.
+    /// What processes print goes to standard output and standard error as it is. A root that ends
+    /// normally is exit code 0, one that exits with a code is that code (255 where it is larger),
+    /// one that ran out of time is 124, one that trapped or ran out of memory is 134, one that was
+    /// killed is 137. After Ctrl-C it is 130, after SIGTERM 143.
     Run(Run),
 
-    /// Measure what a request costs on this machine, in the three structurings and beside native threads and
-    /// fork+exec
+    /// Measure what a request costs on this machine, in the three structurings and beside native
+    /// threads and fork+exec
     ///
-    /// Each is a server of its own, measured one after the other: the work per request step by step, the
-    /// throughput and the latency under load, the memory of one more process, and how many requests notice
-    /// that a process crashes. Prints a table; JSON and plots on request.
+    /// Each is a server of its own, measured one after the other: the work per request step by
+    /// step, the throughput and the latency under load, the memory of one more process, and how
+    /// many requests notice that a process crashes. Prints a table; JSON and plots on request.
     Bench(Bench),
 
     /// Serve a file natively: what `bench` measures the structurings against
@@ -81,8 +82,8 @@ pub(crate) struct Serve {
     #[command(flatten)]
     place: Place,
 
-    /// Address and port to listen on. A port alone is one of 127.0.0.1, which only this machine reaches;
-    /// 0.0.0.0 and [::] are for everybody. Port 0 takes a free one
+    /// Address and port to listen on. A port alone is one of 127.0.0.1, which only this machine
+    /// reaches; 0.0.0.0 and [::] are for everybody. Port 0 takes a free one
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080", value_parser = listen::parse)]
     pub(crate) listen: Listen,
 
@@ -103,7 +104,8 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "TIME", value_parser = time)]
     idle_timeout: Option<Duration>,
 
-    /// Requests that wait while all processes are busy; the next one gets 503 at once [default: 1024]
+    /// Requests that wait while all processes are busy; the next one gets 503 at once [default:
+    /// 1024]
     #[arg(long, value_name = "N")]
     queue: Option<usize>,
 
@@ -119,17 +121,18 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "SIZE", default_value = "1MiB", value_parser = size)]
     max_body: ByteSize,
 
-    /// The largest response body that is copied out of a process; files that it hands over may be larger
+    /// The largest response body that is copied out of a process; files that it hands over may be
+    /// larger
     #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = size)]
     max_response: ByteSize,
 
-    /// Connections at one time; the next one gets 503 [default: 4096, or as many as the system's limit
-    /// on open files leaves]
+    /// Connections at one time; the next one gets 503 [default: 4096, or as many as the system's
+    /// limit on open files leaves]
     #[arg(long, value_name = "N")]
     max_connections: Option<usize>,
 
-    /// How long a client may take to send a request's head or to take any of a response, and how long
-    /// a connection may be idle
+    /// How long a client may take to send a request's head or to take any of a response, and how
+    /// long a connection may be idle
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = time)]
     header_timeout: Duration,
 
@@ -141,8 +144,8 @@ pub(crate) struct Serve {
     #[arg(long)]
     expose_pid: bool,
 
-    /// Time what a request costs, and print it in one line of JSON when the server stops: for each step how
-    /// often it was done, and how long that took in sum
+    /// Time what a request costs, and print it in one line of JSON when the server stops: for each
+    /// step how often it was done, and how long that took in sum
     #[arg(long)]
     steps: bool,
 
@@ -211,7 +214,8 @@ pub(crate) enum LogLevel {
 #[derive(Clone, Copy, Debug)]
 struct Workers(library::Workers);
 
-/// What a process may have by default: as much as small interpreters need, and eight times what most do.
+/// What a process may have by default: as much as small interpreters need, and eight times what
+/// most do.
 const DEFAULT_MEMORY: &str = "64MiB";
 
 /// The largest of the sizes that the host must hold in its own memory.

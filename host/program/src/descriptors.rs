@@ -2,8 +2,8 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Raises the soft limit to the hard one, as far as the system lets us, and returns it. The library plans
-/// with the limit as it is then.
+/// Raises the soft limit to the hard one, as far as the system lets us, and returns it. The library
+/// plans with the limit as it is then.
 pub(crate) fn raise() -> u64 {
     let maximum = getrlimit(Resource::Nofile).maximum;
     let raised = Rlimit {

@@ -1,5 +1,6 @@
-//! The log: lines on standard error, written by a thread of its own, so that a terminal that does not read
-//! holds up no request, and no end. If it falls far behind, lines are dropped rather than memory filled.
+//! The log: lines on standard error, written by a thread of its own, so that a terminal that does
+//! not read holds up no request, and no end. If it falls far behind, lines are dropped rather than
+//! memory filled.
 
 use std::io;
 use std::time::Duration;
@@ -15,17 +16,21 @@ use wasm_pool_host::outlet::Outlet;
 
 use crate::cli::{LogFormat, LogLevel};
 
-/// What may wait to be written, escaped and formatted; lines beyond are dropped. Some 40,000 lines of requests.
+/// What may wait to be written, escaped and formatted; lines beyond are dropped. Some 40,000 lines
+/// of requests.
 const WAITING_BYTES: usize = 8 << 20;
 
-/// Of that, what lines of guests' output may take: whatever they print, there is room for what the host says.
+/// Of that, what lines of guests' output may take: whatever they print, there is room for what the
+/// host says.
 const WAITING_OUTPUT_BYTES: usize = WAITING_BYTES / 2;
 
-/// How long the end waits for a reader that reads nothing, and for one that reads a little now and then.
+/// How long the end waits for a reader that reads nothing, and for one that reads a little now and
+/// then.
 const STALLED: Duration = Duration::from_secs(2);
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// A running log. Dropping it writes what is left, as far as somebody reads, and says how much is missing.
+/// A running log. Dropping it writes what is left, as far as somebody reads, and says how much is
+/// missing.
 pub(crate) struct Log(Outlet);
 
 impl Drop for Log {

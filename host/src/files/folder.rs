@@ -1,5 +1,5 @@
-//! A *folder*: the root as it was found once. All paths of one call are resolved in one folder, whatever the root's
-//! path leads to meanwhile, and none leads out of it.
+//! A *folder*: the root as it was found once. All paths of one call are resolved in one folder,
+//! whatever the root's path leads to meanwhile, and none leads out of it.
 
 use std::fs::File;
 use std::io;
@@ -34,7 +34,8 @@ pub(super) enum Resolver {
         /// Whether it can also be told not to wait for the disk: `RESOLVE_CACHED`, Linux 5.12.
         can_decline: bool,
     },
-    /// cap-std, name by name, where the kernel is older than Linux 5.6 or a seccomp filter hides the call.
+    /// cap-std, name by name, where the kernel is older than Linux 5.6 or a seccomp filter hides
+    /// the call.
     Library,
 }
 
@@ -95,8 +96,8 @@ impl Folder {
                 open_beneath(&self.dir, path, flags, ResolveFlags::CACHED)
             }
             (Resolver::Kernel { .. }, Patience::Disk) => {
-                // openat2 answers EAGAIN where a rename meanwhile leaves it unsure that `..` in a link
-                // stays beneath: its manual says to try again.
+                // openat2 answers EAGAIN where a rename meanwhile leaves it unsure that `..` in a
+                // link stays beneath: its manual says to try again.
                 const TRIES: usize = 16;
                 let mut answer = Err(Errno::AGAIN);
                 for _ in 0..TRIES {

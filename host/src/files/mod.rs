@@ -1,9 +1,11 @@
-//! The disk, seen through one folder. *Root* is the folder that guests may read; an *open file* is a
-//! descriptor in it, or a copy of a small one. Nothing else in this program opens a path that a guest asked
-//! for, and no path leads out: the kernel resolves it beneath the root, links and races included.
+//! The disk, seen through one folder. *Root* is the folder that guests may read; an *open file* is
+//! a descriptor in it, or a copy of a small one. Nothing else in this program opens a path that a
+//! guest asked for, and no path leads out: the kernel resolves it beneath the root, links and races
+//! included.
 //!
-//! A call first tries what can be done without waiting for the disk, on the thread it is on. What the
-//! kernel has not cached is finished on threads that may wait, so that a cold disk holds up nobody else.
+//! A call first tries what can be done without waiting for the disk, on the thread it is on. What
+//! the kernel has not cached is finished on threads that may wait, so that a cold disk holds up
+//! nobody else.
 
 mod folder;
 mod open;
@@ -38,7 +40,8 @@ pub(crate) const MAX_READ_BYTES: usize = 1 << 20;
 /// The most entries that reading a directory returns. A million names would be 50 MB of answer.
 pub(crate) const MAX_DIR_ENTRIES: usize = 10_000;
 
-/// Why a call failed. The same closed set as `error-code` in `wit/files.wit`, which says what each means.
+/// Why a call failed. The same closed set as `error-code` in `wit/files.wit`, which says what each
+/// means.
 #[allow(missing_docs)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FileError {
@@ -55,8 +58,9 @@ pub enum FileError {
     Io,
 }
 
-/// The most variants of a file that one call looks for: one for each content coding that a web server knows, and some to
-/// spare. Looking for a variant that is not there costs the host a system call.
+/// The most variants of a file that one call looks for: one for each content coding that a web
+/// server knows, and some to spare. Looking for a variant that is not there costs the host a system
+/// call.
 pub(crate) const MAX_VARIANTS: usize = 8;
 
 /// What a path names.
@@ -99,8 +103,8 @@ pub(crate) struct Entry {
     pub kind: Kind,
 }
 
-/// The folder that guests may read: the one that its path leads to. Where a deployment has the path lead to another
-/// folder, this is seen within a second.
+/// The folder that guests may read: the one that its path leads to. Where a deployment has the path
+/// lead to another folder, this is seen within a second.
 #[derive(Clone, Debug)]
 pub(crate) struct Root {
     path: Arc<Path>,
@@ -117,7 +121,8 @@ enum Patience {
 }
 
 impl Root {
-    /// Opens the folder at `path`; a relative one is taken from where the program is now, once and for all.
+    /// Opens the folder at `path`; a relative one is taken from where the program is now, once and
+    /// for all.
     ///
     /// # Errors
     /// Where there is no such folder, or it can't be read.
@@ -139,7 +144,8 @@ impl Root {
         if let Some(opened) = self.recent.get(&path) {
             return Ok(opened);
         }
-        // O_NONBLOCK: opening a FIFO would otherwise wait for its writer. It means nothing to regular files.
+        // O_NONBLOCK: opening a FIFO would otherwise wait for its writer. It means nothing to
+        // regular files.
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
         let folder = self.folder().await;
         let fd = folder.resolve(&path, flags).await?;
@@ -155,8 +161,8 @@ impl Root {
         }
     }
 
-    /// Opens the first of these variants that can be opened and is not older than the file at `path`, or that file. With
-    /// the variant's position.
+    /// Opens the first of these variants that can be opened and is not older than the file at
+    /// `path`, or that file. With the variant's position.
     ///
     /// # Errors
     /// Those of [`Root::open_file`] for `path`.
@@ -213,7 +219,8 @@ impl Root {
 }
 
 impl Metadata {
-    /// In whole seconds: some compressors copy the time of the original, and not all copy its fractions.
+    /// In whole seconds: some compressors copy the time of the original, and not all copy its
+    /// fractions.
     fn is_older(&self, other: &Self) -> bool {
         self.modified_seconds < other.modified_seconds
     }
@@ -246,7 +253,8 @@ fn metadata(stat: &Stat) -> Result<Metadata, FileError> {
     })
 }
 
-/// What the guest is told of the kernel's answer. What is none of its business is `Io`, and is logged.
+/// What the guest is told of the kernel's answer. What is none of its business is `Io`, and is
+/// logged.
 fn file_error(errno: Errno) -> FileError {
     match errno {
         Errno::NOENT => FileError::NoEntry,

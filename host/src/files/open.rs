@@ -9,8 +9,8 @@ use rustix::io::{Errno, ReadWriteFlags};
 
 use super::{FileError, MAX_READ_BYTES, Metadata, Patience, blocking, file_error, metadata_of};
 
-/// Files of at most this many bytes are copied when they are opened. For larger ones the copy would no longer cost
-/// less than opening and asking, and 256 of these are no more than 16 MiB.
+/// Files of at most this many bytes are copied when they are opened. For larger ones the copy would
+/// no longer cost less than opening and asking, and 256 of these are no more than 16 MiB.
 pub(super) const SMALL: usize = 64 << 10;
 
 /// A regular file, open for reading. Dropping it closes it.
@@ -25,11 +25,11 @@ pub struct OpenFile {
 /// What reading an open file gives.
 #[derive(Clone, Debug)]
 pub(super) enum Content {
-    /// A small file as it was when it was opened: what it says of itself and what it holds are of one look at it,
-    /// whatever becomes of it on the disk.
+    /// A small file as it was when it was opened: what it says of itself and what it holds are of
+    /// one look at it, whatever becomes of it on the disk.
     Copy { metadata: Metadata, bytes: Bytes },
-    /// Any other file, as it is when it is read. Shared with a read that a blocking thread still has under way
-    /// when the process is already gone.
+    /// Any other file, as it is when it is read. Shared with a read that a blocking thread still
+    /// has under way when the process is already gone.
     Live(Arc<OwnedFd>),
 }
 
@@ -39,7 +39,8 @@ impl OpenFile {
         Self { content, position }
     }
 
-    /// The next bytes, at most `nbytes` and at most [`MAX_READ_BYTES`]; empty at the end of the file.
+    /// The next bytes, at most `nbytes` and at most [`MAX_READ_BYTES`]; empty at the end of the
+    /// file.
     ///
     /// # Errors
     /// [`FileError::Io`] where the disk fails.
@@ -61,7 +62,8 @@ impl OpenFile {
             }
             Content::Live(fd) => fd,
         };
-        // No file has bytes past what the kernel's offsets can say, and the kernel minds being asked.
+        // No file has bytes past what the kernel's offsets can say, and the kernel minds being
+        // asked.
         const LAST_OFFSET: u64 = i64::MAX as u64;
         let possible = usize::try_from(LAST_OFFSET.saturating_sub(offset)).unwrap_or(usize::MAX);
         let nbytes = nbytes.min(MAX_READ_BYTES).min(possible);
@@ -71,8 +73,8 @@ impl OpenFile {
         read(fd, offset, nbytes).await
     }
 
-    /// How many bytes of the host's memory this open file holds: those of a small file's copy, 0 of any other.
-    /// Open files of one path may share a copy, and each says that it holds all of it.
+    /// How many bytes of the host's memory this open file holds: those of a small file's copy, 0 of
+    /// any other. Open files of one path may share a copy, and each says that it holds all of it.
     #[must_use]
     pub(crate) fn held(&self) -> usize {
         match &self.content {
@@ -81,7 +83,8 @@ impl OpenFile {
         }
     }
 
-    /// Size, time and kind: of a small file as it was when it was opened, of others as they are now.
+    /// Size, time and kind: of a small file as it was when it was opened, of others as they are
+    /// now.
     ///
     /// # Errors
     /// [`FileError::Io`] where the disk fails.

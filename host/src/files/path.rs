@@ -1,4 +1,5 @@
-//! A path as a guest wrote it, in the one way to write it: two ways to say the same are one file in the cache.
+//! A path as a guest wrote it, in the one way to write it: two ways to say the same are one file in
+//! the cache.
 
 use std::borrow::Cow;
 
@@ -7,13 +8,13 @@ use super::FileError;
 /// The kernel's, with the NUL at the end. A guest may pass megabytes.
 const PATH_MAX: usize = 4096;
 
-/// The path without names that say nothing: `.`, and the empty ones of repeated slashes. A slash at the end stays,
-/// since it asks for a folder, and so does a `.` there. A path that is normal already, as nearly all are, isn't
-/// copied.
+/// The path without names that say nothing: `.`, and the empty ones of repeated slashes. A slash at
+/// the end stays, since it asks for a folder, and so does a `.` there. A path that is normal
+/// already, as nearly all are, isn't copied.
 ///
 /// # Errors
-/// Where it needs no look at the disk to refuse the path. `..` is refused even where it would stay beneath the
-/// root: whoever wants `b` need not ask for `a/../b`.
+/// Where it needs no look at the disk to refuse the path. `..` is refused even where it would stay
+/// beneath the root: whoever wants `b` need not ask for `a/../b`.
 pub(super) fn normal(path: &str) -> Result<Cow<'_, str>, FileError> {
     if path.len() >= PATH_MAX {
         return Err(FileError::NameTooLong);

@@ -1,15 +1,16 @@
-//! The folder that the root's path leads to, and files that were opened in it a moment ago. Opening and closing is
-//! half the cost of reading a small file, so a file that is asked for again is found here by its path. A small file
-//! is here with a copy of its bytes, and is not read again either.
+//! The folder that the root's path leads to, and files that were opened in it a moment ago. Opening
+//! and closing is half the cost of reading a small file, so a file that is asked for again is found
+//! here by its path. A small file is here with a copy of its bytes, and is not read again either.
 //!
 //! Each thread has files of its own, so that threads don't meet; the bound is for all together.
 //!
-//! An entry is believed for a moment only: a change of a file is seen [`FILE_VALIDITY`] later at most, and a path
-//! that leads to another folder [`FOLDER_VALIDITY`] later than that. Files go with their folder. An old length is
-//! never remembered with new bytes: a copy has both from one look at the file, and of a file without a copy only the
-//! descriptor is remembered.
+//! An entry is believed for a moment only: a change of a file is seen [`FILE_VALIDITY`] later at
+//! most, and a path that leads to another folder [`FOLDER_VALIDITY`] later than that. Files go with
+//! their folder. An old length is never remembered with new bytes: a copy has both from one look at
+//! the file, and of a file without a copy only the descriptor is remembered.
 //!
-//! Nobody watches the disk: whoever asks looks again where the last look is too old, so that an idle host stays idle.
+//! Nobody watches the disk: whoever asks looks again where the last look is too old, so that an
+//! idle host stays idle.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -23,11 +24,13 @@ use tokio::time::Instant;
 use super::folder::Folder;
 use super::open::{Content, OpenFile};
 use super::{Opened, metadata};
+use crate::threads;
 
 /// Shorter than anybody would notice, and still thousands of requests long under load.
 const FILE_VALIDITY: Duration = Duration::from_millis(100);
 
-/// With [`FILE_VALIDITY`], a second: soon enough for who puts up a new release, and too seldom to cost anything.
+/// With [`FILE_VALIDITY`], a second: soon enough for who puts up a new release, and too seldom to
+/// cost anything.
 const FOLDER_VALIDITY: Duration = Duration::from_millis(900);
 
 /// The most files, and so descriptors or copies, that are kept.
@@ -88,8 +91,8 @@ impl Recent {
         (root.folder.clone(), is_old)
     }
 
-    /// Takes in the outcome of a look at the root's path, begun at `looked`; returns the folder from now on. Where the
-    /// path leads nowhere the last folder stays.
+    /// Takes in the outcome of a look at the root's path, begun at `looked`; returns the folder
+    /// from now on. Where the path leads nowhere the last folder stays.
     pub(super) fn follow(
         &self,
         looked: Instant,
@@ -108,7 +111,8 @@ impl Recent {
             Ok(folder) => {
                 root.folder = folder.clone();
                 drop(root);
-                // Behind the line above: a file that is put meanwhile is of the new folder, or is forgotten here.
+                // Behind the line above: a file that is put meanwhile is of the new folder, or is
+                // forgotten here.
                 self.forget(|_| true);
                 tracing::info!(root = %path, "the root leads to another folder");
                 folder
@@ -122,10 +126,10 @@ impl Recent {
         }
     }
 
-    /// The file that this path meant a moment ago. One that can be read live must still have a name: it was deleted
-    /// otherwise, or another took its place, and that is seen at once.
+    /// The file that this path meant a moment ago. One that can be read live must still have a
+    /// name: it was deleted otherwise, or another took its place, and that is seen at once.
     pub(super) fn get(&self, path: &str) -> Option<Opened> {
-        let shard = &self.shards[here()];
+        let shard = &self.shards[threads::slot(SHARDS)];
         let content = {
             let files = shard.files();
             let file = files.get(path)?;
@@ -149,9 +153,10 @@ impl Recent {
         Some(Opened { file, metadata })
     }
 
-    /// Keeps a file that was just opened in this folder, if there is room and the folder is still the root's.
+    /// Keeps a file that was just opened in this folder, if there is room and the folder is still
+    /// the root's.
     pub(super) fn put(self: &Arc<Self>, folder: &Folder, path: &str, content: &Content) {
-        let mut files = self.shards[here()].files();
+        let mut files = self.shards[threads::slot(SHARDS)].files();
         let is_new = !files.contains_key(path);
         if is_new && !self.has_room() {
             return;
@@ -215,13 +220,4 @@ async fn sweep(recent: Weak<Recent>) {
             return;
         }
     }
-}
-
-/// The number of this thread among those that open files.
-fn here() -> usize {
-    static THREADS: AtomicUsize = AtomicUsize::new(0);
-    thread_local! {
-        static THIS: usize = THREADS.fetch_add(1, Ordering::Relaxed) % SHARDS;
-    }
-    THIS.with(|this| *this)
 }

@@ -1,9 +1,9 @@
-//! *Guests* are whoever answers requests. This floor alone knows which kinds of module there are: how
-//! each is planned, started, asked, kept alive and ended.
+//! *Guests* are whoever answers requests. This floor alone knows which kinds of module there are:
+//! how each is planned, started, asked, kept alive and ended.
 //!
-//! Loading has three steps: [`Compiled`] says what a module is, a [`Plan`] says what it will have, and
-//! [`Guests::start`] reserves that and starts the first processes. The guests of one loading are a
-//! *generation*; requests that run go on with theirs when another takes its place.
+//! Loading has three steps: [`Compiled`] says what a module is, a [`Plan`] says what it will have,
+//! and [`Guests::start`] reserves that and starts the first processes. The guests of one loading
+//! are a *generation*; requests that run go on with theirs when another takes its place.
 
 mod plan;
 
@@ -155,8 +155,8 @@ impl Guests {
         })
     }
 
-    /// Has a guest answer the request. `judge` makes something of the response while its process can
-    /// still be ended for it.
+    /// Has a guest answer the request. `judge` makes something of the response while its process
+    /// can still be ended for it.
     ///
     /// # Errors
     /// [`Unanswered`].

@@ -1,5 +1,6 @@
-//! A *plan* is what a module of a known kind will have: its settings, with their defaults, checked once.
-//! Settings that a kind does not heed are refused: whoever makes one would wait for its effect in vain.
+//! A *plan* is what a module of a known kind will have: its settings, with their defaults, checked
+//! once. Settings that a kind does not heed are refused: whoever makes one would wait for its
+//! effect in vain.
 
 use std::time::Duration;
 
@@ -11,8 +12,8 @@ use crate::settings::{MAX_PROCESSES, Mode, Setting, Settings, Workers};
 use crate::table::Kind;
 use crate::{mailbox, sandbox, table};
 
-/// Descriptors beside those of connections and guests: the root, the runtime, the log, files that were
-/// opened a moment ago, and some to spare.
+/// Descriptors beside those of connections and guests: the root, the runtime, the log, files that
+/// were opened a moment ago, and some to spare.
 const OWN_DESCRIPTORS: u64 = 64 + MAX_RECENT_FILES as u64;
 
 /// A guest that lists a folder has that open for a moment, and what a link in it leads to.
@@ -30,7 +31,8 @@ const MIN_MEMORY: u64 = 64 << 10;
 /// The most linear memory that wasm's 32-bit addresses reach.
 const MAX_MEMORY: u64 = 4 << 30;
 
-/// The head of a request may weigh so much in a mailbox, beside its body: more than hyper's buffer takes.
+/// The head of a request may weigh so much in a mailbox, beside its body: more than hyper's buffer
+/// takes.
 const HEAD_BYTES: u64 = 512 << 10;
 
 const IDLE_TIMEOUT: Duration = Duration::from_secs(10);

@@ -31,8 +31,8 @@ impl ResponseBody {
         Self::from(Bytes::new())
     }
 
-    /// A guest's body. The first piece of a file is read before the head is sent: a small file goes out
-    /// with its head in one write, and a disk that fails is answered for.
+    /// A guest's body. The first piece of a file is read before the head is sent: a small file goes
+    /// out with its head in one write, and a disk that fails is answered for.
     pub(super) async fn of(body: body::Body, steps: &Steps) -> Result<Self, BodyError> {
         let mut reader = match body {
             body::Body::Bytes(bytes) => return Ok(Self::from(bytes)),

@@ -1,5 +1,5 @@
-//! Connections: accepted up to a number, watched for clients who make no progress, drained when the host
-//! stops.
+//! Connections: accepted up to a number, watched for clients who make no progress, drained when the
+//! host stops.
 
 use std::convert::Infallible;
 use std::io;
@@ -81,8 +81,8 @@ impl Service {
     }
 }
 
-/// Whether accepting failed for one connection only: Linux passes on what happened to it (accept(2), Error
-/// handling). The next one is not worse for it.
+/// Whether accepting failed for one connection only: Linux passes on what happened to it
+/// (accept(2), Error handling). The next one is not worse for it.
 fn is_of_one_client(error: &io::Error) -> bool {
     let errno = Errno::from_io_error(error);
     errno.is_some_and(|errno| {
@@ -106,8 +106,8 @@ fn is_of_one_client(error: &io::Error) -> bool {
 }
 
 fn turn_away(stream: &TcpStream) {
-    // What has come already is read, lest closing resets the connection before the answer is read. A fresh
-    // socket takes an answer of this size at once, or the client is gone.
+    // What has come already is read, lest closing resets the connection before the answer is read.
+    // A fresh socket takes an answer of this size at once, or the client is gone.
     let _ = stream.try_read(&mut [0; 4096]);
     let _ = stream.try_write(TURNED_AWAY);
 }
@@ -187,8 +187,8 @@ async fn serve(
     }
 }
 
-/// Throws away what a refused client still sends, so that it gets to read the answer: closing the connection
-/// with bytes unread would reset it (RFC 9112, section 9.6).
+/// Throws away what a refused client still sends, so that it gets to read the answer: closing the
+/// connection with bytes unread would reset it (RFC 9112, section 9.6).
 async fn discard(stream: &TcpStream) {
     const SCRATCH_BYTES: usize = 16 << 10;
     let all = async {

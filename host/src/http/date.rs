@@ -1,5 +1,5 @@
-//! The `date` of responses. hyper's own would stay where it is when the clock is set back, for as long as the
-//! clock was ahead; this one is right again with the next response.
+//! The `date` of responses. hyper's own would stay where it is when the clock is set back, for as
+//! long as the clock was ahead; this one is right again with the next response.
 
 use std::cell::RefCell;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

@@ -1,5 +1,5 @@
-//! A *fault* is why a request was not answered by a process. Here it becomes a status and a short text for
-//! the client; what the log has to say was said where it happened.
+//! A *fault* is why a request was not answered by a process. Here it becomes a status and a short
+//! text for the client; what the log has to say was said where it happened.
 
 use bytes::Bytes;
 use hyper::StatusCode;

@@ -1,17 +1,19 @@
-//! Where each head begins and ends in the bytes of a connection, and the flaws of a head that hyper doesn't
-//! tell: it drops a fragment without a word, and takes a head of any size that comes in one read.
+//! Where each head begins and ends in the bytes of a connection, and the flaws of a head that hyper
+//! doesn't tell: it drops a fragment without a word, and takes a head of any size that comes in one
+//! read.
 //!
-//! [`Scan`] finds the end of a head, [`Framing`] the end of the body behind it. Both are plain functions of
-//! bytes and have no say in what a request means: hyper alone has. A head ends for them where it ends for
-//! hyper's parser, at the first empty line behind the request line.
+//! [`Scan`] finds the end of a head, [`Framing`] the end of the body behind it. Both are plain
+//! functions of bytes and have no say in what a request means: hyper alone has. A head ends for
+//! them where it ends for hyper's parser, at the first empty line behind the request line.
 
 use memchr::memchr;
 
-/// The largest head, request line and all fields, in bytes. Twice what nginx and Apache take by default.
+/// The largest head, request line and all fields, in bytes. Twice what nginx and Apache take by
+/// default.
 pub(super) const MAX_HEAD_BYTES: usize = 64 << 10;
 
-/// The longest body that a length may announce. Lengths beyond are no file's, and many programs read them as
-/// negative numbers.
+/// The longest body that a length may announce. Lengths beyond are no file's, and many programs
+/// read them as negative numbers.
 const MAX_LENGTH: u64 = i64::MAX as u64;
 
 /// What is wrong with a head, by its bytes alone.
@@ -64,7 +66,8 @@ pub(super) struct Whole {
 }
 
 impl Scan {
-    /// Looks on. `bytes` are all that there are since the head began. Nothing: it goes on behind them.
+    /// Looks on. `bytes` are all that there are since the head began. Nothing: it goes on behind
+    /// them.
     ///
     /// # Errors
     /// A [`Flaw`], but a fragment. Nothing behind it is looked at.
@@ -107,8 +110,8 @@ fn has_fragment(line: &[u8]) -> bool {
     target.is_some_and(|target| memchr(b'#', &line[target..]).is_some())
 }
 
-/// Whether this field line is a `Content-Length` beyond [`MAX_LENGTH`]. Of two thousand that are, hyper takes
-/// two for heads that are too large; what is no number at all it refuses by itself.
+/// Whether this field line is a `Content-Length` beyond [`MAX_LENGTH`]. Of two thousand that are,
+/// hyper takes two for heads that are too large; what is no number at all it refuses by itself.
 fn is_endless(line: &[u8]) -> bool {
     const NAME: &[u8] = b"content-length:";
     line.first().is_some_and(|byte| byte | 0x20 == b'c')

@@ -1,5 +1,6 @@
-//! The only floor that knows HTTP. A connection comes in, a [`Request`] goes down, a [`Response`](crate::message::Response) comes up,
-//! and whatever went wrong on the way becomes a status in one place: [`fault`].
+//! The only floor that knows HTTP. A connection comes in, a [`Request`] goes down, a
+//! [`Response`](crate::message::Response) comes up, and whatever went wrong on the way becomes a
+//! status in one place: [`fault`].
 
 mod body;
 mod connection;
@@ -104,8 +105,8 @@ impl Service {
         }
     }
 
-    /// One request, from its head to the head of its response, and its line in the log. One that has a flaw is
-    /// answered for it, and may be a stand-in for what was sent.
+    /// One request, from its head to the head of its response, and its line in the log. One that
+    /// has a flaw is answered for it, and may be a stand-in for what was sent.
     async fn respond(
         &self,
         request: hyper::Request<Incoming>,
@@ -160,7 +161,8 @@ impl Service {
     }
 }
 
-/// One line of the log. It is written when the response's head is ready, or when the client leaves first.
+/// One line of the log. It is written when the response's head is ready, or when the client leaves
+/// first.
 struct Record {
     line: Option<Line>,
     trace: Trace,

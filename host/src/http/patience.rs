@@ -1,5 +1,5 @@
-//! Patience with clients: when one last made progress, how long it may make none, and whether it has gone
-//! while its request is at work.
+//! Patience with clients: when one last made progress, how long it may make none, and whether it
+//! has gone while its request is at work.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -36,8 +36,8 @@ impl std::fmt::Display for Ended {
     }
 }
 
-/// When a client last made progress: sent a whole head, or took some of a response. A head that trickles in
-/// byte by byte is no progress.
+/// When a client last made progress: sent a whole head, or took some of a response. A head that
+/// trickles in byte by byte is no progress.
 #[derive(Debug)]
 pub(super) struct Activity {
     connected: Instant,
@@ -88,8 +88,8 @@ impl Activity {
 pub(super) struct Alarm<'a> {
     activity: &'a Activity,
     patience: Duration,
-    /// Fires at the earliest time that could be too late, and is set again only then: a connection costs
-    /// one timer per timeout, not one per request.
+    /// Fires at the earliest time that could be too late, and is set again only then: a connection
+    /// costs one timer per timeout, not one per request.
     timer: Pin<Box<Sleep>>,
 }
 
@@ -103,9 +103,9 @@ impl<'a> Alarm<'a> {
         }
     }
 
-    /// Runs a connection until it ends, its client stalls, or `reset` says that its client has gone while its
-    /// request is at work. Then nobody reads from the socket: a client that has sent all it had to say may
-    /// close its side, and still wants the answer.
+    /// Runs a connection until it ends, its client stalls, or `reset` says that its client has gone
+    /// while its request is at work. Then nobody reads from the socket: a client that has sent all
+    /// it had to say may close its side, and still wants the answer.
     pub(super) async fn watch(
         &mut self,
         mut connection: Pin<&mut impl Future<Output = hyper::Result<()>>>,

@@ -1,5 +1,5 @@
-//! Clients who are refused before any process has heard of them, and what the log says of it: at most one line
-//! a second for each reason, whatever they send.
+//! Clients who are refused before any process has heard of them, and what the log says of it: at
+//! most one line a second for each reason, whatever they send.
 
 use std::fmt::Display;
 
@@ -29,7 +29,8 @@ pub(super) enum Reason {
 pub(super) struct Refusals([Rate; Reason::COUNT]);
 
 impl Refusals {
-    /// Writes a line, unless there was one just before. `detail`: what there is to say beside the reason.
+    /// Writes a line, unless there was one just before. `detail`: what there is to say beside the
+    /// reason.
     pub(super) fn note(&self, reason: Reason, client: &dyn Display, detail: Option<&str>) {
         let Some(skipped) = self.0[reason as usize].admit() else {
             return;

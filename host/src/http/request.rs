@@ -1,5 +1,5 @@
-//! From hyper's request to ours: the first copy. Bounded in size and in time before anything is taken from
-//! the pool, so that a slow client costs a connection and no process.
+//! From hyper's request to ours: the first copy. Bounded in size and in time before anything is
+//! taken from the pool, so that a slow client costs a connection and no process.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,8 +16,8 @@ use super::fault::Fault;
 use super::target::{Target, is_host, is_target};
 use crate::message::{Headers, Request};
 
-/// What is read and thrown away of a body that is too large, so that its client, still sending, gets to
-/// read the answer: closing the connection at once would reset it (RFC 9112, section 9.6).
+/// What is read and thrown away of a body that is too large, so that its client, still sending,
+/// gets to read the answer: closing the connection at once would reset it (RFC 9112, section 9.6).
 pub(super) const DISCARD_BYTES: u64 = 16 << 20;
 
 /// For how long, at most.
@@ -86,8 +86,9 @@ fn check_host(head: &Parts) -> Result<(), Fault> {
     }
 }
 
-/// Where a body ends must be beyond doubt, or a proxy before us and we could see different requests in the
-/// same bytes. `Transfer-Encoding` is `chunked`, once, or it is not there (RFC 9112, section 6.1).
+/// Where a body ends must be beyond doubt, or a proxy before us and we could see different requests
+/// in the same bytes. `Transfer-Encoding` is `chunked`, once, or it is not there (RFC 9112, section
+/// 6.1).
 fn check_framing(headers: &HeaderMap) -> Result<(), Fault> {
     let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
     match (codings.next(), codings.next()) {

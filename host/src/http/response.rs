@@ -1,4 +1,5 @@
-//! From a guest's response to hyper's. A guest may answer anything; what is not HTTP is the guest's failure.
+//! From a guest's response to hyper's. A guest may answer anything; what is not HTTP is the guest's
+//! failure.
 
 use bytes::Bytes;
 use hyper::header::{
@@ -32,8 +33,8 @@ const OF_THE_CONNECTION: [HeaderName; 7] = [
 /// Makes hyper's response of a guest's.
 ///
 /// # Errors
-/// [`Unsendable::Malformed`] where the response is not HTTP, [`Unsendable::Disk`] where its file can't be
-/// read.
+/// [`Unsendable::Malformed`] where the response is not HTTP, [`Unsendable::Disk`] where its file
+/// can't be read.
 pub(super) async fn judge(
     response: message::Response,
     is_head: bool,

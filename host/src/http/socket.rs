@@ -1,6 +1,6 @@
-//! The socket of a connection, as hyper sees it: one head at a time, whole, and behind it its body. So it is
-//! known where every head begins, also in requests that are sent in a row; and while a client is still
-//! sending a head, hyper has nothing of it and takes the connection for idle.
+//! The socket of a connection, as hyper sees it: one head at a time, whole, and behind it its body.
+//! So it is known where every head begins, also in requests that are sent in a row; and while a
+//! client is still sending a head, hyper has nothing of it and takes the connection for idle.
 
 use std::io;
 use std::pin::Pin;
@@ -17,8 +17,8 @@ use super::heads::{Flaw, Framing, Scan, Whole};
 use super::patience::Activity;
 use super::stopwatch::Stopwatch;
 
-/// What hyper is given in place of a head that it must not have. So the refusal is answered like any other, and
-/// behind the answers before it.
+/// What hyper is given in place of a head that it must not have. So the refusal is answered like
+/// any other, and behind the answers before it.
 const STAND_IN: &[u8] = b"GET / HTTP/1.1\r\nhost: \r\n\r\n";
 
 /// What is kept of the memory for bytes that hyper can't have yet. Few clients ever need any.
@@ -47,7 +47,8 @@ impl Hints {
         }
     }
 
-    /// Says how long the body is behind the head that hyper has just read; nothing if it is chunked.
+    /// Says how long the body is behind the head that hyper has just read; nothing if it is
+    /// chunked.
     pub(super) fn tell_body(&self, length: Option<u64>) {
         let length = length.unwrap_or(Self::CHUNKED);
         self.body.store(length, Ordering::Relaxed);
@@ -81,7 +82,8 @@ impl Hints {
     }
 }
 
-/// A socket that hands out heads whole, and notes when its client sends and when it takes what is sent.
+/// A socket that hands out heads whole, and notes when its client sends and when it takes what is
+/// sent.
 pub(super) struct Socket<'a> {
     read: ReadHalf<'a>,
     /// The same socket. Whoever serves the connection has it too.
@@ -140,8 +142,8 @@ impl<'a> Socket<'a> {
         }
     }
 
-    /// Reads until a head is whole, or has a flaw, or the client sends no more. Nearly always one read is one
-    /// head, and hyper has it in its own memory already.
+    /// Reads until a head is whole, or has a flaw, or the client sends no more. Nearly always one
+    /// read is one head, and hyper has it in its own memory already.
     fn poll_head(
         &mut self,
         mut scan: Scan,

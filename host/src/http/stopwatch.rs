@@ -1,5 +1,5 @@
-//! Times the two steps of a request that only its connection sees: receiving it, and replying. Both begin or
-//! end at the socket, in other hands than those that know what the bytes mean.
+//! Times the two steps of a request that only its connection sees: receiving it, and replying. Both
+//! begin or end at the socket, in other hands than those that know what the bytes mean.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,7 +15,8 @@ pub(super) struct Stopwatch(Option<Arc<Running>>);
 struct Running {
     steps: Steps,
     connected: Instant,
-    /// When the first bytes of the request under way came, in nanoseconds after `connected`, or [`NOT_SET`].
+    /// When the first bytes of the request under way came, in nanoseconds after `connected`, or
+    /// [`NOT_SET`].
     arrived: AtomicU64,
     /// Until when the reply under way is accounted for, the same way.
     replied: AtomicU64,
@@ -35,7 +36,8 @@ impl Stopwatch {
         }))
     }
 
-    /// A request's head is there: what is written from now on is no longer part of the reply before it.
+    /// A request's head is there: what is written from now on is no longer part of the reply before
+    /// it.
     pub(super) fn began(&self) {
         if let Some(running) = &self.0 {
             running.replied.store(NOT_SET, Ordering::Relaxed);
@@ -57,13 +59,15 @@ impl Stopwatch {
         if let Some(running) = &self.0 {
             let now = running.now();
             let arrived = running.arrived.swap(NOT_SET, Ordering::Relaxed);
-            // A client who sends the next request before it has this answer: it came with the last bytes.
+            // A client who sends the next request before it has this answer: it came with the last
+            // bytes.
             let since = if arrived == NOT_SET { now } else { arrived };
             running.steps.took(Step::Receive, between(since, now));
         }
     }
 
-    /// The request under way is refused before it is whole. It was not received, and counts as nothing.
+    /// The request under way is refused before it is whole. It was not received, and counts as
+    /// nothing.
     pub(super) fn refused(&self) {
         if let Some(running) = &self.0 {
             running.arrived.store(NOT_SET, Ordering::Relaxed);

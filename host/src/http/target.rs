@@ -1,5 +1,5 @@
-//! Judges what a request asks for: its target, and the host that it names. Both are plain functions of what
-//! was sent; nothing here knows hyper's types.
+//! Judges what a request asks for: its target, and the host that it names. Both are plain functions
+//! of what was sent; nothing here knows hyper's types.
 
 use std::net::Ipv6Addr;
 
@@ -11,8 +11,8 @@ pub(super) struct Target<'a> {
     pub(super) path: &'a str,
 }
 
-/// Whether this server answers for such a target (RFC 9112, section 3.2): a path, or a whole URL with its
-/// host; `*` where all of the server is meant, and that can only be asked with `OPTIONS`.
+/// Whether this server answers for such a target (RFC 9112, section 3.2): a path, or a whole URL
+/// with its host; `*` where all of the server is meant, and that can only be asked with `OPTIONS`.
 pub(super) fn is_target(method: &str, target: Target<'_>) -> bool {
     match (target.scheme, target.authority) {
         (None, None) if target.path == "*" => method == "OPTIONS",
@@ -26,8 +26,8 @@ pub(super) fn is_target(method: &str, target: Target<'_>) -> bool {
     }
 }
 
-/// Whether this is `uri-host [":" port]` (RFC 9112, section 3.2; RFC 3986, section 3.2.2). Nothing at all is
-/// a host too: that of a client whose URL has none. A port without a host is not.
+/// Whether this is `uri-host [":" port]` (RFC 9112, section 3.2; RFC 3986, section 3.2.2). Nothing
+/// at all is a host too: that of a client whose URL has none. A port without a host is not.
 pub(super) fn is_host(host: &[u8]) -> bool {
     let (name, port) = match host.first() {
         Some(b'[') => match host.iter().position(|byte| *byte == b']') {

@@ -1,4 +1,5 @@
-//! A *lease* is a process in the hands of one request, with its seat. Both are given back by letting go.
+//! A *lease* is a process in the hands of one request, with its seat. Both are given back by
+//! letting go.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -40,8 +41,8 @@ impl Drop for Seat<'_> {
     }
 }
 
-/// A process in the hands of one request. Dropped before the request is answered, the process ends: the
-/// client left, and a half-run instance is never called again.
+/// A process in the hands of one request. Dropped before the request is answered, the process ends:
+/// the client left, and a half-run instance is never called again.
 #[derive(Debug)]
 pub(crate) struct Lease<'a> {
     // Dropped in this order: the process's memory is free before another may take its seat.

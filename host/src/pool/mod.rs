@@ -1,11 +1,12 @@
-//! The *pool* knows who is idle. A request takes a process from it, and the call runs on the task that
-//! read the request: taking is popping from a stack, most recently used first, and wakes nobody. With
-//! none idle the pool grows; at its size the request waits in a line, bounded in length and in time.
+//! The *pool* knows who is idle. A request takes a process from it, and the call runs on the task
+//! that read the request: taking is popping from a stack, most recently used first, and wakes
+//! nobody. With none idle the pool grows; at its size the request waits in a line, bounded in
+//! length and in time.
 //!
-//! Each thread has a stack of its own for idle processes, so that threads don't meet; a thread whose
-//! stack is empty takes from another's. The pool counts *seats*: a process that is idle, running or
-//! being started has one, and there are as many as the pool may have processes. A [`Lease`] is a seat
-//! in the hands of a request.
+//! Each thread has a stack of its own for idle processes, so that threads don't meet; a thread
+//! whose stack is empty takes from another's. The pool counts *seats*: a process that is idle,
+//! running or being started has one, and there are as many as the pool may have processes. A
+//! [`Lease`] is a seat in the hands of a request.
 
 mod lease;
 mod seats;
@@ -27,8 +28,8 @@ use lease::Seat;
 use seats::{Claim, Grant, Seats, Waiting};
 use stacks::Stacks;
 
-/// Processes that may be started ahead of the one they replace, beyond the pool's size. Starting takes
-/// microseconds, so few overlap.
+/// Processes that may be started ahead of the one they replace, beyond the pool's size. Starting
+/// takes microseconds, so few overlap.
 pub(crate) const OVERLAP: u32 = 4;
 
 /// A process whose memory has grown by this share of what it may still grow, since it started, is
@@ -40,12 +41,13 @@ const HIGH_WATER: (u64, u64) = (3, 4);
 pub(crate) struct Settings {
     /// Whether a process serves one request or many.
     pub(crate) reuse: Reuse,
-    /// Kept alive even when idle. Where each serves one request, these wait ready and have served none.
+    /// Kept alive even when idle. Where each serves one request, these wait ready and have served
+    /// none.
     pub(crate) min: u32,
     /// The most that are alive, save for [`OVERLAP`].
     pub(crate) max: u32,
-    /// Requests that one process serves at most; an eighth of it is jitter, so that processes that were
-    /// started together do not end together.
+    /// Requests that one process serves at most; an eighth of it is jitter, so that processes that
+    /// were started together do not end together.
     pub(crate) max_requests: Option<NonZeroU64>,
     /// The memory of one process, in bytes; see [`Exit::Grown`].
     pub(crate) memory: u64,
@@ -86,8 +88,8 @@ pub(crate) struct Pool {
     settings: Settings,
     stacks: Stacks,
     seats: Seats,
-    /// Somebody waits in line, or the pool is closed: a process that comes back concerns others than its
-    /// own thread. Written where that changes, and read by every request.
+    /// Somebody waits in line, or the pool is closed: a process that comes back concerns others
+    /// than its own thread. Written where that changes, and read by every request.
     attention: AtomicBool,
     /// Wakes [`Pool::keep`] when there are fewer processes than `min`.
     missing: Notify,
@@ -180,7 +182,8 @@ impl Pool {
         }
         let claim = match line.join(self.settings.queue) {
             Some((ticket, granted)) => {
-                // Whoever joins the line says so first, and looks for a process and a seat afterwards.
+                // Whoever joins the line says so first, and looks for a process and a seat
+                // afterwards.
                 self.attention.store(true, Ordering::SeqCst);
                 let found = match line.in_line() {
                     1 => self.find(),
@@ -215,13 +218,14 @@ impl Pool {
             .then_some(Grant::Seat)
     }
 
-    /// Keeps the pool at its size until it is closed: replaces processes that died, ends those that have
-    /// long been idle.
+    /// Keeps the pool at its size until it is closed: replaces processes that died, ends those that
+    /// have long been idle.
     pub(crate) async fn keep(self: &Arc<Self>) {
         let rounds = (self.settings.idle_timeout / 4)
             .clamp(Duration::from_millis(10), Duration::from_secs(1));
         while !self.seats.line().is_closed() {
-            // A round that comes too early finds nothing to do: either reason is as good as the other.
+            // A round that comes too early finds nothing to do: either reason is as good as the
+            // other.
             let _elapsed = tokio::time::timeout(rounds, self.missing.notified()).await;
             self.end_idle();
             while let Some(seat) = self.claim_missing() {
@@ -283,7 +287,8 @@ impl Pool {
         }
     }
 
-    /// A process is free, and brings its seat: onto this thread's stack, or to the head of the line.
+    /// A process is free, and brings its seat: onto this thread's stack, or to the head of the
+    /// line.
     fn put_back(&self, mut process: Process) {
         if process.row().is_killed() {
             process.end(Exit::Killed);
@@ -336,8 +341,8 @@ impl Pool {
         self.attention.store(wanted, Ordering::SeqCst);
     }
 
-    /// Starts a new process on the old one's seat, and only then ends the old one: if the new one can't
-    /// be started, the old one goes on. None of this is on a request's path.
+    /// Starts a new process on the old one's seat, and only then ends the old one: if the new one
+    /// can't be started, the old one goes on. None of this is on a request's path.
     fn replace(self: &Arc<Self>, mut old: Process, exit: Exit) {
         old.presume(Exit::Stopped);
         let Ok(overlap) = Arc::clone(&self.overlap).try_acquire_owned() else {
@@ -356,8 +361,8 @@ impl Pool {
         });
     }
 
-    /// A process has served its one request: the next one is made ready on its seat, off the request's
-    /// path, if fewer are ready for this thread than should be.
+    /// A process has served its one request: the next one is made ready on its seat, off the
+    /// request's path, if fewer are ready for this thread than should be.
     fn prepare_next(self: &Arc<Self>) {
         let are_ready = self.stacks.len_here() >= self.share;
         if are_ready || self.attention.load(Ordering::SeqCst) {

@@ -1,5 +1,5 @@
-//! *Seats*, and the line of requests that wait for one. Seats are a count; the line is under a lock,
-//! which a request takes only where no process is idle and no seat is free.
+//! *Seats*, and the line of requests that wait for one. Seats are a count; the line is under a
+//! lock, which a request takes only where no process is idle and no seat is free.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -11,8 +11,8 @@ use tokio::sync::oneshot;
 use super::Pool;
 use crate::process::Process;
 
-/// Requests that wait for a process belong to one burst, and are logged as one, until for so long none
-/// has waited.
+/// Requests that wait for a process belong to one burst, and are logged as one, until for so long
+/// none has waited.
 const CALM: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Default)]

@@ -1,5 +1,6 @@
-//! Idle processes, in a *stack* for each thread, most recently used last. The memory of a process that
-//! ran on a thread is in that core's cache; moving it to another costs more than a small call itself.
+//! Idle processes, in a *stack* for each thread, most recently used last. The memory of a process
+//! that ran on a thread is in that core's cache; moving it to another costs more than a small call
+//! itself.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -8,6 +9,7 @@ use std::time::Instant;
 
 use crate::pid::Pid;
 use crate::process::Process;
+use crate::threads;
 
 /// More than most machines have cores; threads beyond share.
 const STACKS: usize = 32;
@@ -34,10 +36,10 @@ impl Stacks {
         Self(std::array::from_fn(|_| Stack::default()))
     }
 
-    /// This thread's most recently used process; with none, that of all others. So few processes serve
-    /// few clients, and the rest goes idle.
+    /// This thread's most recently used process; with none, that of all others. So few processes
+    /// serve few clients, and the rest goes idle.
     pub(super) fn pop(&self) -> Option<Process> {
-        if let Some(idle) = self.0[here()].take(VecDeque::pop_back) {
+        if let Some(idle) = self.0[threads::slot(STACKS)].take(VecDeque::pop_back) {
             return Some(idle.process);
         }
         // Another thread may be faster; then there is another stack to look at, or none.
@@ -60,7 +62,7 @@ impl Stacks {
     }
 
     pub(super) fn push(&self, process: Process, since: Instant) {
-        let stack = &self.0[here()];
+        let stack = &self.0[threads::slot(STACKS)];
         let mut idle = stack.idle();
         idle.push_back(Idle { process, since });
         stack.len.store(idle.len(), Ordering::Relaxed);
@@ -68,7 +70,7 @@ impl Stacks {
 
     /// How many processes this thread has.
     pub(super) fn len_here(&self) -> usize {
-        self.0[here()].len.load(Ordering::Relaxed)
+        self.0[threads::slot(STACKS)].len.load(Ordering::Relaxed)
     }
 
     pub(super) fn remove(&self, pid: Pid) -> Option<Process> {
@@ -113,13 +115,4 @@ impl Stack {
         // Whole after every step: a panic elsewhere leaves nothing half-done here.
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// The number of this thread among those that use processes.
-fn here() -> usize {
-    static THREADS: AtomicUsize = AtomicUsize::new(0);
-    thread_local! {
-        static THIS: usize = THREADS.fetch_add(1, Ordering::Relaxed) % STACKS;
-    }
-    THIS.with(|this| *this)
 }

@@ -1,20 +1,22 @@
-//! A *backtrace* in one line: the functions that a guest was in when it trapped, innermost first. The guest chose
-//! their names, so reading them is bounded in number, in length, and in what comes out.
+//! A *backtrace* in one line: the functions that a guest was in when it trapped, innermost first.
+//! The guest chose their names, so reading them is bounded in number, in length, and in what comes
+//! out.
 
 use crate::text;
 
 /// Frames that are looked at: as many as wasmtime collects.
 const MAX_FRAMES: usize = 20;
 
-/// A longer name is shown as it is, and cut: demangling it costs more than it says. Names of Rust's generic
-/// functions have some hundred bytes.
+/// A longer name is shown as it is, and cut: demangling it costs more than it says. Names of Rust's
+/// generic functions have some hundred bytes.
 const DEMANGLED_BYTES: usize = 2 << 10;
 
-/// What all names of a backtrace come to, at most. The name of a generic type may name itself many times over: a few
-/// mangled bytes can stand for gigabytes.
+/// What all names of a backtrace come to, at most. The name of a generic type may name itself many
+/// times over: a few mangled bytes can stand for gigabytes.
 const NAMES_BYTES: usize = 4 << 10;
 
-/// What Rust runs between a panic and the trap. Every panic begins with these, and they say nothing about it.
+/// What Rust runs between a panic and the trap. Every panic begins with these, and they say nothing
+/// about it.
 const PANIC_MACHINERY: &[&str] = &[
     "__rust_abort",
     "__rust_start_panic",
@@ -70,7 +72,8 @@ pub(crate) fn line<'a>(frames: impl IntoIterator<Item = Frame<'a>>) -> String {
     told.join(" < ")
 }
 
-/// A name as its author wrote it if it is one of Rust's, and as it is otherwise; in so many bytes at most.
+/// A name as its author wrote it if it is one of Rust's, and as it is otherwise; in so many bytes
+/// at most.
 fn readable(name: &str, bytes: usize) -> String {
     let short = (name.len() <= DEMANGLED_BYTES).then_some(name);
     match short.and_then(|name| rustc_demangle::try_demangle(name).ok()) {
@@ -79,7 +82,8 @@ fn readable(name: &str, bytes: usize) -> String {
     }
 }
 
-/// Whether this is one of [`PANIC_MACHINERY`]: a whole name, or all of a module whose name ends with `::`.
+/// Whether this is one of [`PANIC_MACHINERY`]: a whole name, or all of a module whose name ends
+/// with `::`.
 fn is_machinery(name: &str) -> bool {
     let name = name.trim_start_matches('<');
     let is = |known: &&str| name == *known || known.ends_with("::") && name.starts_with(*known);

@@ -1,4 +1,5 @@
-//! Looks at a module without running it: what it exports, what it imports, whether it would run here.
+//! Looks at a module without running it: what it exports, what it imports, whether it would run
+//! here.
 
 use super::excerpt::{excerpt, printable};
 use super::{LoadError, contract, engine, handler, kind_of, program};
@@ -8,8 +9,8 @@ use crate::table::Kind;
 /// What [`check`] found.
 #[derive(Debug)]
 pub struct Report {
-    /// Names of what the module exports. Names here are as the module has them, version included; letters that
-    /// can't be seen are spelled out.
+    /// Names of what the module exports. Names here are as the module has them, version included;
+    /// letters that can't be seen are spelled out.
     pub exports: Vec<String>,
     /// Names of what it imports, and whether this host has them.
     pub imports: Vec<Import>,
@@ -26,8 +27,8 @@ pub struct Import {
     pub provided: bool,
 }
 
-/// Compiles the module and compares it with what this host offers and calls, where a process may have
-/// `memory` bytes.
+/// Compiles the module and compares it with what this host offers and calls, where a process may
+/// have `memory` bytes.
 ///
 /// # Errors
 /// Where it can't be read or compiled: there is nothing to report on then.

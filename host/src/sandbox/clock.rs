@@ -8,7 +8,7 @@ mod tests;
 
 use std::future::poll_fn;
 use std::pin::pin;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
@@ -17,6 +17,7 @@ use wasmtime::{EngineWeak, UpdateDeadline};
 
 use crate::scheduler::{self, Ticked};
 use crate::table::Row;
+use crate::threads;
 use running::Running;
 
 /// The longest that one guest holds its thread while others wait for it. A tick costs the thread
@@ -94,7 +95,7 @@ impl Clock {
         let mut guest = pin!(guest);
         let Shared { running, .. } = &*self.shared;
         poll_fn(|cx| {
-            let slot = slot();
+            let slot = threads::slot(SLOTS);
             let _slice = running.begin(slot, &self.thread, || self.shared.elapsed_ms());
             row.runs(self.shared.started + Duration::from_millis(running.since_ms(slot)));
             let polled = guest.as_mut().poll(cx);
@@ -111,7 +112,7 @@ impl Clock {
     /// wait for it half as often.
     pub(super) fn step_aside(&self, slices: &mut Slices, row: &Row) -> UpdateDeadline {
         scheduler::tick();
-        let since_ms = self.shared.running.since_ms(slot());
+        let since_ms = self.shared.running.since_ms(threads::slot(SLOTS));
         let ran_ms = self.shared.elapsed_ms().saturating_sub(since_ms);
         let ran_ms = ran_ms.clamp(1, LONGEST_PAUSE_MS);
         let aside = self.shared.aside.fetch_add(1, Ordering::Relaxed) + 1;
@@ -185,13 +186,4 @@ impl Shared {
             }
         }
     }
-}
-
-/// The slot of this thread.
-fn slot() -> usize {
-    static THREADS: AtomicUsize = AtomicUsize::new(0);
-    thread_local! {
-        static THIS: usize = THREADS.fetch_add(1, Ordering::Relaxed) % SLOTS;
-    }
-    THIS.with(|this| *this)
 }

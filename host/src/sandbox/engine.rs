@@ -1,6 +1,6 @@
-//! The *engine* compiles a module and keeps the memory that its instances live in. Every number here is a
-//! size of that memory, and is taken from the pool's size, so that the engine can't run out before the
-//! pool does.
+//! The *engine* compiles a module and keeps the memory that its instances live in. Every number
+//! here is a size of that memory, and is taken from the pool's size, so that the engine can't run
+//! out before the pool does.
 
 use std::path::Path;
 
@@ -14,7 +14,8 @@ use super::mappings::most_instances;
 use super::{LoadError, Settings, code, names, source};
 use crate::settings::Module;
 
-/// The stack of wasm frames: what Linux's threads have in other pools, and more than any guest should need.
+/// The stack of wasm frames: what Linux's threads have in other pools, and more than any guest
+/// should need.
 const STACK_BYTES: usize = 512 << 10;
 
 /// Beyond it, the same again for the host's own frames while it serves a guest's call.
@@ -26,12 +27,13 @@ const KEEP_MEMORY_BYTES: usize = 256 << 10;
 const KEEP_TABLE_BYTES: usize = 64 << 10;
 const KEEP_STACK_BYTES: usize = 64 << 10;
 
-/// Slots that stay mapped while nobody uses them; others are given back to the system when their instance
-/// ends. Few, so that instances that come and go find the same memory, still in the core's cache.
+/// Slots that stay mapped while nobody uses them; others are given back to the system when their
+/// instance ends. Few, so that instances that come and go find the same memory, still in the core's
+/// cache.
 const WARM_SLOTS: u32 = 8;
 
-/// Elements in one table: function pointers, in practice. Rust guests use some hundreds, interpreters
-/// some ten thousand.
+/// Elements in one table: function pointers, in practice. Rust guests use some hundreds,
+/// interpreters some ten thousand.
 const TABLE_ELEMENTS: u64 = 20_000;
 
 /// The host's bookkeeping for one component and for one core instance; they grow with the number of
@@ -43,8 +45,8 @@ const WASM_PAGE_BYTES: u64 = 64 << 10;
 /// Built from `guest-worker/`, and compiled, by the build script.
 const BUILT_IN_WORKER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/worker.cwasm"));
 
-/// Compiles the module, before an engine with memory exists: only the compiled component tells how many
-/// memories and tables an instance of it has.
+/// Compiles the module, before an engine with memory exists: only the compiled component tells how
+/// many memories and tables an instance of it has.
 pub(super) fn compile_only(module: &Module) -> Result<Component, LoadError> {
     let compiler = Engine::new(&config()).map_err(LoadError::Host)?;
     compile(&compiler, module)
@@ -73,8 +75,8 @@ pub(super) fn reserve(compiled: &Component, settings: &Settings) -> Result<Compo
     let engine = Engine::new(&pooled).map_err(reserve)?;
 
     let bytes = compiled.serialize().map_err(LoadError::Host)?;
-    // SAFETY: `deserialize` trusts its bytes to come from `serialize` of this version of wasmtime. These
-    // come from the line above; nobody else has had a hand on them.
+    // SAFETY: `deserialize` trusts its bytes to come from `serialize` of this version of wasmtime.
+    // These come from the line above; nobody else has had a hand on them.
     unsafe { Component::deserialize(&engine, &bytes) }.map_err(reserve)
 }
 
@@ -92,8 +94,9 @@ pub(super) fn fits(component: &Component, memory: u64) -> Result<(), LoadError> 
 
 fn compile(engine: &Engine, module: &Module) -> Result<Component, LoadError> {
     let compiled = match module {
-        // SAFETY: `deserialize` trusts its bytes to come from `precompile_component` of this version of wasmtime.
-        // The build script has them from there, and Cargo has one version for both; the engine compares.
+        // SAFETY: `deserialize` trusts its bytes to come from `precompile_component` of this
+        // version of wasmtime. The build script has them from there, and Cargo has one version for
+        // both; the engine compares.
         Module::BuiltIn => unsafe { Component::deserialize(engine, BUILT_IN_WORKER) },
         Module::File(path) => binary(path, &source::read(path)?)
             .and_then(|binary| Component::from_binary(engine, &binary)),

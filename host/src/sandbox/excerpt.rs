@@ -1,8 +1,8 @@
-//! An *excerpt* is what people see of a text that a module's author chose, alone or in a compiler's message:
-//! short, and without what a terminal would obey.
+//! An *excerpt* is what people see of a text that a module's author chose, alone or in a compiler's
+//! message: short, and without what a terminal would obey.
 
-/// A linker's longest sentence has room. A compiler shows the line that it fails at, and all of a module may be
-/// one.
+/// A linker's longest sentence has room. A compiler shows the line that it fails at, and all of a
+/// module may be one.
 const LINE_LETTERS: usize = 400;
 
 /// The first lines are the cause of the rest.

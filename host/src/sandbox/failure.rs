@@ -1,4 +1,5 @@
-//! Why a guest can't be run, and why one that ran does so no longer, in words that need no wasmtime.
+//! Why a guest can't be run, and why one that ran does so no longer, in words that need no
+//! wasmtime.
 
 use std::path::PathBuf;
 
@@ -98,8 +99,8 @@ pub enum LoadError {
 }
 
 impl Cause {
-    /// The log has the beginning of `reason`: a guest chooses the names in a backtrace and in a response
-    /// that is not HTTP.
+    /// The log has the beginning of `reason`: a guest chooses the names in a backtrace and in a
+    /// response that is not HTTP.
     pub(super) fn new(exit: Exit, reason: &str) -> Self {
         const LOGGED_BYTES: usize = 4 << 10;
         let reason = text::cut_escaped(reason, LOGGED_BYTES).to_owned();
@@ -132,8 +133,8 @@ impl Cause {
         Self::new(exit, &describe(error))
     }
 
-    /// The same for a process that has not begun to run: the one thing that is not its own doing is that
-    /// there was no memory for it.
+    /// The same for a process that has not begun to run: the one thing that is not its own doing is
+    /// that there was no memory for it.
     pub(super) fn at_start(self) -> Self {
         if self.exit == Exit::Response {
             let exit = Exit::Memory;

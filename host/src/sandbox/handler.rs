@@ -1,4 +1,5 @@
-//! An *instance* of a module whose world is `handler`: a request is copied in, a response is copied out.
+//! An *instance* of a module whose world is `handler`: a request is copied in, a response is copied
+//! out.
 
 use std::pin::pin;
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! The host's own standard output and standard error, where guests print to them: a process that prints waits while
-//! nobody reads, and nobody else does.
+//! The host's own standard output and standard error, where guests print to them: a process that
+//! prints waits while nobody reads, and nobody else does.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -15,7 +15,8 @@ use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError, StreamResult};
 
 use crate::outlet::Outlet;
 
-/// What may wait for a reader: as much as waits in a pipe. Each process may add one more [`WRITE_BYTES`] to each.
+/// What may wait for a reader: as much as waits in a pipe. Each process may add one more
+/// [`WRITE_BYTES`] to each.
 const WAITING_BYTES: usize = 64 << 10;
 
 /// What a process may write at one go.
@@ -26,7 +27,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 static OUTLETS: OnceLock<Outlets> = OnceLock::new();
 
-/// Both, written by one thread where they are one file, so that lines come in the order in which they were printed.
+/// Both, written by one thread where they are one file, so that lines come in the order in which
+/// they were printed.
 struct Outlets {
     stdout: Terminal,
     stderr: Terminal,
@@ -93,7 +95,8 @@ pub(super) fn streams() -> Option<(Inherited, Inherited)> {
     Some((stream(stdout), stream(stderr)))
 }
 
-/// Waits until standard output can't be written any more: whoever read it has gone, or a disk is full.
+/// Waits until standard output can't be written any more: whoever read it has gone, or a disk is
+/// full.
 pub(crate) async fn output_failed() -> io::Error {
     match OUTLETS.get() {
         Some(outlets) => outlets.stdout.outlet.failed().await.into(),
@@ -101,8 +104,8 @@ pub(crate) async fn output_failed() -> io::Error {
     }
 }
 
-/// Waits until all that guests printed is written, or nobody reads any of it for as long as `unread`. Returns how many
-/// bytes are left.
+/// Waits until all that guests printed is written, or nobody reads any of it for as long as
+/// `unread`. Returns how many bytes are left.
 pub(crate) async fn output_written(unread: Duration) -> usize {
     let Some(Outlets { stdout, stderr }) = OUTLETS.get() else {
         return 0;
@@ -131,7 +134,8 @@ impl StdoutStream for Inherited {
 }
 
 impl OutputStream for Inherited {
-    /// Where the outlet has failed, whatever is printed is lost: whether that ends the program is decided elsewhere.
+    /// Where the outlet has failed, whatever is printed is lost: whether that ends the program is
+    /// decided elsewhere.
     fn check_write(&mut self) -> StreamResult<usize> {
         let Inner {
             terminal,

@@ -1,20 +1,22 @@
-//! What a guest hands over, copied within bounds. wasmtime counts what one call makes the host copy, against the
-//! store's *fuel*, and ends the process where that is used up. Here the call is told instead, and what is large by
-//! design, a body, has a bound of its own.
+//! What a guest hands over, copied within bounds. wasmtime counts what one call makes the host
+//! copy, against the store's *fuel*, and ends the process where that is used up. Here the call is
+//! told instead, and what is large by design, a body, has a bound of its own.
 
 use wasmtime::component::__internal::{CanonicalAbiInfo, InstanceType, InterfaceType, LiftContext};
 use wasmtime::component::{ComponentType, Lift};
 use wasmtime::{Result, ValRaw, format_err};
 
-/// A value that a guest hands over, unless it is more than one call may copy: then nothing of it is kept.
+/// A value that a guest hands over, unless it is more than one call may copy: then nothing of it is
+/// kept.
 #[derive(Debug)]
 pub(super) enum Bounded<T> {
     Within(T),
     Beyond,
 }
 
-/// The body of a request or a response. It costs no fuel: a call has one at most, and it has no more bytes than the
-/// guest's memory, where each has one place. Fuel is for what can name the same bytes many times.
+/// The body of a request or a response. It costs no fuel: a call has one at most, and it has no
+/// more bytes than the guest's memory, where each has one place. Fuel is for what can name the same
+/// bytes many times.
 #[derive(Debug)]
 pub struct Bulk(pub Vec<u8>);
 
@@ -88,8 +90,8 @@ unsafe impl ComponentType for Bulk {
     }
 }
 
-// SAFETY: a `list<u8>` is its address and its length, two numbers of 32 bits in this order, and any address is good
-// for bytes. `copy` reads no byte outside of the memory.
+// SAFETY: a `list<u8>` is its address and its length, two numbers of 32 bits in this order, and any
+// address is good for bytes. `copy` reads no byte outside of the memory.
 unsafe impl Lift for Bulk {
     fn linear_lift_from_flat(
         cx: &mut LiftContext<'_>,

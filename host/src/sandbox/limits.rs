@@ -1,5 +1,5 @@
-//! What an instance may have. Memory is counted over all memories and tables of the process together, with
-//! what the host holds for it, since that is what the machine has to give.
+//! What an instance may have. Memory is counted over all memories and tables of the process
+//! together, with what the host holds for it, since that is what the machine has to give.
 
 use std::sync::Arc;
 
@@ -33,7 +33,8 @@ impl Limits {
         }
     }
 
-    /// Counts `desired` bytes in the place of `current`, if the process may have them and `is_possible`.
+    /// Counts `desired` bytes in the place of `current`, if the process may have them and
+    /// `is_possible`.
     fn grow(&mut self, current: usize, desired: usize, is_possible: bool) -> bool {
         let wanted = self
             .bytes
@@ -49,8 +50,8 @@ impl Limits {
         granted
     }
 
-    /// Counts what the host holds for the process outside of its memories, if it may have that. Who may not
-    /// is not starved: the host does without.
+    /// Counts what the host holds for the process outside of its memories, if it may have that. Who
+    /// may not is not starved: the host does without.
     pub(super) fn charge(&mut self, bytes: usize) -> bool {
         let wanted = self.bytes.saturating_add(bytes as u64);
         let granted = wanted <= self.max_bytes;
@@ -81,10 +82,11 @@ impl Limits {
     }
 }
 
-/// Growth that wasmtime itself would refuse is refused here first, so that it does not count: it asks here
-/// before it looks at the maximum.
+/// Growth that wasmtime itself would refuse is refused here first, so that it does not count: it
+/// asks here before it looks at the maximum.
 impl ResourceLimiter for Limits {
-    /// A module that is refused by its own maximum is not starved: no other `max_bytes` would help it.
+    /// A module that is refused by its own maximum is not starved: no other `max_bytes` would help
+    /// it.
     fn memory_growing(
         &mut self,
         current: usize,

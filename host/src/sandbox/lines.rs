@@ -1,18 +1,20 @@
-//! *Lines* are what the log has of a guest's output: bytes are split at newlines, and counted against bounds, so that a
-//! guest that prints without end is cut and not the log.
+//! *Lines* are what the log has of a guest's output: bytes are split at newlines, and counted
+//! against bounds, so that a guest that prints without end is cut and not the log.
 
 use std::time::{Duration, Instant};
 
 use crate::text;
 
-/// A longer line is logged in pieces of this size; also the most that a line takes where it is escaped.
+/// A longer line is logged in pieces of this size; also the most that a line takes where it is
+/// escaped.
 pub(crate) const MAX_LINE_BYTES: usize = 4 << 10;
 
 /// Lines that are logged of one process in one second, and of one request. The rest is counted.
 const LINES_PER_SECOND: u32 = 1_000;
 const LINES_PER_REQUEST: u32 = 256;
 
-/// How much is kept of the last lines of standard error: a panic's place and message, and what led to it.
+/// How much is kept of the last lines of standard error: a panic's place and message, and what led
+/// to it.
 const LAST_BYTES: usize = 1 << 10;
 
 /// Rust's advice to its user. Nobody can take it here: guests have no environment.

@@ -1,10 +1,11 @@
-//! How many instances the system has memory mappings for. A host that ran out of them could not allocate for itself
-//! either.
+//! How many instances the system has memory mappings for. A host that ran out of them could not
+//! allocate for itself either.
 
 /// A memory has its image, its heap, and what is beyond it.
 const PER_MEMORY: u64 = 3;
 
-/// An instance has a stack, that one's guard page, and one to spare. All tables together are one mapping.
+/// An instance has a stack, that one's guard page, and one to spare. All tables together are one
+/// mapping.
 const PER_INSTANCE: u64 = 3;
 
 /// Mappings of the host itself: its code, threads, arenas, and messages so large that each is one.

@@ -1,8 +1,9 @@
-//! The *sandbox* is the only door to wasmtime. Above it there are modules, instances that take a request
-//! and give a response, and failures in plain words; below it there are engines, stores, linkers and traps.
+//! The *sandbox* is the only door to wasmtime. Above it there are modules, instances that take a
+//! request and give a response, and failures in plain words; below it there are engines, stores,
+//! linkers and traps.
 //!
-//! A module is compiled once. From then on an instance is a slot of memory that already exists, mapped
-//! copy-on-write: creating one takes about as long as opening a file.
+//! A module is compiled once. From then on an instance is a slot of memory that already exists,
+//! mapped copy-on-write: creating one takes about as long as opening a file.
 
 mod backtrace;
 mod bindings;
@@ -78,8 +79,8 @@ pub(crate) struct Compiled {
 }
 
 impl Compiled {
-    /// Compiles a module, and finds out its kind. A module with neither export is a handler that lacks
-    /// its own; one with both can't say which it is.
+    /// Compiles a module, and finds out its kind. A module with neither export is a handler that
+    /// lacks its own; one with both can't say which it is.
     ///
     /// # Errors
     /// Where the module is not a component, or not one that this host can run.

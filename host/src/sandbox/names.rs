@@ -1,6 +1,6 @@
-//! The names of a module's functions are the one part of it beside its code that the host keeps, for backtraces. At each
-//! trap they are copied, one for each frame, whatever their length: so a module's names are all forgotten where one of
-//! them is absurdly long.
+//! The names of a module's functions are the one part of it beside its code that the host keeps,
+//! for backtraces. At each trap they are copied, one for each frame, whatever their length: so a
+//! module's names are all forgotten where one of them is absurdly long.
 
 /// Names of Rust's generic functions have some hundred bytes, the longest seen some thousand.
 const MAX_NAME_BYTES: usize = 64 << 10;
@@ -21,7 +21,8 @@ const FUNCTIONS: u8 = 1;
 /// What it is called where nobody shall find it.
 const FORGOTTEN: &[u8; NAMES.len()] = b"long";
 
-/// Bytes that are read from the front. What is malformed ends early: the compiler says what is wrong with it.
+/// Bytes that are read from the front. What is malformed ends early: the compiler says what is
+/// wrong with it.
 struct Reader<'a>(&'a mut [u8]);
 
 /// Renames each section of names in this binary that has one that is too long.

@@ -1,5 +1,6 @@
-//! What a guest prints becomes lines of the log, with its pid and the request that it serves; or, in a program that
-//! is run by itself, goes on to the host's own output. All handles that a process has of one stream are one stream.
+//! What a guest prints becomes lines of the log, with its pid and the request that it serves; or,
+//! in a program that is run by itself, goes on to the host's own output. All handles that a process
+//! has of one stream are one stream.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,7 +15,8 @@ use super::lines::{Allowance, LastLines, MAX_LINE_BYTES, Splitter};
 use crate::pid::Pid;
 use crate::text;
 
-/// The target of events that are lines of guests' output: the log gives them less room than its own.
+/// The target of events that are lines of guests' output: the log gives them less room than its
+/// own.
 pub const GUEST_OUTPUT: &str = "wasm_pool_host::guest";
 
 /// A guest that has had so many lines logged at one go lets others run before it prints on.

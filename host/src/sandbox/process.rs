@@ -1,4 +1,5 @@
-//! The server stub of `process`: each call becomes plain values, then a look into the process table.
+//! The server stub of `process`: each call becomes plain values, then a look into the process
+//! table.
 
 use std::sync::Arc;
 
@@ -16,8 +17,9 @@ use crate::table::{Origin, ProcessError};
 /// The outer result is the process's: an error ends it. The inner one is the guest's to look at.
 type Answer<T> = Result<Result<T, wit::ErrorCode>>;
 
-/// Gives a program the functions of `process`. Those that take arguments are not the generated ones: these would end
-/// a process over arguments that are too large to be copied, and the contract has an error code for it.
+/// Gives a program the functions of `process`. Those that take arguments are not the generated
+/// ones: these would end a process over arguments that are too large to be copied, and the contract
+/// has an error code for it.
 pub(super) fn add_to_linker(linker: &mut Linker<Own>) -> Result<()> {
     type Args = (Bounded<Vec<String>>,);
     wit::add_to_linker::<_, Own>(linker, |own| own)?;

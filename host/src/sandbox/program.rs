@@ -1,5 +1,5 @@
-//! The life of a *program's* process, from the sandbox's side: an instance whose `run` is called once, and
-//! that receives, sends, spawns and kills through the stubs in `mailbox` and `process`.
+//! The life of a *program's* process, from the sandbox's side: an instance whose `run` is called
+//! once, and that receives, sends, spawns and kills through the stubs in `mailbox` and `process`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -87,8 +87,8 @@ impl Programs {
         self.common.clock.tell(scheduler.ticked());
     }
 
-    /// A process, from its first instruction to its last. When this returns, or is dropped, its memory and
-    /// its files are the host's again.
+    /// A process, from its first instruction to its last. When this returns, or is dropped, its
+    /// memory and its files are the host's again.
     ///
     /// # Errors
     /// Where it did not just return.
@@ -106,7 +106,8 @@ impl Programs {
         );
         let ran = clock
             .during(&row, async {
-                // Boxed, as it is over soon: a process that waits is as small as what it may come back to.
+                // Boxed, as it is over soon: a process that waits is as small as what it may come
+                // back to.
                 let guest = Box::pin(self.start(&mut store, patience)).await?;
                 let ran = guest.call_run(&mut store).await;
                 ran.map_err(|error| cause(&mut store, &error))

@@ -1,5 +1,5 @@
-//! The *source* of a module: a file, binary or text. What is no WebAssembly is called what it looks like,
-//! since the compiler could only say that it is not.
+//! The *source* of a module: a file, binary or text. What is no WebAssembly is called what it looks
+//! like, since the compiler could only say that it is not.
 
 use std::fs::{File, FileType};
 use std::io::Read;

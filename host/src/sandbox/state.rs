@@ -1,4 +1,5 @@
-//! What the host keeps for one instance, whatever its world: files, limits, a share of the clock, WASI.
+//! What the host keeps for one instance, whatever its world: files, limits, a share of the clock,
+//! WASI.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -22,18 +23,20 @@ use crate::pid::Pid;
 use crate::settings::Output;
 use crate::table::Row;
 
-/// WASI's resources in one instance, streams and timers mostly. Each costs the host some hundred bytes.
+/// WASI's resources in one instance, streams and timers mostly. Each costs the host some hundred
+/// bytes.
 const WASI_RESOURCES: usize = 1_000;
 
-/// Handles of resources in one instance, beside those of files: its own, those that its parts lend each other, and
-/// WASI's. The host keeps some thirty bytes for each.
+/// Handles of resources in one instance, beside those of files: its own, those that its parts lend
+/// each other, and WASI's. The host keeps some thirty bytes for each.
 const HANDLES: usize = 10_000;
 
 /// The most random bytes that one call returns: the host allocates them.
 const RANDOM_BYTES: u64 = 1 << 20;
 
-/// What the head of a request or a response may weigh, in bytes, that an instance hands over; and whatever else it
-/// hands over in one call, be it a path. Much more than any should need, and copied in some ten microseconds.
+/// What the head of a request or a response may weigh, in bytes, that an instance hands over; and
+/// whatever else it hands over in one call, be it a path. Much more than any should need, and
+/// copied in some ten microseconds.
 pub(super) const HEAD_BYTES: u64 = 256 << 10;
 
 /// What instances of one module share.
@@ -184,8 +187,8 @@ impl Common {
     }
 }
 
-/// Files that are open during one call. They count among the files that all instances have open, but not among those of
-/// the process.
+/// Files that are open during one call. They count among the files that all instances have open,
+/// but not among those of the process.
 pub(super) struct Passing {
     common: Arc<Common>,
     files: u32,
@@ -203,16 +206,16 @@ impl Drop for State {
     }
 }
 
-/// A store for one instance. In one call the guest can make the host copy no more than `copied` bytes, beside a body:
-/// a list may name the same bytes many times.
+/// A store for one instance. In one call the guest can make the host copy no more than `copied`
+/// bytes, beside a body: a list may name the same bytes many times.
 pub(super) fn store<T: HasState>(engine: &Engine, mut data: T, copied: u64) -> Store<T> {
     let max_open_files = data.state().settings().max_open_files as usize;
     let mut store = Store::new(engine, data);
     store.set_max_component_handles(HANDLES.saturating_add(max_open_files));
     store.limiter(|data| &mut data.state().limits);
     store.set_hostcall_fuel(usize::try_from(copied).unwrap_or(usize::MAX));
-    // At each tick a running guest steps aside. Deadlines need no more than that: the timer around the
-    // call fires meanwhile.
+    // At each tick a running guest steps aside. Deadlines need no more than that: the timer around
+    // the call fires meanwhile.
     store.epoch_deadline_callback(|mut store| {
         let State {
             common,

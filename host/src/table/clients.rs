@@ -1,5 +1,5 @@
-//! Clients: who waits outside for a response, and which process owes it. A request and the duty to answer
-//! it move together, in one step under the table's lock.
+//! Clients: who waits outside for a response, and which process owes it. A request and the duty to
+//! answer it move together, in one step under the table's lock.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -69,8 +69,8 @@ impl Table {
     /// Sends a client's request on, from its holder to the process that answers for it from now on.
     ///
     /// # Errors
-    /// [`MailError::NotYours`] where `holder` does not hold the client; [`MailError::NoProcess`] where one
-    /// or the other is gone; [`MailError::Full`]. Then `holder` holds the client still.
+    /// [`MailError::NotYours`] where `holder` does not hold the client; [`MailError::NoProcess`]
+    /// where one or the other is gone; [`MailError::Full`]. Then `holder` holds the client still.
     pub(crate) fn forward(
         &self,
         holder: Pid,
@@ -84,11 +84,12 @@ impl Table {
         })
     }
 
-    /// As [`Table::forward`], and waits until the receiver has taken the request; for `patience` at most.
+    /// As [`Table::forward`], and waits until the receiver has taken the request; for `patience` at
+    /// most.
     ///
     /// # Errors
-    /// Those of [`Table::forward`], and [`MailError::TimedOut`]. Where the receiver ended before it took the
-    /// request, the client has been told so.
+    /// Those of [`Table::forward`], and [`MailError::TimedOut`]. Where the receiver ended before it
+    /// took the request, the client has been told so.
     pub(crate) async fn forward_wait(
         &self,
         holder: Pid,
@@ -136,7 +137,8 @@ impl Table {
     /// Answers a client.
     ///
     /// # Errors
-    /// [`MailError::NotYours`] where `holder` does not hold it, [`MailError::NoProcess`] where it has gone.
+    /// [`MailError::NotYours`] where `holder` does not hold it, [`MailError::NoProcess`] where it
+    /// has gone.
     pub(crate) fn answer(
         &self,
         holder: Pid,
@@ -156,8 +158,8 @@ impl Table {
         answered.map_err(|_left| MailError::NoProcess)
     }
 
-    /// A client's time is up. Returns its holder, and whether that one ends for it: it did nothing else since
-    /// it has the request.
+    /// A client's time is up. Returns its holder, and whether that one ends for it: it did nothing
+    /// else since it has the request.
     pub(crate) fn expire(&self, client: Pid) -> Option<(Pid, bool)> {
         let mut state = self.lock();
         let &Client { holder, visits, .. } = state.clients.get(&client)?;

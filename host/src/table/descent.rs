@@ -1,5 +1,5 @@
-//! *Descent*: who is whose ancestor, and ending a process with all its descendants. Both are asked under
-//! the table's lock, so neither may cost more where a tree is deep.
+//! *Descent*: who is whose ancestor, and ending a process with all its descendants. Both are asked
+//! under the table's lock, so neither may cost more where a tree is deep.
 
 use super::{ProcessError, Relations, Table};
 use crate::exit::Exit;
@@ -55,8 +55,8 @@ impl Table {
         self.lock().closed
     }
 
-    /// Tells these processes to end, and lets others have the table in between. None of them can have more children
-    /// once it is told, so that this comes to an end.
+    /// Tells these processes to end, and lets others have the table in between. None of them can
+    /// have more children once it is told, so that this comes to an end.
     pub(super) fn terminate(&self, mut terminating: Terminating) {
         loop {
             terminating.tasks.clear(); // outside of the lock: ending a process wakes a core
@@ -69,8 +69,9 @@ impl Table {
 }
 
 impl Relations {
-    /// How many ancestors a new child of `parent` has, and which one it jumps to. Jumps are as long as those of a
-    /// skew-binary list: two of one length above each other are followed by one that is longer than both.
+    /// How many ancestors a new child of `parent` has, and which one it jumps to. Jumps are as long
+    /// as those of a skew-binary list: two of one length above each other are followed by one that
+    /// is longer than both.
     pub(super) fn below(&self, parent: Pid) -> (u32, (Pid, u32)) {
         let Some(process) = self.processes.get(&parent) else {
             return (1, (parent, 0)); // it was there a moment ago, under this same lock
@@ -103,8 +104,8 @@ impl Relations {
         }
     }
 
-    /// Tells some of these processes to end, and adds their children: they must not have more meanwhile. The first
-    /// reason counts.
+    /// Tells some of these processes to end, and adds their children: they must not have more
+    /// meanwhile. The first reason counts.
     pub(super) fn signal_exit(&mut self, terminating: &mut Terminating) {
         /// A few microseconds under the lock.
         const AT_ONCE: usize = 64;

@@ -1,15 +1,16 @@
-//! *Lives* are the rows of all living processes, in shards: a process is entered in the shard of the
-//! thread that starts it, so that threads that start processes at the same time don't meet.
+//! *Lives* are the rows of all living processes, in shards: a process is entered in the shard of
+//! the thread that starts it, so that threads that start processes at the same time don't meet.
 //!
-//! A [`Life`] is the guard of one row. It writes the two lines of the log, at the beginning and at the
-//! end, and counts the exit.
+//! A [`Life`] is the guard of one row. It writes the two lines of the log, at the beginning and at
+//! the end, and counts the exit.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::row::{Birth, Kind, ProcessInfo, Row};
 use crate::exit::{Crash, Exit};
 use crate::pid::Pid;
+use crate::threads;
 
 /// More than most machines have cores; threads beyond share.
 const SHARDS: usize = 32;
@@ -59,7 +60,7 @@ impl Lives {
     /// Enters a process. Until somebody says otherwise, it will have been stopped.
     pub(crate) fn enter(&self, birth: Birth) -> Life {
         let row = Arc::new(Row::new(birth));
-        let shard = Arc::clone(&self.shards[here()]);
+        let shard = Arc::clone(&self.shards[threads::slot(SHARDS)]);
         let place = shard.rows().add(Arc::clone(&row));
         Life {
             row,
@@ -128,8 +129,8 @@ impl Life {
         tracing::debug!(pid = self.row.pid.get(), parent, "process started");
     }
 
-    /// Says why the process will have ended, should it be dropped without another word: whatever runs
-    /// in a request's task is dropped with that task.
+    /// Says why the process will have ended, should it be dropped without another word: whatever
+    /// runs in a request's task is dropped with that task.
     pub(crate) fn presume(&mut self, exit: Exit) {
         self.exit = exit;
     }
@@ -209,13 +210,4 @@ impl Rows {
         self.places[place] = None;
         self.free.push(place);
     }
-}
-
-/// The number of this thread, among those that start processes.
-fn here() -> usize {
-    static THREADS: AtomicUsize = AtomicUsize::new(0);
-    thread_local! {
-        static THIS: usize = THREADS.fetch_add(1, Ordering::Relaxed) % SHARDS;
-    }
-    THIS.with(|this| *this)
 }

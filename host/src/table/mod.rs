@@ -1,9 +1,9 @@
 //! The *process table*: all processes that live, of a pool or of a program, each with a row.
 //!
 //! Processes of a program have *relations* beside that: parents and children, monitors, names, and
-//! clients that they owe a response. One lock guards all relations, so that the end of a process and
-//! whatever happens at the same moment come one after the other. Messages don't pass through it,
-//! except for requests.
+//! clients that they owe a response. One lock guards all relations, so that the end of a process
+//! and whatever happens at the same moment come one after the other. Messages don't pass through
+//! it, except for requests.
 
 mod clients;
 mod descent;
@@ -93,8 +93,8 @@ struct Relative {
     parent: Option<Pid>,
     /// The root has none, its children one: itself.
     ancestors: u32,
-    /// An ancestor further up and how many that one has: with it, any ancestor is found in steps as few as the
-    /// digits of their number. The root's is the root.
+    /// An ancestor further up and how many that one has: with it, any ancestor is found in steps as
+    /// few as the digits of their number. The root's is the root.
     jump: (Pid, u32),
     children: BTreeSet<Pid>,
     /// Who is told when it ends.
@@ -180,7 +180,8 @@ impl Table {
         (self.lives.exits(), self.lives.served())
     }
 
-    /// Enters a new process of a program: a child, whose parent may monitor it from the start, or the root.
+    /// Enters a new process of a program: a child, whose parent may monitor it from the start, or
+    /// the root.
     ///
     /// # Errors
     /// Where there are too many, or the parent or the whole host is to end.
@@ -256,8 +257,8 @@ impl Table {
         }
     }
 
-    /// Ends the relations of a process that runs no more, and tells whom they concern. `own`: the exit
-    /// that the process itself came to, if any. Returns the one that counts.
+    /// Ends the relations of a process that runs no more, and tells whom they concern. `own`: the
+    /// exit that the process itself came to, if any. Returns the one that counts.
     pub(crate) fn end(&self, pid: Pid, own: Option<Exit>) -> Exit {
         let mut state = self.lock();
         let Some(process) = state.processes.remove(&pid) else {
@@ -326,8 +327,8 @@ impl Table {
         }
     }
 
-    /// The mailbox of a process from which another waits to hear. Until the guard is dropped, the other is
-    /// woken when the process ends. None if it has ended.
+    /// The mailbox of a process from which another waits to hear. Until the guard is dropped, the
+    /// other is woken when the process ends. None if it has ended.
     pub(crate) fn expect(&self, from: Pid, by: Pid) -> Option<Expecting<'_>> {
         let mut state = self.lock();
         let process = state.processes.get_mut(&from)?;
@@ -362,7 +363,8 @@ impl Table {
     /// Gives a process a name.
     ///
     /// # Errors
-    /// [`ProcessError::InvalidName`], [`ProcessError::NameTaken`] and [`ProcessError::TooManyNames`].
+    /// [`ProcessError::InvalidName`], [`ProcessError::NameTaken`] and
+    /// [`ProcessError::TooManyNames`].
     pub(crate) fn register(&self, pid: Pid, name: &str) -> Result<(), ProcessError> {
         if name.is_empty() || name.len() > LONGEST_NAME {
             return Err(ProcessError::InvalidName);

@@ -1,6 +1,6 @@
-//! A *row* is what the host knows of one living process, from its birth to its end. Whoever runs the
-//! process writes its row; anybody may read it at any time. A row is the only memory that both touch,
-//! so that looking at processes costs the requests nothing.
+//! A *row* is what the host knows of one living process, from its birth to its end. Whoever runs
+//! the process writes its row; anybody may read it at any time. A row is the only memory that both
+//! touch, so that looking at processes costs the requests nothing.
 
 use std::future::poll_fn;
 use std::sync::{Arc, PoisonError};
@@ -154,8 +154,8 @@ impl Row {
         self.enter(State::Running, now);
     }
 
-    /// The guest's slice ends with a wait. Slices are short: the wait begins when the slice began, as far
-    /// as a reader can tell.
+    /// The guest's slice ends with a wait. Slices are short: the wait begins when the slice began,
+    /// as far as a reader can tell.
     pub(crate) fn waits(&self) {
         self.state.store(State::Waiting as u8, Ordering::Relaxed);
     }

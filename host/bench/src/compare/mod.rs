@@ -2,10 +2,10 @@
 //! and spread.
 //!
 //! ```text
-//! make compare                                   installs the peers, and runs all of this: half an hour
+//! make compare                                   installs the peers, and runs all: half an hour
 //! cargo bench --bench compare                    the same without installing anything
 //! cargo bench --bench compare -- --ours          without peers: the quick measurement, six minutes
-//! cargo bench --bench compare -- --soak          only ten million requests, and what they leave behind
+//! cargo bench --bench compare -- --soak          only ten million requests, and their traces
 //! cargo bench --bench compare -- --quick         a short round over everything: is all in order?
 //! cargo bench --bench compare -- --render FILE   tables and plot of results that were kept as JSON
 //! ```

@@ -84,7 +84,8 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> anyhow::
     let scratch = Arc::new(Scratch::new()?);
     let shared = Arc::clone(&scratch);
     limits::raise(); // a socket for each connection
-    // Each structuring has its rounds, its steps and its crash. Before come the module and the memory.
+    // Each structuring has its rounds, its steps and its crash. Before come the module and the
+    // memory.
     let turns = Structuring::ALL.len() * (settings.rounds + 2) + 2;
     let progress = Progress::of(turns)?;
     let shown = progress.clone();

@@ -44,8 +44,8 @@ pub(crate) struct Processes {
     #[arg(long, value_name = "N")]
     max_children: Option<usize>,
 
-    /// Messages that one mailbox holds; as many processes may be monitored. Of an HTTP program's root: the
-    /// requests that wait for it; the next one gets 503 [default: 4096]
+    /// Messages that one mailbox holds; as many processes may be monitored. Of an HTTP program's
+    /// root: the requests that wait for it; the next one gets 503 [default: 4096]
     #[arg(long, value_name = "N", value_parser = messages)]
     max_mailbox: Option<usize>,
 

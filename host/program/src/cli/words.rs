@@ -1,5 +1,5 @@
-//! The *words* that stand without a flag: a path, which is a folder to serve or a module, and a command that
-//! was mistyped.
+//! The *words* that stand without a flag: a path, which is a folder to serve or a module, and a
+//! command that was mistyped.
 
 use std::ffi::OsString;
 use std::io::ErrorKind;
@@ -73,8 +73,8 @@ struct Commands {
     _command: Command,
 }
 
-/// Says which command was meant, where the first word is nearly one and nothing of that name is there to be
-/// served.
+/// Says which command was meant, where the first word is nearly one and nothing of that name is
+/// there to be served.
 pub(super) fn mistyped(word: Option<OsString>) -> Option<clap::Error> {
     let word = word.filter(|word| !word.as_encoded_bytes().starts_with(b"-"))?;
     if Path::new(&word).symlink_metadata().is_ok() {

@@ -1,5 +1,5 @@
-//! Binding comes before listening: the port is ours while the module is compiled, and clients are refused
-//! until there is somebody to answer them.
+//! Binding comes before listening: the port is ours while the module is compiled, and clients are
+//! refused until there is somebody to answer them.
 
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -9,8 +9,8 @@ use tokio::net::TcpSocket;
 
 use crate::cli::Listen;
 
-/// Connections that the kernel holds until they are accepted. The standard library asks for an eighth, and a
-/// burst of clients would be dropped.
+/// Connections that the kernel holds until they are accepted. The standard library asks for an
+/// eighth, and a burst of clients would be dropped.
 const BACKLOG: u32 = 1024;
 
 /// A port that is ours, and where nobody listens yet.
@@ -43,7 +43,8 @@ pub(super) async fn bind(listen: &Listen) -> anyhow::Result<Bound> {
     Err(last.context(failed))
 }
 
-/// This machine's own address of the usual kind comes first: that is where others look for `localhost`.
+/// This machine's own address of the usual kind comes first: that is where others look for
+/// `localhost`.
 async fn addresses(listen: &Listen) -> std::io::Result<Vec<SocketAddr>> {
     match listen {
         Listen::Address(address) => Ok(vec![*address]),
@@ -61,7 +62,8 @@ fn bind_to(address: SocketAddr) -> std::io::Result<TcpSocket> {
         SocketAddr::V4(_) => TcpSocket::new_v4(),
         SocketAddr::V6(_) => TcpSocket::new_v6(),
     }?;
-    // Connections of a host that has just ended keep nobody from its port. One that listens still does.
+    // Connections of a host that has just ended keep nobody from its port. One that listens still
+    // does.
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     Ok(socket)

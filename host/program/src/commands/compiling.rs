@@ -1,5 +1,5 @@
-//! Compiling a large module takes its time. Whoever waits is told what for: on a terminal by a line that
-//! counts the seconds, elsewhere by a line or by an entry of the log.
+//! Compiling a large module takes its time. Whoever waits is told what for: on a terminal by a line
+//! that counts the seconds, elsewhere by a line or by an entry of the log.
 
 use std::io::{IsTerminal, Write};
 use std::pin::pin;

@@ -1,5 +1,5 @@
-//! The *commands*, a file for each. All of them heed signals while they compile: the compiler can't be
-//! stopped, so the program ends without waiting for it.
+//! The *commands*, a file for each. All of them heed signals while they compile: the compiler can't
+//! be stopped, so the program ends without waiting for it.
 
 mod bind;
 mod check;

@@ -1,5 +1,6 @@
-//! `serve`: binds, compiles, starts the first processes, and only then listens. A port that is taken is said
-//! before the module is compiled, and no client is accepted by a host that does not start.
+//! `serve`: binds, compiles, starts the first processes, and only then listens. A port that is
+//! taken is said before the module is compiled, and no client is accepted by a host that does not
+//! start.
 
 use std::io::Write;
 use std::process::ExitCode;

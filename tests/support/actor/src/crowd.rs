@@ -1,5 +1,6 @@
-//! A crowd: processes that send each other messages at random, while the root kills some of them at random.
-//! Each knows at the end whether all that it should have received has come, once, and in its order.
+//! A crowd: processes that send each other messages at random, while the root kills some of them at
+//! random. Each knows at the end whether all that it should have received has come, once, and in
+//! its order.
 
 use std::collections::BTreeMap;
 
@@ -24,8 +25,8 @@ const VERDICT: u64 = 7;
 /// Messages between two that tell the root.
 const STEP: u64 = 100;
 
-/// Of so many sends, one waits until the message is taken; for a millisecond at most, since those who wait for
-/// each other would do so for ever.
+/// Of so many sends, one waits until the message is taken; for a millisecond at most, since those
+/// who wait for each other would do so for ever.
 const WAITING: u64 = 64;
 
 /// Has `count` members send `messages` each, and kills `kills` of them meanwhile.
@@ -270,7 +271,8 @@ impl Member {
         }
     }
 
-    /// All of the dead were killed, each once; of the living, who may have ended normally by now, all has come.
+    /// All of the dead were killed, each once; of the living, who may have ended normally by now,
+    /// all has come.
     fn judge(&mut self) {
         let killed = self.killed.take().unwrap_or_default();
         let others = std::mem::take(&mut self.others);

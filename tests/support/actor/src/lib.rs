@@ -1,12 +1,13 @@
-//! An actor: a process that does what its script says, so that a test can have the whole play in one place.
+//! An actor: a process that does what its script says, so that a test can have the whole play in
+//! one place.
 //!
-//! A script is statements, with `;` between them; each has an *outcome*, which is a short text. `{ … }` is a
-//! script within a script. A text such as `x*1000` stands for that many bytes. Where the contract wants a pid,
-//! a script has a name: those that it has given, those that its parent knew, and `self`, `parent`, `sender` (of
-//! the last message) and `client` (of the last request).
+//! A script is statements, with `;` between them; each has an *outcome*, which is a short text. `{
+//! … }` is a script within a script. A text such as `x*1000` stands for that many bytes. Where the
+//! contract wants a pid, a script has a name: those that it has given, those that its parent knew,
+//! and `self`, `parent`, `sender` (of the last message) and `client` (of the last request).
 //!
-//! A root with arguments runs each of them, and prints the outcome of its last statement. A root without is
-//! served HTTP: it runs the body of each request.
+//! A root with arguments runs each of them, and prints the outcome of its last statement. A root
+//! without is served HTTP: it runs the body of each request.
 
 mod crowd;
 mod misdeeds;

@@ -65,7 +65,8 @@ pub(crate) fn echo() {
     sent.expect("who asks is there");
 }
 
-/// Sends a message to an echo, and overwrites the place that it was sent from, then what has come back.
+/// Sends a message to an echo, and overwrites the place that it was sent from, then what has come
+/// back.
 pub(crate) fn by_value(echo: Pid) -> String {
     const SIZE: usize = 4096;
     let bytes = vec![b'm'; SIZE];

@@ -1,12 +1,13 @@
-//! A mirror: it shows what arrived, and answers or prints what it is told to, whatever that is. Tests see
-//! through it what the host makes of bytes that nobody meant to send.
+//! A mirror: it shows what arrived, and answers or prints what it is told to, whatever that is.
+//! Tests see through it what the host makes of bytes that nobody meant to send.
 //!
 //! The request's field `x-mirror` says what becomes of its body:
 //!
 //! - `respond`: it is a response, as [`decoded`] reads it;
 //! - `print`: it is printed, to standard output and to standard error;
-//! - without the field, the response shows the request: method, path, `?` and query, and the `host` fields, a line
-//!   each. The field `x-mirror-method` says the method once more, for answers that have no body.
+//! - without the field, the response shows the request: method, path, `?` and query, and the `host`
+//!   fields, a line each. The field `x-mirror-method` says the method once more, for answers that
+//!   have no body.
 
 use std::io::Write;
 
@@ -42,8 +43,9 @@ fn shown(request: &Request) -> Response {
     Response::text(200, text).with_header("x-mirror-method", request.method.as_str())
 }
 
-/// Status, two bytes; the number of fields, one byte; of each field the length of its name, its name, the length of
-/// its value, its value, with two bytes a length; then the body. Numbers are little-endian.
+/// Status, two bytes; the number of fields, one byte; of each field the length of its name, its
+/// name, the length of its value, its value, with two bytes a length; then the body. Numbers are
+/// little-endian.
 fn decoded(mut bytes: &[u8]) -> Option<Response> {
     let mut take = |count: usize| {
         let (taken, rest) = bytes.split_at_checked(count)?;
