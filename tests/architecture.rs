@@ -96,17 +96,29 @@ fn each_library_is_known_in_one_place() {
 fn comments_end_at_column_100() {
     const COLUMNS: usize = 100;
     let mut wide = Vec::new();
-    for folder in ["host", "tests", "examples", "guest-worker"] {
-        for file in files_below(&workspace().join(folder)) {
-            let text = fs::read_to_string(&file).expect("a source file");
-            let comments = text
-                .lines()
-                .filter(|line| line.trim_start().starts_with("//"));
-            let too_wide = comments.filter(|line| line.chars().count() > COLUMNS);
-            wide.extend(too_wide.map(|line| (file.clone(), line.to_owned())));
-        }
+    for file in files() {
+        let text = fs::read_to_string(&file).expect("a source file");
+        let comments = text
+            .lines()
+            .filter(|line| line.trim_start().starts_with("//"));
+        let too_wide = comments.filter(|line| line.chars().count() > COLUMNS);
+        wide.extend(too_wide.map(|line| (file.clone(), line.to_owned())));
     }
     assert!(wide.is_empty(), "{wide:#?}");
+}
+
+/// A module that has modules of its own is `x/mod.rs`, and not `x.rs` beside `x/`.
+#[test]
+fn modules_have_one_form() {
+    let others = files().filter(|file| file.with_extension("").is_dir());
+    assert_eq!(others.collect::<Vec<_>>(), Vec::<PathBuf>::new());
+}
+
+/// All Rust files of the project.
+fn files() -> impl Iterator<Item = PathBuf> {
+    let folders = ["host", "tests", "examples", "guest-worker"];
+    let below = |folder| files_below(&workspace().join(folder));
+    folders.into_iter().flat_map(below)
 }
 
 /// All Rust files below a folder, but for those that a build made.

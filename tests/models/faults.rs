@@ -139,7 +139,7 @@ pub(crate) const PARTS: &[Part] = &[
     },
     Part {
         name: "mailbox",
-        file: "mailbox.rs",
+        file: "mailbox/mod.rs",
         faults: &[
             Fault {
                 words: "a receiver leaves its waker some time after its look",
