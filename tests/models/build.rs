@@ -3,6 +3,7 @@
 #[path = "faults.rs"]
 mod faults;
 
+use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::path::Path;
 use std::{env, fs};
@@ -20,19 +21,21 @@ fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-changed=faults.rs");
     let mut included = String::new();
-    for Part { name, file, faults } in PARTS {
-        let file = host.join(file);
-        println!("cargo::rerun-if-changed={}", file.display());
-        let text = fs::read_to_string(&file).expect("a file of the host");
-        // The file's own tests run in the host.
-        let text = text.replace("#[cfg(test)]\nmod tests;\n", "");
+    for part in PARTS {
+        let Part { name, .. } = part;
+        let files: Vec<File> = part
+            .files
+            .iter()
+            .map(|file| read(&host, file, part))
+            .collect();
         let models = here.join("src").join(name).with_extension("rs");
         let mut mutants = String::new();
-        include(&mut included, out, name, &text, &models);
-        for (number, Fault { words, changes }) in faults.iter().enumerate() {
+        include(&mut included, out, name, &files, &models);
+        for (number, Fault { words, changes }) in part.faults.iter().enumerate() {
             let mutant = format!("{name}_{number}");
-            let (text, applies) = apply(&text, changes);
-            include(&mut included, out, &mutant, &text, &models);
+            let mut files = files.clone();
+            let applies = changes.iter().all(|change| apply(&mut files, *change));
+            include(&mut included, out, &mutant, &files, &models);
             let _ = writeln!(
                 mutants,
                 "check::Mutant {{ fault: {words:?}, models: {mutant}::MODELS, applies: {applies} }},"
@@ -40,23 +43,47 @@ fn main() {
         }
         let _ = writeln!(
             included,
-            "/// Faults in that file.\npub const {}_MUTANTS: &[check::Mutant] = &[{mutants}];",
+            "/// Faults in that part.\npub const {}_MUTANTS: &[check::Mutant] = &[{mutants}];",
             name.to_uppercase()
         );
     }
     fs::write(out.join("included.rs"), included).expect("the build's own folder");
 }
 
-/// A module with this text of a file, and the models of the file.
-fn include(included: &mut String, out: &Path, name: &str, text: &str, models: &Path) {
-    let file = out.join(name).with_extension("rs");
-    fs::write(&file, text).expect("the build's own folder");
+/// A file of the host, by its own name.
+#[derive(Clone)]
+struct File {
+    name: OsString,
+    text: String,
+}
+
+fn read(host: &Path, file: &str, part: &Part) -> File {
+    let path = host.join(file);
+    println!("cargo::rerun-if-changed={}", path.display());
+    let text = fs::read_to_string(&path).expect("a file of the host");
+    // The file's own tests run in the host.
+    let mut text = text.replace("#[cfg(test)]\nmod tests;\n", "");
+    for (from, to) in part.sizes {
+        text = text.replace(from, to);
+    }
+    let name = path.file_name().expect("a file has a name").to_owned();
+    File { name, text }
+}
+
+/// A module of these files, the first of which names the others, and their models.
+fn include(included: &mut String, out: &Path, name: &str, files: &[File], models: &Path) {
+    let folder = out.join(name);
+    fs::create_dir_all(&folder).expect("the build's own folder");
+    for File { name, text } in files {
+        fs::write(folder.join(name), text).expect("the build's own folder");
+    }
+    let first = folder.join(&files[0].name);
     let _ = writeln!(
         included,
-        "/// A file of the host, with its models.
+        "/// A part of the host, with its models.
          pub mod {name} {{
              #[allow(warnings, clippy::all, clippy::pedantic)]
-             #[path = {file:?}]
+             #[path = {first:?}]
              mod tested;
              #[path = {models:?}]
              mod models;
@@ -65,14 +92,14 @@ fn include(included: &mut String, out: &Path, name: &str, text: &str, models: &P
     );
 }
 
-/// Whether all that was to be replaced stands in the text, once.
-fn apply(text: &str, changes: &[(&str, &str)]) -> (String, bool) {
-    let mut text = text.to_owned();
-    for (from, to) in changes {
-        if text.matches(from).count() != 1 {
-            return (text, false);
-        }
-        text = text.replace(from, to);
+/// Whether the text that is to be replaced stands in the files, once.
+fn apply(files: &mut [File], (from, to): (&str, &str)) -> bool {
+    let places = |file: &File| file.text.matches(from).count();
+    if files.iter().map(places).sum::<usize>() != 1 {
+        return false;
     }
-    (text, true)
+    for file in files {
+        file.text = file.text.replace(from, to);
+    }
+    true
 }

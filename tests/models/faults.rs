@@ -1,15 +1,18 @@
 //! The files of the host that are under the model checker, and the faults that their models must
 //! find.
 
-/// A file of the host, beside its models in `src`.
+/// Files of the host, beside their models in `src`.
 pub(crate) struct Part {
     pub(crate) name: &'static str,
-    pub(crate) file: &'static str,
+    /// The first is the module, and the others are modules below.
+    pub(crate) files: &'static [&'static str],
+    /// Sizes that a small case needs to be smaller: the text, and the text in its place.
+    pub(crate) sizes: &'static [(&'static str, &'static str)],
     pub(crate) faults: &'static [Fault],
 }
 
-/// A fault, and the changes to the file that put it in, one after the other: a text that the file
-/// has once, and the text in its place.
+/// A fault, and the changes that put it in, one after the other: a text that the files have
+/// once, and the text in its place.
 pub(crate) struct Fault {
     pub(crate) words: &'static str,
     pub(crate) changes: &'static [(&'static str, &'static str)],
@@ -18,7 +21,8 @@ pub(crate) struct Fault {
 pub(crate) const PARTS: &[Part] = &[
     Part {
         name: "scheduler",
-        file: "scheduler/cores.rs",
+        files: &["scheduler/cores.rs"],
+        sizes: &[],
         faults: &[
             Fault {
                 words: "a core that falls asleep does not look at its queue once more",
@@ -77,7 +81,8 @@ pub(crate) const PARTS: &[Part] = &[
     },
     Part {
         name: "clock",
-        file: "sandbox/clock/running.rs",
+        files: &["sandbox/clock/running.rs"],
+        sizes: &[],
         faults: &[
             Fault {
                 words: "the clock parks without a look at the counts",
@@ -139,7 +144,8 @@ pub(crate) const PARTS: &[Part] = &[
     },
     Part {
         name: "mailbox",
-        file: "mailbox/mod.rs",
+        files: &["mailbox/mod.rs"],
+        sizes: &[],
         faults: &[
             Fault {
                 words: "a receiver leaves its waker some time after its look",
@@ -206,7 +212,8 @@ pub(crate) const PARTS: &[Part] = &[
     },
     Part {
         name: "row",
-        file: "table/row.rs",
+        files: &["table/row.rs"],
+        sizes: &[],
         faults: &[
             Fault {
                 words: "whoever runs the process does not look again once its waker is left",
@@ -225,6 +232,69 @@ pub(crate) const PARTS: &[Part] = &[
                          self.is_killed.store(true, Ordering::SeqCst);",
                     ),
                 ],
+            },
+        ],
+    },
+    Part {
+        name: "pool",
+        files: &[
+            "pool/mod.rs",
+            "pool/lease.rs",
+            "pool/seats.rs",
+            "pool/stacks.rs",
+        ],
+        sizes: &[("const STACKS: usize = 32;", "const STACKS: usize = 2;")],
+        faults: &[
+            Fault {
+                words: "a process that comes back looks for a line before it is on the stack",
+                changes: &[(
+                    "        self.stacks.push(process, now);
+        // Those who join the line do it the other way round: so one of the two sees the other.
+        if self.attention.load(Ordering::SeqCst) {",
+                    "        let attention = self.attention.load(Ordering::SeqCst);
+        self.stacks.push(process, now);
+        if attention {",
+                )],
+            },
+            Fault {
+                words: "whoever gives a seat back looks for a line before that",
+                changes: &[(
+                    "        self.seats.give_back();
+        if self.attention.load(Ordering::SeqCst) {",
+                    "        let attention = self.attention.load(Ordering::SeqCst);
+        self.seats.give_back();
+        if attention {",
+                )],
+            },
+            Fault {
+                words: "a request joins the line and says so after its look for what is free",
+                changes: &[("self.attention.store(true, Ordering::SeqCst);\n", "")],
+            },
+            Fault {
+                words: "a request that joins the line does not look once more for what is free",
+                changes: &[("1 => self.find(),", "1 => None,")],
+            },
+            Fault {
+                words: "a request that leaves the line takes its seat along",
+                changes: &[(
+                    "Ok(Grant::Seat) => self.pool.vacate(),",
+                    "Ok(Grant::Seat) => {}",
+                )],
+            },
+            Fault {
+                words: "a request that leaves the line ends the process that it was granted",
+                changes: &[(
+                    "Ok(Grant::Process(process)) => self.pool.put_back(process),",
+                    "Ok(Grant::Process(process)) => drop(process),",
+                )],
+            },
+            Fault {
+                words: "a request that leaves the line may still be granted something",
+                changes: &[("self.granted.close();", "")],
+            },
+            Fault {
+                words: "a process that comes back to a closed pool stays",
+                changes: &[("return self.end_all_idle();", "return;")],
             },
         ],
     },

@@ -3,8 +3,10 @@
 use std::time::Instant;
 
 use wasm_pool_models::check::{self, Model, Mutant, Searched};
-use wasm_pool_models::{CLOCK_MUTANTS, MAILBOX_MUTANTS, ROW_MUTANTS, SCHEDULER_MUTANTS};
-use wasm_pool_models::{clock, mailbox, row, scheduler};
+use wasm_pool_models::{
+    CLOCK_MUTANTS, MAILBOX_MUTANTS, POOL_MUTANTS, ROW_MUTANTS, SCHEDULER_MUTANTS,
+};
+use wasm_pool_models::{clock, mailbox, pool, row, scheduler};
 
 #[test]
 fn scheduler() {
@@ -19,6 +21,11 @@ fn clock() {
 #[test]
 fn mailbox() {
     all_hold(mailbox::MODELS);
+}
+
+#[test]
+fn pool() {
+    all_hold(pool::MODELS);
 }
 
 #[test]
@@ -39,6 +46,11 @@ fn faults_in_the_clock_are_found() {
 #[test]
 fn faults_in_the_mailbox_are_found() {
     all_are_found(MAILBOX_MUTANTS);
+}
+
+#[test]
+fn faults_in_the_pool_are_found() {
+    all_are_found(POOL_MUTANTS);
 }
 
 #[test]

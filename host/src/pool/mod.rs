@@ -14,7 +14,6 @@ mod stacks;
 
 use std::num::NonZeroU64;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, Semaphore};
@@ -23,6 +22,7 @@ use crate::exit::Exit;
 use crate::pid::Pid;
 use crate::process::Process;
 use crate::supervisor::{StartError, Supervisor};
+use crate::sync::{AtomicBool, Ordering, timeout};
 pub(crate) use lease::Lease;
 use lease::Seat;
 use seats::{Claim, Grant, Seats, Waiting};
@@ -144,7 +144,7 @@ impl Pool {
             Claim::Seat => Seat::of(self),
             Claim::Waiting(mut waiting) => {
                 let patience = self.settings.queue_timeout;
-                match tokio::time::timeout(patience, waiting.granted()).await {
+                match timeout(patience, waiting.granted()).await {
                     Ok(Some(Grant::Process(process))) => {
                         return Ok(Lease::new(process, Seat::of(self)));
                     }
@@ -226,7 +226,7 @@ impl Pool {
         while !self.seats.line().is_closed() {
             // A round that comes too early finds nothing to do: either reason is as good as the
             // other.
-            let _elapsed = tokio::time::timeout(rounds, self.missing.notified()).await;
+            let _elapsed = timeout(rounds, self.missing.notified()).await;
             self.end_idle();
             while let Some(seat) = self.claim_missing() {
                 match self.supervisor.start().await {

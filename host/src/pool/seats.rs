@@ -2,14 +2,12 @@
 //! lock, which a request takes only where no process is idle and no seat is free.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
-
-use tokio::sync::oneshot;
 
 use super::Pool;
 use crate::process::Process;
+use crate::sync::{AtomicU32, Mutex, MutexGuard, Ordering, oneshot};
 
 /// Requests that wait for a process belong to one burst, and are logged as one, until for so long
 /// none has waited.

@@ -3,12 +3,12 @@
 //! itself.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
 use std::time::Instant;
 
 use crate::pid::Pid;
 use crate::process::Process;
+use crate::sync::{AtomicUsize, Mutex, MutexGuard, Ordering};
 use crate::threads;
 
 /// More than most machines have cores; threads beyond share.

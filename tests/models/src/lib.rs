@@ -10,10 +10,16 @@ mod sync;
 
 // What the files use besides.
 mod call;
+#[allow(warnings, clippy::all)]
+#[path = "../../../host/src/exit.rs"]
+mod exit;
 mod message;
 #[allow(warnings, clippy::all)]
 #[path = "../../../host/src/pid.rs"]
 mod pid;
+mod process;
+mod supervisor;
+mod threads;
 
 // The models of a file are compiled with each version of the file.
 #[allow(clippy::duplicate_mod)]

@@ -1,4 +1,4 @@
-//! A message, as far as a mailbox looks at it.
+//! Messages, as far as mailbox and pool look at them.
 
 use crate::pid::Pid;
 
@@ -27,3 +27,9 @@ impl Content {
         }
     }
 }
+
+#[derive(Debug)]
+pub(crate) struct Request;
+
+#[derive(Debug)]
+pub(crate) struct Response;

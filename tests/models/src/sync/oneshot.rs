@@ -65,7 +65,6 @@ impl<T> Drop for Sender<T> {
 }
 
 impl<T> Receiver<T> {
-    #[expect(dead_code, reason = "the line uses it")]
     pub(crate) fn close(&mut self) {
         self.0.lock().is_closed = true;
     }

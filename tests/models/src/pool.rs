@@ -1,0 +1,120 @@
+//! The pool: a request in line gets what becomes free, and nothing is left when the pool is closed.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use shuttle::future::block_on;
+use shuttle::thread;
+use tokio::runtime::Runtime;
+
+use super::tested::{Lease, Pool, Refusal, Reuse, Settings};
+use crate::check::Model;
+use crate::supervisor::Supervisor;
+use crate::sync::timeout;
+
+/// All of them.
+pub const MODELS: &[Model] = &[
+    Model {
+        name: "a process that comes back goes to the request in line",
+        run: || served(&[Client::Stays, Client::Stays]),
+    },
+    Model {
+        name: "the seat of a process that ends goes to the request in line",
+        run: || served(&[Client::Leaves, Client::Stays]),
+    },
+    Model {
+        name: "a request that gives up hands on what it was granted",
+        run: || served(&[Client::Stays, Client::GivesUp, Client::Stays]),
+    },
+    Model {
+        name: "a request that gives up hands on its seat",
+        run: || served(&[Client::Leaves, Client::GivesUp, Client::Stays]),
+    },
+    Model {
+        name: "a pool that is closed keeps nothing",
+        run: closed,
+    },
+];
+
+#[derive(Clone, Copy)]
+enum Client {
+    /// Its request is answered.
+    Stays,
+    /// It leaves while its request is worked on.
+    Leaves,
+    /// It leaves unless there is a process at once.
+    GivesUp,
+}
+
+/// One process at most, and room for all in line.
+const SETTINGS: Settings = Settings {
+    reuse: Reuse::ManyRequests,
+    min: 0,
+    max: 1,
+    max_requests: None,
+    memory: 0,
+    idle_timeout: Duration::MAX,
+    queue: 4,
+    queue_timeout: Duration::MAX,
+};
+
+fn pool() -> (Arc<Pool>, Arc<AtomicU32>) {
+    /// The pool asks how many threads the runtime has.
+    static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
+        let runtime = tokio::runtime::Builder::new_current_thread().build();
+        runtime.expect("it has no driver that could fail")
+    });
+    let _inside = RUNTIME.enter();
+    let supervisor = Supervisor::default();
+    let alive = Arc::clone(&supervisor.alive);
+    (Arc::new(Pool::new(supervisor, SETTINGS)), alive)
+}
+
+fn client(pool: &Arc<Pool>, client: Client) -> Result<(), Refusal> {
+    match client {
+        Client::Stays => block_on(take(pool)).map(Lease::release),
+        Client::Leaves => block_on(take(pool)).map(drop),
+        Client::GivesUp => match block_on(timeout(Duration::ZERO, take(pool))) {
+            Ok(lease) => lease.map(Lease::release),
+            Err(_elapsed) => Ok(()),
+        },
+    }
+}
+
+async fn take(pool: &Arc<Pool>) -> Result<Lease<'_>, Refusal> {
+    match pool.take_idle() {
+        Some(lease) => Ok(lease),
+        None => pool.take().await,
+    }
+}
+
+fn served(clients: &'static [Client]) {
+    let (pool, alive) = pool();
+    let threads = clients.iter().map(|&one| {
+        let pool = Arc::clone(&pool);
+        thread::spawn(move || client(&pool, one).expect("everybody is served"))
+    });
+    for thread in threads.collect::<Vec<_>>() {
+        thread.join().expect("everybody is served");
+    }
+    // Whatever they did, the seat is there for the next.
+    client(&pool, Client::Stays).expect("the next is served");
+    assert_eq!(alive.load(Ordering::Relaxed), 1);
+}
+
+fn closed() {
+    let (pool, alive) = pool();
+    let threads = [Client::Stays; 2].map(|one| {
+        let pool = Arc::clone(&pool);
+        thread::spawn(move || match client(&pool, one) {
+            Ok(()) | Err(Refusal::Closed) => {}
+            Err(refusal) => panic!("{refusal:?}"),
+        })
+    });
+    pool.close();
+    for thread in threads {
+        thread.join().expect("everybody hears of it");
+    }
+    assert_eq!(alive.load(Ordering::Relaxed), 0);
+}
