@@ -8,6 +8,7 @@ use std::error::Error;
 use std::net::TcpListener;
 use std::time::Duration;
 
+use tokio::signal::unix::{SignalKind, signal};
 use wasm_pool_host::{Host, Settings};
 
 #[tokio::main]
@@ -21,10 +22,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
     for process in host.processes() {
         println!("process {} is {}", process.pid, process.state.name());
     }
+    let mut interrupt = signal(SignalKind::interrupt())?;
     let listener = TcpListener::bind("127.0.0.1:0")?;
     println!("serving http://{}", listener.local_addr()?);
     let stopped = async {
-        tokio::signal::ctrl_c().await?;
+        interrupt.recv().await;
         host.stop(Duration::from_secs(10)).await;
         Ok(())
     };
