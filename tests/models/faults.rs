@@ -248,7 +248,10 @@ pub(crate) const PARTS: &[Part] = &[
             Fault {
                 words: "a process that comes back looks for a line before it is on the stack",
                 changes: &[(
-                    "        self.stacks.push(process, now);
+                    "        if let Some(killed) = self.stacks.push(process, now) {
+            killed.end(Exit::Killed);
+            return self.vacate();
+        }
         // Those who join the line do it the other way round: so one of the two sees the other.
         if self.attention.load(Ordering::SeqCst) {",
                     "        let attention = self.attention.load(Ordering::SeqCst);

@@ -130,7 +130,7 @@ impl Pool {
 
     /// Takes a process that is idle.
     pub(crate) fn take_idle(self: &Arc<Self>) -> Option<Lease<'_>> {
-        let process = self.pop()?;
+        let process = self.stacks.pop()?;
         Some(Lease::new(process, Seat::of(self)))
     }
 
@@ -139,42 +139,33 @@ impl Pool {
     /// # Errors
     /// [`Refusal`].
     pub(crate) async fn take(self: &Arc<Self>) -> Result<Lease<'_>, Refusal> {
-        let seat = match self.claim()? {
-            Claim::Process(process) => return Ok(Lease::new(process, Seat::of(self))),
-            Claim::Seat => Seat::of(self),
+        let found = match self.claim()? {
+            Claim::Found(found) => found,
             Claim::Waiting(mut waiting) => {
                 let patience = self.settings.queue_timeout;
                 match timeout(patience, waiting.granted()).await {
-                    Ok(Some(Grant::Process(process))) => {
-                        return Ok(Lease::new(process, Seat::of(self)));
-                    }
-                    Ok(Some(Grant::Seat)) => Seat::of(self),
+                    Ok(Some(granted)) => granted,
                     Ok(None) => return Err(Refusal::Closed),
                     Err(_elapsed) => return Err(Refusal::WaitedTooLong),
                 }
             }
         };
-        let started = self.supervisor.start().await;
-        Ok(Lease::new(started.map_err(Refusal::NotStarted)?, seat))
-    }
-
-    /// An idle process, this thread's last one first.
-    fn pop(self: &Arc<Self>) -> Option<Process> {
-        loop {
-            let process = self.stacks.pop()?;
-            if !process.row().is_killed() {
-                return Some(process);
+        let seat = Seat::of(self);
+        let process = match found {
+            Grant::Process(process) => process,
+            Grant::Seat => {
+                let started = self.supervisor.start().await;
+                started.map_err(Refusal::NotStarted)?
             }
-            process.end(Exit::Killed);
-            self.vacate();
-        }
+        };
+        Ok(Lease::new(process, seat))
     }
 
     /// A seat or a place in line, where no process was idle a moment ago.
     fn claim(self: &Arc<Self>) -> Result<Claim<'_>, Refusal> {
         let may_overtake = !self.attention.load(Ordering::SeqCst);
         if may_overtake && self.seats.take_below(self.settings.max) {
-            return Ok(Claim::Seat);
+            return Ok(Claim::Found(Grant::Seat));
         }
         let mut line = self.seats.line();
         if line.is_closed() {
@@ -194,11 +185,11 @@ impl Pool {
                 }
                 self.settle(&line);
                 let waiting = || Claim::Waiting(Waiting::new(self, ticket, granted));
-                Ok(found.map_or_else(waiting, Claim::of))
+                Ok(found.map_or_else(waiting, Claim::Found))
             }
             None => Err(Refusal::LineFull),
         };
-        let is_busy = !matches!(claim, Ok(Claim::Process(_) | Claim::Seat));
+        let is_busy = !matches!(claim, Ok(Claim::Found(_)));
         let begins_burst = is_busy && line.begins_burst();
         drop(line);
         if begins_burst {
@@ -246,8 +237,9 @@ impl Pool {
         self.seats.line().in_line()
     }
 
-    /// Ends a process of this pool that is idle. One that works is told by its row.
-    pub(crate) fn kill_idle(self: &Arc<Self>, pid: Pid) {
+    /// Ends a process of this pool that is idle, and whose row says already that it is killed. One
+    /// that works is told by its row.
+    pub(crate) fn kill_idle(&self, pid: Pid) {
         if let Some(process) = self.stacks.remove(pid) {
             process.end(Exit::Killed);
             self.vacate();
@@ -290,14 +282,13 @@ impl Pool {
     /// A process is free, and brings its seat: onto this thread's stack, or to the head of the
     /// line.
     fn put_back(&self, mut process: Process) {
-        if process.row().is_killed() {
-            process.end(Exit::Killed);
-            return self.vacate();
-        }
         process.presume(Exit::Stopped);
         let now = Instant::now();
         process.row().is_idle(now);
-        self.stacks.push(process, now);
+        if let Some(killed) = self.stacks.push(process, now) {
+            killed.end(Exit::Killed);
+            return self.vacate();
+        }
         // Those who join the line do it the other way round: so one of the two sees the other.
         if self.attention.load(Ordering::SeqCst) {
             self.serve_line();
@@ -328,7 +319,12 @@ impl Pool {
             match line.grant(found) {
                 None => {}
                 // All in line had just left.
-                Some(Grant::Process(process)) => self.stacks.push(process, Instant::now()),
+                Some(Grant::Process(process)) => {
+                    if let Some(killed) = self.stacks.push(process, Instant::now()) {
+                        killed.end(Exit::Killed);
+                        self.seats.give_back();
+                    }
+                }
                 Some(Grant::Seat) => self.seats.give_back(),
             }
         }

@@ -36,27 +36,18 @@ struct Waiter {
     grant: oneshot::Sender<Grant>,
 }
 
-/// What the head of the line is handed: always a seat, with a process on it or without.
+/// What a request takes, or is handed at the head of the line: always a seat, with a process on it
+/// or without.
 #[derive(Debug)]
 pub(super) enum Grant {
     Process(Process),
     Seat,
 }
 
-/// What a request that asks for a process has at once. A process comes with its seat.
+/// What a request that asks for a process has at once.
 pub(super) enum Claim<'a> {
-    Process(Process),
-    Seat,
+    Found(Grant),
     Waiting(Waiting<'a>),
-}
-
-impl Claim<'_> {
-    pub(super) fn of(found: Grant) -> Self {
-        match found {
-            Grant::Process(process) => Self::Process(process),
-            Grant::Seat => Self::Seat,
-        }
-    }
 }
 
 /// The line, while nobody else has it.

@@ -61,11 +61,17 @@ impl Stacks {
         recent.map(|(_, stack)| stack)
     }
 
-    pub(super) fn push(&self, process: Process, since: Instant) {
+    /// Puts a process on this thread's stack. Gives it back where it has been killed: whoever kills
+    /// says so first, and then looks for the process under the same lock.
+    pub(super) fn push(&self, process: Process, since: Instant) -> Option<Process> {
         let stack = &self.0[threads::slot(STACKS)];
         let mut idle = stack.idle();
+        if process.row().is_killed() {
+            return Some(process);
+        }
         idle.push_back(Idle { process, since });
         stack.len.store(idle.len(), Ordering::Relaxed);
+        None
     }
 
     /// How many processes this thread has.
