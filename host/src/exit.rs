@@ -1,6 +1,8 @@
 //! An *exit* is why a process ended: one word that the log, the access line, other processes and
 //! the client's status are all derived from.
 
+use std::mem::discriminant;
+
 /// Why a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
@@ -43,58 +45,42 @@ pub(crate) struct Crash {
     pub output: Option<String>,
 }
 
+/// The log's words for [`Exit::Deadline`].
+pub(crate) const LATE: &str = "it had not answered by its deadline";
+
 impl Crash {
     /// The time for the request was over while the host worked on the response.
     pub(crate) fn late() -> Self {
         Self {
             exit: Exit::Deadline,
-            reason: "it had not answered by its deadline".to_owned(),
+            reason: LATE.to_owned(),
             output: None,
         }
     }
 }
 
 impl Exit {
-    /// How many exits there are, codes counted as one.
-    pub(crate) const COUNT: usize = 13;
+    /// All exits. One code stands for all codes.
+    pub(crate) const ALL: [Self; 13] = [
+        Self::Normal,
+        Self::Code(1),
+        Self::Trap,
+        Self::Stack,
+        Self::Memory,
+        Self::Deadline,
+        Self::Response,
+        Self::Killed,
+        Self::ClientLeft,
+        Self::Served,
+        Self::Grown,
+        Self::Idle,
+        Self::Stopped,
+    ];
 
-    /// The place of this exit among all exits.
+    /// The place of this exit in [`Exit::ALL`].
     pub(crate) fn index(self) -> usize {
-        match self {
-            Self::Normal => 0,
-            Self::Code(_) => 1,
-            Self::Trap => 2,
-            Self::Stack => 3,
-            Self::Memory => 4,
-            Self::Deadline => 5,
-            Self::Response => 6,
-            Self::Killed => 7,
-            Self::ClientLeft => 8,
-            Self::Served => 9,
-            Self::Grown => 10,
-            Self::Idle => 11,
-            Self::Stopped => 12,
-        }
-    }
-
-    /// All exits, by their index; the code stands for any.
-    pub(crate) fn all() -> impl Iterator<Item = Self> {
-        let all: [Self; Self::COUNT] = [
-            Self::Normal,
-            Self::Code(1),
-            Self::Trap,
-            Self::Stack,
-            Self::Memory,
-            Self::Deadline,
-            Self::Response,
-            Self::Killed,
-            Self::ClientLeft,
-            Self::Served,
-            Self::Grown,
-            Self::Idle,
-            Self::Stopped,
-        ];
-        all.into_iter()
+        let is_it = |other: &Self| discriminant(other) == discriminant(&self);
+        Self::ALL.iter().position(is_it).unwrap_or_default()
     }
 
     /// One word, for logs.
@@ -136,20 +122,22 @@ impl Exit {
 
 impl std::fmt::Display for Exit {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Code(code) => write!(f, "code {code}"),
-            Self::Normal
-            | Self::Trap
-            | Self::Stack
-            | Self::Memory
-            | Self::Deadline
-            | Self::Response
-            | Self::Killed
-            | Self::ClientLeft
-            | Self::Served
-            | Self::Grown
-            | Self::Idle
-            | Self::Stopped => f.write_str(self.name()),
+        if let Self::Code(code) = self {
+            return write!(f, "code {code}");
         }
+        f.write_str(self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_exit_has_a_place_of_its_own() {
+        for (place, exit) in Exit::ALL.into_iter().enumerate() {
+            assert_eq!(exit.index(), place, "{exit}");
+        }
+        assert_eq!(Exit::Code(7).index(), Exit::Code(1).index());
     }
 }

@@ -1,45 +1,22 @@
 //! A *host* is everything below the command line in one handle: it starts processes, serves any
 //! number of listeners or single requests, tells what its processes are doing, and stops.
 
+use std::io;
 use std::net::TcpListener;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use std::{fmt, io};
 
 use crate::exit::Exit;
 use crate::files::Root;
-use crate::guests::{Guests, NotStarted, Plan, SettingsError, Trace, Unanswered};
+use crate::guests::{Guests, Plan, StartError, Trace, Unanswered};
 use crate::http;
 use crate::message::{Request, Response};
 use crate::pid::Pid;
-use crate::sandbox::{Compiled, LoadError};
+use crate::sandbox::Compiled;
 use crate::settings::{Settings, Workers};
-use crate::shutdown::{self, Phase, Stopper, Stopping};
+use crate::shutdown::{self, Phase, Stopper};
 use crate::table::{Kind, ProcessInfo};
 use crate::threads;
-
-/// Why a host could not be started.
-#[derive(Debug)]
-pub enum StartError {
-    /// The folder that guests may read can't be opened.
-    Root {
-        /// Its path.
-        path: PathBuf,
-        /// What the system said.
-        error: io::Error,
-    },
-    /// The settings don't fit each other, or the module.
-    Settings(SettingsError),
-    /// The module can't be run.
-    Load(LoadError),
-    /// The first processes could not be started.
-    NotStarted(NotStarted),
-    /// The module exports `handle`, and only a program can run without HTTP.
-    NotAProgram,
-    /// The system gives no thread to compile on.
-    Thread(io::Error),
-}
 
 /// A module that is compiled, and a folder that is open: what is left is to start.
 #[derive(Debug)]
@@ -58,7 +35,6 @@ struct Inner {
     guests: Arc<Guests>,
     service: Arc<http::Service>,
     stopper: Stopper,
-    stopping: Stopping,
 }
 
 /// Sums over the whole life of a host.
@@ -114,20 +90,14 @@ impl Loaded {
         let (stopper, stopping) = shutdown::channel();
         let served = http::Settings::new(&settings, plan.connections);
         let guests = Guests::start(compiled, plan, root, &settings, stopping.clone()).await;
-        let guests = Arc::new(guests.map_err(StartError::NotStarted)?);
-        let service = http::Service::new(
-            Arc::clone(&guests),
-            served,
-            settings.steps,
-            stopping.clone(),
-        );
+        let guests = Arc::new(guests?);
+        let service = http::Service::new(Arc::clone(&guests), served, settings.steps, stopping);
         let keeping = Arc::clone(&guests);
         tokio::spawn(async move { keeping.keep().await });
         Ok(Host(Arc::new(Inner {
             guests,
             service: Arc::new(service),
             stopper,
-            stopping,
         })))
     }
 
@@ -201,11 +171,10 @@ impl Host {
     #[must_use]
     pub fn stats(&self) -> Stats {
         let (ended, answered) = self.0.guests.table().totals();
-        let ended = Exit::all().map(|exit| (exit, ended[exit.index()]));
         Stats {
             answered,
             waiting: self.0.guests.in_line(),
-            ended: ended.collect(),
+            ended: Exit::ALL.into_iter().zip(ended).collect(),
         }
     }
 
@@ -216,7 +185,6 @@ impl Host {
             guests,
             service,
             stopper,
-            ..
         } = &*self.0;
         tracing::info!("stopping");
         stopper.enter(Phase::Draining);
@@ -228,11 +196,6 @@ impl Host {
         }
         guests.end().await;
     }
-
-    /// Waits until somebody stops the host.
-    pub async fn stopped(&self) {
-        self.0.stopping.clone().reached(Phase::Draining).await;
-    }
 }
 
 impl Drop for Inner {
@@ -241,26 +204,3 @@ impl Drop for Inner {
         self.guests.close();
     }
 }
-
-impl fmt::Display for StartError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Root { path, error } => {
-                write!(
-                    f,
-                    "root {}: can't open this folder: {error}",
-                    path.display()
-                )
-            }
-            Self::Settings(error) => error.fmt(f),
-            Self::Load(error) => error.fmt(f),
-            Self::NotStarted(error) => error.fmt(f),
-            Self::NotAProgram => f.write_str(
-                "this module exports `handle`, not `run`: it can be served, and not run by itself",
-            ),
-            Self::Thread(error) => write!(f, "the compiler failed: {error}"),
-        }
-    }
-}
-
-impl std::error::Error for StartError {}

@@ -44,6 +44,8 @@ mod sync;
 
 pub mod outlet;
 
+pub mod descriptors;
+
 mod files;
 
 mod body;
@@ -85,8 +87,8 @@ mod program;
 pub use body::{Body, BodyError, FileSlice, Stream};
 pub use exit::Exit;
 pub use files::FileError;
-pub use guests::{NotStarted, SettingsError, Unanswered};
-pub use host::{Host, Loaded, StartError, Stats};
+pub use guests::{SettingsError, StartError, Unanswered};
+pub use host::{Host, Loaded, Stats};
 pub use message::{Headers, Request, Response};
 pub use pid::Pid;
 pub use program::{Program, RunError};

@@ -1,12 +1,13 @@
 //! A *program* can run by itself, without HTTP: its root is started with arguments, and its end is
 //! the program's end.
 
+use std::sync::Arc;
 use std::time::Duration;
 use std::{fmt, io};
 
 use crate::exit::Exit;
-use crate::guests::{NotStarted, Plan};
-use crate::host::{Loaded, StartError};
+use crate::guests::{self, Plan, StartError};
+use crate::host::Loaded;
 use crate::sandbox;
 use crate::settings::Settings;
 use crate::table::{Kind, Table};
@@ -58,8 +59,8 @@ impl Program {
     ) -> Result<Option<Exit>, RunError> {
         let tree = self.tree().map_err(RunError::Start)?;
         let _closing = tree.closing();
-        let root = tree.start_root(args).map_err(NotStarted::Root);
-        let mut root = root.map_err(|error| RunError::Start(StartError::NotStarted(error)))?;
+        let root = tree.start_root(args).map_err(StartError::ProgramRoot);
+        let mut root = root.map_err(RunError::Start)?;
         let mut stop = std::pin::pin!(stop);
         let exit = tokio::select! {
             exit = root.ended() => Some(exit),
@@ -81,13 +82,13 @@ impl Program {
         Ok(exit)
     }
 
-    fn tree(self) -> Result<std::sync::Arc<Tree>, StartError> {
+    fn tree(self) -> Result<Arc<Tree>, StartError> {
         let (compiled, root, settings) = self.0.into_parts();
         let plan = Plan::new(Kind::Program, &settings, false).map_err(StartError::Settings)?;
-        let table = Table::new(plan.table()).into();
-        let programs = compiled.reserve_programs(plan.into_sandbox(), root);
-        let programs = programs.map_err(StartError::Load)?;
-        Ok(Tree::new(programs, table, settings.limits.request_time))
+        let table = Arc::new(Table::new(plan.table));
+        let patience = settings.limits.request_time;
+        let tree = guests::tree(compiled, plan.sandbox, root, table, patience);
+        tree.map_err(StartError::Load)
     }
 }
 

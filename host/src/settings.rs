@@ -136,7 +136,6 @@ pub enum Output {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Setting {
     Memory,
-    OpenFiles,
     Connections,
     Mode,
     Workers,

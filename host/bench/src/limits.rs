@@ -1,6 +1,7 @@
 //! The *limits* on open files, and how many processes and connections a host can therefore have.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use wasm_pool_host::descriptors;
 
 /// Open files that a process is promised where there are many processes.
 pub(crate) const OPEN_FILES: &str = "1";
@@ -17,20 +18,8 @@ const SPARE: u64 = 1024;
 /// What a host needs for ten thousand processes, and some more.
 const WANTED: u64 = 65_536;
 
-/// Raises the soft limit to the hard one, which often is far above. Returns the limit.
-pub(crate) fn raise() -> u64 {
-    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-    let raised = Rlimit {
-        current: maximum,
-        maximum,
-    };
-    match setrlimit(Resource::Nofile, raised) {
-        Ok(()) => maximum.unwrap_or(u64::MAX),
-        Err(_) => current.unwrap_or(u64::MAX),
-    }
-}
-
-/// Raises both limits to [`WANTED`] where this user may, and otherwise as far as [`raise`] does.
+/// Raises both limits to [`WANTED`] where this user may, and otherwise the soft one to the hard
+/// one.
 pub(crate) fn raise_both() {
     let maximum = getrlimit(Resource::Nofile).maximum;
     if maximum.is_some_and(|maximum| maximum < WANTED) {
@@ -41,7 +30,7 @@ pub(crate) fn raise_both() {
         // Only an administrator may. The results say how many processes there were.
         let _ = setrlimit(Resource::Nofile, wanted);
     }
-    raise();
+    descriptors::raise();
 }
 
 /// The most processes of a host with a few connections.
@@ -60,6 +49,6 @@ pub(crate) fn processes_and_connections() -> usize {
 }
 
 fn most(descriptors: u64) -> usize {
-    let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    usize::try_from(limit.saturating_sub(SPARE) / descriptors).unwrap_or(usize::MAX)
+    usize::try_from(descriptors::allowed().saturating_sub(SPARE) / descriptors)
+        .unwrap_or(usize::MAX)
 }

@@ -3,7 +3,6 @@
 mod allocator;
 mod cli;
 mod commands;
-mod descriptors;
 mod log;
 mod signals;
 

@@ -5,6 +5,7 @@
 //! and [`Guests::start`] reserves that and starts the first processes. The guests of one loading
 //! are a *generation*; requests that run go on with theirs when another takes its place.
 
+mod errors;
 mod plan;
 
 use std::pin::pin;
@@ -21,13 +22,14 @@ use crate::message::{Request, Response};
 use crate::pid::Pid;
 use crate::pool::{Pool, Refusal};
 use crate::root::{RootKeeper, Unanswered as RootUnanswered};
-use crate::sandbox::{Compiled, LoadError};
+use crate::sandbox::{self, Compiled, LoadError};
 use crate::settings::{Settings, Workers};
 use crate::shutdown::{Phase, Stopping};
 use crate::steps::{Step, Steps};
-use crate::supervisor::{StartError, Supervisor};
-use crate::table::{Kind, ProcessError, Row, Table};
+use crate::supervisor::Supervisor;
+use crate::table::{Kind, Table};
 use crate::tree::Tree;
+pub use errors::{StartError, Unanswered};
 pub(crate) use plan::Plan;
 pub use plan::SettingsError;
 
@@ -66,31 +68,6 @@ pub(crate) struct Trace {
     pub(crate) exit: Option<Exit>,
 }
 
-/// Why a request was not answered by a guest.
-#[derive(Debug)]
-pub enum Unanswered {
-    /// As many requests wait as may.
-    LineFull,
-    /// The request waited for a process for as long as a request may.
-    WaitedTooLong,
-    /// No process could be started. Another start is tried after this pause, where it is known.
-    NotStarted(Option<Duration>),
-    /// The program has ended, and is started again after this pause.
-    NoRoot(Duration),
-    /// The host is stopping.
-    Stopping,
-    /// The guest did not answer in time.
-    Late,
-    /// The process that had the request ended before it answered.
-    Ended(Exit),
-    /// The guest's response is not HTTP. Its process has been ended.
-    BadResponse,
-    /// The request's body has more bytes than it may have, or is broken off.
-    BadBody,
-    /// The host's disk failed over the response's file. This is no fault of the guest's.
-    Disk,
-}
-
 /// Why a response can't be sent.
 #[derive(Debug)]
 pub(crate) enum Unsendable {
@@ -100,45 +77,48 @@ pub(crate) enum Unsendable {
     Disk,
 }
 
-/// Why the first processes could not be started.
-#[derive(Debug)]
-pub enum NotStarted {
-    /// The module can't be run.
-    Load(LoadError),
-    /// A process of the pool could not be started.
-    Process(StartError),
-    /// The root of the program could not be started.
-    Root(ProcessError),
+/// The tree of a program, without any process.
+///
+/// # Errors
+/// Where there is not enough memory, or the module wants what this host does not have.
+pub(crate) fn tree(
+    compiled: Compiled,
+    sandbox: sandbox::Settings,
+    root: Root,
+    table: Arc<Table>,
+    patience: Duration,
+) -> Result<Arc<Tree>, LoadError> {
+    let programs = compiled.reserve_programs(sandbox, root)?;
+    Ok(Tree::new(programs, table, patience))
 }
 
 impl Guests {
     /// Reserves what the plan says, and starts the processes that are kept alive.
     ///
     /// # Errors
-    /// [`NotStarted`].
+    /// [`StartError`].
     pub(crate) async fn start(
         compiled: Compiled,
         plan: Plan,
         root: Root,
         settings: &Settings,
         stopping: Stopping,
-    ) -> Result<Self, NotStarted> {
+    ) -> Result<Self, StartError> {
         let table = Arc::new(Table::new(plan.table));
         let patience = settings.limits.request_time;
         let answering = match compiled.kind() {
             Kind::Handler => {
                 let handlers = compiled.reserve_handlers(plan.sandbox, root);
-                let handlers = handlers.map_err(NotStarted::Load)?;
+                let handlers = handlers.map_err(StartError::Load)?;
                 let supervisor = Supervisor::new(handlers, Arc::clone(&table), 0, patience);
                 let pool = Arc::new(Pool::new(supervisor, plan.pool));
-                pool.warm().await.map_err(NotStarted::Process)?;
+                pool.warm().await.map_err(StartError::Process)?;
                 Answering::Pool(pool)
             }
             Kind::Program => {
-                let programs = compiled.reserve_programs(plan.sandbox, root);
-                let programs = programs.map_err(NotStarted::Load)?;
-                let tree = Tree::new(programs, Arc::clone(&table), patience);
-                Answering::Program(RootKeeper::new(tree).map_err(NotStarted::Root)?)
+                let tree = tree(compiled, plan.sandbox, root, Arc::clone(&table), patience);
+                let keeper = RootKeeper::new(tree.map_err(StartError::Load)?);
+                Answering::Program(keeper.map_err(StartError::ProgramRoot)?)
             }
         };
         let generation = Generation {
@@ -322,7 +302,7 @@ impl Guests {
         };
         match &self.current.load().answering {
             Answering::Pool(pool) => {
-                Row::kill(&row);
+                row.kill();
                 pool.kill_idle(pid);
             }
             Answering::Program(_) => {
@@ -368,74 +348,3 @@ impl Generation {
         Ok(bytes.into())
     }
 }
-
-impl Unanswered {
-    fn of(exit: Exit) -> Self {
-        match exit {
-            Exit::Deadline => Self::Late,
-            Exit::Response => Self::BadResponse,
-            Exit::Normal
-            | Exit::Code(_)
-            | Exit::Trap
-            | Exit::Stack
-            | Exit::Memory
-            | Exit::Killed
-            | Exit::ClientLeft
-            | Exit::Served
-            | Exit::Grown
-            | Exit::Idle
-            | Exit::Stopped => Self::Ended(exit),
-        }
-    }
-}
-
-impl From<Refusal> for Unanswered {
-    fn from(refusal: Refusal) -> Self {
-        match refusal {
-            Refusal::LineFull => Self::LineFull,
-            Refusal::WaitedTooLong => Self::WaitedTooLong,
-            Refusal::NotStarted(StartError::BackingOff(pause)) => Self::NotStarted(Some(pause)),
-            Refusal::NotStarted(StartError::Failed(..)) => Self::NotStarted(None),
-            Refusal::Closed => Self::Stopping,
-        }
-    }
-}
-
-impl Unanswered {
-    /// The same in a sentence for the client.
-    pub(crate) fn text(&self) -> &'static str {
-        match self {
-            Self::LineFull | Self::WaitedTooLong => "all processes are busy",
-            Self::NotStarted(_) => "no process could be started",
-            Self::NoRoot(_) => "the program that answers requests has ended, and is started again",
-            Self::Stopping => "the server is stopping",
-            Self::Late => "the process that served this request did not answer in time",
-            Self::Ended(_) => "the process that served this request ended before it answered",
-            Self::BadResponse => {
-                "the process that served this request answered with something that is not HTTP"
-            }
-            Self::BadBody => "the request body is too large or broken off",
-            Self::Disk => "the file that answers this request can't be read",
-        }
-    }
-}
-
-impl std::fmt::Display for Unanswered {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.text())
-    }
-}
-
-impl std::error::Error for Unanswered {}
-
-impl std::fmt::Display for NotStarted {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Load(error) => error.fmt(f),
-            Self::Process(error) => write!(f, "the module can't be started: {error}"),
-            Self::Root(error) => write!(f, "the root can't be started: {error:?}"),
-        }
-    }
-}
-
-impl std::error::Error for NotStarted {}

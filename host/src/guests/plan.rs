@@ -4,13 +4,11 @@
 
 use std::time::Duration;
 
-use rustix::process::{Resource, getrlimit};
-
 use crate::files::MAX_RECENT_FILES;
 use crate::pool::{self, OVERLAP, Reuse};
 use crate::settings::{MAX_PROCESSES, Mode, Setting, Settings, Workers};
 use crate::table::Kind;
-use crate::{mailbox, sandbox, table};
+use crate::{descriptors, mailbox, sandbox, table};
 
 /// Descriptors beside those of connections and guests: the root, the runtime, the log, files that
 /// were opened a moment ago, and some to spare.
@@ -47,9 +45,9 @@ const NAMES: usize = 1024;
 pub(crate) struct Plan {
     pub(crate) workers: Workers,
     pub(crate) connections: usize,
-    pub(super) sandbox: sandbox::Settings,
-    pub(super) pool: pool::Settings,
-    pub(super) table: table::Settings,
+    pub(crate) sandbox: sandbox::Settings,
+    pub(crate) pool: pool::Settings,
+    pub(crate) table: table::Settings,
 }
 
 /// Why settings can't be used.
@@ -154,7 +152,7 @@ impl Settings {
 
     /// How many open files are left beside those of connections, the host's own, and `guests`.
     fn descriptors(&self, connections: usize, guests: u64) -> Result<u64, SettingsError> {
-        let allowed = allowed_descriptors();
+        let allowed = descriptors::allowed();
         let others = (connections as u64).saturating_mul(PER_CONNECTION);
         let others = others.saturating_add(OWN_DESCRIPTORS);
         let needs = others.saturating_add(guests);
@@ -170,7 +168,8 @@ impl Settings {
 }
 
 impl Plan {
-    /// What a module of this kind has by these settings. `is_served`: requests come over HTTP.
+    /// What a module of this kind has by these settings, which have been
+    /// [checked](Settings::check). `is_served`: requests come over HTTP.
     ///
     /// # Errors
     /// [`SettingsError`].
@@ -179,7 +178,6 @@ impl Plan {
         settings: &Settings,
         is_served: bool,
     ) -> Result<Self, SettingsError> {
-        settings.check()?;
         let unheeded = match kind {
             Kind::Handler => settings.program.given(),
             Kind::Program if settings.steps.are_on() => Some(Setting::Steps),
@@ -251,26 +249,11 @@ impl Plan {
     }
 }
 
-impl Plan {
-    pub(crate) fn table(&self) -> table::Settings {
-        self.table
-    }
-
-    pub(crate) fn into_sandbox(self) -> sandbox::Settings {
-        self.sandbox
-    }
-}
-
 /// As many connections as descriptors leave room for, up to the default.
 fn fitting_connections(guests: u64) -> usize {
-    let left = allowed_descriptors().saturating_sub(OWN_DESCRIPTORS.saturating_add(guests));
+    let left = descriptors::allowed().saturating_sub(OWN_DESCRIPTORS.saturating_add(guests));
     let left = usize::try_from(left / PER_CONNECTION).unwrap_or(usize::MAX);
     left.clamp(1, CONNECTIONS)
-}
-
-/// Open files that the system allows this process at the moment.
-fn allowed_descriptors() -> u64 {
-    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
 fn cores() -> u32 {

@@ -8,7 +8,7 @@ use wasmtime_wasi::I32Exit;
 
 use super::backtrace;
 use super::excerpt::excerpt;
-use crate::exit::{Crash, Exit};
+use crate::exit::{self, Crash, Exit};
 use crate::settings::Module;
 use crate::text;
 
@@ -108,7 +108,7 @@ impl Cause {
     }
 
     pub(super) fn deadline() -> Self {
-        Self::new(Exit::Deadline, "it had not answered by its deadline")
+        Self::new(Exit::Deadline, exit::LATE)
     }
 
     pub(super) fn response(reason: &str) -> Self {

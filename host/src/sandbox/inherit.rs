@@ -14,6 +14,7 @@ use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError, StreamResult};
 
 use crate::outlet::Outlet;
+use crate::threads;
 
 /// What may wait for a reader: as much as waits in a pipe. Each process may add one more
 /// [`WRITE_BYTES`] to each.
@@ -110,7 +111,7 @@ pub(crate) async fn output_written(unread: Duration) -> usize {
     let Some(Outlets { stdout, stderr }) = OUTLETS.get() else {
         return 0;
     };
-    let drained = tokio::task::spawn_blocking(move || {
+    let drained = threads::run(move || {
         let left = stdout.outlet.drain(unread, PATIENCE);
         left + stderr.outlet.drain(unread, PATIENCE)
     });

@@ -26,7 +26,7 @@ pub(crate) struct Lives {
 struct Shard {
     rows: Mutex<Rows>,
     /// Processes that have ended, by [`Exit::index`].
-    exits: [AtomicU64; Exit::COUNT],
+    exits: [AtomicU64; Exit::ALL.len()],
     /// Requests that processes answered which have ended.
     served: AtomicU64,
 }
@@ -95,7 +95,7 @@ impl Lives {
     }
 
     /// How many processes have ended so far, by [`Exit::index`].
-    pub(crate) fn exits(&self) -> [u64; Exit::COUNT] {
+    pub(crate) fn exits(&self) -> [u64; Exit::ALL.len()] {
         std::array::from_fn(|exit| {
             let each = self.shards.iter();
             each.map(|shard| shard.exits[exit].load(Ordering::Relaxed))

@@ -176,7 +176,7 @@ impl Table {
     }
 
     /// How many processes have ended, by [`Exit::index`]; and requests that processes answered.
-    pub(crate) fn totals(&self) -> ([u64; Exit::COUNT], u64) {
+    pub(crate) fn totals(&self) -> ([u64; Exit::ALL.len()], u64) {
         (self.lives.exits(), self.lives.served())
     }
 

@@ -133,20 +133,18 @@ impl Row {
         self.enter(State::Idle, now);
     }
 
-    /// The process works on a request from now on.
+    /// The process works on a request from now on. Its first slice says that it runs.
     pub(crate) fn begin(&self, request: u64, now: Instant) {
         self.request.store(request, Ordering::Relaxed);
         self.request_since_ms.store(self.ms(now), Ordering::Relaxed);
-        self.enter(State::Running, now);
     }
 
-    /// The request has been answered. How many the process has answered by now.
-    pub(crate) fn answered(&self) -> u64 {
+    /// The request has been answered.
+    pub(crate) fn answered(&self) {
         // One writer: a load and a store are enough, and cost no locked instruction.
         let served = self.served.load(Ordering::Relaxed) + 1;
         self.served.store(served, Ordering::Relaxed);
         self.request.store(0, Ordering::Relaxed);
-        served
     }
 
     /// A slice of the guest begins.

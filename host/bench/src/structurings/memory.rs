@@ -5,7 +5,9 @@
 use super::cgi;
 use super::figures::Gaps;
 use super::subject::{Structuring, Subject};
-use crate::{kernel, limits};
+use wasm_pool_host::descriptors;
+
+use crate::kernel;
 
 /// The few that tell roughly what one takes. Under load a server has more of them by default.
 const FIRST: (u16, u16) = (1, 8);
@@ -91,7 +93,7 @@ fn room(one: f64) -> anyhow::Result<u16> {
 
 /// How many processes can be promised their descriptors.
 fn most_processes() -> u16 {
-    let descriptors = limits::raise() / SHARE_OF_DESCRIPTORS;
+    let descriptors = descriptors::raise() / SHARE_OF_DESCRIPTORS;
     let processes = descriptors / u64::from(OPEN_FILES + IN_PASSING);
     u16::try_from(processes).map_or(MOST, |processes| processes.min(MOST))
 }

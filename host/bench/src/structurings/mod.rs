@@ -27,10 +27,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use wasm_pool_host::descriptors;
 use wasm_pool_host::steps::Totals;
 
 use crate::kernel::{self, Machine};
-use crate::limits;
 use crate::load::{Load, Question};
 use crate::progress::Progress;
 use crate::server::Server;
@@ -83,7 +83,7 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> anyhow::
     let outputs = Outputs::open(&settings)?;
     let scratch = Arc::new(Scratch::new()?);
     let shared = Arc::clone(&scratch);
-    limits::raise(); // a socket for each connection
+    descriptors::raise(); // a socket for each connection
     // Each structuring has its rounds, its steps and its crash. Before come the module and the
     // memory.
     let turns = Structuring::ALL.len() * (settings.rounds + 2) + 2;

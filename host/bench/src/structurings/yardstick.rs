@@ -16,12 +16,12 @@ use std::thread;
 use rustix::io::Errno;
 use rustix::net::RecvFlags;
 use rustix::process::{Resource, Rlimit, Signal, set_parent_process_death_signal, setrlimit};
+use wasm_pool_host::descriptors;
 use wasm_pool_host::steps::{Step, Steps};
 
 use super::cgi;
 use super::crash::Task;
 use super::listener::{Handed, Listener};
-use crate::limits;
 
 /// More than the head of any request that the bench sends.
 const HEAD_BYTES: usize = 16 << 10;
@@ -50,7 +50,7 @@ impl Yardstick {
     /// Where the system gives no thread or no port.
     pub fn start(self) -> anyhow::Result<Steps> {
         set_parent_process_death_signal(Some(Signal::KILL))?;
-        limits::raise();
+        descriptors::raise();
         leave_no_core()?;
         let (workers, steps) = (self.workers, Steps::on_if(self.steps));
         let (mut listener, idle) = Listener::new(steps.clone())?;

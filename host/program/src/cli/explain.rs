@@ -1,7 +1,7 @@
 //! The library's errors in the words of the command line: they name the flags that would help.
 
 use bytesize::ByteSize;
-use wasm_pool_host::{Kind, LoadError, NotStarted, Setting, SettingsError, StartError};
+use wasm_pool_host::{Kind, LoadError, Setting, SettingsError, StartError};
 
 /// Why a host could not be started.
 pub(crate) fn start(error: &StartError) -> String {
@@ -10,10 +10,11 @@ pub(crate) fn start(error: &StartError) -> String {
             format!("--root {}: can't open this folder: {error}", path.display())
         }
         StartError::Settings(error) => settings(error),
-        StartError::Load(error) | StartError::NotStarted(NotStarted::Load(error)) => load(error),
+        StartError::Load(error) => load(error),
         StartError::NotAProgram => format!("{error}: serve it with --module"),
-        StartError::NotStarted(NotStarted::Process(_) | NotStarted::Root(_))
-        | StartError::Thread(_) => error.to_string(),
+        StartError::Process(_) | StartError::ProgramRoot(_) | StartError::Thread(_) => {
+            error.to_string()
+        }
     }
 }
 
@@ -69,13 +70,12 @@ pub(crate) fn settings(error: &SettingsError) -> String {
 /// Whether an error is about what was asked for, and not about what was found.
 pub(crate) fn is_usage(error: &StartError) -> bool {
     match error {
-        StartError::Settings(_)
-        | StartError::Load(LoadError::Mappings { .. })
-        | StartError::NotStarted(NotStarted::Load(LoadError::Mappings { .. })) => true,
+        StartError::Settings(_) | StartError::Load(LoadError::Mappings { .. }) => true,
         StartError::Root { .. }
         | StartError::Load(_)
         | StartError::NotAProgram
-        | StartError::NotStarted(_)
+        | StartError::Process(_)
+        | StartError::ProgramRoot(_)
         | StartError::Thread(_) => false,
     }
 }
@@ -104,7 +104,6 @@ fn load(error: &LoadError) -> String {
 fn flag(setting: Setting) -> &'static str {
     match setting {
         Setting::Memory => "--memory",
-        Setting::OpenFiles => "--max-open-files",
         Setting::Connections => "--max-connections",
         Setting::Mode => "--mode",
         Setting::Workers => "--workers",

@@ -3,12 +3,12 @@
 use std::io;
 use std::process::ExitCode;
 
-use wasm_pool_host::{Exit, Program, RunError};
+use wasm_pool_host::{Exit, Program, RunError, descriptors};
 
 use super::compiling::{Said, announced};
 use super::{explained, runtime};
 use crate::cli::{Run, refuse};
-use crate::{descriptors, log, signals};
+use crate::{log, signals};
 
 /// What `timeout` and shells report for a program that ran out of time, aborted or was killed.
 const TIMED_OUT: u8 = 124;

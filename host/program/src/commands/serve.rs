@@ -9,13 +9,13 @@ use std::time::Duration;
 use anyhow::Context;
 use rustix::process::{Signal, set_parent_process_death_signal};
 use tokio::signal::unix::SignalKind;
-use wasm_pool_host::{Host, Loaded, Settings};
+use wasm_pool_host::{Host, Loaded, Settings, descriptors};
 
 use super::bind::bind;
 use super::compiling::{Said, announced};
 use super::{explained, print, runtime};
 use crate::cli::{Serve, refuse};
-use crate::{descriptors, log, signals};
+use crate::{log, signals};
 
 pub(crate) fn serve(mut args: Serve) -> anyhow::Result<ExitCode> {
     let (format, level) = (args.log_format, args.log_level);

@@ -1,0 +1,144 @@
+//! Why a host does not start, and why a request has no answer: each in one enum, whatever the kind
+//! of the module.
+
+use std::path::PathBuf;
+use std::time::Duration;
+use std::{fmt, io};
+
+use super::SettingsError;
+use crate::exit::Exit;
+use crate::pool::Refusal;
+use crate::sandbox::LoadError;
+use crate::supervisor;
+use crate::table::ProcessError;
+
+/// Why a host could not be started.
+#[derive(Debug)]
+pub enum StartError {
+    /// The folder that guests may read can't be opened.
+    Root {
+        /// Its path.
+        path: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// The settings don't fit each other, or the module.
+    Settings(SettingsError),
+    /// The module can't be run.
+    Load(LoadError),
+    /// A process of the pool could not be started.
+    Process(supervisor::StartError),
+    /// The root of the program could not be started.
+    ProgramRoot(ProcessError),
+    /// The module exports `handle`, and only a program can run without HTTP.
+    NotAProgram,
+    /// The system gives no thread to compile on.
+    Thread(io::Error),
+}
+
+/// Why a request was not answered by a guest.
+#[derive(Debug)]
+pub enum Unanswered {
+    /// As many requests wait as may.
+    LineFull,
+    /// The request waited for a process for as long as a request may.
+    WaitedTooLong,
+    /// No process could be started. Another start is tried after this pause, where it is known.
+    NotStarted(Option<Duration>),
+    /// The program has ended, and is started again after this pause.
+    NoRoot(Duration),
+    /// The host is stopping.
+    Stopping,
+    /// The guest did not answer in time.
+    Late,
+    /// The process that had the request ended before it answered.
+    Ended(Exit),
+    /// The guest's response is not HTTP. Its process has been ended.
+    BadResponse,
+    /// The request's body has more bytes than it may have, or is broken off.
+    BadBody,
+    /// The host's disk failed over the response's file. This is no fault of the guest's.
+    Disk,
+}
+
+impl Unanswered {
+    pub(super) fn of(exit: Exit) -> Self {
+        match exit {
+            Exit::Deadline => Self::Late,
+            Exit::Response => Self::BadResponse,
+            Exit::Normal
+            | Exit::Code(_)
+            | Exit::Trap
+            | Exit::Stack
+            | Exit::Memory
+            | Exit::Killed
+            | Exit::ClientLeft
+            | Exit::Served
+            | Exit::Grown
+            | Exit::Idle
+            | Exit::Stopped => Self::Ended(exit),
+        }
+    }
+}
+
+impl From<Refusal> for Unanswered {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::LineFull => Self::LineFull,
+            Refusal::WaitedTooLong => Self::WaitedTooLong,
+            Refusal::NotStarted(supervisor::StartError::BackingOff(pause)) => {
+                Self::NotStarted(Some(pause))
+            }
+            Refusal::NotStarted(supervisor::StartError::Failed(..)) => Self::NotStarted(None),
+            Refusal::Closed => Self::Stopping,
+        }
+    }
+}
+
+impl Unanswered {
+    /// The same in a sentence for the client.
+    pub(crate) fn text(&self) -> &'static str {
+        match self {
+            Self::LineFull | Self::WaitedTooLong => "all processes are busy",
+            Self::NotStarted(_) => "no process could be started",
+            Self::NoRoot(_) => "the program that answers requests has ended, and is started again",
+            Self::Stopping => "the server is stopping",
+            Self::Late => "the process that served this request did not answer in time",
+            Self::Ended(_) => "the process that served this request ended before it answered",
+            Self::BadResponse => {
+                "the process that served this request answered with something that is not HTTP"
+            }
+            Self::BadBody => "the request body is too large or broken off",
+            Self::Disk => "the file that answers this request can't be read",
+        }
+    }
+}
+
+impl fmt::Display for Unanswered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.text())
+    }
+}
+
+impl std::error::Error for Unanswered {}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Root { path, error } => {
+                let path = path.display();
+                write!(f, "root {path}: can't open this folder: {error}")
+            }
+            Self::Settings(error) => error.fmt(f),
+            Self::Load(error) => error.fmt(f),
+            Self::Process(error) => write!(f, "the module can't be started: {error}"),
+            Self::ProgramRoot(error) => write!(f, "the root can't be started: {error:?}"),
+            Self::NotAProgram => f.write_str(
+                "this module exports `handle`, not `run`: it can be served, and not run by itself",
+            ),
+            Self::Thread(error) => write!(f, "the compiler failed: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
