@@ -201,14 +201,9 @@ fn settings_are_checked_and_errors_name_them() {
 
 #[test]
 fn the_example_serves_until_it_is_interrupted() {
-    let build = [
-        "build",
-        "--quiet",
-        "--package",
-        "wasm-pool-host",
-        "--example",
-        "embed",
-    ];
+    // Of the whole workspace, as the suite is: a package by itself has its crates with other
+    // features, and would compile them anew.
+    let build = ["build", "--quiet", "--workspace", "--example", "embed"];
     let built = Command::new(env!("CARGO"))
         .args(build)
         .current_dir(workspace())
