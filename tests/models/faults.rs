@@ -248,14 +248,13 @@ pub(crate) const PARTS: &[Part] = &[
             Fault {
                 words: "a process that comes back looks for a line before it is on the stack",
                 changes: &[(
-                    "        if let Some(killed) = self.stacks.push(process, now) {
-            killed.end(Exit::Killed);
-            return self.vacate();
+                    "        if let Some(killed) = self.stacks.push(lease.given_back(), now) {
+            return killed.end(Exit::Killed);
         }
         // Those who join the line do it the other way round: so one of the two sees the other.
         if self.attention.load(Ordering::SeqCst) {",
                     "        let attention = self.attention.load(Ordering::SeqCst);
-        self.stacks.push(process, now);
+        self.stacks.push(lease.given_back(), now);
         if attention {",
                 )],
             },
@@ -280,15 +279,22 @@ pub(crate) const PARTS: &[Part] = &[
             Fault {
                 words: "a request that leaves the line takes its seat along",
                 changes: &[(
-                    "Ok(Grant::Seat) => self.pool.vacate(),",
-                    "Ok(Grant::Seat) => {}",
+                    "Ok(Grant::Seat(seat)) => drop(seat),",
+                    "Ok(Grant::Seat(seat)) => std::mem::forget(seat),",
+                )],
+            },
+            Fault {
+                words: "a process that comes back for a line of which all have left is lost",
+                changes: &[(
+                    "Some(Grant::Process(lease)) => self.put_back(lease),",
+                    "Some(Grant::Process(lease)) => std::mem::forget(lease),",
                 )],
             },
             Fault {
                 words: "a request that leaves the line ends the process that it was granted",
                 changes: &[(
-                    "Ok(Grant::Process(process)) => self.pool.put_back(process),",
-                    "Ok(Grant::Process(process)) => drop(process),",
+                    "Ok(Grant::Process(lease)) => self.pool.put_back(lease),",
+                    "Ok(Grant::Process(lease)) => drop(lease),",
                 )],
             },
             Fault {

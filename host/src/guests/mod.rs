@@ -197,7 +197,7 @@ impl Guests {
         match answer {
             Some(Ok(Ok(judged))) => {
                 let _timing = self.steps.time(Step::HandOver).out_of(Step::Reply);
-                lease.release();
+                pool.release(lease);
                 Ok(judged)
             }
             Some(Ok(Err(Unsendable::Malformed(reason)))) => {
@@ -206,7 +206,7 @@ impl Guests {
                 Err(Unanswered::BadResponse)
             }
             Some(Ok(Err(Unsendable::Disk))) => {
-                lease.release();
+                pool.release(lease);
                 Err(Unanswered::Disk)
             }
             Some(Err(crash)) => {
@@ -217,7 +217,7 @@ impl Guests {
             }
             None => {
                 trace.exit = Some(Exit::Stopped);
-                lease.end();
+                lease.end(Exit::Stopped);
                 Err(Unanswered::Stopping)
             }
         }

@@ -1,59 +1,67 @@
-//! A *lease* is a process in the hands of one request, with its seat. Both are given back by
-//! letting go.
+//! A *lease* is a process on its *seat*: idle on a stack, or in the hands of one request. Both are
+//! given back by letting go.
 
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::{Pool, Reuse};
+use super::Pool;
 use crate::exit::{Crash, Exit};
 use crate::message::{Request, Response};
 use crate::pid::Pid;
 use crate::process::Process;
 
 /// The right to have one process alive. Dropped, it goes to the next in line.
+///
+/// A seat keeps its pool, and the pool keeps the seats of idle processes: closing the pool undoes
+/// that knot.
 #[derive(Debug)]
-pub(super) struct Seat<'a> {
-    pool: &'a Arc<Pool>,
-}
+pub(super) struct Seat(Arc<Pool>);
 
-impl<'a> Seat<'a> {
+impl Seat {
     /// A seat that has been taken.
-    pub(super) fn of(pool: &'a Arc<Pool>) -> Self {
-        Self { pool }
+    pub(super) fn of(pool: &Arc<Pool>) -> Self {
+        Self(Arc::clone(pool))
     }
 
-    /// Puts an idle process on the seat, for whoever comes next.
-    pub(super) fn fill(self, process: Process) {
-        self.leave_to_process().put_back(process);
-    }
-
-    /// The seat goes with its process from now on.
-    fn leave_to_process(self) -> &'a Arc<Pool> {
-        let pool = self.pool;
-        std::mem::forget(self);
-        pool
+    pub(super) fn pool(&self) -> &Arc<Pool> {
+        &self.0
     }
 }
 
-impl Drop for Seat<'_> {
+impl Drop for Seat {
     fn drop(&mut self) {
-        self.pool.vacate();
+        self.0.vacate();
     }
 }
 
-/// A process in the hands of one request. Dropped before the request is answered, the process ends:
-/// the client left, and a half-run instance is never called again.
+/// A process on its seat. A lease that is dropped ends its process.
 #[derive(Debug)]
-pub(crate) struct Lease<'a> {
+pub(crate) struct Lease {
     // Dropped in this order: the process's memory is free before another may take its seat.
     process: Process,
-    seat: Seat<'a>,
+    seat: Seat,
 }
 
-impl<'a> Lease<'a> {
-    pub(super) fn new(mut process: Process, seat: Seat<'a>) -> Self {
-        process.presume(Exit::ClientLeft);
+impl Lease {
+    pub(super) fn new(process: Process, seat: Seat) -> Self {
         Self { process, seat }
+    }
+
+    /// The lease in the hands of a request. A request that drops it before it is answered has lost
+    /// its client, and a half-run instance is never called again.
+    pub(super) fn handed_out(mut self) -> Self {
+        self.process.presume(Exit::ClientLeft);
+        self
+    }
+
+    /// The lease in nobody's hands.
+    pub(super) fn given_back(mut self) -> Self {
+        self.process.presume(Exit::Stopped);
+        self
+    }
+
+    pub(super) fn process(&self) -> &Process {
+        &self.process
     }
 
     pub(crate) fn pid(&self) -> Pid {
@@ -73,32 +81,24 @@ impl<'a> Lease<'a> {
         self.process.handle(request, now, deadline).await
     }
 
-    /// The request is answered: the process is free for the next, or has served its share.
-    pub(crate) fn release(self) {
-        let Self { process, seat } = self;
-        let pool = seat.pool;
-        if pool.settings.reuse == Reuse::OneRequest {
-            process.end(Exit::Served);
-            return seat.leave_to_process().prepare_next();
-        }
-        match pool.retirement(&process) {
-            None => seat.fill(process),
-            Some(exit) => seat.leave_to_process().replace(process, exit),
-        }
-    }
-
-    /// The process failed; it ends, and its seat goes to a new one.
+    /// Ends the process, which has failed.
     pub(crate) fn fail(self, crash: Crash) {
         self.process.fail(crash);
     }
 
-    /// The process answered with something that is not a response; it ends.
+    /// Ends the process, which answered with something that is not a response.
     pub(crate) fn reject(self, reason: String) {
         self.process.reject(reason);
     }
 
-    /// The host is stopping and waits for the process no longer.
-    pub(crate) fn end(self) {
-        self.process.end(Exit::Stopped);
+    /// Ends the process.
+    pub(crate) fn end(self, exit: Exit) {
+        self.vacate(exit);
+    }
+
+    /// Ends the process, and keeps its seat for another.
+    pub(super) fn vacate(self, exit: Exit) -> Seat {
+        self.process.end(exit);
+        self.seat
     }
 }

@@ -6,7 +6,7 @@
 //! Each thread has a stack of its own for idle processes, so that threads don't meet; a thread
 //! whose stack is empty takes from another's. The pool counts *seats*: a process that is idle,
 //! running or being started has one, and there are as many as the pool may have processes. A
-//! [`Lease`] is a seat in the hands of a request.
+//! [`Lease`] is a process with its seat.
 
 mod lease;
 mod seats;
@@ -123,22 +123,23 @@ impl Pool {
     /// Where one can't be started.
     pub(crate) async fn warm(self: &Arc<Self>) -> Result<(), StartError> {
         while let Some(seat) = self.claim_missing() {
-            seat.fill(self.supervisor.start().await?);
+            let started = self.supervisor.start().await;
+            let process = started.inspect_err(|_| self.close())?;
+            self.put_back(Lease::new(process, seat));
         }
         Ok(())
     }
 
     /// Takes a process that is idle.
-    pub(crate) fn take_idle(self: &Arc<Self>) -> Option<Lease<'_>> {
-        let process = self.stacks.pop()?;
-        Some(Lease::new(process, Seat::of(self)))
+    pub(crate) fn take_idle(&self) -> Option<Lease> {
+        self.stacks.pop().map(Lease::handed_out)
     }
 
     /// Takes a new process, or the next that becomes free, where none is idle.
     ///
     /// # Errors
     /// [`Refusal`].
-    pub(crate) async fn take(self: &Arc<Self>) -> Result<Lease<'_>, Refusal> {
+    pub(crate) async fn take(self: &Arc<Self>) -> Result<Lease, Refusal> {
         let found = match self.claim()? {
             Claim::Found(found) => found,
             Claim::Waiting(mut waiting) => {
@@ -150,22 +151,21 @@ impl Pool {
                 }
             }
         };
-        let seat = Seat::of(self);
-        let process = match found {
-            Grant::Process(process) => process,
-            Grant::Seat => {
+        let lease = match found {
+            Grant::Process(lease) => lease,
+            Grant::Seat(seat) => {
                 let started = self.supervisor.start().await;
-                started.map_err(Refusal::NotStarted)?
+                Lease::new(started.map_err(Refusal::NotStarted)?, seat)
             }
         };
-        Ok(Lease::new(process, seat))
+        Ok(lease.handed_out())
     }
 
     /// A seat or a place in line, where no process was idle a moment ago.
     fn claim(self: &Arc<Self>) -> Result<Claim<'_>, Refusal> {
         let may_overtake = !self.attention.load(Ordering::SeqCst);
-        if may_overtake && self.seats.take_below(self.settings.max) {
-            return Ok(Claim::Found(Grant::Seat));
+        if may_overtake && let Some(seat) = self.take_seat(self.settings.max) {
+            return Ok(Claim::Found(Grant::Seat(seat)));
         }
         let mut line = self.seats.line();
         if line.is_closed() {
@@ -200,13 +200,14 @@ impl Pool {
     }
 
     /// An idle process, or a free seat.
-    fn find(&self) -> Option<Grant> {
-        if let Some(process) = self.stacks.pop() {
-            return Some(Grant::Process(process));
-        }
-        self.seats
-            .take_below(self.settings.max)
-            .then_some(Grant::Seat)
+    fn find(self: &Arc<Self>) -> Option<Grant> {
+        let idle = self.stacks.pop().map(Grant::Process);
+        idle.or_else(|| self.take_seat(self.settings.max).map(Grant::Seat))
+    }
+
+    /// A seat, where fewer than `most` are taken.
+    fn take_seat(self: &Arc<Self>, most: u32) -> Option<Seat> {
+        self.seats.take_below(most).then(|| Seat::of(self))
     }
 
     /// Keeps the pool at its size until it is closed: replaces processes that died, ends those that
@@ -221,7 +222,7 @@ impl Pool {
             self.end_idle();
             while let Some(seat) = self.claim_missing() {
                 match self.supervisor.start().await {
-                    Ok(process) => seat.fill(process),
+                    Ok(process) => self.put_back(Lease::new(process, seat)),
                     Err(StartError::BackingOff(pause)) => {
                         drop(seat); // somebody in line may have more luck by then
                         tokio::time::sleep(pause).await;
@@ -240,14 +241,13 @@ impl Pool {
     /// Ends a process of this pool that is idle, and whose row says already that it is killed. One
     /// that works is told by its row.
     pub(crate) fn kill_idle(&self, pid: Pid) {
-        if let Some(process) = self.stacks.remove(pid) {
-            process.end(Exit::Killed);
-            self.vacate();
+        if let Some(lease) = self.stacks.remove(pid) {
+            lease.end(Exit::Killed);
         }
     }
 
     /// Ends all idle processes; those that run end with their requests, and nothing new is begun.
-    pub(crate) fn close(&self) {
+    pub(crate) fn close(self: &Arc<Self>) {
         let mut line = self.seats.line();
         line.close();
         self.settle(&line);
@@ -257,37 +257,44 @@ impl Pool {
     }
 
     fn end_all_idle(&self) {
-        for process in self.stacks.take_all() {
-            process.end(Exit::Stopped);
-            self.seats.give_back();
+        for lease in self.stacks.take_all() {
+            lease.end(Exit::Stopped);
         }
     }
 
     /// A seat for a process that should be alive and is not.
-    fn claim_missing(self: &Arc<Self>) -> Option<Seat<'_>> {
-        let missing = !self.seats.line().is_closed() && self.seats.take_below(self.settings.min);
-        missing.then(|| Seat::of(self))
+    fn claim_missing(self: &Arc<Self>) -> Option<Seat> {
+        let is_closed = self.seats.line().is_closed();
+        (!is_closed).then(|| self.take_seat(self.settings.min))?
     }
 
     fn end_idle(&self) {
         let spare = self.seats.taken().saturating_sub(self.settings.min);
         let old = Instant::now().checked_sub(self.settings.idle_timeout);
         let ended = old.map(|old| self.stacks.take_idle_since(old, spare as usize));
-        for process in ended.unwrap_or_default() {
-            process.end(Exit::Idle);
-            self.vacate();
+        for lease in ended.unwrap_or_default() {
+            lease.end(Exit::Idle);
+        }
+    }
+
+    /// The request is answered: the process is free for the next, or has served its share.
+    pub(crate) fn release(self: &Arc<Self>, lease: Lease) {
+        if self.settings.reuse == Reuse::OneRequest {
+            return self.prepare_next(lease.vacate(Exit::Served));
+        }
+        match self.retirement(lease.process()) {
+            None => self.put_back(lease),
+            Some(exit) => self.replace(lease, exit),
         }
     }
 
     /// A process is free, and brings its seat: onto this thread's stack, or to the head of the
     /// line.
-    fn put_back(&self, mut process: Process) {
-        process.presume(Exit::Stopped);
+    fn put_back(self: &Arc<Self>, lease: Lease) {
         let now = Instant::now();
-        process.row().is_idle(now);
-        if let Some(killed) = self.stacks.push(process, now) {
-            killed.end(Exit::Killed);
-            return self.vacate();
+        lease.process().row().is_idle(now);
+        if let Some(killed) = self.stacks.push(lease.given_back(), now) {
+            return killed.end(Exit::Killed);
         }
         // Those who join the line do it the other way round: so one of the two sees the other.
         if self.attention.load(Ordering::SeqCst) {
@@ -296,7 +303,7 @@ impl Pool {
     }
 
     /// A seat is free: to the head of the line, which starts its own process.
-    fn vacate(&self) {
+    fn vacate(self: &Arc<Self>) {
         self.seats.give_back();
         if self.attention.load(Ordering::SeqCst) {
             self.serve_line();
@@ -307,28 +314,25 @@ impl Pool {
     }
 
     /// Hands idle processes and free seats to those in line.
-    fn serve_line(&self) {
+    fn serve_line(self: &Arc<Self>) {
         let mut line = self.seats.line();
         if line.is_closed() {
             drop(line);
             return self.end_all_idle();
         }
+        let mut left_over = None;
         while line.in_line() > 0
             && let Some(found) = self.find()
         {
-            match line.grant(found) {
-                None => {}
-                // All in line had just left.
-                Some(Grant::Process(process)) => {
-                    if let Some(killed) = self.stacks.push(process, Instant::now()) {
-                        killed.end(Exit::Killed);
-                        self.seats.give_back();
-                    }
-                }
-                Some(Grant::Seat) => self.seats.give_back(),
-            }
+            left_over = line.grant(found);
         }
         self.settle(&line);
+        drop(line);
+        // All in line had just left.
+        match left_over {
+            Some(Grant::Process(lease)) => self.put_back(lease),
+            Some(Grant::Seat(_)) | None => {} // a seat gives itself back
+        }
     }
 
     /// Says whether processes and seats that become free concern others.
@@ -339,18 +343,14 @@ impl Pool {
 
     /// Starts a new process on the old one's seat, and only then ends the old one: if the new one
     /// can't be started, the old one goes on. None of this is on a request's path.
-    fn replace(self: &Arc<Self>, mut old: Process, exit: Exit) {
-        old.presume(Exit::Stopped);
+    fn replace(self: &Arc<Self>, old: Lease, exit: Exit) {
         let Ok(overlap) = Arc::clone(&self.overlap).try_acquire_owned() else {
             return self.put_back(old); // others are being replaced; after its next request, then
         };
-        let pool = Arc::clone(self);
+        let (pool, old) = (Arc::clone(self), old.given_back());
         tokio::spawn(async move {
             match pool.supervisor.start().await {
-                Ok(new) => {
-                    old.end(exit);
-                    pool.put_back(new);
-                }
+                Ok(new) => pool.put_back(Lease::new(new, old.vacate(exit))),
                 Err(StartError::BackingOff(_) | StartError::Failed(..)) => pool.put_back(old),
             }
             drop(overlap);
@@ -359,16 +359,15 @@ impl Pool {
 
     /// A process has served its one request: the next one is made ready on its seat, off the
     /// request's path, if fewer are ready for this thread than should be.
-    fn prepare_next(self: &Arc<Self>) {
+    fn prepare_next(&self, seat: Seat) {
         let are_ready = self.stacks.len_here() >= self.share;
         if are_ready || self.attention.load(Ordering::SeqCst) {
-            return self.vacate();
+            return; // the seat gives itself back
         }
-        let pool = Arc::clone(self);
         tokio::spawn(async move {
-            let seat = Seat::of(&pool);
+            let pool = Arc::clone(seat.pool());
             match pool.supervisor.start().await {
-                Ok(process) => seat.fill(process),
+                Ok(process) => pool.put_back(Lease::new(process, seat)),
                 Err(StartError::BackingOff(_) | StartError::Failed(..)) => drop(seat),
             }
         });

@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::Pool;
-use crate::process::Process;
+use super::lease::{Lease, Seat};
 use crate::sync::{AtomicU32, Mutex, MutexGuard, Ordering, oneshot};
 
 /// Requests that wait for a process belong to one burst, and are logged as one, until for so long
@@ -40,8 +40,8 @@ struct Waiter {
 /// or without.
 #[derive(Debug)]
 pub(super) enum Grant {
-    Process(Process),
-    Seat,
+    Process(Lease),
+    Seat(Seat),
 }
 
 /// What a request that asks for a process has at once.
@@ -156,8 +156,8 @@ impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         self.granted.close();
         match self.granted.try_recv() {
-            Ok(Grant::Process(process)) => self.pool.put_back(process),
-            Ok(Grant::Seat) => self.pool.vacate(),
+            Ok(Grant::Process(lease)) => self.pool.put_back(lease),
+            Ok(Grant::Seat(seat)) => drop(seat),
             Err(_) => {
                 let mut line = self.pool.seats.line();
                 line.leave(self.ticket);

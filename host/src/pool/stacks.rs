@@ -6,8 +6,8 @@ use std::collections::VecDeque;
 use std::sync::PoisonError;
 use std::time::Instant;
 
+use super::lease::Lease;
 use crate::pid::Pid;
-use crate::process::Process;
 use crate::sync::{AtomicUsize, Mutex, MutexGuard, Ordering};
 use crate::threads;
 
@@ -27,7 +27,7 @@ struct Stack {
 
 #[derive(Debug)]
 struct Idle {
-    process: Process,
+    lease: Lease,
     since: Instant,
 }
 
@@ -38,14 +38,14 @@ impl Stacks {
 
     /// This thread's most recently used process; with none, that of all others. So few processes
     /// serve few clients, and the rest goes idle.
-    pub(super) fn pop(&self) -> Option<Process> {
+    pub(super) fn pop(&self) -> Option<Lease> {
         if let Some(idle) = self.0[threads::slot(STACKS)].take(VecDeque::pop_back) {
-            return Some(idle.process);
+            return Some(idle.lease);
         }
         // Another thread may be faster; then there is another stack to look at, or none.
         while let Some(stack) = self.most_recent() {
             if let Some(idle) = stack.take(VecDeque::pop_back) {
-                return Some(idle.process);
+                return Some(idle.lease);
             }
         }
         None
@@ -63,13 +63,13 @@ impl Stacks {
 
     /// Puts a process on this thread's stack. Gives it back where it has been killed: whoever kills
     /// says so first, and then looks for the process under the same lock.
-    pub(super) fn push(&self, process: Process, since: Instant) -> Option<Process> {
+    pub(super) fn push(&self, lease: Lease, since: Instant) -> Option<Lease> {
         let stack = &self.0[threads::slot(STACKS)];
         let mut idle = stack.idle();
-        if process.row().is_killed() {
-            return Some(process);
+        if lease.process().row().is_killed() {
+            return Some(lease);
         }
-        idle.push_back(Idle { process, since });
+        idle.push_back(Idle { lease, since });
         stack.len.store(idle.len(), Ordering::Relaxed);
         None
     }
@@ -79,30 +79,30 @@ impl Stacks {
         self.0[threads::slot(STACKS)].len.load(Ordering::Relaxed)
     }
 
-    pub(super) fn remove(&self, pid: Pid) -> Option<Process> {
+    pub(super) fn remove(&self, pid: Pid) -> Option<Lease> {
         let mut each = self.0.iter();
         let found = each.find_map(|stack| {
             stack.take(|idle| {
-                let at = idle.iter().position(|idle| idle.process.pid() == pid)?;
+                let at = idle.iter().position(|idle| idle.lease.pid() == pid)?;
                 idle.remove(at)
             })
         });
-        found.map(|idle| idle.process)
+        found.map(|idle| idle.lease)
     }
 
-    pub(super) fn take_all(&self) -> Vec<Process> {
+    pub(super) fn take_all(&self) -> Vec<Lease> {
         self.take_idle_since(Instant::now(), usize::MAX)
     }
 
     /// Takes up to `most` processes that have been idle since then or longer.
-    pub(super) fn take_idle_since(&self, then: Instant, most: usize) -> Vec<Process> {
+    pub(super) fn take_idle_since(&self, then: Instant, most: usize) -> Vec<Lease> {
         let mut taken = Vec::new();
         for stack in &self.0 {
             let is_old = |idle: &mut Idle| idle.since <= then;
             while taken.len() < most
                 && let Some(idle) = stack.take(|idle| idle.pop_front_if(is_old))
             {
-                taken.push(idle.process);
+                taken.push(idle.lease);
             }
         }
         taken

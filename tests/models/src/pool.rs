@@ -59,7 +59,8 @@ const SETTINGS: Settings = Settings {
     queue_timeout: Duration::MAX,
 };
 
-fn pool() -> (Arc<Pool>, Arc<AtomicU32>) {
+/// A pool, its processes that are alive, and those that it ever started.
+fn pool() -> (Arc<Pool>, Arc<AtomicU32>, Arc<AtomicU32>) {
     /// The pool asks how many threads the runtime has.
     static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
         let runtime = tokio::runtime::Builder::new_current_thread().build();
@@ -67,22 +68,23 @@ fn pool() -> (Arc<Pool>, Arc<AtomicU32>) {
     });
     let _inside = RUNTIME.enter();
     let supervisor = Supervisor::default();
-    let alive = Arc::clone(&supervisor.alive);
-    (Arc::new(Pool::new(supervisor, SETTINGS)), alive)
+    let (alive, started) = (&supervisor.alive, &supervisor.started);
+    let (alive, started) = (Arc::clone(alive), Arc::clone(started));
+    (Arc::new(Pool::new(supervisor, SETTINGS)), alive, started)
 }
 
 fn client(pool: &Arc<Pool>, client: Client) -> Result<(), Refusal> {
     match client {
-        Client::Stays => block_on(take(pool)).map(Lease::release),
+        Client::Stays => block_on(take(pool)).map(|lease| pool.release(lease)),
         Client::Leaves => block_on(take(pool)).map(drop),
         Client::GivesUp => match block_on(timeout(Duration::ZERO, take(pool))) {
-            Ok(lease) => lease.map(Lease::release),
+            Ok(lease) => lease.map(|lease| pool.release(lease)),
             Err(_elapsed) => Ok(()),
         },
     }
 }
 
-async fn take(pool: &Arc<Pool>) -> Result<Lease<'_>, Refusal> {
+async fn take(pool: &Arc<Pool>) -> Result<Lease, Refusal> {
     match pool.take_idle() {
         Some(lease) => Ok(lease),
         None => pool.take().await,
@@ -90,7 +92,7 @@ async fn take(pool: &Arc<Pool>) -> Result<Lease<'_>, Refusal> {
 }
 
 fn served(clients: &'static [Client]) {
-    let (pool, alive) = pool();
+    let (pool, alive, started) = pool();
     let threads = clients.iter().map(|&one| {
         let pool = Arc::clone(&pool);
         thread::spawn(move || client(&pool, one).expect("everybody is served"))
@@ -101,10 +103,14 @@ fn served(clients: &'static [Client]) {
     // Whatever they did, the seat is there for the next.
     client(&pool, Client::Stays).expect("the next is served");
     assert_eq!(alive.load(Ordering::Relaxed), 1);
+    // Only a client that leaves while its request is worked on costs a process.
+    let leave = clients.iter().filter(|one| matches!(one, Client::Leaves));
+    assert_eq!(started.load(Ordering::Relaxed), 1 + leave.count() as u32);
+    pool.close(); // the pool and its idle processes keep each other
 }
 
 fn closed() {
-    let (pool, alive) = pool();
+    let (pool, alive, _) = pool();
     let threads = [Client::Stays; 2].map(|one| {
         let pool = Arc::clone(&pool);
         thread::spawn(move || match client(&pool, one) {

@@ -1,7 +1,7 @@
 //! A supervisor that can always start a process, and counts the living.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use crate::exit::Exit;
@@ -10,6 +10,7 @@ use crate::process::Process;
 #[derive(Debug, Default)]
 pub(crate) struct Supervisor {
     pub(crate) alive: Arc<AtomicU32>,
+    pub(crate) started: Arc<AtomicU32>,
 }
 
 #[derive(Debug)]
@@ -21,6 +22,7 @@ pub(crate) enum StartError {
 
 impl Supervisor {
     pub(crate) async fn start(&self) -> Result<Process, StartError> {
+        self.started.fetch_add(1, Ordering::Relaxed);
         Ok(Process::new(&self.alive))
     }
 }
