@@ -1,11 +1,12 @@
 //! What one process does to itself: its own client gets a status and a request's number, the log
 //! gets the reason, and everybody else notices nothing.
 
+use std::fs::File;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use crate::support::program::Program;
-use crate::support::server::{component, guest, try_component};
+use crate::support::server::{SHORT_QUEUE, component, guest, try_component};
 use crate::support::wat::{
     doubling_cpp_name, doubling_rust_name, nested_debug_information, trapping_program, worker_with,
 };
@@ -47,9 +48,17 @@ fn every_way_to_fail_in_a_process_per_request() {
 }
 
 fn every_way_to_fail(mode: &str) {
-    let flags = format!("{mode} --request-timeout 2s --max-response 64KiB --expose-pid");
-    let server = guest("misbehave", &flags);
+    // A busy machine may be slow with whatever is not about the deadline.
+    let [hasty, patient] = ["3s", "100s"].map(|time| {
+        let flags = format!("{mode} --request-timeout {time} --max-response 64KiB --expose-pid");
+        guest("misbehave", &flags)
+    });
     for (target, status, exit) in WAYS {
+        let server = if *exit == "deadline" {
+            &hasty
+        } else {
+            &patient
+        };
         let mut client = server.client();
         assert_eq!(client.get("/ok").status, 200, "before {target}");
         let reply = client.get(target);
@@ -172,7 +181,7 @@ fn names_of_functions_take_no_memory() {
         let before = server.memory("VmHWM");
         let reply = server.get("/");
         assert_eq!(reply.status, 502, "{kind}: {reply:?}");
-        let grown = server.memory("VmHWM") - before;
+        let grown = server.grown(before);
         assert!(grown < 32 << 20, "{kind}: {grown} bytes");
         let reason = server.wait_reason(reply.request_id());
         assert!(reason.contains(shown), "{kind}: {reason}");
@@ -284,9 +293,9 @@ fn a_client_that_leaves_while_its_process_computes() {
 }
 
 fn a_client_that_leaves(target: &str) {
-    let flags = "--workers 1 --request-timeout 50s --queue 4 --queue-timeout 1s --expose-pid";
+    let flags = format!("--workers 1 --request-timeout 100s --expose-pid {SHORT_QUEUE}");
     for half_closed in [false, true] {
-        let server = guest("misbehave", flags);
+        let server = guest("misbehave", &flags);
         let before = server.get("/ok").pid();
         let mut client = server.client();
         client
@@ -303,7 +312,7 @@ fn a_client_that_leaves(target: &str) {
             !after.contains(&before),
             "{before} was replaced by {after:?}"
         );
-        assert_eq!(server.get("/ok").status, 200);
+        server.wait_served("/ok");
         let request = server.wait_entry("request", |entry| {
             target.starts_with(entry["path"].as_str().unwrap_or("-"))
         });
@@ -313,13 +322,13 @@ fn a_client_that_leaves(target: &str) {
 
 #[test]
 fn clients_that_leave_the_line_take_nobodys_place() {
-    let server = guest("misbehave", "--workers 1 --queue 60 --queue-timeout 50s");
-    // The line has room for one round, whichever of its requests come first. For two rounds it has
-    // room only if those who left are no longer in it.
-    for _ in 0..2 {
+    let server = guest("misbehave", "--workers 1 --queue 120 --queue-timeout 100s");
+    // The line has room for two rounds, whichever of their requests come first. For four rounds it
+    // has room only if those who left are no longer in it.
+    for _ in 0..4 {
         let mut first = server.client();
         first
-            .send(b"GET /slow?ms=1000 HTTP/1.1\r\nhost: x\r\n\r\n")
+            .send(b"GET /slow?ms=500 HTTP/1.1\r\nhost: x\r\n\r\n")
             .expect("the request is sent");
         for _ in 0..50 {
             let mut impatient = server.client();
@@ -434,32 +443,27 @@ fn a_module_that_crashes_at_its_start() {
 
 #[test]
 fn a_module_that_starts_after_a_while() {
-    // As one that needs something which is not there yet: its start code traps until the clock says
-    // so.
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .expect("a time after 1970");
-    let ready = now.as_secs() + 3;
-    let crash_while_early = format!(
-        "(func $start
-           (call $now (i32.const 2048))
-           (if (i64.lt_u (i64.load (i32.const 2048)) (i64.const {ready})) (then unreachable)))
-         (start $start)"
-    );
-    let text = worker_with(&crash_while_early, "");
+    // As one that needs something which is not there yet: its start code traps until there is a
+    // file of this name.
+    let crash_while_early = "
+        (data (memory $shared) (i32.const 3000) \"ready\")
+        (func $start
+           (call $open (i32.const 3000) (i32.const 5) (i32.const 2048))
+           (if (i32.load8_u (i32.const 2048)) (then unreachable)))
+        (start $start)";
+    let text = worker_with(crash_while_early, "");
     let server = component(&text, Folder::new(), "--mode per-request --workers 0..4");
-    let mut refused = 0;
+    for _ in 0..10 {
+        let reply = server.get("/");
+        assert_eq!(reply.status, 503, "{reply:?}");
+        assert!(reply.field("retry-after").is_some(), "{reply:?}");
+    }
+    File::create(server.folder.root().join("ready")).expect("a file");
     eventually("it answers", || {
         let reply = server.get("/");
-        if reply.status == 503 {
-            assert!(reply.field("retry-after").is_some(), "{reply:?}");
-            refused += 1;
-            return None;
-        }
-        assert_eq!(reply.status, 200, "{reply:?}");
-        Some(())
+        assert!([200, 503].contains(&reply.status), "{reply:?}");
+        (reply.status == 200).then_some(())
     });
-    assert!(refused > 0, "meanwhile it backed off");
     assert!(
         server.entries("process ended").len() < 100,
         "starts are not tried without a pause"

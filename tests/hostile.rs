@@ -1,12 +1,10 @@
 //! HTTP as nobody should speak it: the server answers or closes, never hangs, never mixes up two
 //! requests, and has time for others.
 
-use std::time::Instant;
-
 use crate::support::http::request_bytes;
 use crate::support::server::{component, guest, serve};
 use crate::support::wat::worker;
-use crate::support::{Client, Folder, PATIENCE, Server, eventually, pattern};
+use crate::support::{Client, Folder, Server, eventually, pattern};
 
 /// What the server may do with bytes that are no request: close, or answer with one of these and
 /// close.
@@ -162,7 +160,8 @@ fn fragments_are_found_wherever_a_request_begins() {
     for piece in [all.len(), 7, 1] {
         let mut client = server.client();
         for bytes in all.chunks(piece) {
-            client.send(bytes).expect("some bytes are sent");
+            // The server may close before it has read everything behind the flaw.
+            let _ = client.send(bytes);
         }
         let statuses = [(); 6].map(|()| client.reply("GET").expect("a reply").status);
         assert_eq!(
@@ -317,12 +316,14 @@ fn no_second_request_is_smuggled_in() {
             );
         }
     }
+    server.wait_served("/ok?last");
+    // The log has all that was before this request.
+    server.wait_entry("request", |entry| entry["query"] == "last");
     let smuggled = server
         .entries("request")
         .iter()
         .any(|entry| entry["path"] == "/smuggled");
     assert!(!smuggled, "{}", server.log_text());
-    assert_eq!(server.get("/ok").status, 200);
 }
 
 #[test]
@@ -474,7 +475,7 @@ fn bodies_of_all_bytes_arrive() {
 fn a_thousand_idle_connections() {
     let server = serve(
         Folder::new().file("file", "content"),
-        "--workers 2 --max-connections 2000 --header-timeout 50s",
+        "--workers 2 --max-connections 2000 --header-timeout 600s",
     );
     assert_eq!(server.get("/file").status, 200);
     let before = server.memory("VmRSS");
@@ -511,7 +512,6 @@ fn slow_heads_give_their_connections_back() {
         Folder::new().file("file", "content"),
         "--workers 1 --max-connections 20 --header-timeout 1s",
     );
-    let start = Instant::now();
     let slow: Vec<Client> = (0..20)
         .map(|_| {
             let mut client = server.client();
@@ -521,10 +521,7 @@ fn slow_heads_give_their_connections_back() {
             client
         })
         .collect();
-    eventually("the slow ones are closed", || {
-        (server.get("/file").status == 200).then_some(())
-    });
-    assert!(start.elapsed() < PATIENCE);
+    server.wait_served("/file"); // while they are still there
     drop(slow);
 }
 
@@ -544,9 +541,7 @@ fn clients_that_come_and_go() {
             .expect("some of a request");
     }
     // Until the host has seen that they are gone, they count as connections.
-    eventually("there is room again", || {
-        (server.get("/file").status == 200).then_some(())
-    });
+    server.wait_served("/file");
     eventually("their descriptors are closed", || {
         (server.descriptors() <= before + 1).then_some(())
     });
@@ -567,7 +562,7 @@ fn a_head_that_is_mostly_a_name() {
     let before = server.memory("VmHWM");
     let reply = server.get("/");
     assert_eq!(reply.status, 502, "{reply:?}");
-    let grown = server.memory("VmHWM") - before;
+    let grown = server.grown(before);
     assert!(
         grown < 128 << 20,
         "the name, twice, and not more: {grown} B"

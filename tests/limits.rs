@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::support::http::request_bytes;
 use crate::support::server::{component, guest, guest_over, serve, try_component};
 use crate::support::wat::{LISTER, OPENER, worker, worker_with};
-use crate::support::{Folder, PATIENCE, Reply, Server, eventually};
+use crate::support::{Folder, Reply, Server, eventually};
 
 #[test]
 fn deadline_of_code_that_computes() {
@@ -15,14 +15,14 @@ fn deadline_of_code_that_computes() {
     let start = Instant::now();
     failed(&server, &server.get("/spin"), 504, "deadline");
     assert!(start.elapsed().as_millis() >= 500);
-    assert_eq!(server.get("/ok").status, 200);
+    server.wait_served("/ok");
 }
 
 #[test]
 fn deadline_of_a_host_call_that_waits() {
     let server = guest("misbehave", "--workers 1 --request-timeout 500ms");
     failed(&server, &server.get("/slow?ms=600000"), 504, "deadline");
-    assert_eq!(server.get("/slow?ms=1").status, 200);
+    server.wait_served("/slow?ms=1");
 }
 
 #[test]
@@ -140,7 +140,7 @@ fn tables_that_a_module_starts_with() {
         Ok(server) => {
             let before = server.memory("VmHWM");
             let status = server.get("/").status;
-            let grown = server.memory("VmHWM") - before;
+            let grown = server.grown(before);
             assert!(
                 grown < 256 << 20,
                 "answered {status}, and took {grown} B of memory"
@@ -361,7 +361,8 @@ fn head_of_a_response() {
 
 #[test]
 fn connections() {
-    let server = guest("misbehave", "--workers 1 --max-connections 3");
+    let flags = "--workers 1 --max-connections 3 --header-timeout 100s";
+    let server = guest("misbehave", flags);
     let mut clients: Vec<_> = (0..3).map(|_| server.client()).collect();
     for client in &mut clients {
         assert_eq!(client.get("/ok").status, 200);
@@ -383,9 +384,7 @@ fn connections() {
         );
     }
     drop(clients.pop());
-    eventually("there is room again", || {
-        (server.get("/ok").status == 200).then_some(())
-    });
+    server.wait_served("/ok");
 }
 
 #[test]
@@ -393,15 +392,13 @@ fn time_to_send_a_head() {
     let server = guest("misbehave", "--workers 1 --header-timeout 1s");
     let mut slow = server.client();
     slow.send(b"GET /ok HT").expect("some of the head");
-    let start = Instant::now();
     let rest = slow.rest().expect("the connection is closed");
-    assert!(start.elapsed() < PATIENCE);
     assert!(
         rest.is_empty() || rest.starts_with(b"HTTP/1.1 408"),
         "{:?}",
         String::from_utf8_lossy(&rest)
     );
-    assert_eq!(server.get("/ok").status, 200);
+    server.wait_served("/ok");
 }
 
 #[test]
@@ -415,7 +412,7 @@ fn time_to_send_a_body() {
         .expect("some of it");
     let reply = slow.reply("POST").expect("an answer");
     assert_eq!(reply.status, 408, "{reply:?}");
-    assert_eq!(server.get("/ok").status, 200, "no process waits for a body");
+    server.wait_served("/ok"); // no process waits for a body
 }
 
 #[test]
@@ -423,15 +420,19 @@ fn time_to_do_nothing() {
     let server = guest("misbehave", "--workers 1 --header-timeout 1s");
     let mut silent = server.client();
     assert_eq!(silent.rest().expect("an end"), b"", "after nothing at all");
-    let mut idle = server.client();
-    assert_eq!(idle.get("/ok").status, 200);
-    assert_eq!(idle.rest().expect("an end"), b"", "after a request");
-    let mut stuck = server.client();
-    stuck
-        .send(b"GET /ok HTTP/1.1\r\nhost: x\r\n\r\nGET /ok HT")
-        .expect("one and a half requests");
-    assert_eq!(stuck.reply("GET").expect("a reply").status, 200);
-    let rest = stuck.rest().expect("an end");
+    // A client whose machine is busy may come too late even with its first request.
+    let after = |sent: &[u8]| {
+        eventually("a client comes in time", || {
+            let mut client = server.client();
+            client.send(sent).ok()?;
+            let reply = client.reply("GET").ok()?;
+            assert_eq!(reply.status, 200);
+            Some(client.rest().expect("an end"))
+        })
+    };
+    let request = request_bytes("GET", "/ok", &[], b"");
+    assert_eq!(after(&request), b"", "after a request");
+    let rest = after(&[&request, &b"GET /ok HT"[..]].concat());
     assert!(
         rest.is_empty() || rest.starts_with(b"HTTP/1.1 408"),
         "after half a request"
@@ -458,9 +459,11 @@ fn time_to_take_an_answer() {
 #[test]
 fn time_that_a_process_takes_is_not_the_clients() {
     let server = guest("misbehave", "--workers 1 --header-timeout 1s");
-    let mut client = server.client();
-    assert_eq!(client.get("/slow?ms=2500").status, 200);
-    assert_eq!(client.get("/ok").status, 200);
+    eventually("a client comes in time for its second request", || {
+        let mut client = server.client();
+        let mut ask = |target| client.try_request("GET", target, &[], b"").ok();
+        (ask("/slow?ms=2500")?.status == 200 && ask("/ok")?.status == 200).then_some(())
+    });
 }
 
 #[test]
@@ -495,7 +498,7 @@ fn host_memory_that_one_answer_takes() {
         );
         let before = server.memory("VmHWM");
         failed(&server, &server.get("/"), 502, "response");
-        let grown = server.memory("VmHWM") - before;
+        let grown = server.grown(before);
         // The body's limit, as much again for a copy, and what one process and its backtrace take.
         assert!(grown < 64 << 20, "{what}: the host took {grown} B");
     }
@@ -513,7 +516,7 @@ fn host_memory_that_a_call_takes() {
             (call $open (i32.const 131072) (i32.const 60000000) (i32.const 2048))
             (br $again))))",
     );
-    let server = component(&text, Folder::new(), "--workers 4 --request-timeout 2s");
+    let server = component(&text, Folder::new(), "--workers 4 --request-timeout 5s");
     assert_eq!(server.get("/").status, 200);
     let before = server.memory("VmHWM");
     let mut bad: Vec<_> = (0..2).map(|_| server.client()).collect();
@@ -529,7 +532,7 @@ fn host_memory_that_a_call_takes() {
     for client in &mut bad {
         assert_eq!(client.reply("POST").expect("a reply").status, 504);
     }
-    let grown = server.memory("VmHWM") - before;
+    let grown = server.grown(before);
     assert!(grown < 32 << 20, "the host took {grown} B");
 }
 
@@ -561,20 +564,24 @@ fn time_that_no_tick_interrupts() {
     ));
     let server = component(&text, Folder::new(), "--workers 2 --request-timeout 4s");
     let mut good = server.client();
-    assert_eq!(good.get("/").status, 200);
+    // How much of a core the host takes, in percent, while good requests come.
+    let mut share = |seconds| {
+        let (start, ticks) = (Instant::now(), server.processor_ticks());
+        while start.elapsed().as_secs() < seconds {
+            assert_eq!(good.get("/").status, 200);
+            std::thread::sleep(Duration::from_millis(2)); // most of the time is the other's, if it takes it
+        }
+        let took = (server.processor_ticks() - ticks) * 10;
+        took * 100 / start.elapsed().as_millis() as u64
+    };
+    let usual = share(1);
     let mut bad = server.client();
     bad.send(&request_bytes("POST", "/", &[], b"x"))
         .expect("the request is sent");
-    let (start, ticks) = (Instant::now(), server.processor_ticks());
-    while start.elapsed().as_secs() < 3 {
-        assert_eq!(good.get("/").status, 200);
-        std::thread::sleep(Duration::from_millis(2)); // most of the time is the other's, if it takes it
-    }
-    let took = (server.processor_ticks() - ticks) * 10;
-    let share = took * 100 / start.elapsed().as_millis() as u64;
-    println!("{share} % of a core");
-    // Half of a core, and what the good requests take.
-    assert!(share < 60, "{share} % of a core");
+    let beside = share(3);
+    println!("{beside} % of a core, {usual} % without the bad request");
+    // The bad request has half of a core, and noise a tenth.
+    assert!(beside < usual + 60, "{beside} %, {usual} % without it");
     assert_eq!(bad.reply("POST").expect("a reply").status, 504);
 }
 

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
+use std::time::Instant;
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -241,7 +242,7 @@ fn a_log_that_nobody_reads_takes_little_memory() {
     for _ in 1..REQUESTS {
         assert_eq!(client.get(&path).status, 404);
     }
-    let grown = memory() - before;
+    let grown = memory().saturating_sub(before);
     assert!(
         grown < 20 << 20,
         "{REQUESTS} lines of 1.1 KB took {grown} B"
@@ -280,20 +281,23 @@ fn a_log_that_nobody_reads_takes_little_memory() {
 #[test]
 fn a_program_that_floods_the_log_is_cut() {
     const LINES: u64 = 20_000;
-    let server = guest("actor", "");
+    let server = guest("actor", "--request-timeout 600s");
     let script = format!("watch a {{ repeat {LINES} {{ print flood }} }}; receive; answer");
+    let start = Instant::now();
     assert_eq!(
         server.request("POST", "/", &[], script.as_bytes()).status,
         200
     );
+    // A thousand a second, however fast this machine prints.
+    let most = 1_000 * (start.elapsed().as_secs() + 2);
     server.wait_entries("process ended", 1);
     let skipped = server.entries("guest output skipped");
     let skipped: u64 = skipped
         .iter()
         .filter_map(|entry| entry["lines"].as_u64())
         .sum();
-    assert!(skipped > 0, "they are printed within seconds");
     let lines = server.entries("guest output").len() as u64;
+    assert!((1..=most).contains(&lines), "{lines} lines");
     assert_eq!(lines + skipped, LINES);
 }
 
@@ -362,7 +366,7 @@ fn a_guest_that_prints_without_end_takes_no_memory() {
     );
     let before = server.memory("VmHWM");
     assert_eq!(server.get("/").status, 200);
-    let grown = server.memory("VmHWM") - before;
+    let grown = server.grown(before);
     assert!(grown < 64 << 20, "65 MB of output took {grown} B");
 }
 

@@ -2,10 +2,11 @@
 //! them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
 
 use crate::requests::{conditional_requests, same_requests, site};
 use crate::support::http::request_bytes;
-use crate::support::server::{guest, serve};
+use crate::support::server::{SHORT_QUEUE, guest, serve};
 use crate::support::{Client, Server, eventually};
 
 #[test]
@@ -35,19 +36,16 @@ fn single_lets_the_second_wait_for_the_first() {
         "misbehave",
         "--mode single --expose-pid --queue 4 --queue-timeout 50s",
     );
+    let start = Instant::now();
     let mut first = send(&server, "/slow?ms=1000");
     let mut second = send(&server, "/slow?ms=1000");
     let (first, second) = (reply(&mut first), reply(&mut second));
     assert_eq!((first.0, second.0), (200, 200));
     assert_eq!(first.1, second.1, "there is one process");
-    assert_eq!(server.living().len(), 1);
     // One after the other takes the time of both. Both at once would take that of one.
-    let entries = server.wait_entries("request", 2);
-    let spent: Vec<u64> = entries
-        .iter()
-        .filter_map(|entry| entry["us"].as_u64())
-        .collect();
-    assert!(spent.iter().max() >= Some(&1_900_000), "{spent:?}");
+    assert!(start.elapsed() >= Duration::from_secs(2));
+    server.wait_entries("request", 2); // and so all that was before
+    assert_eq!(server.living().len(), 1);
 }
 
 #[test]
@@ -80,13 +78,11 @@ fn per_request_never_uses_a_process_twice() {
 
 #[test]
 fn per_request_has_no_more_than_its_number_at_once() {
-    let server = guest(
-        "misbehave",
-        "--mode per-request --workers 2 --queue 1 --queue-timeout 1s",
-    );
+    let flags = format!("--mode per-request --workers 2 --request-timeout 100s {SHORT_QUEUE}");
+    let server = guest("misbehave", &flags);
     let _running = [
-        send(&server, "/slow?ms=50000"),
-        send(&server, "/slow?ms=50000"),
+        send(&server, "/slow?ms=100000"),
+        send(&server, "/slow?ms=100000"),
     ];
     server.wait_until_busy();
     assert!(server.living().len() <= 2);
@@ -130,8 +126,9 @@ fn pool_grows_under_load_and_shrinks_after_it() {
         assert_eq!(reply(client).0, 200);
     }
     server.wait_living(1);
+    // Where the machine is so busy that requests come late, the pool may have shrunk in between.
     let ended = server.entries("process ended");
-    assert_eq!(ended.len(), 3, "{ended:?}");
+    assert!(ended.len() >= 3, "{ended:?}");
     assert!(
         ended.iter().all(|entry| entry["exit"] == "idle"),
         "{ended:?}"

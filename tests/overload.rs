@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 
 use crate::support::http::request_bytes;
 use crate::support::server::guest;
-use crate::support::{Reply, eventually};
+use crate::support::{Reply, Server, eventually};
 
 #[test]
 fn everybody_is_answered() {
     const CLIENTS: usize = 200;
     let server = guest(
         "misbehave",
-        "--workers 4 --queue 8 --queue-timeout 2s --max-connections 1000",
+        "--workers 4 --queue 8 --queue-timeout 100s --max-connections 1000",
     );
     server.wait_living(4);
     let connected = Barrier::new(CLIENTS);
@@ -56,43 +56,34 @@ fn everybody_is_answered() {
         );
         assert!(reply.request_id() > 0);
     }
-    // The queue timeout, the work, and the same again for two hundred threads on a busy machine.
+    // Those in line wait for two others at most, which take 0.9 s with their own request, and not
+    // for the queue timeout.
     let longest = replies.iter().map(|(_, time)| *time).max();
-    assert!(
-        longest < Some(2 * Duration::from_millis(2_300) + Duration::from_secs(3)),
-        "{longest:?}"
-    );
-    assert_eq!(server.wait_living(4).len(), 4);
+    assert!(longest < Some(Duration::from_secs(30)), "{longest:?}");
+    // The log has all that was before this request.
+    assert_eq!(server.get("/ok").status, 200);
+    server.wait_entries("request", CLIENTS + 1);
+    assert_eq!(server.living().len(), 4);
     assert_eq!(
         server.entries("process started").len(),
         4,
         "no process was lost to it"
     );
-    assert_eq!(server.get("/ok").status, 200);
 }
 
 #[test]
 fn a_full_line_refuses_at_once() {
-    let server = guest("misbehave", "--workers 1 --queue 1 --queue-timeout 50s");
-    // Whichever two come first have the process and the line; the others are told so at once.
-    let mut clients: Vec<_> = (0..6).map(|_| server.client()).collect();
-    for client in &mut clients {
-        client
-            .send(&request_bytes("GET", "/slow?ms=3000", &[], b""))
-            .expect("the request is sent");
-    }
-    let mut statuses: Vec<u16> = clients
-        .iter_mut()
-        .map(|client| client.reply("GET").expect("a reply").status)
-        .collect();
-    statuses.sort_unstable();
-    assert_eq!(statuses, [200, 200, 503, 503, 503, 503]);
-    let refused = server
-        .wait_entries("request", 6)
-        .into_iter()
-        .filter(|entry| entry["status"] == 503);
-    for entry in refused {
-        assert!(entry["us"].as_u64() < Some(3_000_000), "{entry}");
+    let server = guest("misbehave", "--workers 1 --queue 1 --queue-timeout 100s");
+    // Whichever two come first have the process and the line; the others are told so at once. On a
+    // busy machine the last may come when the first are done.
+    eventually("six requests come at once", || {
+        let statuses = statuses(&server, 6, "/slow?ms=1500");
+        assert!(statuses.starts_with(&[200, 200]), "{statuses:?}");
+        (statuses == [200, 200, 503, 503, 503, 503]).then_some(())
+    });
+    let entries = server.wait_entries("request", 6);
+    for entry in entries.iter().filter(|entry| entry["status"] == 503) {
+        assert!(entry["us"].as_u64() < Some(1_500_000), "{entry}");
         assert!(entry["pid"].is_null(), "no process was involved: {entry}");
     }
 }
@@ -100,24 +91,35 @@ fn a_full_line_refuses_at_once() {
 #[test]
 fn no_line_at_all() {
     let server = guest("misbehave", "--workers 1 --queue 0");
-    let mut clients = [server.client(), server.client()];
+    eventually("two requests come at once", || {
+        (statuses(&server, 2, "/slow?ms=1500") == [200, 503]).then_some(())
+    });
+    assert_eq!(server.get("/ok").status, 200);
+}
+
+/// What so many clients get who ask at the same time, the lowest first.
+fn statuses(server: &Server, clients: usize, target: &str) -> Vec<u16> {
+    let mut clients: Vec<_> = (0..clients).map(|_| server.client()).collect();
     for client in &mut clients {
         client
-            .send(&request_bytes("GET", "/slow?ms=5000", &[], b""))
+            .send(&request_bytes("GET", target, &[], b""))
             .expect("the request is sent");
     }
-    let mut statuses = clients.map(|mut client| client.reply("GET").expect("a reply").status);
+    let replies = clients.iter_mut().map(|client| client.reply("GET"));
+    let mut statuses: Vec<u16> = replies
+        .map(|reply| reply.expect("a reply").status)
+        .collect();
     statuses.sort_unstable();
-    assert_eq!(statuses, [200, 503]);
-    assert_eq!(server.get("/ok").status, 200);
+    statuses
 }
 
 #[test]
 fn waiting_in_line_has_an_end() {
-    let server = guest("misbehave", "--workers 1 --queue 4 --queue-timeout 1s");
+    let flags = "--workers 1 --queue 4 --queue-timeout 1s --request-timeout 100s";
+    let server = guest("misbehave", flags);
     let mut running = server.client();
     running
-        .send(&request_bytes("GET", "/slow?ms=25000", &[], b""))
+        .send(&request_bytes("GET", "/slow?ms=100000", &[], b""))
         .expect("the request is sent");
     server.wait_until_busy();
     let start = Instant::now();
@@ -154,7 +156,7 @@ fn spinning_processes_on_all_cores() {
     let workers = cores + 2;
     let server = guest(
         "misbehave",
-        &format!("--workers {workers} --request-timeout 50s"),
+        &format!("--workers {workers} --request-timeout 600s"),
     );
     let spinning: Vec<_> = (0..cores)
         .map(|_| {

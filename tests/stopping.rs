@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::support::http::request_bytes;
-use crate::support::server::{self, PROGRAM, command, component, guest, serve};
+use crate::support::server::{self, PROGRAM, SHORT_QUEUE, command, component, guest, serve};
 use crate::support::wat::{slow, worker_with};
 use crate::support::{Client, Folder, Server, eventually, guests, own_address};
 
@@ -89,11 +89,11 @@ fn a_module_that_never_starts_holds_up_nothing() {
 
 #[test]
 fn running_requests_finish() {
-    let flags = "--workers 2 --grace 50s --queue-timeout 1s";
-    let mut server = guest("misbehave", &on_own_address(flags));
+    let flags = format!("--workers 2 --grace 50s {SHORT_QUEUE}");
+    let mut server = guest("misbehave", &on_own_address(&flags));
     let mut running = [
-        running(&server, "/slow?ms=2500"),
-        running(&server, "/slow?ms=2500"),
+        running(&server, "/slow?ms=4000"),
+        running(&server, "/slow?ms=4000"),
     ];
     server.wait_until_busy();
     server.signal(Signal::TERM);
@@ -101,7 +101,7 @@ fn running_requests_finish() {
     for client in &mut running {
         assert_eq!(
             client.reply("GET").expect("a reply").text(),
-            "slept 2500 ms\n"
+            "slept 4000 ms\n"
         );
         assert_eq!(
             client.rest().expect("an end"),
@@ -141,11 +141,9 @@ fn files_under_way_are_sent_to_their_end() {
 
 #[test]
 fn what_outlasts_the_grace_time_gets_503() {
-    for target in ["/slow?ms=50000", "/spin"] {
-        let mut server = guest(
-            "misbehave",
-            "--workers 1 --grace 1s --request-timeout 50s --queue 4 --queue-timeout 1s",
-        );
+    for target in ["/slow?ms=100000", "/spin"] {
+        let flags = format!("--workers 1 --grace 1s --request-timeout 100s {SHORT_QUEUE}");
+        let mut server = guest("misbehave", &flags);
         let mut client = running(&server, target);
         server.wait_until_busy();
         let start = Instant::now();
@@ -161,7 +159,7 @@ fn what_outlasts_the_grace_time_gets_503() {
 #[test]
 fn a_start_that_outlasts_the_grace_time_gets_503() {
     let text = worker_with("(func $start (loop (br 0))) (start $start)", "");
-    let flags = "--mode per-request --workers 0..64 --grace 1s --request-timeout 50s";
+    let flags = "--mode per-request --workers 0..64 --grace 1s --request-timeout 100s";
     let mut server = component(&text, Folder::new(), flags);
     let mut client = running(&server, "/");
     eventually("the request is read", || {
@@ -178,11 +176,11 @@ fn a_start_that_outlasts_the_grace_time_gets_503() {
 fn those_in_line_are_answered() {
     let mut server = guest(
         "misbehave",
-        "--workers 1 --grace 2s --request-timeout 50s --queue-timeout 40s",
+        "--workers 1 --grace 2s --request-timeout 100s --queue-timeout 100s",
     );
-    let mut first = running(&server, "/slow?ms=45000");
-    let mut second = running(&server, "/slow?ms=45000");
-    let mut third = running(&server, "/slow?ms=45000");
+    let mut first = running(&server, "/slow?ms=100000");
+    let mut second = running(&server, "/slow?ms=100000");
+    let mut third = running(&server, "/slow?ms=100000");
     // One of them runs, and the others are in line, as soon as the host has read them.
     eventually("the requests are read", || {
         (server.unread() == 0).then_some(())
@@ -201,9 +199,9 @@ fn a_second_signal_ends_at_once() {
         (Signal::INT, Signal::TERM),
         (Signal::TERM, Signal::INT),
     ] {
-        let flags = "--workers 1 --grace 50s --request-timeout 50s --queue 4 --queue-timeout 1s";
-        let mut server = guest("misbehave", &on_own_address(flags));
-        let _client = running(&server, "/slow?ms=50000");
+        let flags = format!("--workers 1 --grace 100s --request-timeout 100s {SHORT_QUEUE}");
+        let mut server = guest("misbehave", &on_own_address(&flags));
+        let _client = running(&server, "/slow?ms=100000");
         server.wait_until_busy();
         let start = Instant::now();
         server.signal(first);
@@ -218,10 +216,10 @@ fn a_second_signal_ends_at_once() {
 #[test]
 fn a_log_that_nobody_reads_holds_up_nothing() {
     let module = guests::path("misbehave");
-    for (signals, grace, code) in [(1, "1s", 0), (2, "50s", 143)] {
+    for (signals, grace, code) in [(1, "1s", 0), (2, "100s", 143)] {
         let folder = Folder::new();
         let flags = format!(
-            "--mode per-request --grace {grace} --request-timeout 50s --listen {}:0",
+            "--mode per-request --grace {grace} --request-timeout 100s --listen {}:0",
             own_address()
         );
         let mut child = command(Some(&module), &folder.root(), &flags)
@@ -237,7 +235,7 @@ fn a_log_that_nobody_reads_holds_up_nothing() {
             assert_eq!(client.get(&long).status, 404);
         }
         client
-            .send(&request_bytes("GET", "/slow?ms=40000", &[], b""))
+            .send(&request_bytes("GET", "/slow?ms=100000", &[], b""))
             .expect("it is sent");
         for _ in 0..signals {
             kill_process(Pid::from_child(&child), Signal::TERM)
@@ -253,6 +251,7 @@ fn a_log_that_nobody_reads_holds_up_nothing() {
 
 /// More than may wait: 12 MiB, in three lines for each.
 const UNREAD_REQUESTS: usize = 12_000;
+
 #[test]
 fn signals_without_a_meaning_are_ignored() {
     let mut server = serve(Folder::new().file("file", "content"), "--workers 1");

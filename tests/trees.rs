@@ -2,6 +2,7 @@
 //! after. Each line is a script for `support/actor`, and what the last statement of it comes to.
 
 use crate::programs::outcome;
+use crate::support::eventually;
 use crate::support::program::{perform, run};
 use crate::support::server::guest;
 
@@ -265,9 +266,11 @@ fn killing_costs_the_same_in_a_deep_tree() {
         let (_, micros) = said.rsplit_once(' ').expect("a time");
         micros.parse::<u64>().unwrap_or_else(|_| panic!("{said}"))
     };
-    let (flat, deep) = (micros("flat"), micros("deep"));
-    // A walk of a thousand steps takes some hundred times as long.
-    assert!(deep < 20 * flat, "flat: {flat} us, deep: {deep} us");
+    // A walk of a thousand steps takes some hundred times as long. A noisy machine delays now these
+    // and now those: they must be alike once.
+    eventually("a deep tree is as quick as a flat one", || {
+        (micros("deep") < 20 * micros("flat")).then_some(())
+    });
     assert_eq!(outcome(&server, "kill deep; gone deep"), "ok");
     assert_eq!(outcome(&server, "kill next; gone next"), "ok");
     server.wait_living(4);

@@ -56,12 +56,9 @@ fn ten_thousand_requests_of_which_two_hundred_fail() {
     drill(&server);
     let after_one = server.memory("VmRSS");
     drill(&server);
-    let after_two = server.memory("VmRSS");
-
-    assert!(
-        after_two < after_one + TOLERANCE_BYTES,
-        "resident memory went from {after_one} to {after_two} B"
-    );
+    eventually("resident memory is as it was after one drill", || {
+        (server.memory("VmRSS") < after_one + TOLERANCE_BYTES).then_some(())
+    });
     let living = server.wait_living(WORKERS);
     assert!(
         living.is_disjoint(&at_first),

@@ -18,7 +18,7 @@ pub(crate) use http::{Client, Reply};
 pub(crate) use server::Server;
 
 /// How long a test waits for what must happen. Generous: a busy machine is no failure, a hang is.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// How often a condition is looked at where nothing tells us that it changed.
 const GLANCE: Duration = Duration::from_millis(5);

@@ -21,6 +21,9 @@ use serde_json::Value;
 use super::http::{Client, Reply};
 use super::{Folder, PATIENCE, eventually, guests};
 
+/// A line that is over soon, for tests that look whether all processes are busy.
+pub(crate) const SHORT_QUEUE: &str = "--queue 4 --queue-timeout 100ms";
+
 /// The program itself.
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_wasm-pool-host");
 
@@ -134,8 +137,18 @@ impl Server {
         self.client().request(method, target, fields, body)
     }
 
+    /// Asks on new connections until the answer is `200`. A client that sends its head too late
+    /// on a busy machine, or comes before there is room, has to ask again.
+    pub(crate) fn wait_served(&self, target: &str) -> Reply {
+        eventually(target, || {
+            let mut client = Client::try_connect(self.address).ok()?;
+            let reply = client.try_request("GET", target, &[], b"").ok()?;
+            (reply.status == 200).then_some(reply)
+        })
+    }
+
     /// Asks for `/ok` until every process is taken and the line is not served in time: from then
-    /// on, what was sent before is running. Needs a short `--queue-timeout`.
+    /// on, what was sent before is running. Needs a short queue timeout, as [`SHORT_QUEUE`] has.
     pub(crate) fn wait_until_busy(&self) {
         eventually("all processes are busy", || {
             (self.get("/ok").status == 503).then_some(())
@@ -244,6 +257,12 @@ impl Server {
                 .flatten()
         };
         table.lines().skip(1).filter_map(queue).sum()
+    }
+
+    /// By how many bytes the host's peak of resident memory has grown since it was `before`. The
+    /// kernel adds up its counters loosely: a later peak may be a little lower.
+    pub(crate) fn grown(&self, before: u64) -> u64 {
+        self.memory("VmHWM").saturating_sub(before)
     }
 
     /// A line of `/proc/PID/status` in bytes: `VmRSS` is resident memory now, `VmHWM` its peak.

@@ -39,15 +39,19 @@ pub(crate) fn crowd(seed: u64, count: usize, messages: u64, kills: usize) -> Str
     let mut killed = Vec::new();
     let mut downs = BTreeMap::new();
     let mut done = 0;
-    let steps = (count as u64 * messages / STEP) as usize;
+    // Progress that is left until about half of it is over, when all are dead that shall be.
+    let mut steps = (count as u64 * messages / STEP) as usize / 2;
     // One that was done may have been killed after; with those that are left all are done, or dead.
     let mut finished = Vec::new();
     while done < living.len() {
         let message = mailbox::receive();
         match &message.content {
             Incoming::Data(data) if data.tag == PROGRESS => {
-                // Such that about half of the progress is over when all are dead that shall be.
-                if killed.len() < kills && random.below(steps / 2) < kills {
+                // Of the steps that are left, as many kill as there are kills left: in the end all
+                // are done, whatever the numbers.
+                let is_kill = steps > 0 && random.below(steps) < kills - killed.len();
+                steps = steps.saturating_sub(1);
+                if is_kill {
                     let victim = living.swap_remove(random.below(living.len()));
                     process::kill(victim).expect("a child can be killed");
                     killed.push(victim);
