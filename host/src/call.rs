@@ -5,13 +5,11 @@
 
 use std::collections::HashMap;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use tokio::time::{Instant, Sleep, sleep_until};
-
 use crate::pid::Pid;
+use crate::sync::{AtomicU64, Instant, Mutex, MutexGuard, Ordering, Sleep, sleep_until};
 
 /// Callers that a process holds before it looks which of them have stopped waiting. One caller
 /// costs some forty bytes.
@@ -38,7 +36,9 @@ pub(crate) struct Calls {
 pub(crate) struct Slot {
     /// Calls that the process has made. The number of a call is its tag.
     made: AtomicU64,
-    /// The call that the process waits for; 0 for none. No other reply gets in.
+    /// The call that the process waits for; 0 for none. No other reply gets in. Whoever fills the
+    /// slot, and whoever gives up, writes this under the lock of `arrival`. The process begins a
+    /// call without the lock: no earlier caller has the new tag, and the new caller goes out later.
     awaited: AtomicU64,
     arrival: Mutex<Arrival>,
 }

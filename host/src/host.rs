@@ -179,7 +179,7 @@ impl Host {
     }
 
     /// Stops: nothing new is begun, requests that run may go on for `grace`, and everything ends.
-    /// Returns once all connections are closed and all processes of a program have ended.
+    /// Returns once all connections are closed and all processes have ended.
     pub async fn stop(&self, grace: Duration) {
         let Inner {
             guests,

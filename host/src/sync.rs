@@ -10,4 +10,4 @@ pub(crate) use std::thread::{Thread, park};
 
 pub(crate) use tokio::sync::oneshot;
 pub(crate) use tokio::time::error::Elapsed;
-pub(crate) use tokio::time::timeout;
+pub(crate) use tokio::time::{Instant, Sleep, sleep_until, timeout};

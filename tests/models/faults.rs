@@ -211,6 +211,79 @@ pub(crate) const PARTS: &[Part] = &[
         ],
     },
     Part {
+        name: "calls",
+        files: &["call.rs"],
+        sizes: &[],
+        faults: &[
+            Fault {
+                words: "a caller leaves its waker some time after its look",
+                changes: &[(
+                    "arrival.waker = Some(cx.waker().clone());",
+                    "drop(arrival);
+                     self.arrival().waker = Some(cx.waker().clone());",
+                )],
+            },
+            Fault {
+                words: "a reply wakes nobody",
+                changes: &[("arrival.waker.take()\n", "None::<Waker>\n")],
+            },
+            Fault {
+                words: "whoever replies looks before it has the lock whether the caller waits",
+                changes: &[(
+                    "let mut arrival = self.arrival();
+            if self.awaited.load(Ordering::Acquire) != tag {
+                return Err(reply);
+            }",
+                    "if self.awaited.load(Ordering::Acquire) != tag {
+                return Err(reply);
+            }
+            let mut arrival = self.arrival();",
+                )],
+            },
+            Fault {
+                words: "a reply to any call is a reply to the one that waits",
+                changes: &[(
+                    "if self.awaited.load(Ordering::Acquire) != tag {",
+                    "if self.awaited.load(Ordering::Acquire) == 0 {",
+                )],
+            },
+            Fault {
+                words: "a caller whose time is over does not look for the reply once more",
+                changes: &[(
+                    "match self.give_up() {",
+                    "self.give_up(); match None::<Option<Vec<u8>>> {",
+                )],
+            },
+            Fault {
+                words: "a caller whose time is over waits on",
+                changes: &[(
+                    "self.slot.awaited.store(0, Ordering::Release);
+        arrival.waker = None;",
+                    "arrival.waker = None;",
+                )],
+            },
+            Fault {
+                words: "a caller that is let go tells nobody",
+                changes: &[("if self.is_waiting() {\n", "if false {\n")],
+            },
+            Fault {
+                words: "an alarm that goes off too early is not set again",
+                changes: &[(
+                    "return Poll::Ready(());
+            }
+            sleep.as_mut().reset(deadline);",
+                    "return Poll::Ready(());
+            }
+            return Poll::Pending;",
+                )],
+            },
+            Fault {
+                words: "an alarm is not set again for an earlier deadline",
+                changes: &[("if sleep.deadline() > deadline {", "if false {")],
+            },
+        ],
+    },
+    Part {
         name: "row",
         files: &["table/row.rs"],
         sizes: &[],
@@ -261,7 +334,9 @@ pub(crate) const PARTS: &[Part] = &[
             Fault {
                 words: "whoever gives a seat back looks for a line before that",
                 changes: &[(
-                    "        self.seats.give_back();
+                    "        if self.seats.give_back() {
+            self.all_ended.notify_waiters();
+        }
         if self.attention.load(Ordering::SeqCst) {",
                     "        let attention = self.attention.load(Ordering::SeqCst);
         self.seats.give_back();
@@ -274,7 +349,7 @@ pub(crate) const PARTS: &[Part] = &[
             },
             Fault {
                 words: "a request that joins the line does not look once more for what is free",
-                changes: &[("1 => self.find(),", "1 => None,")],
+                changes: &[("1 => self.find(Stacks::pop_surely),", "1 => None,")],
             },
             Fault {
                 words: "a request that leaves the line takes its seat along",

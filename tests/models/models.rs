@@ -4,9 +4,9 @@ use std::time::Instant;
 
 use wasm_pool_models::check::{self, Model, Mutant, Searched};
 use wasm_pool_models::{
-    CLOCK_MUTANTS, MAILBOX_MUTANTS, POOL_MUTANTS, ROW_MUTANTS, SCHEDULER_MUTANTS,
+    CALLS_MUTANTS, CLOCK_MUTANTS, MAILBOX_MUTANTS, POOL_MUTANTS, ROW_MUTANTS, SCHEDULER_MUTANTS,
 };
-use wasm_pool_models::{clock, mailbox, pool, row, scheduler};
+use wasm_pool_models::{calls, clock, mailbox, pool, row, scheduler};
 
 #[test]
 fn scheduler() {
@@ -21,6 +21,11 @@ fn clock() {
 #[test]
 fn mailbox() {
     all_hold(mailbox::MODELS);
+}
+
+#[test]
+fn calls() {
+    all_hold(calls::MODELS);
 }
 
 #[test]
@@ -46,6 +51,11 @@ fn faults_in_the_clock_are_found() {
 #[test]
 fn faults_in_the_mailbox_are_found() {
     all_are_found(MAILBOX_MUTANTS);
+}
+
+#[test]
+fn faults_in_the_calls_are_found() {
+    all_are_found(CALLS_MUTANTS);
 }
 
 #[test]

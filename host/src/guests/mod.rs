@@ -329,11 +329,11 @@ impl Guests {
         }
     }
 
-    /// Ends all processes, and waits until those of a program have ended.
+    /// Ends all processes, and waits until they have ended.
     pub(crate) async fn end(&self) {
         let generation = self.current.load_full();
         match &generation.answering {
-            Answering::Pool(pool) => pool.close(),
+            Answering::Pool(pool) => pool.end().await,
             Answering::Program(root) => root.end().await,
         }
     }

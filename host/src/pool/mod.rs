@@ -93,6 +93,8 @@ pub(crate) struct Pool {
     attention: AtomicBool,
     /// Wakes [`Pool::keep`] when there are fewer processes than `min`.
     missing: Notify,
+    /// Told when there are none.
+    all_ended: Notify,
     overlap: Arc<Semaphore>,
     /// Each thread's part of `min`.
     share: usize,
@@ -112,6 +114,7 @@ impl Pool {
             seats: Seats::default(),
             attention: AtomicBool::new(false),
             missing: Notify::new(),
+            all_ended: Notify::new(),
             overlap: Arc::new(Semaphore::new(OVERLAP as usize)),
             share: (settings.min as usize).div_ceil(threads),
         }
@@ -177,7 +180,7 @@ impl Pool {
                 // afterwards.
                 self.attention.store(true, Ordering::SeqCst);
                 let found = match line.in_line() {
-                    1 => self.find(),
+                    1 => self.find(Stacks::pop_surely),
                     _ => None, // others were first
                 };
                 if found.is_some() {
@@ -200,8 +203,8 @@ impl Pool {
     }
 
     /// An idle process, or a free seat.
-    fn find(self: &Arc<Self>) -> Option<Grant> {
-        let idle = self.stacks.pop().map(Grant::Process);
+    fn find(self: &Arc<Self>, pop: fn(&Stacks) -> Option<Lease>) -> Option<Grant> {
+        let idle = pop(&self.stacks).map(Grant::Process);
         idle.or_else(|| self.take_seat(self.settings.max).map(Grant::Seat))
     }
 
@@ -256,6 +259,23 @@ impl Pool {
         self.missing.notify_one();
     }
 
+    /// Ends all processes, and waits until they have: one that is just being started ends when it
+    /// would be put back.
+    pub(crate) async fn end(self: &Arc<Self>) {
+        const PATIENCE: Duration = Duration::from_secs(1); // start code may take longer
+        self.close();
+        let all_ended = async {
+            loop {
+                let all_ended = self.all_ended.notified();
+                if self.seats.taken() == 0 {
+                    return;
+                }
+                all_ended.await;
+            }
+        };
+        let _elapsed = timeout(PATIENCE, all_ended).await;
+    }
+
     fn end_all_idle(&self) {
         for lease in self.stacks.take_all() {
             lease.end(Exit::Stopped);
@@ -304,7 +324,9 @@ impl Pool {
 
     /// A seat is free: to the head of the line, which starts its own process.
     fn vacate(self: &Arc<Self>) {
-        self.seats.give_back();
+        if self.seats.give_back() {
+            self.all_ended.notify_waiters();
+        }
         if self.attention.load(Ordering::SeqCst) {
             self.serve_line();
         }
@@ -321,8 +343,9 @@ impl Pool {
             return self.end_all_idle();
         }
         let mut left_over = None;
+        // A process that is missed here is put back by somebody who sees the line, and comes here.
         while line.in_line() > 0
-            && let Some(found) = self.find()
+            && let Some(found) = self.find(Stacks::pop)
         {
             left_over = line.grant(found);
         }

@@ -65,8 +65,9 @@ impl Seats {
         self.taken.fetch_update(order, order, one_more).is_ok()
     }
 
-    pub(super) fn give_back(&self) {
-        self.taken.fetch_sub(1, Ordering::SeqCst);
+    /// Gives a seat back. Whether it was the last that was taken.
+    pub(super) fn give_back(&self) -> bool {
+        self.taken.fetch_sub(1, Ordering::SeqCst) == 1
     }
 
     pub(super) fn line(&self) -> Guard<'_> {

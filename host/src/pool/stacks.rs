@@ -21,7 +21,7 @@ pub(super) struct Stacks([Stack; STACKS]);
 #[repr(align(128))] // two cache lines: threads that write here must not slow each other down
 struct Stack {
     idle: Mutex<VecDeque<Idle>>,
-    /// As many as there are in `idle`, for a quick look.
+    /// As many as there are in `idle`, for a quick look. Another thread may see a change late.
     len: AtomicUsize,
 }
 
@@ -37,13 +37,27 @@ impl Stacks {
     }
 
     /// This thread's most recently used process; with none, that of all others. So few processes
-    /// serve few clients, and the rest goes idle.
+    /// serve few clients, and the rest goes idle. May miss a process that another thread has just
+    /// put on its stack.
     pub(super) fn pop(&self) -> Option<Lease> {
+        self.pop_where(|stack| stack.len.load(Ordering::Relaxed) > 0)
+    }
+
+    /// As [`Stacks::pop`], and misses none: this looks under the lock of each stack. Whoever calls
+    /// this has written something beforehand; whoever pushes reads it afterwards. One of the two
+    /// sees the other, by the lock alone: if the look comes first, its unlocking comes before the
+    /// push's locking, and so the write before the read; if the push comes first, the look finds
+    /// the process.
+    pub(super) fn pop_surely(&self) -> Option<Lease> {
+        self.pop_where(|_| true)
+    }
+
+    fn pop_where(&self, may_have: impl Fn(&Stack) -> bool) -> Option<Lease> {
         if let Some(idle) = self.0[threads::slot(STACKS)].take(VecDeque::pop_back) {
             return Some(idle.lease);
         }
         // Another thread may be faster; then there is another stack to look at, or none.
-        while let Some(stack) = self.most_recent() {
+        while let Some(stack) = self.most_recent(&may_have) {
             if let Some(idle) = stack.take(VecDeque::pop_back) {
                 return Some(idle.lease);
             }
@@ -51,11 +65,8 @@ impl Stacks {
         None
     }
 
-    fn most_recent(&self) -> Option<&Stack> {
-        let used = self
-            .0
-            .iter()
-            .filter(|stack| stack.len.load(Ordering::Relaxed) > 0);
+    fn most_recent(&self, may_have: impl Fn(&Stack) -> bool) -> Option<&Stack> {
+        let used = self.0.iter().filter(|stack| may_have(stack));
         let since = used.filter_map(|stack| Some((stack.idle().back()?.since, stack)));
         let recent = since.max_by_key(|(since, _)| *since);
         recent.map(|(_, stack)| stack)

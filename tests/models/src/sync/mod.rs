@@ -11,6 +11,9 @@ pub(crate) use shuttle::sync::{Mutex, MutexGuard};
 pub(crate) use shuttle::thread::{Thread, park};
 
 pub(crate) mod oneshot;
+mod sleep;
+
+pub(crate) use sleep::{Instant, NEVER, Sleep, sleep_until};
 
 /// The time was over.
 #[derive(Debug)]
