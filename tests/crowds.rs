@@ -6,12 +6,10 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::programs::{outcome, send, wait_print};
 use crate::support::program::run;
+use crate::support::scripts::{FOR_EVER, outcome, send, wait_print};
 use crate::support::server::{guest, guest_over};
 use crate::support::{Folder, Random, eventually, seed};
-
-const FOR_EVER: &str = "--request-timeout 600s";
 
 /// Processes of a crowd, what each sends to others at random, and how many are killed meanwhile.
 const MEMBERS: u64 = 100;

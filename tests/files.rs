@@ -8,7 +8,7 @@ use std::os::unix::fs::{FileExt, symlink};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
-use crate::programs::outcome;
+use crate::support::scripts::outcome;
 use crate::support::server::{guest_over, serve};
 use crate::support::{Folder, PATIENCE, Server, eventually, pattern};
 
@@ -89,10 +89,7 @@ fn a_gibibyte_with_bounded_memory() {
     assert_eq!(server.request("HEAD", "/sparse", &[], b"").status, 200);
     let before = server.memory("VmRSS");
 
-    let mut client = server.client();
-    client
-        .send(b"GET /sparse HTTP/1.1\r\nhost: x\r\n\r\n")
-        .expect("the request is sent");
+    let mut client = server.send("/sparse");
     let head = client.head().expect("a head");
     assert_eq!(head.field("content-length"), Some(GIB.to_string().as_str()));
     let mut offset = 0;
@@ -130,10 +127,7 @@ fn a_file_that_shrinks_ends_the_connection() {
         .expect("a sparse file");
     let server = serve(folder.file("other", "other"), "--workers 2");
 
-    let mut client = server.client();
-    client
-        .send(b"GET /shrinks HTTP/1.1\r\nhost: x\r\n\r\n")
-        .expect("the request is sent");
+    let mut client = server.send("/shrinks");
     let head = client.head().expect("a head");
     assert_eq!(
         head.field("content-length"),
@@ -162,10 +156,7 @@ fn a_file_that_grows_is_sent_as_long_as_it_was() {
         .expect("a sparse file");
     let server = serve(folder, "--workers 1");
 
-    let mut client = server.client();
-    client
-        .send(b"GET /grows HTTP/1.1\r\nhost: x\r\n\r\n")
-        .expect("the request is sent");
+    let mut client = server.send("/grows");
     let head = client.head().expect("a head");
     let mut file = File::options().append(true).open(&path).expect("the file");
     file.write_all(b"and more").expect("the file grows");
@@ -188,9 +179,7 @@ fn a_slow_reader_holds_no_process() {
         .and_then(|file| file.set_len(GIB))
         .expect("a sparse file");
     let server = serve(folder, "--workers 1 --queue-timeout 50s");
-    let mut slow = server.client();
-    slow.send(b"GET /big HTTP/1.1\r\nhost: x\r\n\r\n")
-        .expect("the request is sent");
+    let mut slow = server.send("/big");
     let head = slow.head().expect("a head");
     assert_eq!(head.status, 200);
     // It reads no further. The one process there is has given the file away and serves others.
@@ -206,10 +195,7 @@ fn a_reader_that_leaves_gives_the_descriptor_back() {
     let server = serve(folder.file("other", "other"), "--workers 1");
     assert_eq!(server.get("/other").status, 200);
     for _ in 0..10 {
-        let mut client = server.client();
-        client
-            .send(b"GET /big HTTP/1.1\r\nhost: x\r\n\r\n")
-            .expect("the request is sent");
+        let mut client = server.send("/big");
         assert_eq!(client.head().expect("a head").status, 200);
     }
     // One may stay open: the host keeps descriptors that it may need again.
@@ -390,10 +376,7 @@ fn from_here(path: &Path) -> PathBuf {
 /// While the root comes to lead from release 41 to release 42 all requests go on: each is answered
 /// by one of the two, and none by 41 after one was by 42.
 fn deployed(server: &Server, deploy: impl FnOnce()) {
-    let mut download = server.client();
-    download
-        .send(b"GET /huge HTTP/1.1\r\nhost: x\r\n\r\n")
-        .expect("the request is sent");
+    let mut download = server.send("/huge");
     let head = download.head().expect("a head");
     std::thread::scope(|scope| {
         let (ready, wait) = std::sync::mpsc::channel();

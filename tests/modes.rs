@@ -5,9 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use crate::requests::{conditional_requests, same_requests, site};
-use crate::support::http::request_bytes;
 use crate::support::server::{SHORT_QUEUE, guest, serve};
-use crate::support::{Client, Server, eventually};
+use crate::support::{Client, eventually};
 
 #[test]
 fn single_answers_as_all_do() {
@@ -37,8 +36,8 @@ fn single_lets_the_second_wait_for_the_first() {
         "--mode single --expose-pid --queue 4 --queue-timeout 50s",
     );
     let start = Instant::now();
-    let mut first = send(&server, "/slow?ms=1000");
-    let mut second = send(&server, "/slow?ms=1000");
+    let mut first = server.send("/slow?ms=1000");
+    let mut second = server.send("/slow?ms=1000");
     let (first, second) = (reply(&mut first), reply(&mut second));
     assert_eq!((first.0, second.0), (200, 200));
     assert_eq!(first.1, second.1, "there is one process");
@@ -81,8 +80,8 @@ fn per_request_has_no_more_than_its_number_at_once() {
     let flags = format!("--mode per-request --workers 2 --request-timeout 100s {SHORT_QUEUE}");
     let server = guest("misbehave", &flags);
     let _running = [
-        send(&server, "/slow?ms=100000"),
-        send(&server, "/slow?ms=100000"),
+        server.send("/slow?ms=100000"),
+        server.send("/slow?ms=100000"),
     ];
     server.wait_until_busy();
     assert!(server.living().len() <= 2);
@@ -120,7 +119,7 @@ fn pool_grows_under_load_and_shrinks_after_it() {
         "--workers 1..4 --idle-timeout 1s --queue 16 --queue-timeout 50s",
     );
     server.wait_living(1);
-    let mut clients: Vec<Client> = (0..8).map(|_| send(&server, "/slow?ms=1500")).collect();
+    let mut clients: Vec<Client> = (0..8).map(|_| server.send("/slow?ms=1500")).collect();
     server.wait_living(4);
     for client in &mut clients {
         assert_eq!(reply(client).0, 200);
@@ -176,14 +175,6 @@ fn pool_recycles_what_has_grown() {
     let after = server.get("/ok");
     assert_eq!(after.status, 200);
     assert_ne!(after.pid(), before.pid());
-}
-
-fn send(server: &Server, target: &str) -> Client {
-    let mut client = server.client();
-    client
-        .send(&request_bytes("GET", target, &[], b""))
-        .expect("the request is sent");
-    client
 }
 
 /// The status, and the pid if the server tells it.

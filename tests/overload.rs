@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
 
-use crate::support::http::request_bytes;
 use crate::support::server::guest;
 use crate::support::{Reply, Server, eventually};
 
@@ -101,9 +100,7 @@ fn no_line_at_all() {
 fn statuses(server: &Server, clients: usize, target: &str) -> Vec<u16> {
     let mut clients: Vec<_> = (0..clients).map(|_| server.client()).collect();
     for client in &mut clients {
-        client
-            .send(&request_bytes("GET", target, &[], b""))
-            .expect("the request is sent");
+        client.ask("GET", target, b"");
     }
     let replies = clients.iter_mut().map(|client| client.reply("GET"));
     let mut statuses: Vec<u16> = replies
@@ -117,10 +114,7 @@ fn statuses(server: &Server, clients: usize, target: &str) -> Vec<u16> {
 fn waiting_in_line_has_an_end() {
     let flags = "--workers 1 --queue 4 --queue-timeout 1s --request-timeout 100s";
     let server = guest("misbehave", flags);
-    let mut running = server.client();
-    running
-        .send(&request_bytes("GET", "/slow?ms=100000", &[], b""))
-        .expect("the request is sent");
+    let _running = server.send("/slow?ms=100000");
     server.wait_until_busy();
     let start = Instant::now();
     let reply = server.get("/ok");
@@ -135,15 +129,10 @@ fn the_line_is_served_in_its_order() {
         "misbehave",
         "--workers 1 --queue 8 --queue-timeout 50s --expose-pid",
     );
-    let mut running = server.client();
-    running
-        .send(&request_bytes("GET", "/slow?ms=500", &[], b""))
-        .expect("the request is sent");
+    let _running = server.send("/slow?ms=500");
     let mut waiting: Vec<_> = (0..8).map(|_| server.client()).collect();
     for client in &mut waiting {
-        client
-            .send(&request_bytes("GET", "/slow?ms=1", &[], b""))
-            .expect("the request is sent");
+        client.ask("GET", "/slow?ms=1", b"");
     }
     for client in &mut waiting {
         assert_eq!(client.reply("GET").expect("a reply").status, 200);
@@ -158,15 +147,7 @@ fn spinning_processes_on_all_cores() {
         "misbehave",
         &format!("--workers {workers} --request-timeout 600s"),
     );
-    let spinning: Vec<_> = (0..cores)
-        .map(|_| {
-            let mut client = server.client();
-            client
-                .send(&request_bytes("GET", "/spin", &[], b""))
-                .expect("the request is sent");
-            client
-        })
-        .collect();
+    let spinning: Vec<_> = (0..cores).map(|_| server.send("/spin")).collect();
     // Nothing else here takes so much time: half a second of it for each core.
     let busy = server.processor_ticks() + 50 * cores as u64;
     eventually("all cores are busy", || {

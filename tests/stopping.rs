@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::support::http::request_bytes;
 use crate::support::server::{self, PROGRAM, SHORT_QUEUE, command, component, guest, serve};
 use crate::support::wat::{slow, worker_with};
 use crate::support::{Client, Folder, Server, eventually, guests, own_address};
@@ -91,10 +90,7 @@ fn a_module_that_never_starts_holds_up_nothing() {
 fn running_requests_finish() {
     let flags = format!("--workers 2 --grace 50s {SHORT_QUEUE}");
     let mut server = guest("misbehave", &on_own_address(&flags));
-    let mut running = [
-        running(&server, "/slow?ms=4000"),
-        running(&server, "/slow?ms=4000"),
-    ];
+    let mut running = [server.send("/slow?ms=4000"), server.send("/slow?ms=4000")];
     server.wait_until_busy();
     server.signal(Signal::TERM);
     refuses_connections(&server);
@@ -127,7 +123,7 @@ fn files_under_way_are_sent_to_their_end() {
         .and_then(|file| file.set_len(size))
         .expect("a sparse file");
     let mut server = serve(folder, &on_own_address("--workers 1 --grace 50s"));
-    let mut client = running(&server, "/big");
+    let mut client = server.send("/big");
     let head = client.head().expect("a head");
     server.signal(Signal::TERM);
     refuses_connections(&server);
@@ -144,7 +140,7 @@ fn what_outlasts_the_grace_time_gets_503() {
     for target in ["/slow?ms=100000", "/spin"] {
         let flags = format!("--workers 1 --grace 1s --request-timeout 100s {SHORT_QUEUE}");
         let mut server = guest("misbehave", &flags);
-        let mut client = running(&server, target);
+        let mut client = server.send(target);
         server.wait_until_busy();
         let start = Instant::now();
         server.signal(Signal::TERM);
@@ -161,7 +157,7 @@ fn a_start_that_outlasts_the_grace_time_gets_503() {
     let text = worker_with("(func $start (loop (br 0))) (start $start)", "");
     let flags = "--mode per-request --workers 0..64 --grace 1s --request-timeout 100s";
     let mut server = component(&text, Folder::new(), flags);
-    let mut client = running(&server, "/");
+    let mut client = server.send("/");
     eventually("the request is read", || {
         (server.unread() == 0 && server.processor_ticks() > 20).then_some(())
     });
@@ -178,9 +174,9 @@ fn those_in_line_are_answered() {
         "misbehave",
         "--workers 1 --grace 2s --request-timeout 100s --queue-timeout 100s",
     );
-    let mut first = running(&server, "/slow?ms=100000");
-    let mut second = running(&server, "/slow?ms=100000");
-    let mut third = running(&server, "/slow?ms=100000");
+    let mut first = server.send("/slow?ms=100000");
+    let mut second = server.send("/slow?ms=100000");
+    let mut third = server.send("/slow?ms=100000");
     // One of them runs, and the others are in line, as soon as the host has read them.
     eventually("the requests are read", || {
         (server.unread() == 0).then_some(())
@@ -201,7 +197,7 @@ fn a_second_signal_ends_at_once() {
     ] {
         let flags = format!("--workers 1 --grace 100s --request-timeout 100s {SHORT_QUEUE}");
         let mut server = guest("misbehave", &on_own_address(&flags));
-        let _client = running(&server, "/slow?ms=100000");
+        let _client = server.send("/slow?ms=100000");
         server.wait_until_busy();
         let start = Instant::now();
         server.signal(first);
@@ -234,9 +230,7 @@ fn a_log_that_nobody_reads_holds_up_nothing() {
         for _ in 0..UNREAD_REQUESTS {
             assert_eq!(client.get(&long).status, 404);
         }
-        client
-            .send(&request_bytes("GET", "/slow?ms=100000", &[], b""))
-            .expect("it is sent");
+        client.ask("GET", "/slow?ms=100000", b"");
         for _ in 0..signals {
             kill_process(Pid::from_child(&child), Signal::TERM)
                 .expect("it runs and takes a signal");
@@ -341,14 +335,6 @@ const MEANINGLESS: [(Signal, &str); 3] = [
     (Signal::USR1, "SIGUSR1"),
     (Signal::USR2, "SIGUSR2"),
 ];
-
-fn running(server: &Server, target: &str) -> Client {
-    let mut client = server.client();
-    client
-        .send(&request_bytes("GET", target, &[], b""))
-        .expect("the request is sent");
-    client
-}
 
 /// For servers whose port must not be the next server's.
 fn on_own_address(flags: &str) -> String {

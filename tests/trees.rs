@@ -1,9 +1,9 @@
 //! Processes and their ends: who may start and kill whom, who is told what, what is free again
 //! after. Each line is a script for `support/actor`, and what the last statement of it comes to.
 
-use crate::programs::outcome;
 use crate::support::eventually;
 use crate::support::program::{perform, run};
+use crate::support::scripts::outcome;
 use crate::support::server::guest;
 
 #[test]

@@ -68,6 +68,12 @@ impl Client {
         self.reply(method)
     }
 
+    /// Sends a well-formed request, and reads nothing yet.
+    pub(crate) fn ask(&mut self, method: &str, target: &str, body: &[u8]) {
+        self.send(&request_bytes(method, target, &[], body))
+            .expect("the request is sent");
+    }
+
     /// Sends bytes, whatever they are.
     pub(crate) fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.stream.write_all(bytes)

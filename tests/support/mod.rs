@@ -3,7 +3,9 @@
 
 pub(crate) mod guests;
 pub(crate) mod http;
+mod log;
 pub(crate) mod program;
+pub(crate) mod scripts;
 pub(crate) mod server;
 pub(crate) mod wat;
 

@@ -11,14 +11,14 @@ use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, mpsc};
+use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
-use std::time::Instant;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use super::http::{Client, Reply};
+use super::log::Log;
 use super::{Folder, PATIENCE, eventually, guests};
 
 /// A line that is over soon, for tests that look whether all processes are busy.
@@ -120,6 +120,13 @@ impl Server {
 
     pub(crate) fn client(&self) -> Client {
         Client::connect(self.address)
+    }
+
+    /// Sends a request on a connection of its own, and reads nothing yet.
+    pub(crate) fn send(&self, target: &str) -> Client {
+        let mut client = self.client();
+        client.ask("GET", target, b"");
+        client
     }
 
     /// One request on a connection of its own.
@@ -388,96 +395,4 @@ pub(crate) fn address(start_line: &str) -> Option<SocketAddr> {
     let after = start_line.split_once("http://")?.1;
     let end = after.find(|letter: char| !letter.is_ascii_digit() && !".:".contains(letter));
     after[..end.unwrap_or(after.len())].parse().ok()
-}
-
-/// What the program says on standard error, as it comes.
-#[derive(Default)]
-struct Log {
-    lines: Mutex<Lines>,
-    more: Condvar,
-}
-
-#[derive(Default)]
-struct Lines {
-    text: String,
-    entries: Vec<Value>,
-    /// Lines that are not flat JSON objects, where JSON is what the log is in.
-    strangers: Vec<String>,
-}
-
-impl Log {
-    fn read(&self, errors: impl Read) {
-        for line in BufReader::new(errors).split(b'\n') {
-            let line = line.expect("standard error can be read");
-            self.lock().push(&String::from_utf8_lossy(&line));
-            self.more.notify_all();
-        }
-    }
-
-    fn wait<T>(&self, what: &str, found: impl Fn(&Lines) -> Option<T>) -> T {
-        let start = Instant::now();
-        let mut lines = self.lock();
-        loop {
-            if let Some(value) = found(&lines) {
-                return value;
-            }
-            let left = PATIENCE.checked_sub(start.elapsed());
-            let left = left.unwrap_or_else(|| panic!("waited in vain for this in the log: {what}"));
-            lines = self
-                .more
-                .wait_timeout(lines, left)
-                .expect("no reader of the log panicked")
-                .0;
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Lines> {
-        self.lines.lock().expect("no reader of the log panicked")
-    }
-
-    fn text(&self) -> String {
-        self.lock().text.clone()
-    }
-}
-
-impl Lines {
-    fn push(&mut self, line: &str) {
-        self.text.push_str(line);
-        self.text.push('\n');
-        match serde_json::from_str(line) {
-            Ok(entry @ Value::Object(_)) if is_flat(&entry) => self.entries.push(entry),
-            _ => self.strangers.push(line.to_owned()),
-        }
-    }
-
-    fn living(&self) -> BTreeSet<u64> {
-        let (mut used, mut living) = (BTreeSet::new(), BTreeSet::new());
-        for entry in &self.entries {
-            let pid = || {
-                entry["pid"]
-                    .as_u64()
-                    .unwrap_or_else(|| panic!("no pid: {entry}"))
-            };
-            if entry["message"] == "process started" {
-                assert!(used.insert(pid()), "a pid was used twice: {entry}");
-                living.insert(pid());
-            } else if entry["message"] == "process ended" {
-                let never_started = used.insert(pid());
-                assert!(
-                    living.remove(&pid()) || never_started,
-                    "a process ended twice: {entry}"
-                );
-            }
-        }
-        living
-    }
-}
-
-fn is_flat(entry: &Value) -> bool {
-    let has = |key: &str| entry.get(key).is_some_and(Value::is_string);
-    let fields = entry.as_object().into_iter().flatten();
-    has("timestamp")
-        && has("level")
-        && has("message")
-        && fields.into_iter().all(|(_, value)| !value.is_object())
 }

@@ -1,0 +1,190 @@
+//! HTTP that is right and that few clients speak: the server answers as it should.
+
+use crate::support::http::request_bytes;
+use crate::support::server::{guest, serve};
+use crate::support::{Folder, eventually, pattern};
+
+#[test]
+fn clients_who_say_that_they_have_said_all() {
+    let server = serve(Folder::new().file("file", "content"), "--workers 2");
+    let slow = guest("misbehave", "--workers 2");
+    for _ in 0..100 {
+        for (server, target) in [(&server, "/file"), (&slow, "/slow?ms=5")] {
+            let mut client = server.client();
+            let request = request_bytes("GET", target, &[], b"");
+            client
+                .send(&request.repeat(2))
+                .expect("two requests are sent");
+            client.finish_sending().expect("one side is closed");
+            for _ in 0..2 {
+                assert_eq!(client.reply("GET").expect("a reply").status, 200);
+            }
+            assert_eq!(
+                client.rest().expect("an end"),
+                b"",
+                "nothing more is waited for"
+            );
+        }
+    }
+    // With a body, and with half of one.
+    let mut client = slow.client();
+    let request = request_bytes("POST", "/echo", &[], b"the body");
+    client.send(&request).expect("the request is sent");
+    client.finish_sending().expect("one side is closed");
+    assert!(
+        client
+            .reply("POST")
+            .expect("a reply")
+            .text()
+            .ends_with("the body")
+    );
+    let mut client = slow.client();
+    client
+        .send(&request[..request.len() - 1])
+        .expect("most of it is sent");
+    client.finish_sending().expect("one side is closed");
+    assert_eq!(client.reply("POST").expect("a reply").status, 400);
+}
+
+#[test]
+fn requests_in_a_row_are_answered_in_order() {
+    let server = guest("misbehave", "--workers 4");
+    let mut client = server.client();
+    let mut requests = Vec::new();
+    for number in 0..100 {
+        requests.extend(request_bytes(
+            "POST",
+            &format!("/echo?{number}"),
+            &[],
+            format!("body {number}").as_bytes(),
+        ));
+    }
+    client.send(&requests).expect("all requests are sent");
+    for number in 0..100 {
+        let reply = client.reply("POST").expect("a reply");
+        let text = reply.text();
+        assert!(
+            text.starts_with(&format!("POST /echo?{number}\n")),
+            "{text}"
+        );
+        assert!(text.ends_with(&format!("\n\nbody {number}")), "{text}");
+    }
+}
+
+#[test]
+fn requests_in_a_row_with_a_crash_among_them() {
+    let server = guest("misbehave", "--workers 2");
+    let mut client = server.client();
+    let targets = ["/ok", "/trap", "/ok", "/big?bytes=70000", "/panic", "/ok"];
+    for target in targets {
+        client.ask("GET", target, b"");
+    }
+    let statuses: Vec<u16> = targets
+        .map(|_| client.reply("GET").expect("a reply").status)
+        .to_vec();
+    assert_eq!(statuses, [200, 502, 200, 200, 502, 200]);
+}
+
+#[test]
+fn a_request_in_single_bytes() {
+    let server = guest("misbehave", "--workers 1");
+    let mut client = server.client();
+    for byte in request_bytes("POST", "/echo", &[("x-slow", "yes")], b"in single bytes") {
+        client.send(&[byte]).expect("a byte is sent");
+    }
+    assert!(
+        client
+            .reply("POST")
+            .expect("a reply")
+            .text()
+            .ends_with("\n\nin single bytes")
+    );
+}
+
+#[test]
+fn old_clients_and_those_that_close() {
+    let server = serve(Folder::new().file("file", "content"), "--workers 1");
+    for (request, keeps) in [
+        ("GET /file HTTP/1.0\r\n\r\n", false),
+        ("GET /file HTTP/1.0\r\nconnection: keep-alive\r\n\r\n", true),
+        (
+            "GET /file HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n",
+            false,
+        ),
+        ("GET /file HTTP/1.1\r\nhost: x\r\n\r\n", true),
+        ("GET http://x/file HTTP/1.1\r\nhost: x\r\n\r\n", true),
+        ("\r\nGET /file HTTP/1.1\r\nhost: x\r\n\r\n", true),
+    ] {
+        let mut client = server.client();
+        client
+            .send(request.as_bytes())
+            .expect("the request is sent");
+        assert_eq!(
+            client.reply("GET").expect("a reply").body,
+            b"content",
+            "{request:?}"
+        );
+        if keeps {
+            assert_eq!(client.get("/file").status, 200, "{request:?}");
+        } else {
+            assert_eq!(client.rest().expect("an end"), b"", "{request:?}");
+        }
+    }
+}
+
+#[test]
+fn a_client_that_expects_to_be_asked() {
+    let server = guest("misbehave", "--workers 1 --max-body 1KiB");
+    let mut client = server.client();
+    let head =
+        "POST /echo HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: 4\r\n\r\n";
+    client.send(head.as_bytes()).expect("the head is sent");
+    eventually("the server says that it waits", || {
+        client.has_news().then_some(())
+    });
+    client.send(b"body").expect("the body is sent");
+    assert_eq!(client.reply("POST").expect("a reply").status, 200);
+
+    let mut client = server.client();
+    client
+        .send(head.replace("length: 4", "length: 4000").as_bytes())
+        .expect("the head is sent");
+    assert_eq!(
+        client.reply("POST").expect("a reply").status,
+        413,
+        "before anything of it is sent"
+    );
+}
+
+#[test]
+fn what_a_guest_sees_is_what_was_sent() {
+    let server = guest("misbehave", "--workers 1");
+    let mut client = server.client();
+    client
+        .send(b"POST /echo?a=%00&b=/../ HTTP/1.1\r\nHost: x\r\nX-Twice: 1\r\nX-Latin: \xe9\r\nX-Twice: 2\r\nContent-Length: 3\r\n\r\na\0b")
+        .expect("the request is sent");
+    let reply = client.reply("POST").expect("a reply");
+    let expected = b"POST /echo?a=%00&b=/../\nhost: x\nx-twice: 1\nx-latin: \xe9\nx-twice: 2\ncontent-length: 3\n\na\0b";
+    let sorted = |bytes: &[u8]| {
+        let mut lines: Vec<Vec<u8>> = bytes
+            .split(|byte| *byte == b'\n')
+            .map(<[u8]>::to_vec)
+            .collect();
+        lines.sort();
+        lines
+    };
+    // Fields of different names may come in any order.
+    assert_eq!(sorted(&reply.body), sorted(expected), "{}", reply.text());
+}
+
+#[test]
+fn bodies_of_all_bytes_arrive() {
+    let server = guest("misbehave", "--workers 2 --max-body 2MiB");
+    let mut client = server.client();
+    for size in [1, 1000, 65_535, 65_536, 1 << 20] {
+        let body = pattern(size);
+        let reply = client.request("PUT", "/echo", &[], &body);
+        assert_eq!(reply.status, 200);
+        assert!(reply.body.ends_with(&body), "{size} B");
+    }
+}

@@ -1,0 +1,83 @@
+//! How long a client may take to send and to read.
+
+use std::fs::File;
+
+use crate::support::http::request_bytes;
+use crate::support::server::{guest, serve};
+use crate::support::{Folder, eventually};
+
+#[test]
+fn time_to_send_a_head() {
+    let server = guest("misbehave", "--workers 1 --header-timeout 1s");
+    let mut slow = server.client();
+    slow.send(b"GET /ok HT").expect("some of the head");
+    let rest = slow.rest().expect("the connection is closed");
+    assert!(
+        rest.is_empty() || rest.starts_with(b"HTTP/1.1 408"),
+        "{:?}",
+        String::from_utf8_lossy(&rest)
+    );
+    server.wait_served("/ok");
+}
+
+#[test]
+fn time_to_send_a_body() {
+    let server = guest(
+        "misbehave",
+        "--workers 1 --header-timeout 1s --request-timeout 2s",
+    );
+    let mut slow = server.client();
+    slow.send(b"POST /echo HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\nhalf")
+        .expect("some of it");
+    let reply = slow.reply("POST").expect("an answer");
+    assert_eq!(reply.status, 408, "{reply:?}");
+    server.wait_served("/ok"); // no process waits for a body
+}
+
+#[test]
+fn time_to_do_nothing() {
+    let server = guest("misbehave", "--workers 1 --header-timeout 1s");
+    let mut silent = server.client();
+    assert_eq!(silent.rest().expect("an end"), b"", "after nothing at all");
+    // A client whose machine is busy may come too late even with its first request.
+    let after = |sent: &[u8]| {
+        eventually("a client comes in time", || {
+            let mut client = server.client();
+            client.send(sent).ok()?;
+            let reply = client.reply("GET").ok()?;
+            assert_eq!(reply.status, 200);
+            Some(client.rest().expect("an end"))
+        })
+    };
+    let request = request_bytes("GET", "/ok", &[], b"");
+    assert_eq!(after(&request), b"", "after a request");
+    let rest = after(&[&request, &b"GET /ok HT"[..]].concat());
+    assert!(
+        rest.is_empty() || rest.starts_with(b"HTTP/1.1 408"),
+        "after half a request"
+    );
+}
+
+#[test]
+fn time_to_take_an_answer() {
+    let folder = Folder::new();
+    File::create(folder.root().join("big"))
+        .and_then(|file| file.set_len(1 << 30))
+        .expect("a sparse file");
+    let server = serve(folder, "--workers 1 --header-timeout 1s");
+    let mut stuck = server.send("/big");
+    assert_eq!(stuck.head().expect("a head").status, 200);
+    eventually("nobody waits for it", || {
+        (server.open_files("big") == 0).then_some(())
+    });
+}
+
+#[test]
+fn time_that_a_process_takes_is_not_the_clients() {
+    let server = guest("misbehave", "--workers 1 --header-timeout 1s");
+    eventually("a client comes in time for its second request", || {
+        let mut client = server.client();
+        let mut ask = |target| client.try_request("GET", target, &[], b"").ok();
+        (ask("/slow?ms=2500")?.status == 200 && ask("/ok")?.status == 200).then_some(())
+    });
+}
