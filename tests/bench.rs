@@ -86,8 +86,8 @@ fn any_handler_can_be_measured_and_json_can_be_all_there_is() {
     assert_eq!(code, 0, "{errors}");
     let figures: Value = serde_json::from_str(&json).expect("JSON and nothing else");
     judge(&figures, 4);
-    assert_eq!(figures["load"]["module"], module.display().to_string());
-    assert_eq!(figures["load"]["body_bytes"], "ok\n".len());
+    assert_eq!(figures["setup"]["module"], module.display().to_string());
+    assert_eq!(figures["setup"]["body_bytes"], "ok\n".len());
     let command = figures["command"].as_str().expect("text");
     assert!(command.contains("--path '/ok?a=1&b' --json"), "{command}");
 }
@@ -104,20 +104,15 @@ fn rounds_that_overlap_have_no_order() {
     assert_eq!(code, 0, "{errors}");
     let json = fs::read_to_string(json).expect("a file with JSON");
     let figures: Value = serde_json::from_str(&json).expect("valid JSON");
-    let number = |one: &Value, name: &str| one[name].as_f64().expect("a number");
-    let mut measured: Vec<_> = figures["structurings"]
-        .as_array()
-        .expect("a list")
-        .iter()
-        .collect();
-    measured.sort_by(|one, other| {
-        let rate = |one: &Value| number(one, "requests_per_second");
-        rate(one).total_cmp(&rate(other))
-    });
+    let rate = |one: &str, part: &str| {
+        let rate = &entry(&figures, one, "under load")["requests_per_second"];
+        rate[part].as_f64().expect("a number")
+    };
+    let mut measured = STRUCTURINGS;
+    measured.sort_by(|one, other| rate(one, "median").total_cmp(&rate(other, "median")));
     for pair in measured.windows(2) {
-        let fastest = number(pair[0], "fastest_round_per_second");
-        let overlap = fastest >= number(pair[1], "slowest_round_per_second");
-        let [one, next] = [0, 1].map(|at| pair[at]["name"].as_str().expect("a name"));
+        let [one, next] = [pair[0], pair[1]];
+        let overlap = rate(one, "highest") >= rate(next, "lowest");
         let shown = table.contains(&format!("{one}, {next}"));
         assert_eq!(shown, overlap, "{table}\n{json}");
     }
@@ -148,45 +143,48 @@ fn memory_is_measured_with_as_many_processes_as_there_are_descriptors_for() {
 
 /// Whether these figures are of everything, and what must be so on every machine.
 fn judge(figures: &Value, connections: u64) {
-    assert_eq!(figures["load"]["connections"], connections);
-    let measured = figures["structurings"].as_array().expect("a list");
-    let names: Vec<_> = measured.iter().map(|one| one["name"].as_str()).collect();
-    assert_eq!(names, STRUCTURINGS.map(Some));
+    assert_eq!(figures["setup"]["connections"], connections);
     assert_eq!(figures["not_measured"], Value::Array(Vec::new()));
-    for one in measured {
-        let positive = |value: &Value| value.as_f64().is_some_and(|value| value > 0.0);
-        let latency = &one["latency_ms"];
-        for value in [
-            &one["requests_per_second"],
-            &one["requests"],
-            &one["memory_kib"],
-            &one["step_us"]["receive"],
-            &one["step_us"]["hand_over"],
-            &one["step_us"]["run"],
-            &one["step_us"]["reply"],
-            &latency["p50"],
+    for name in STRUCTURINGS {
+        let of = |case| entry(figures, name, case);
+        let median = |case, quantity: &str| of(case)[quantity]["median"].as_f64();
+        for (case, quantity) in [
+            ("under load", "requests_per_second"),
+            ("under load", "requests"),
+            ("under load", "latency_p50_ms"),
+            ("memory", "memory_kib"),
+            ("step by step", "receive_us"),
+            ("step by step", "hand_over_us"),
+            ("step by step", "run_us"),
+            ("step by step", "reply_us"),
         ] {
-            assert!(positive(value), "{value} in {one}");
+            let value = median(case, quantity);
+            assert!(value > Some(0.0), "{name}, {quantity}: {}", of(case));
         }
-        assert!(latency["p50"].as_f64() <= latency["p99"].as_f64(), "{one}");
-        assert!(
-            latency["p99"].as_f64() <= latency["p99_9"].as_f64(),
-            "{one}"
-        );
+        let latency = |share| median("under load", &format!("latency_{share}_ms"));
+        assert!(latency("p50") <= latency("p99"), "{name}");
+        assert!(latency("p99") <= latency("p99_9"), "{name}");
 
-        let crash = &one["crash"];
-        let all = crash["others"].as_u64().expect("a number");
-        assert!(all > 0);
-        if one["name"] == "threads" {
-            assert_eq!(crash["others_lost"], all);
-            assert_eq!(crash["connections_lost"], all + 1);
-            assert_eq!(crash["answers_again_ms"], Value::Null);
+        let crash = |quantity| median("at a crash", quantity);
+        let all = crash("others").expect("a number");
+        assert!(all > 0.0);
+        if name == "threads" {
+            assert_eq!(crash("others_lost"), Some(all));
+            assert_eq!(crash("connections_lost"), Some(all + 1.0));
+            assert_eq!(crash("answers_again_ms"), None);
         } else {
-            assert_eq!(crash["others_lost"], 0, "{one}");
-            assert_eq!(crash["connections_lost"], 0, "{one}");
-            assert!(positive(&crash["answers_again_ms"]), "{one}");
+            assert_eq!(crash("others_lost"), Some(0.0), "{name}");
+            assert_eq!(crash("connections_lost"), Some(0.0), "{name}");
+            assert!(crash("answers_again_ms") > Some(0.0), "{name}");
         }
     }
+}
+
+/// The figures of a structuring in a case.
+fn entry<'a>(figures: &'a Value, name: &str, case: &str) -> &'a Value {
+    let mut entries = figures["entries"].as_array().expect("a list").iter();
+    let entry = entries.find(|entry| entry["contestant"] == name && entry["case"] == case);
+    entry.expect("an entry")
 }
 
 #[test]

@@ -8,10 +8,9 @@ use std::time::Duration;
 const PATIENCE: Duration = Duration::from_secs(40);
 
 /// A whole response.
-#[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
-    pub(crate) head: String,
+    head: String,
     pub(crate) body: Vec<u8>,
 }
 
@@ -38,7 +37,7 @@ impl Pending {
     pub(crate) fn answer(mut self) -> io::Result<Answer> {
         let mut bytes = Vec::new();
         self.0.read_to_end(&mut bytes)?;
-        Answer::parse(&bytes).ok_or_else(|| ErrorKind::UnexpectedEof.into())
+        Answer::parse(bytes).ok_or_else(|| ErrorKind::UnexpectedEof.into())
     }
 
     /// Whether nothing has come back so far.
@@ -58,24 +57,19 @@ impl Answer {
 
     /// The value of a field.
     pub(crate) fn field(&self, name: &str) -> Option<&str> {
-        self.head.lines().find_map(|line| {
-            let (field, value) = line.split_once(':')?;
-            field.eq_ignore_ascii_case(name).then(|| value.trim())
-        })
+        let mut fields = self.head.lines().filter_map(|line| line.split_once(':'));
+        let field = fields.find(|(field, _)| field.eq_ignore_ascii_case(name));
+        field.map(|(_, value)| value.trim())
     }
 
-    fn parse(bytes: &[u8]) -> Option<Self> {
+    fn parse(mut bytes: Vec<u8>) -> Option<Self> {
         const END: &[u8] = b"\r\n\r\n";
         let end = bytes.windows(END.len()).position(|four| four == END)?;
-        let (head, body) = bytes.split_at(end + END.len());
-        let head = String::from_utf8(head.to_owned()).ok()?;
+        let body = bytes.split_off(end + END.len());
+        let head = String::from_utf8(bytes).ok()?;
         let status = head.strip_prefix("HTTP/1.1 ")?.get(..3)?.parse().ok()?;
-        let answer = Self {
-            status,
-            head,
-            body: body.to_owned(),
-        };
+        let answer = Self { status, head, body };
         let length: usize = answer.field("content-length")?.parse().ok()?;
-        (body.len() == length).then_some(answer)
+        (answer.body.len() == length).then_some(answer)
     }
 }

@@ -2,20 +2,21 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::numbers::significant;
-use crate::table::{MISSING, Row, Section, Table};
+use crate::numbers::{median, median_ratio, shown};
+use crate::quantities::label;
+use crate::results::{Place, Results};
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Finding {
     pub(crate) name: String,
     /// Nothing where it could not be measured.
-    value: Option<f64>,
-    unit: String,
+    pub(crate) value: Option<f64>,
+    pub(crate) unit: String,
     /// The target and whether it is met, or why there is no value.
-    verdict: String,
+    pub(crate) verdict: String,
 }
 
-/// What a value should be (the number that must be met), and what it is to become (the aim).
+/// The number that must be met, and the number that it is to become (the aim).
 #[derive(Clone, Copy)]
 pub(crate) enum Target {
     AtLeast(f64, Aim),
@@ -25,29 +26,44 @@ pub(crate) enum Target {
 
 type Aim = f64;
 
-impl Finding {
-    pub(crate) fn new(name: impl Into<String>, value: f64, unit: &str, target: Target) -> Self {
-        Self {
-            name: name.into(),
-            value: Some(value),
+impl Results {
+    /// Judges the ratio of a quantity between two contestants, round by round.
+    pub(crate) fn find_ratio(
+        &mut self,
+        case: &str,
+        [over, under]: [&str; 2],
+        quantity: &str,
+        target: Target,
+    ) {
+        let rounds = |one| {
+            self.rounds((one, case), quantity)
+                .ok_or(format!("no {one}"))
+        };
+        let ratio = rounds(over).and_then(|over| Ok(median_ratio(over, rounds(under)?)));
+        let name = format!("{}, {case}: {over} / {under}", label(quantity));
+        self.find(name, ratio, "", target);
+    }
+
+    /// Judges the median of a quantity.
+    pub(crate) fn find_median(&mut self, place: Place<'_>, quantity: &str, target: Target) {
+        let rounds = self.rounds(place, quantity).ok_or("no figure".to_owned());
+        let value = rounds.map(|rounds| median(rounds.to_vec()));
+        let (contestant, case) = place;
+        let unit = label(quantity).rsplit(", ").next().unwrap_or_default();
+        self.find(format!("{case}: {contestant}"), value, unit, target);
+    }
+
+    fn find(&mut self, name: String, value: Result<f64, String>, unit: &str, target: Target) {
+        let verdict = match &value {
+            Ok(value) => target.verdict(*value),
+            Err(why) => format!("not measured: {why}"),
+        };
+        self.findings.push(Finding {
+            name,
+            value: value.ok(),
             unit: unit.into(),
-            verdict: target.verdict(value),
-        }
-    }
-
-    pub(crate) fn missing(name: impl Into<String>, why: &str) -> Self {
-        Self {
-            name: name.into(),
-            value: None,
-            unit: String::new(),
-            verdict: format!("not measured: {why}"),
-        }
-    }
-
-    fn row(&self) -> Row {
-        let value = self.value.map_or(MISSING.into(), significant);
-        let value = format!("{value} {}", self.unit).trim_end().to_owned();
-        Row::new(&self.name, vec![value, self.verdict.clone()])
+            verdict,
+        });
     }
 }
 
@@ -65,16 +81,15 @@ impl Target {
             (true, _) => "met",
             (false, _) => "MISSED",
         };
-        let aim = if has_aim {
-            format!(", aim {aim}")
-        } else {
-            String::new()
-        };
-        format!("at {word} {target}{aim}: {verdict}")
+        let aim = has_aim.then(|| format!(", aim {aim}"));
+        format!("at {word} {target}{}: {verdict}", aim.unwrap_or_default())
     }
 }
 
-pub(crate) fn table(title: &str, findings: &[Finding]) -> Table {
-    let rows = findings.iter().map(Finding::row).collect();
-    Table::new(&["value", "target"], vec![Section::new(title, rows)])
+impl Finding {
+    /// The value with its unit.
+    pub(crate) fn shown(&self) -> Option<String> {
+        let value = self.value.map(shown)?;
+        Some(format!("{value} {}", self.unit).trim_end().to_owned())
+    }
 }

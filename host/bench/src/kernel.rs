@@ -8,12 +8,11 @@ use serde::{Deserialize, Serialize};
 /// The machine on which figures were taken.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Machine {
-    /// The processor's own name for itself. Results of `compare` once called it `cpu`.
-    #[serde(alias = "cpu")]
-    pub(crate) processor: String,
-    pub(crate) cores: usize,
+    /// The processor's own name for itself.
+    processor: String,
+    cores: usize,
     /// Linux's version.
-    pub(crate) kernel: String,
+    kernel: String,
 }
 
 impl Machine {
@@ -28,6 +27,15 @@ impl Machine {
             cores: cores(),
             kernel: kernel.map_or_else(|_| "unknown".into(), |kernel| kernel.trim().to_owned()),
         }
+    }
+    /// In a line.
+    pub(crate) fn text(&self) -> String {
+        let Self {
+            cores,
+            processor,
+            kernel,
+        } = self;
+        format!("{cores} cores of {processor}, Linux {kernel}")
     }
 }
 

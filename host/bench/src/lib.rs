@@ -1,23 +1,22 @@
 //! The bench measures servers and programs as child processes, from outside. It has three front
 //! ends: [`structurings`] is the program's command `bench`, [`compare`] is `make compare`, and
-//! [`messages`] measures talk. They share one load, one guard of servers, one table and one plot.
+//! [`messages`] measures talk. Each is a list of contestants and of cases. They share one load, one
+//! document of results, one table and one chart. The host's peers are in `host/bench/peers`.
 
 // Front ends.
 pub mod compare;
 pub mod messages;
 pub mod structurings;
 
-// What is measured beside the host.
-pub mod handler;
-pub mod native;
-
 // What is measured, and how it is shown.
+mod chart;
 mod findings;
 mod numbers;
-mod plot;
+pub mod outputs;
 mod progress;
+mod quantities;
+mod results;
 mod table;
-mod turn;
 
 // How it is measured.
 mod client;
@@ -26,3 +25,6 @@ mod limits;
 mod load;
 mod process;
 mod server;
+
+// The host without HTTP.
+pub mod handler;

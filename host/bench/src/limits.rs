@@ -6,11 +6,11 @@ use wasm_pool_host::descriptors;
 /// Open files that a process is promised where there are many processes.
 pub(crate) const OPEN_FILES: &str = "1";
 
-/// The host's descriptors per process: that file, and two more for a moment.
-const PER_PROCESS: u64 = 3;
-
-/// The host's descriptors per connection: its socket, and a file that is being sent.
-const PER_CONNECTION: u64 = 2;
+/// The host's descriptors per process (that file, and two more for a moment), and per connection
+/// (its socket, and a file that is being sent).
+pub(crate) const PROCESS: u64 = 3;
+pub(crate) const CONNECTION: u64 = 2;
+pub(crate) const PROCESS_AND_CONNECTION: u64 = PROCESS + CONNECTION;
 
 /// Descriptors for everything else, and for some connections or processes.
 const SPARE: u64 = 1024;
@@ -33,22 +33,8 @@ pub(crate) fn raise_both() {
     descriptors::raise();
 }
 
-/// The most processes of a host with a few connections.
-pub(crate) fn processes() -> usize {
-    most(PER_PROCESS)
-}
-
-/// The most connections of a host with a few processes.
-pub(crate) fn connections() -> usize {
-    most(PER_CONNECTION)
-}
-
-/// The most of both, in the same host.
-pub(crate) fn processes_and_connections() -> usize {
-    most(PER_PROCESS + PER_CONNECTION)
-}
-
-fn most(descriptors: u64) -> usize {
-    usize::try_from(descriptors::allowed().saturating_sub(SPARE) / descriptors)
-        .unwrap_or(usize::MAX)
+/// The most things of a host, each of which may need so many descriptors.
+pub(crate) fn most(descriptors: u64) -> usize {
+    let most = descriptors::allowed().saturating_sub(SPARE) / descriptors;
+    usize::try_from(most).unwrap_or(usize::MAX)
 }

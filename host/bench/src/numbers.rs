@@ -1,4 +1,4 @@
-//! *Numbers*: the median and the spread of rounds, and how a number is written.
+//! *Numbers*: the median of rounds, and how a number is written.
 
 pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_unstable_by(f64::total_cmp);
@@ -16,15 +16,12 @@ pub(crate) fn median_ratio(over: &[f64], under: &[f64]) -> f64 {
     median(ratios.collect())
 }
 
-/// How far the values lie apart, in percent of their median.
-pub(crate) fn spread(values: Vec<f64>) -> f64 {
-    let low = values.iter().copied().fold(f64::MAX, f64::min);
-    let high = values.iter().copied().fold(f64::MIN, f64::max);
-    (high - low) / median(values) * 100.0
-}
-
-/// Without a fraction, digits in groups: 12,345.
-pub(crate) fn whole(value: f64) -> String {
+/// Three significant digits, or all digits before the point, in groups: 12,345.
+pub(crate) fn shown(value: f64) -> String {
+    if value.fract() != 0.0 && value.abs() < 100.0 {
+        let decimals = (2.0 - value.abs().log10().floor()).clamp(0.0, 5.0) as usize;
+        return format!("{value:.decimals$}");
+    }
     let digits = format!("{value:.0}");
     let mut text = String::new();
     for (at, digit) in digits.chars().enumerate() {
@@ -34,22 +31,4 @@ pub(crate) fn whole(value: f64) -> String {
         text.push(digit);
     }
     text
-}
-
-/// Three digits, but at most two decimals; or all digits before the point.
-pub(crate) fn short(value: f64) -> String {
-    match value {
-        100.0.. => whole(value),
-        10.0.. => format!("{value:.1}"),
-        _ => format!("{value:.2}"),
-    }
-}
-
-/// Three significant digits, or all digits before the point.
-pub(crate) fn significant(value: f64) -> String {
-    if value == 0.0 {
-        return "0".into();
-    }
-    let decimals = (2.0 - value.abs().log10().floor()).clamp(0.0, 5.0) as usize;
-    format!("{value:.decimals$}")
 }

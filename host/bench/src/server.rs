@@ -1,14 +1,13 @@
 //! A *server* that is measured: the host, a native server, or a peer of several processes. Dropping
 //! it ends them all.
 
-use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow};
 use rustix::process::{Signal, set_parent_process_death_signal};
 use tempfile::TempDir;
 use wasm_pool_host::steps::Totals;
@@ -17,7 +16,8 @@ use crate::client::{self, Answer, Pending};
 use crate::kernel::{self, Use};
 use crate::load::{self, Load, Question};
 use crate::process::Running;
-use crate::turn::Turn;
+use crate::quantities::{CPU, P50, P99, P99_9, RATE};
+use crate::results::Turn;
 
 /// A free port of this machine.
 pub(crate) const LISTEN: &str = "127.0.0.1:0";
@@ -34,20 +34,12 @@ pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     /// What it printed when it was ready; empty for peers.
     pub(crate) start_line: String,
-    counting: Counting,
+    /// Whether its CPU time is read when it has ended, and not while it lives. The kernel rounds
+    /// each process's time down to a tick, so that nearly all of the time of hundreds of processes
+    /// would be lost. The sum that a parent has of its ended children is exact.
+    ends_to_count: bool,
     /// Configurations and sockets of peers.
     _scratch: Option<TempDir>,
-}
-
-/// When a server's CPU time is read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Counting {
-    /// While it lives.
-    Alive,
-    /// When it has ended. The kernel rounds each process's time down to a tick, so that nearly all
-    /// of the time of hundreds of processes would be lost. The sum that a parent has of its ended
-    /// children is exact.
-    Ended,
 }
 
 /// The host over this folder, silent about single requests.
@@ -79,7 +71,7 @@ impl Server {
             address: process.check(address.context(FAILED))?,
             processes: vec![process],
             start_line,
-            counting: Counting::Alive,
+            ends_to_count: false,
             _scratch: None,
         })
     }
@@ -100,7 +92,7 @@ impl Server {
             processes,
             address,
             start_line: String::new(),
-            counting: Counting::Alive,
+            ends_to_count: false,
             _scratch: Some(scratch),
         };
         let give_up = Instant::now() + PATIENCE;
@@ -108,7 +100,7 @@ impl Server {
             match server.ask(path) {
                 Ok(_) => return Ok(server),
                 Err(error) if Instant::now() > give_up => return Err(error),
-                Err(error) if server.has_ended()? => return Err(error.context("it has ended")),
+                Err(error) if server.has_ended() => return Err(error.context("it has ended")),
                 Err(_) => thread::sleep(GLANCE),
             }
         }
@@ -116,7 +108,7 @@ impl Server {
 
     /// The same server, which answers with very many processes. It has ended once it was measured.
     pub(crate) fn of_many_processes(mut self) -> Self {
-        self.counting = Counting::Ended;
+        self.ends_to_count = true;
         self
     }
 
@@ -133,14 +125,10 @@ impl Server {
 
     /// Asks once; the answer must be a good one.
     pub(crate) fn ask(&self, path: &str) -> anyhow::Result<Answer> {
-        self.check(
-            client::ask(self.address, path).and_then(|answer| match answer.status {
-                200 => Ok(answer),
-                status => Err(io::Error::other(format!(
-                    "{path} is answered with status {status}"
-                ))),
-            }),
-        )
+        let answer = self.check(client::ask(self.address, path))?;
+        let status = answer.status;
+        let refused = || anyhow!("{path} is answered with status {status}");
+        self.check(answer.is_good().then_some(answer).ok_or_else(refused))
     }
 
     /// Asks, and leaves the answer for later.
@@ -156,13 +144,22 @@ impl Server {
     ) -> anyhow::Result<Turn> {
         let groups: Vec<_> = self.processes.iter().map(Running::group).collect();
         let before = Use::of_groups(&groups)?;
-        let sample = self.check(load::run(self.address, load, question))?;
+        let tally = self.check(load::run(self.address, load, question))?;
         let mut used = Use::of_groups(&groups)?;
-        if self.counting == Counting::Ended {
+        if self.ends_to_count {
             used.cpu = self.end()?;
         }
-        used.cpu = used.cpu.saturating_sub(before.cpu);
-        Ok(Turn::of(&sample, used))
+        let cpu = used.cpu.saturating_sub(before.cpu).as_secs_f64();
+        Ok(vec![
+            (RATE, tally.per_second),
+            (P50, tally.latency_ms(0.5)),
+            (P99, tally.latency_ms(0.99)),
+            (P99_9, tally.latency_ms(0.999)),
+            (CPU, cpu * 1000.0 / tally.responses_in_all()),
+            ("peak_mib", used.peak_kib / 1024.0),
+            ("failed", tally.failed as f64),
+            ("requests", tally.requests() as f64),
+        ])
     }
 
     /// Ends it, with all its processes. Returns the CPU time of its whole life.
@@ -190,20 +187,13 @@ impl Server {
     }
 
     fn process(&self) -> anyhow::Result<&Running> {
-        match &self.processes[..] {
-            [process] => Ok(process),
-            _ => bail!("the server is not one process"),
-        }
+        self.processes.last().context("the server has ended")
     }
 
     /// Whether one of its processes has ended by itself.
-    pub(crate) fn has_ended(&mut self) -> anyhow::Result<bool> {
-        for process in &mut self.processes {
-            if process.ended()?.is_some() {
-                return Ok(true);
-            }
-        }
-        Ok(false)
+    pub(crate) fn has_ended(&mut self) -> bool {
+        let mut ends = self.processes.iter_mut().map(Running::ended);
+        ends.any(|end| !matches!(end, Ok(None)))
     }
 }
 

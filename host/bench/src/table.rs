@@ -1,140 +1,154 @@
-//! The *table*: sections of rows under one head of columns, for a terminal, for a page, and in
-//! Markdown.
+//! The results as *tables*, a section for each case: in Markdown, which is read as it is in a
+//! terminal too, and in HTML. Contestants are rows, and quantities are columns.
 
-/// The widths of a terminal's columns. Six fit 100 characters.
-const LABEL_COLUMNS: usize = 27;
-const CELL_COLUMNS: usize = 14;
+use crate::numbers::shown;
+use crate::quantities::SHOWN;
+use crate::results::{Figure, Results};
 
-/// The least widths of Markdown's columns, which are as wide as what is in them.
-const NAME: usize = 24;
-const COLUMN: usize = 12;
+/// In place of a figure that is missing. The reason stands below the table.
+const MISSING: &str = "—";
 
-/// In Markdown, in place of a figure that is missing. The reason stands below the table.
-pub(crate) const MISSING: &str = "—";
+/// The least width of a column, which is as wide as its widest cell.
+const COLUMN: usize = 8;
 
-pub(crate) struct Table {
-    head: Vec<String>,
-    sections: Vec<Section>,
-}
-
-/// Rows that belong together.
-pub(crate) struct Section {
+/// Rows that belong together. The first is the head, and the first cell of each is a name.
+struct Section {
     title: String,
-    rows: Vec<Row>,
-    /// What a reader must know of them.
+    rows: Vec<Vec<String>>,
     notes: Vec<String>,
 }
 
-/// One figure, in all columns.
-pub(crate) struct Row {
-    label: String,
-    cells: Vec<String>,
+/// All figures, below a title, their origin and an introduction.
+pub(crate) fn markdown(results: &Results, title: &str, introduction: &str) -> String {
+    let sections: String = sections(results).iter().map(Section::markdown).collect();
+    let origin = results.origin().join("\n");
+    format!("# {title}\n\n{origin}\n\n{introduction}\n{sections}")
 }
 
-impl Row {
-    pub(crate) fn new(label: impl Into<String>, cells: Vec<String>) -> Self {
-        Self {
-            label: label.into(),
-            cells,
+pub(crate) fn html(results: &Results) -> String {
+    sections(results).iter().map(Section::html).collect()
+}
+
+fn sections(results: &Results) -> Vec<Section> {
+    let of_entries = results.entries.iter().map(|entry| &entry.case);
+    let of_gaps = results.not_measured.iter().map(|gap| &gap.case);
+    let mut cases: Vec<&String> = Vec::new();
+    for case in of_entries.chain(of_gaps) {
+        if !cases.contains(&case) {
+            cases.push(case);
         }
+    }
+    let mut sections = Vec::new();
+    if !results.findings.is_empty() {
+        sections.push(targets(results));
+    }
+    sections.extend(cases.into_iter().map(|case| of_case(results, case)));
+    sections
+}
+
+fn targets(results: &Results) -> Section {
+    let mut rows = vec![["", "value", "target"].map(String::from).into()];
+    rows.extend(results.findings.iter().map(|finding| {
+        let value = finding.shown().unwrap_or(MISSING.into());
+        vec![finding.name.clone(), value, finding.verdict.clone()]
+    }));
+    Section {
+        title: "targets".into(),
+        rows,
+        notes: Vec::new(),
+    }
+}
+
+fn of_case(results: &Results, case: &str) -> Section {
+    let is_shown = |(name, _): &&(&str, _)| {
+        let mut entries = results.of_case(case);
+        entries.any(|entry| entry.figures.contains_key(*name))
+    };
+    let columns: Vec<_> = SHOWN.iter().filter(is_shown).collect();
+    let mut rows = vec![vec![String::new()]];
+    rows[0].extend(columns.iter().map(|(_, label)| String::from(*label)));
+    for entry in results.of_case(case) {
+        let figures = columns.iter().map(|(name, _)| entry.figures.get(*name));
+        let cells = figures.map(|figure| figure.map_or(MISSING.into(), cell));
+        rows.push(
+            [entry.contestant.clone()]
+                .into_iter()
+                .chain(cells)
+                .collect(),
+        );
+    }
+    let notes = results.notes.iter().filter(|note| note.case == case);
+    let gaps = results.not_measured.iter().filter(|gap| gap.case == case);
+    let gaps = gaps.map(|gap| format!("not measured: {}: {}", gap.contestant, gap.why));
+    Section {
+        title: case.into(),
+        rows,
+        notes: notes.map(|note| note.text.clone()).chain(gaps).collect(),
+    }
+}
+
+/// The median, and how far the rounds lie apart.
+fn cell(figure: &Figure) -> String {
+    let median = shown(figure.median);
+    match figure.rounds.len() {
+        1 => median,
+        _ => format!("{median} ({:.0}%)", figure.spread_percent),
     }
 }
 
 impl Section {
-    pub(crate) fn new(title: impl Into<String>, rows: Vec<Row>) -> Self {
-        Self {
-            title: title.into(),
-            rows,
-            notes: Vec::new(),
-        }
+    fn markdown(&self) -> String {
+        let width = |at: usize| {
+            let widths = self.rows.iter().map(|row| row[at].chars().count());
+            widths.fold(COLUMN, usize::max)
+        };
+        let widths: Vec<_> = (0..self.rows[0].len()).map(width).collect();
+        let line = |row: &Vec<String>| {
+            let mut line = format!("| {:1$} |", row[0], widths[0]);
+            for (cell, width) in row.iter().zip(&widths).skip(1) {
+                line += &format!(" {cell:>width$} |");
+            }
+            line + "\n"
+        };
+        let rule = widths[1..].iter().map(|width| "-".repeat(width + 1) + ":|");
+        let rule: String = ["-".repeat(widths[0] + 2) + "|"]
+            .into_iter()
+            .chain(rule)
+            .collect();
+        let rows: String = self.rows[1..].iter().map(line).collect();
+        let notes = self.notes.iter().map(|note| format!("\n{note}\n"));
+        format!(
+            "\n## {}\n\n{}|{rule}\n{rows}{}",
+            self.title,
+            line(&self.rows[0]),
+            notes.collect::<String>()
+        )
     }
 
-    pub(crate) fn noting(mut self, notes: impl IntoIterator<Item = String>) -> Self {
-        self.notes.extend(notes);
-        self
+    fn html(&self) -> String {
+        let line = |tag: &str, row: &Vec<String>| {
+            let cells = row
+                .iter()
+                .map(|cell| format!("<{tag}>{}</{tag}>", escaped(cell)));
+            format!("<tr>{}</tr>\n", cells.collect::<String>())
+        };
+        let rows = self.rows[1..].iter().map(|row| line("td", row));
+        let notes = self
+            .notes
+            .iter()
+            .map(|note| format!("<p>{}</p>\n", escaped(note)));
+        format!(
+            "<h2>{}</h2>\n<table>\n{}{}</table>\n{}",
+            escaped(&self.title),
+            line("th", &self.rows[0]),
+            rows.collect::<String>(),
+            notes.collect::<String>()
+        )
     }
 }
 
-impl Table {
-    pub(crate) fn new(head: &[&str], sections: Vec<Section>) -> Self {
-        Self {
-            head: head.iter().map(|&name| name.into()).collect(),
-            sections,
-        }
-    }
-
-    /// For a terminal.
-    pub(crate) fn text(&self) -> String {
-        let cells = |cells: &[String]| -> String {
-            let padded = cells.iter().map(|cell| format!("{cell:>CELL_COLUMNS$}"));
-            padded.collect()
-        };
-        let mut lines = vec![format!("{:LABEL_COLUMNS$}{}", "", cells(&self.head))];
-        for section in &self.sections {
-            lines.push(section.title.clone());
-            for row in &section.rows {
-                let width = LABEL_COLUMNS - 2;
-                lines.push(format!("  {:width$}{}", row.label, cells(&row.cells)));
-            }
-            lines.extend(section.notes.iter().map(|note| format!("  ({note})")));
-        }
-        lines.join("\n")
-    }
-
-    /// For a page.
-    pub(crate) fn html(&self) -> String {
-        let cells = |tag, cells: &[String]| -> String {
-            let cell = |cell| format!("<{tag}>{cell}</{tag}>");
-            cells.iter().map(cell).collect()
-        };
-        let columns = self.head.len() + 1;
-        let mut html = format!(
-            "<table>\n<thead><tr><th></th>{}</tr></thead>\n",
-            cells("th", &self.head)
-        );
-        for Section { title, rows, notes } in &self.sections {
-            html += &format!("<tr><th colspan=\"{columns}\">{title}</th></tr>\n");
-            for Row { label, cells: row } in rows {
-                html += &format!("<tr><td>{label}</td>{}</tr>\n", cells("td", row));
-            }
-            for note in notes {
-                html += &format!("<tr><td colspan=\"{columns}\">({note})</td></tr>\n");
-            }
-        }
-        html + "</table>\n"
-    }
-
-    /// A heading and a table for each section, which are read as they are in a terminal, too.
-    pub(crate) fn markdown(&self) -> String {
-        let sections = self.sections.iter();
-        sections.map(|section| self.section(section)).collect()
-    }
-
-    fn section(&self, section: &Section) -> String {
-        let width = |text: &String| text.chars().count();
-        let label = section.rows.iter().map(|row| width(&row.label));
-        let label = label.fold(NAME, usize::max);
-        let widths: Vec<_> = (0..self.head.len())
-            .map(|at| {
-                let cells = section.rows.iter().filter_map(|row| row.cells.get(at));
-                cells
-                    .chain([&self.head[at]])
-                    .map(width)
-                    .fold(COLUMN, usize::max)
-            })
-            .collect();
-        let row = |name: &str, cells: &[String]| -> String {
-            let cells = cells.iter().zip(&widths);
-            let cells = cells.map(|(cell, width)| format!(" {cell:>width$} |"));
-            format!("| {name:label$} |{}\n", cells.collect::<String>())
-        };
-        let rule = widths.iter().map(|width| "-".repeat(width + 1) + ":|");
-        let rule = rule.collect::<String>();
-        let mut text = format!("\n## {}\n\n", section.title);
-        text += &row("", &self.head);
-        text += &format!("|{}|{rule}\n", "-".repeat(label + 2));
-        text.extend(section.rows.iter().map(|one| row(&one.label, &one.cells)));
-        text.extend(section.notes.iter().map(|note| format!("\n{note}\n")));
-        text
-    }
+/// A text that means itself in HTML.
+pub(crate) fn escaped(text: &str) -> String {
+    let text = text.replace('&', "&amp;").replace('<', "&lt;");
+    text.replace('>', "&gt;")
 }

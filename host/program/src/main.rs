@@ -9,14 +9,13 @@ mod signals;
 use std::io;
 use std::process::ExitCode;
 
-use wasm_pool_bench::structurings;
 use wasm_pool_host::outlet;
 
 use cli::{Cli, Command};
 
 fn main() -> ExitCode {
     // Before anything that takes time: what this answers is timed from its start.
-    if let Some(code) = structurings::child() {
+    if let Some(code) = wasm_pool_native::child() {
         return code;
     }
     allocator::settle();

@@ -3,190 +3,111 @@
 //! request.
 
 use std::ffi::{OsStr, OsString};
-use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::Context;
 use rustix::process::{Signal, set_parent_process_death_signal};
-use serde::{Deserialize, Serialize};
+use wasm_pool_native::http;
 
-use super::peers::{self, Instances, Program};
-use super::site::{CONSTANT, Site, Size};
+use super::peers::{self, Peers};
+use super::site::{CONSTANT, KIB_1, Site, Size};
 use crate::load::Question;
-use crate::native;
 use crate::server::{LISTEN, Server};
 
 /// The first argument by which this program is the native server, for as long as its parent lives.
 pub(crate) const BE_NATIVE: &str = "--be-native";
 
-/// In the order of the tables.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum Contestant {
-    Ceiling,
-    Native,
-    Nginx,
-    NginxCached,
-    StaticWebServer,
-    Pool,
-    Single,
-    PerRequest,
-    WasmtimeReused,
-    Wasmtime,
-    Php,
-    Apache,
+pub(crate) const CEILING: &str = "hyper, constant answer";
+pub(crate) const NATIVE: &str = "hyper, native";
+pub(crate) const NGINX: &str = "nginx";
+pub(crate) const NGINX_CACHED: &str = "nginx, open_file_cache";
+pub(crate) const POOL: &str = "host, pool";
+pub(crate) const PER_REQUEST: &str = "host, per-request";
+pub(crate) const WASMTIME: &str = "wasmtime serve";
+pub(crate) const WASMTIME_REUSED: &str = "wasmtime serve, reused";
+
+pub(crate) fn is_host(contestant: &str) -> bool {
+    contestant.starts_with("host")
 }
 
-use Contestant::*;
+/// A server that can be started for so many connections.
+pub(crate) struct Contestant<'a> {
+    pub(crate) name: &'static str,
+    start: Box<dyn Fn(usize) -> anyhow::Result<Server> + 'a>,
+}
 
-impl Contestant {
-    pub(crate) const ALL: [Self; 12] = [
-        Ceiling,
-        Native,
-        Nginx,
-        NginxCached,
-        StaticWebServer,
-        Pool,
-        Single,
-        PerRequest,
-        WasmtimeReused,
-        Wasmtime,
-        Php,
-        Apache,
-    ];
-
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Ceiling => "hyper, constant answer",
-            Native => "hyper, native",
-            Nginx => "nginx",
-            NginxCached => "nginx, open_file_cache",
-            StaticWebServer => "static-web-server",
-            Pool => "host, pool",
-            Single => "host, single",
-            PerRequest => "host, per-request",
-            WasmtimeReused => "wasmtime serve, reused",
-            Wasmtime => "wasmtime serve",
-            Php => "nginx + php-fpm",
-            Apache => "apache + CGI in C",
-        }
+impl<'a> Contestant<'a> {
+    fn new(name: &'static str, start: impl Fn(usize) -> anyhow::Result<Server> + 'a) -> Self {
+        let start = Box::new(start);
+        Self { name, start }
     }
 
-    pub(crate) fn is_host(self) -> bool {
-        matches!(self, Pool | Single | PerRequest)
+    /// All that are installed, in the order of the tables.
+    pub(crate) fn all(site: &'a Site, peers: &'a Peers) -> Vec<Self> {
+        let mut all = vec![
+            Self::new(CEILING, |_| native("--constant".as_ref())),
+            Self::new(NATIVE, |_| native(site.root().as_os_str())),
+        ];
+        if let Some(nginx) = &peers.nginx {
+            let with =
+                move |cache| move |connections| peers::nginx(nginx, site, connections, cache);
+            all.push(Self::new(NGINX, with("off")));
+            all.push(Self::new(NGINX_CACHED, with("max=1000")));
+        }
+        if let Some(server) = &peers.static_web_server {
+            let start = move |_| peers::static_web_server(server, site);
+            all.push(Self::new("static-web-server", start));
+        }
+        for (name, mode) in [
+            (POOL, "pool"),
+            ("host, single", "single"),
+            (PER_REQUEST, "per-request"),
+        ] {
+            all.push(Self::new(name, move |_| site.host(&["--mode", mode])));
+        }
+        if let Some(wasmtime) = &peers.wasmtime {
+            let component = &peers.component;
+            let with = move |flags| move |_| peers::wasmtime(wasmtime, component, site, flags);
+            all.push(Self::new(WASMTIME_REUSED, with(peers::KEEP)));
+            all.push(Self::new(WASMTIME, with(&[])));
+        }
+        if let (Some(nginx), Some(fpm)) = (&peers.nginx, &peers.fpm) {
+            let start = move |connections| peers::php(nginx, fpm, site, connections);
+            all.push(Self::new("nginx + php-fpm", start));
+        }
+        if let Some(apache) = &peers.apache {
+            let start = move |connections| peers::apache(apache, site, connections);
+            all.push(Self::new("apache + CGI in C", start));
+        }
+        all
+    }
+
+    pub(crate) fn start(&self, connections: usize) -> anyhow::Result<Server> {
+        (self.start)(connections)
     }
 
     /// Why this contestant can't be asked for files of this size by so many clients, if so.
-    pub(crate) fn obstacle(self, size: Size, connections: usize) -> Option<String> {
+    pub(crate) fn obstacle(&self, size: Size, connections: usize) -> Option<String> {
         /// A third of a small machine's memory.
         const MOST_BYTES: usize = 4 << 30;
 
-        let in_flight = size.bytes() * connections;
-        if self == Ceiling && size != Size::Kib1 {
+        let in_flight = size.bytes * connections;
+        if self.name == CEILING && size != KIB_1 {
             return Some("its answer has 1 KiB".into());
         }
-        if self == Native && in_flight > MOST_BYTES {
+        if self.name == NATIVE && in_flight > MOST_BYTES {
             let gib = in_flight >> 30;
             return Some(format!("reads whole files, {gib} GiB at a time"));
         }
         None
     }
 
-    pub(crate) fn question(self, site: &Site, size: Size) -> Question<'_> {
-        if self == Ceiling {
+    pub(crate) fn question<'b>(&self, site: &'b Site, size: Size) -> Question<'b> {
+        if self.name == CEILING {
             CONSTANT
         } else {
             site.file(size)
         }
     }
-}
-
-/// The programs of all contestants.
-#[derive(Default)]
-pub(crate) struct Field {
-    component: PathBuf,
-    nginx: Option<Program>,
-    fpm: Option<Program>,
-    apache: Option<Program>,
-    static_web_server: Option<Program>,
-    wasmtime: Option<Program>,
-}
-
-impl Field {
-    /// Finds the programs that are installed.
-    pub(crate) fn find(component: &Path) -> Self {
-        let find = |name: &'static str, ask, mark| Program::find(|file| file == name, ask, mark);
-        Self {
-            component: component.to_owned(),
-            nginx: find("nginx", "-v", "nginx/"),
-            // Debian adds PHP's version to the name.
-            fpm: Program::find(|file| file.starts_with("php-fpm"), "-v", "PHP "),
-            apache: find("apache2", "-v", "Apache/"),
-            static_web_server: find("static-web-server", "--version", "Version:"),
-            wasmtime: find("wasmtime", "--version", "wasmtime "),
-        }
-    }
-
-    pub(crate) fn without_peers() -> Self {
-        Self::default()
-    }
-
-    /// Each program's name, and its version if it is there.
-    pub(crate) fn versions(&self) -> Vec<(String, Option<String>)> {
-        let programs = [
-            ("nginx", &self.nginx),
-            ("php-fpm", &self.fpm),
-            ("apache", &self.apache),
-            ("static-web-server", &self.static_web_server),
-            ("wasmtime", &self.wasmtime),
-        ];
-        let version = |program: &Option<Program>| program.as_ref().map(|one| one.version.clone());
-        let versions = programs.map(|(name, program)| (name.to_owned(), version(program)));
-        versions.into()
-    }
-
-    pub(crate) fn has(&self, contestant: Contestant) -> bool {
-        match contestant {
-            Ceiling | Native | Pool | Single | PerRequest => true,
-            Nginx | NginxCached => self.nginx.is_some(),
-            StaticWebServer => self.static_web_server.is_some(),
-            WasmtimeReused | Wasmtime => self.wasmtime.is_some(),
-            Php => self.nginx.is_some() && self.fpm.is_some(),
-            Apache => self.apache.is_some(),
-        }
-    }
-
-    /// Starts a contestant that will have so many connections.
-    pub(crate) fn start(
-        &self,
-        contestant: Contestant,
-        site: &Site,
-        connections: usize,
-    ) -> anyhow::Result<Server> {
-        let nginx = || installed(&self.nginx);
-        let wasmtime = |instances| {
-            let program = installed(&self.wasmtime)?;
-            peers::wasmtime(program, &self.component, site, instances)
-        };
-        match contestant {
-            Ceiling => native("--constant".as_ref()),
-            Native => native(site.root().as_os_str()),
-            Nginx => peers::nginx(nginx()?, site, connections, "off"),
-            NginxCached => peers::nginx(nginx()?, site, connections, "max=1000"),
-            StaticWebServer => peers::static_web_server(installed(&self.static_web_server)?, site),
-            Pool => site.host(&["--mode", "pool"]),
-            Single => site.host(&["--mode", "single"]),
-            PerRequest => site.host(&["--mode", "per-request"]),
-            WasmtimeReused => wasmtime(Instances::Kept),
-            Wasmtime => wasmtime(Instances::PerRequest),
-            Php => peers::php(nginx()?, installed(&self.fpm)?, site, connections),
-            Apache => peers::apache(installed(&self.apache)?, site, connections),
-        }
-    }
-}
-
-fn installed(program: &Option<Program>) -> anyhow::Result<&Program> {
-    program.as_ref().context("it is not installed")
 }
 
 /// The native server over this folder, or with an answer that never changes.
@@ -199,5 +120,5 @@ fn native(source: &OsStr) -> anyhow::Result<Server> {
 /// Is the native server.
 pub(crate) fn be_native(args: Vec<OsString>) -> anyhow::Result<()> {
     set_parent_process_death_signal(Some(Signal::KILL))?;
-    native::run(args)
+    http::run(args)
 }

@@ -1,21 +1,24 @@
-//! The *drills*: the price that healthy requests pay for processes that crash or spin, and the cost
-//! of a process that is idle, starts, or lives for one request.
+//! The *drills* measure the host alone: the price that healthy requests pay for processes that
+//! crash or spin; the cost of a process that is idle, starts, or lives for one request; how the
+//! pool scales; and whether it stays as it is over millions of requests.
 
 use std::collections::HashSet;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
 use wasm_pool_host::{Mode, Module};
 
+use super::Bench;
+use super::contestants::POOL;
 use super::matrix::Turns;
-use super::site::{Site, Size};
-use super::text;
-use crate::findings::{Finding, Target};
-use crate::handler::Bench;
+use super::site::KIB_1;
+use crate::findings::Target::{AtLeast, AtMost};
+use crate::handler;
 use crate::limits;
-use crate::load::{Faults, Load, Question};
-use crate::numbers::{median, median_ratio};
+use crate::load::{self, Load, Question};
+use crate::numbers::median;
+use crate::quantities::{CPU, MEMORY, P99, RATE};
+use crate::results::{Case, Results, Turn};
 use crate::server::Server;
 
 /// So many processes that whatever else a host needs is no longer seen.
@@ -28,13 +31,49 @@ const CRASH_ONE_IN: u64 = 100;
 const STARTS: usize = 11;
 const LIVES: usize = 20_000;
 
-pub(crate) struct Drills<'a> {
-    pub(crate) site: &'a Site,
-    /// The pool that is a program (examples/prefork).
-    pub(crate) prefork: &'a Path,
-    /// The worker that does on request what no worker should (examples/misbehave).
-    pub(crate) misbehave: &'a Path,
-    pub(crate) turns: Turns,
+/// The numbers of processes, nearly all of which are idle, and of connections.
+const PROCESSES: [usize; 4] = [10, 100, 1_000, 10_000];
+const CONNECTIONS: [usize; 4] = [32, 256, 1_000, 10_000];
+
+/// So many connections take so long until all are made.
+const MANY_CONNECTIONS: usize = 1_000;
+const WARM_UP: Duration = Duration::from_secs(3);
+
+/// How often a soak looks whether it is done.
+const SOAK_TURN: Duration = Duration::from_secs(10);
+
+/// The cases.
+const PROGRAM: &str = "1 KiB, by a program";
+const CRASHES: &str = "processes that trap";
+const SPINNER: &str = "a process that spins";
+const LIFE: &str = "create a process, serve one request, drop it";
+const START: &str = "start to first response";
+const CROWDS: &str = "memory of one of many processes";
+pub(crate) const SCALING: &str = "host, pool, 1 KiB: how it scales";
+const SOAK: &str = "host, pool: resident memory before and after many requests";
+
+/// Contestants.
+const PREFORK: &str = "examples/prefork";
+const NONE: &str = "none";
+const SOME: &str = "1 % of requests";
+const ONE: &str = "one";
+const BUILT_IN: &str = "host, built-in worker";
+const IDLE: &str = "idle";
+const SERVED: &str = "has served";
+
+pub(crate) fn judge(results: &mut Results) {
+    results.find_ratio(PROGRAM, [PREFORK, POOL], RATE, AtLeast(0.5, 0.5));
+    results.find_ratio(CRASHES, [SOME, NONE], CPU, AtMost(1.1, 1.03));
+    results.find_ratio(SPINNER, [ONE, NONE], P99, AtMost(2.0, 1.2));
+    results.find_median((BUILT_IN, LIFE), "us", AtMost(12.0, 8.0));
+    results.find_median((BUILT_IN, START), "ms", AtMost(60.0, 20.0));
+    results.find_median((IDLE, CROWDS), MEMORY, AtMost(40.0, 24.0));
+    results.find_median((SERVED, CROWDS), MEMORY, AtMost(40.0, 24.0));
+    let fewer = limits::most(limits::PROCESS).min(limits::most(limits::PROCESS_AND_CONNECTION));
+    if fewer < CROWD {
+        let why = format!("the limit on open files allows {fewer} processes, and not {CROWD}");
+        results.note(CROWDS, why);
+    }
 }
 
 const OK: Question<'_> = Question {
@@ -42,113 +81,76 @@ const OK: Question<'_> = Question {
     body: b"ok\n",
 };
 
-impl Drills<'_> {
-    pub(crate) fn run(&self) -> anyhow::Result<Vec<Finding>> {
-        let mut findings = vec![self.program()?, self.crashes()?, self.spinner()?];
-        findings.extend([life()?, self.start()?]);
-        findings.extend(self.memory()?);
-        Ok(findings)
+impl Bench {
+    pub(super) fn drills(&self) -> Vec<Case<'_>> {
+        let Turns { rounds, .. } = self.pace.target;
+        let load = self.pace.target.target_load();
+        vec![
+            // A program's listener is a guest, too: a request is one message more, and passes
+            // another wall.
+            Case::new(PROGRAM, rounds)
+                .with(POOL, move || self.site.measure(&["--mode", "pool"], &load))
+                .with(PREFORK, move || {
+                    let module = self.module("prefork.wasm");
+                    self.site.measure(&["--module", &module], &load)
+                }),
+            Case::new(CRASHES, rounds)
+                .with(NONE, move || self.crashing(None))
+                .with(SOME, move || self.crashing(Some(("/trap", CRASH_ONE_IN)))),
+            Case::new(SPINNER, rounds)
+                .with(NONE, move || self.misbehaving(&[])?.measure(&load, OK))
+                .with(ONE, move || self.spinning(&load)),
+            Case::new(LIFE, 1).with(BUILT_IN, life),
+            Case::new(START, STARTS).with(BUILT_IN, || {
+                let begin = Instant::now();
+                self.site.host(&[])?.ask(KIB_1.path)?;
+                Ok(vec![("ms", begin.elapsed().as_secs_f64() * 1e3)])
+            }),
+            Case::new(CROWDS, 1)
+                .with(IDLE, || {
+                    let of = |workers: usize| {
+                        let host = self.site.host(&crowd(&workers.to_string()))?;
+                        host.resident_kib()
+                    };
+                    growth(limits::most(limits::PROCESS), of)
+                })
+                .with(SERVED, || {
+                    let busy = limits::most(limits::PROCESS_AND_CONNECTION);
+                    growth(busy, |workers| self.served(workers, busy.min(CROWD)))
+                }),
+        ]
+    }
+
+    fn module(&self, name: &str) -> String {
+        self.guests.join(name).display().to_string()
     }
 
     fn misbehaving(&self, flags: &[&str]) -> anyhow::Result<Server> {
-        let module = ["--module", text(self.misbehave)?];
-        self.site.host(&[&module, flags].concat())
-    }
-
-    /// A program's listener is a guest, too: a request is one message more, and passes another
-    /// wall.
-    fn program(&self) -> anyhow::Result<Finding> {
-        let (mut program, mut pool) = (Vec::new(), Vec::new());
-        let load = self.turns.target_load();
-        let file = self.site.file(Size::Kib1);
-        let modes = [["--mode", "pool"], ["--module", text(self.prefork)?]];
-        for _ in 0..self.turns.rounds {
-            for (flags, rates) in modes.iter().zip([&mut pool, &mut program]) {
-                let turn = self.site.host(flags)?.measure(&load, file)?;
-                rates.push(turn.requests_per_second);
-            }
-        }
-        let ratio = median_ratio(&program, &pool);
-        let name = "examples/prefork / host, pool, 1 KiB";
-        Ok(Finding::new(name, ratio, "", Target::AtLeast(0.5, 0.5)))
+        let module = self.module("misbehave.wasm");
+        self.site.host(&[&["--module", &module], flags].concat())
     }
 
     /// The cost for all requests when some of them crash, with the log of each crash and the next
     /// process.
-    fn crashes(&self) -> anyhow::Result<Finding> {
-        let crashes = Faults::Provoked {
-            path: "/trap",
-            one_in: CRASH_ONE_IN,
+    fn crashing(&self, fault: Option<(&str, u64)>) -> anyhow::Result<Turn> {
+        let load = Load {
+            fault,
+            ..self.pace.target.target_load()
         };
-        let (mut with, mut without) = (Vec::new(), Vec::new());
-        for _ in 0..self.turns.rounds {
-            for (faults, costs) in [(Faults::Refused, &mut without), (crashes, &mut with)] {
-                let load = Load {
-                    faults,
-                    ..self.turns.target_load()
-                };
-                let turn = self.misbehaving(&[])?.measure(&load, OK)?;
-                let is_provoked = matches!(faults, Faults::Provoked { .. });
-                ensure!((turn.failed > 0) == is_provoked, "{} crashed", turn.failed);
-                costs.push(turn.cpu_seconds_per_1000_requests);
-            }
-        }
-        let ratio = median_ratio(&with, &without);
-        let name = "CPU per request, 1 % trapping / none";
-        Ok(Finding::new(name, ratio, "", Target::AtMost(1.1, 1.03)))
+        let turn = self.misbehaving(&[])?.measure(&load, OK)?;
+        let failed = turn.iter().filter(|(quantity, _)| *quantity == "failed");
+        let failed: f64 = failed.map(|(_, count)| count).sum();
+        ensure!((failed > 0.0) == fault.is_some(), "{failed} crashed");
+        Ok(turn)
     }
 
-    /// The latency of healthy requests beside a process that computes for ever.
-    fn spinner(&self) -> anyhow::Result<Finding> {
-        let (mut with, mut without) = (Vec::new(), Vec::new());
-        let load = self.turns.target_load();
-        for _ in 0..self.turns.rounds {
-            without.push(self.misbehaving(&[])?.measure(&load, OK)?.p99_ms);
-            let mut server = self.misbehaving(&[])?;
-            let spinning = server.send("/spin")?;
-            with.push(server.measure(&load, OK)?.p99_ms);
-            ensure!(spinning.is_unanswered()?, "/spin did not spin");
-        }
-        let ratio = median_ratio(&with, &without);
-        let name = "p99, one process spinning / none";
-        Ok(Finding::new(name, ratio, "", Target::AtMost(2.0, 1.2)))
-    }
-
-    /// From the start of the program to its first response, by the built-in worker.
-    fn start(&self) -> anyhow::Result<Finding> {
-        let mut times = Vec::new();
-        for _ in 0..STARTS {
-            let begin = Instant::now();
-            self.site.host(&[])?.ask(Size::Kib1.path())?;
-            times.push(begin.elapsed().as_secs_f64() * 1e3);
-        }
-        let target = Target::AtMost(60.0, 20.0);
-        let name = "start to first response, built-in worker";
-        Ok(Finding::new(name, median(times), "ms", target))
-    }
-
-    /// The memory of an idle process: by how much the host's resident memory grows from one process
-    /// to as many as there may be.
-    fn memory(&self) -> anyhow::Result<[Finding; 2]> {
-        const TARGET: Target = Target::AtMost(40.0, 24.0);
-
-        let finding = |name, number: usize, few, many: f64| {
-            let name = if number < CROWD {
-                format!("{name} of {number} (the limit on open files allows no {CROWD})")
-            } else {
-                format!("{name} of {number}")
-            };
-            Finding::new(name, (many - few) / (number - 1) as f64, "KiB", TARGET)
-        };
-        let idle = limits::processes().min(CROWD);
-        let started = |workers: String| self.site.host(&crowd(&workers))?.resident_kib();
-        let (few, many) = (started("1".into())?, started(idle.to_string())?);
-        let started = finding("memory per idle process", idle, few, many);
-
-        let busy = limits::processes_and_connections().min(CROWD);
-        let (few, many) = (self.served(1, busy)?, self.served(busy, busy)?);
-        let served = finding("memory per process that has served", busy, few, many);
-        Ok([started, served])
+    /// Healthy requests beside a process that computes for ever.
+    fn spinning(&self, load: &Load<'_>) -> anyhow::Result<Turn> {
+        let mut server = self.misbehaving(&[])?;
+        let spinning = server.send("/spin")?;
+        let turn = server.measure(load, OK)?;
+        ensure!(spinning.is_unanswered()?, "/spin did not spin");
+        Ok(turn)
     }
 
     /// The resident memory of a host whose processes have all served. Whatever their number, the
@@ -161,28 +163,84 @@ impl Drills<'_> {
             _ => "/slow?ms=20000",
         };
         let (workers_given, requests_given) = (workers.to_string(), requests.to_string());
-        let flags = [
-            "--expose-pid",
+        let room = [
             "--queue",
             &requests_given,
             "--max-connections",
             &requests_given,
         ];
-        let server = self.misbehaving(&[&crowd(&workers_given), &flags[..]].concat())?;
+        let flags = [&crowd(&workers_given), &room[..], &["--expose-pid"]];
+        let server = self.misbehaving(&flags.concat())?;
         let asked: anyhow::Result<Vec<_>> = (0..requests).map(|_| server.send(slow)).collect();
         let mut pids = HashSet::new();
         for pending in asked? {
             let answer = server.check(pending.answer())?;
-            ensure!(
-                answer.is_good(),
-                "{slow} is answered with status {}",
-                answer.status
-            );
+            let status = answer.status;
+            ensure!(answer.is_good(), "{slow} is answered with status {status}");
             pids.extend(answer.field("x-wasm-pid").map(str::to_owned));
         }
         ensure!(pids.len() == workers, "{} processes were used", pids.len());
         server.resident_kib()
     }
+
+    pub(super) fn scaling(&self) -> Case<'_> {
+        let turns = self.pace.other;
+        let mut case = Case::new(SCALING, turns.rounds);
+        for number in PROCESSES.map(|number| number.min(limits::most(limits::PROCESS))) {
+            case = case.with(format!("{number} processes"), move || {
+                self.scaled("--workers", number, turns.target_load())
+            });
+        }
+        for number in CONNECTIONS.map(|number| number.min(limits::most(limits::CONNECTION))) {
+            case = case.with(format!("{number} connections"), move || {
+                self.scaled("--max-connections", number, turns.load(number))
+            });
+        }
+        case
+    }
+
+    fn scaled(&self, flag: &str, number: usize, load: Load<'_>) -> anyhow::Result<Turn> {
+        let number = number.to_string();
+        let flags = [flag, &number, "--max-open-files", limits::OPEN_FILES];
+        let is_many = load.connections >= MANY_CONNECTIONS;
+        let warm_up = if is_many { WARM_UP } else { load.warm_up };
+        self.site.measure(&flags, &Load { warm_up, ..load })
+    }
+
+    /// Asks until so many requests are answered. Resident memory is read when the pool has grown,
+    /// and at the end, both times while nobody is connected.
+    pub(super) fn soak(&self) -> Case<'_> {
+        Case::new(SOAK, 1).with(POOL, || {
+            let requests = self.pace.soak_requests;
+            let server = self.site.host(&["--mode", "pool"])?;
+            let ask = |duration| {
+                let load = Turns {
+                    rounds: 1,
+                    warm_up: Duration::ZERO,
+                    duration,
+                };
+                let asked = load::run(server.address, &load.target_load(), self.site.file(KIB_1));
+                server.check(asked).map(|tally| tally.responses_in_all())
+            };
+            let mut answered = ask(Duration::from_secs(1))?;
+            let before = server.resident_kib()? / 1024.0;
+            while answered < requests {
+                answered += ask(SOAK_TURN)?;
+                eprintln!("soak: {answered:.0} of {requests:.0} requests");
+            }
+            let after = server.resident_kib()? / 1024.0;
+            let turn = [("responses", answered.round()), ("before_mib", before)];
+            Ok(turn.into_iter().chain([("after_mib", after)]).collect())
+        })
+    }
+}
+
+/// The memory of a process: by how much a host's resident memory grows from one process to as many
+/// as there may be.
+fn growth(most: usize, kib: impl Fn(usize) -> anyhow::Result<f64>) -> anyhow::Result<Turn> {
+    let many = most.min(CROWD);
+    let (before, after) = (kib(1)?, kib(many)?);
+    Ok(vec![(MEMORY, (after - before) / (many - 1) as f64)])
 }
 
 /// Flags for so many processes.
@@ -192,19 +250,16 @@ fn crowd(workers: &str) -> [&str; 4] {
 
 /// A process for one request: created, asked for a file of 1 KiB, dropped. Without HTTP, on one
 /// thread.
-fn life() -> anyhow::Result<Finding> {
-    let bench = Bench::new(Module::BuiltIn, Mode::PerRequest);
+fn life() -> anyhow::Result<Turn> {
+    let bench = handler::Bench::new(Module::BuiltIn, Mode::PerRequest);
     let times = bench.run(async {
         let mut times = Vec::with_capacity(LIVES);
         for _ in 0..LIVES {
             let begin = Instant::now();
             bench.ask().await;
-            times.push(begin.elapsed());
+            times.push(begin.elapsed().as_secs_f64() * 1e6);
         }
         times
     });
-    let us = |time: Duration| time.as_secs_f64() * 1e6;
-    let median = median(times.into_iter().map(us).collect());
-    let name = "create a process, serve one request, drop it";
-    Ok(Finding::new(name, median, "µs", Target::AtMost(12.0, 8.0)))
+    Ok(vec![("us", median(times))])
 }

@@ -7,7 +7,7 @@
 //! cargo bench --bench compare -- --ours          without peers: the quick measurement, six minutes
 //! cargo bench --bench compare -- --soak          only ten million requests, and their traces
 //! cargo bench --bench compare -- --quick         a short round over everything: is all in order?
-//! cargo bench --bench compare -- --render FILE   tables and plot of results that were kept as JSON
+//! cargo bench --bench compare -- --render FILE   tables and chart of results that are kept as JSON
 //! ```
 //!
 //! Figures differ from machine to machine and from hour to hour. Ratios do so less, and the targets
@@ -19,38 +19,49 @@ mod contestants;
 mod drills;
 mod matrix;
 mod peers;
-mod plots;
-mod results;
-mod scaling;
 mod site;
-mod tables;
 
+use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, bail};
 use wasm_pool_guest_build::{build, workspace};
 
+use crate::chart::{self, Panel};
 use crate::limits;
-use contestants::{BE_NATIVE, Field};
-use drills::Drills;
+use crate::progress::Progress;
+use crate::quantities::{CPU, P99, RATE};
+use crate::results::{Case, Results};
+use crate::table;
+use contestants::{BE_NATIVE, Contestant, is_host};
+use drills::SCALING;
 use matrix::{Cell, Pace, Turns};
-use results::{Origin, Results};
-use site::{Site, Size};
+use peers::Peers;
+use site::{KIB_1, SIZES, Site};
 
 /// Where targets are, figures must be trusted: five rounds of two seconds. Three short rounds
 /// elsewhere, since the whole would otherwise take an hour.
 const FULL: Pace = Pace {
     target: turns(5, 400, 2000),
     other: turns(3, 200, 600),
+    soak_requests: 10e6,
 };
 const QUICK: Pace = Pace {
     target: turns(1, 100, 200),
     other: turns(1, 100, 100),
+    soak_requests: 10e3,
 };
 
-const SOAK_REQUESTS: f64 = 10e6;
-const QUICK_SOAK_REQUESTS: f64 = 10e3;
+const TITLE: &str = "wasm-pool-host beside its peers";
+const INTRODUCTION: &str = "\
+    Load and servers share the cores. Targets are of 32 connections that are kept, unless they say\n\
+    otherwise. Figures are medians over the rounds, in which all take turns, and behind them is how far\n\
+    the rounds lie apart, in percent of the median. CPU is seconds per 1,000 requests, of the server and\n\
+    all its children, in user mode and in the kernel. Memory is the sum of what each of its processes\n\
+    held at most; pages that they share are counted with each, and CGI programs, which have ended by\n\
+    then, are not.";
 
 const fn turns(rounds: usize, warm_up_ms: u64, duration_ms: u64) -> Turns {
     Turns {
@@ -73,125 +84,158 @@ pub fn main(program: &Path) -> anyhow::Result<()> {
     args.retain(|arg| arg != "--bench"); // which cargo adds
     let args: Vec<_> = args.iter().map(|arg| arg.to_string_lossy()).collect();
     limits::raise_both();
-    let bench = || Bench::new(program);
+    let bench = |pace| Bench::new(program, pace);
     let passing = workspace().join("target/compare");
     match &args.iter().map(AsRef::as_ref).collect::<Vec<&str>>()[..] {
         // README speaks of these results.
         [] => keep(
-            &bench()?.everything(FULL, SOAK_REQUESTS)?,
+            &bench(FULL)?.everything()?,
             &workspace().join("host/bench/results"),
         ),
-        ["--quick"] => keep(&bench()?.everything(QUICK, QUICK_SOAK_REQUESTS)?, &passing),
-        ["--ours"] => show(&bench()?.ours()?),
+        ["--quick"] => keep(&bench(QUICK)?.everything()?, &passing),
+        // Only what needs no peers, where the targets are.
+        ["--ours"] => {
+            let bench = bench(FULL)?;
+            let targets = SIZES.map(Cell::target);
+            show(&bench.measure(&Peers::default(), &targets, bench.drills())?)
+        }
         ["--soak"] => {
-            println!(
-                "{}",
-                tables::soak(&scaling::soak(&bench()?.site, SOAK_REQUESTS)?)
-            );
-            Ok(())
+            let mut results = blank(&Peers::default());
+            run(&mut results, &[bench(FULL)?.soak()])?;
+            show(&results)
         }
         ["--render", file] => {
             // cargo runs benches in their package's folder, where hardly anybody types a path.
             let file = workspace().join(file);
-            keep(&Results::read(&file)?, file.parent().unwrap_or(&passing))
+            let text = fs::read(&file).with_context(|| format!("can't read {}", file.display()))?;
+            let results = serde_json::from_slice(&text);
+            let results = results.with_context(|| format!("{} has no results", file.display()))?;
+            keep(&results, file.parent().unwrap_or(&passing))
         }
         _ => bail!("{args:?}: there are --ours, --quick, --soak, and --render FILE, one at a time"),
     }
 }
 
-/// Writes results into this folder, and shows them.
+/// Writes results into this folder, by the names of day and commit, and shows them. Only the same
+/// again replaces them.
 fn keep(results: &Results, folder: &Path) -> anyhow::Result<()> {
-    let file = results.write(folder)?;
-    println!("written: {}\n", file.display());
+    fs::create_dir_all(folder)?;
+    let day = results.date.split('T').next().unwrap_or_default();
+    let commit = results.commit.as_deref().unwrap_or("unknown");
+    let file = |ending| folder.join(format!("{day}-{commit}.{ending}"));
+    let json = serde_json::to_string_pretty(results)? + "\n";
+    fs::write(file("json"), json)?;
+    fs::write(file("md"), table::markdown(results, TITLE, INTRODUCTION))?;
+    fs::write(file("svg"), svg(results)?)?;
+    println!("written: {}\n", file("md").display());
     show(results)
 }
 
 /// Prints results. A fault of the host is an error only afterwards: half an hour of figures is not
 /// thrown away.
 fn show(results: &Results) -> anyhow::Result<()> {
-    println!("{}", tables::markdown(results));
-    let entries = results.entries.iter();
-    for entry in entries.filter(|entry| entry.contestant.is_host()) {
-        let name = entry.contestant.name();
-        let fault = entry.obstacle.as_deref().unwrap_or_default();
-        ensure!(fault.is_empty(), "{name}, {}: {fault}", entry.cell.name());
+    println!("{}", table::markdown(results, TITLE, INTRODUCTION));
+    let mut gaps = results.not_measured.iter();
+    match gaps.find(|gap| is_host(&gap.contestant)) {
+        Some(gap) => bail!("{}, {}: {}", gap.contestant, gap.case, gap.why),
+        None => Ok(()),
     }
-    Ok(())
 }
 
-/// What is served, and by which guests.
+/// Servers with files of 1 KiB, and how the pool scales.
+fn svg(results: &Results) -> anyhow::Result<String> {
+    let case = Cell::target(KIB_1).name();
+    let (rate, cpu) = ("requests per second", "seconds per 1,000 requests");
+    let left = [
+        Panel::new("Throughput: more is better", &case, &[RATE], rate).linear(),
+        Panel::new("Latency, p99: less is better", &case, &[P99], "ms"),
+    ];
+    let right = [
+        Panel::new("CPU time: less is better", &case, &[CPU], cpu),
+        Panel::new("The pool, and how it scales", SCALING, &[RATE], rate).linear(),
+    ];
+    let title = format!("{TITLE}: {case}");
+    chart::svg(results, &title, is_host, &[&left, &right])
+}
+
+/// What is served, and how long it is measured.
 struct Bench {
     site: Site,
-    /// The worker that does on request what no worker should.
-    misbehave: PathBuf,
-    /// The pool that is a program.
-    prefork: PathBuf,
-    /// The component that `wasmtime serve` runs.
-    wasi_http: PathBuf,
+    /// The folder of the guests.
+    guests: PathBuf,
+    pace: Pace,
 }
 
 impl Bench {
-    fn new(program: &Path) -> anyhow::Result<Self> {
+    fn new(program: &Path, pace: Pace) -> anyhow::Result<Self> {
         let guests = build(workspace(), &["misbehave", "prefork", "wasi-http-files"]);
-        let guests = guests.map_err(anyhow::Error::msg)?;
         Ok(Self {
             site: Site::new(program)?,
-            misbehave: guests.join("misbehave.wasm"),
-            prefork: guests.join("prefork.wasm"),
-            wasi_http: guests.join("wasi_http_files.wasm"),
+            guests: guests.map_err(anyhow::Error::msg)?,
+            pace,
         })
     }
 
-    fn everything(&self, pace: Pace, soak_requests: f64) -> anyhow::Result<Results> {
-        let field = Field::find(&self.wasi_http);
-        let versions = field.versions();
-        for (name, _) in versions.iter().filter(|(_, version)| version.is_none()) {
-            eprintln!("{name} is not installed, and not compared: make compare installs it");
+    fn everything(&self) -> anyhow::Result<Results> {
+        let peers = Peers::find(&self.guests.join("wasi_http_files.wasm"));
+        for (name, version) in peers.versions().as_object().into_iter().flatten() {
+            if version.is_null() {
+                eprintln!("{name} is not installed, and not compared: make compare installs it");
+            }
         }
         // Drills are quick and can fail, so they come first.
-        let drills = self.drills(pace.target).run()?;
-        let scaling = scaling::curves(&self.site, pace.other)?;
-        let soak = scaling::soak(&self.site, soak_requests)?;
-        let entries = matrix::run(&field, &self.site, pace, &Cell::all())?;
-        let mut findings = matrix::ratios(&entries);
-        findings.extend(drills);
-        Ok(Results {
-            machine: Origin::here(),
-            versions,
-            findings,
-            entries,
-            scaling,
-            soak: Some(soak),
-        })
+        let mut cases = self.drills();
+        cases.extend([self.scaling(), self.soak()]);
+        self.measure(&peers, &Cell::all(), cases)
     }
 
-    /// Only what needs no peers, where the targets are.
-    fn ours(&self) -> anyhow::Result<Results> {
-        let field = Field::without_peers();
-        let entries = matrix::run(&field, &self.site, FULL, &Size::ALL.map(Cell::target))?;
-        let mut findings = matrix::ratios(&entries);
-        findings.extend(self.drills(FULL.target).run()?);
-        Ok(Results {
-            machine: Origin::here(),
-            versions: Vec::new(),
-            findings,
-            entries,
-            scaling: Vec::new(),
-            soak: None,
-        })
-    }
-
-    fn drills(&self, turns: Turns) -> Drills<'_> {
-        Drills {
-            site: &self.site,
-            prefork: &self.prefork,
-            misbehave: &self.misbehave,
-            turns,
+    /// Measures these cases and cells, and judges the figures.
+    fn measure<'a>(
+        &'a self,
+        peers: &'a Peers,
+        cells: &[Cell],
+        mut cases: Vec<Case<'a>>,
+    ) -> anyhow::Result<Results> {
+        let mut results = blank(peers);
+        for cell in cells {
+            let contestants = Contestant::all(&self.site, peers);
+            cases.push(cell.case(&self.site, self.pace, contestants, &mut results));
         }
+        run(&mut results, &cases)?;
+        matrix::judge(&mut results);
+        drills::judge(&mut results);
+        Ok(results)
     }
 }
 
-/// A path as an argument of a command line that is text.
-fn text(path: &Path) -> anyhow::Result<&str> {
-    path.to_str().context("a path that is not Unicode")
+/// Results without any figures.
+fn blank(peers: &Peers) -> Results {
+    let args: Vec<_> = std::env::args()
+        .skip(1)
+        .filter(|arg| arg != "--bench")
+        .collect();
+    let command = format!("cargo bench --bench compare -- {}", args.join(" "));
+    Results {
+        commit: Some(commit().unwrap_or_else(|| "unknown".into())),
+        ..Results::new(command, peers.versions())
+    }
+}
+
+fn run(results: &mut Results, cases: &[Case<'_>]) -> anyhow::Result<()> {
+    let progress = Progress::of(cases.iter().map(Case::turns).sum())?;
+    let outcome = cases
+        .iter()
+        .try_for_each(|case| results.run(case, &progress));
+    progress.end();
+    outcome
+}
+
+/// What git says of this repository, if it is one.
+fn commit() -> Option<String> {
+    let mut git = Command::new("git");
+    git.args(["describe", "--always", "--dirty=+", "--exclude=*"]);
+    let output = git.current_dir(workspace()).output().ok()?;
+    let commit = String::from_utf8(output.stdout).ok()?;
+    let commit = commit.trim();
+    (output.status.success() && !commit.is_empty()).then(|| commit.into())
 }

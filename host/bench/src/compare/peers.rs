@@ -2,14 +2,18 @@
 //! machine. They have a worker per core, no log of requests, and keep connections for as long as
 //! clients like. The configurations in `host/bench/peers` say why.
 
+use std::ffi::OsString;
 use std::fs;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, ensure};
+use serde_json::{Value, json};
 use tempfile::TempDir;
+use wasm_pool_guest_build::workspace;
 
-use super::site::{self, Site, Size};
+use super::site::{KIB_1, Site, open_folder};
 use crate::kernel::cores;
 use crate::server::{self, Server};
 
@@ -22,29 +26,72 @@ const APACHE_SPARE: usize = 4;
 /// nginx's connections beyond those of clients: to its listeners, and from php-fpm.
 const NGINX_SPARE: usize = 1024;
 
-/// In place of a limit.
-const UNLIMITED: &str = "1000000000";
-
 /// Where Debian has Apache's modules.
 const APACHE_MODULES: &str = "/usr/lib/apache2/modules";
 
+/// The peers that are installed, and the component that wasmtime runs.
+#[derive(Default)]
+pub(crate) struct Peers {
+    pub(crate) component: PathBuf,
+    pub(crate) nginx: Option<Program>,
+    pub(crate) fpm: Option<Program>,
+    pub(crate) apache: Option<Program>,
+    pub(crate) static_web_server: Option<Program>,
+    pub(crate) wasmtime: Option<Program>,
+}
+
 /// A program that is installed.
-#[derive(Clone)]
 pub(crate) struct Program {
     path: PathBuf,
-    pub(crate) version: String,
+    version: String,
+}
+
+impl Peers {
+    pub(crate) fn find(component: &Path) -> Self {
+        let find = |name: &str, ask, mark| Program::find(|file| file == name, ask, mark);
+        Self {
+            component: component.to_owned(),
+            nginx: find("nginx", "-v", "nginx/"),
+            // Debian adds PHP's version to the name.
+            fpm: Program::find(|file| file.starts_with("php-fpm"), "-v", "PHP "),
+            apache: find("apache2", "-v", "Apache/"),
+            static_web_server: find("static-web-server", "--version", "Version:"),
+            wasmtime: find("wasmtime", "--version", "wasmtime "),
+        }
+    }
+
+    /// Each program's version; nothing where it is not there.
+    pub(crate) fn versions(&self) -> Value {
+        let version = |program: &Option<Program>| program.as_ref().map(|one| one.version.clone());
+        json!({
+            "nginx": version(&self.nginx),
+            "php-fpm": version(&self.fpm),
+            "apache": version(&self.apache),
+            "static-web-server": version(&self.static_web_server),
+            "wasmtime": version(&self.wasmtime),
+        })
+    }
 }
 
 impl Program {
-    /// Finds a program, and asks for its version, which stands behind the mark in its answer.
-    pub(crate) fn find(is_it: impl Fn(&str) -> bool, ask: &str, mark: &str) -> Option<Self> {
-        let path = site::program(is_it)?;
-        let output = Command::new(&path).arg(ask).output().ok()?;
+    /// Finds a program, and asks for its version, which stands behind the mark in its answer. Built
+    /// peers come first, then those on the path, and those where Debian keeps the programs of
+    /// administrators.
+    fn find(is_it: impl Fn(&str) -> bool, ask: &str, mark: &str) -> Option<Self> {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let built = workspace().join("target/peers/bin");
+        let folders = [built].into_iter().chain(std::env::split_paths(&path));
+        let folders = folders.chain([PathBuf::from("/usr/sbin")]);
+        let mut files = folders.flat_map(fs::read_dir).flatten().flatten();
+        let file = files.find(|file| file.file_name().to_str().is_some_and(&is_it))?;
+        let output = Command::new(file.path()).arg(ask).output().ok()?;
         let said = [output.stdout, output.stderr].concat();
         let said = String::from_utf8_lossy(&said);
         let (_, behind) = said.split_once(mark)?;
-        let version = behind.split_whitespace().next()?.to_owned();
-        Some(Self { path, version })
+        Some(Self {
+            path: file.path(),
+            version: behind.split_whitespace().next()?.to_owned(),
+        })
     }
 }
 
@@ -52,7 +99,7 @@ impl Program {
 struct Setup<'a> {
     site: &'a Site,
     scratch: TempDir,
-    address: std::net::SocketAddr,
+    address: SocketAddr,
     connections: usize,
 }
 
@@ -60,41 +107,34 @@ impl<'a> Setup<'a> {
     fn new(site: &'a Site, connections: usize) -> anyhow::Result<Self> {
         Ok(Self {
             site,
-            scratch: site::open_folder()?,
+            scratch: open_folder()?,
             address: server::free_address()?,
             connections,
         })
     }
 
     /// Fills in the gaps of a configuration, and writes it into the folder.
-    fn write(&self, name: &str, text: &str, more: &[(&str, &str)]) -> anyhow::Result<PathBuf> {
+    fn write(&self, name: &str, text: &str, more: (&str, &str)) -> anyhow::Result<PathBuf> {
         let nginx_connections = (2 * self.connections + NGINX_SPARE).to_string();
-        let common = [
+        let gaps = [
             ("ADDRESS", self.address.to_string()),
             ("ROOT", self.site.root().display().to_string()),
             ("SCRATCH", self.scratch.path().display().to_string()),
             ("CORES", cores().to_string()),
             ("DESCRIPTORS", nginx_connections.clone()),
             ("CONNECTIONS", nginx_connections),
+            ("MODULES", APACHE_MODULES.into()),
+            (more.0, more.1.into()),
         ];
-        let common = common.iter().map(|(key, value)| (*key, value.as_str()));
-        let mut text = text.to_owned();
-        for (key, value) in common.chain(more.iter().copied()) {
-            text = text.replace(&format!("@{key}@"), value);
-        }
-        let gap = text.lines().find(|line| line.contains('@'));
-        ensure!(
-            gap.is_none(),
-            "{name} has a gap: {}",
-            gap.unwrap_or_default()
-        );
+        let fill =
+            |text: String, (gap, value): &(&str, String)| text.replace(&format!("@{gap}@"), value);
         let path = self.scratch.path().join(name);
-        fs::write(&path, text)?;
+        fs::write(&path, gaps.iter().fold(text.to_owned(), fill))?;
         Ok(path)
     }
 
     fn start(self, commands: Vec<Command>) -> anyhow::Result<Server> {
-        Server::start_peer(commands, self.address, self.scratch, Size::Kib1.path())
+        Server::start_peer(commands, self.address, self.scratch, KIB_1.path)
     }
 }
 
@@ -105,10 +145,9 @@ pub(crate) fn nginx(
     open_file_cache: &str,
 ) -> anyhow::Result<Server> {
     let setup = Setup::new(site, connections)?;
-    let cache = [("OPEN_FILE_CACHE", open_file_cache)];
-    let conf = setup.write("nginx.conf", include_str!("../../peers/nginx.conf"), &cache)?;
-    let command = nginx_with(nginx, &conf);
-    setup.start(vec![command])
+    let cache = ("OPEN_FILE_CACHE", open_file_cache);
+    let conf = setup.write("nginx.conf", include_str!("../../peers/nginx.conf"), cache)?;
+    setup.start(vec![nginx_with(nginx, &conf)])
 }
 
 fn nginx_with(nginx: &Program, conf: &Path) -> Command {
@@ -125,23 +164,14 @@ pub(crate) fn php(
     connections: usize,
 ) -> anyhow::Result<Server> {
     let setup = Setup::new(site, connections)?;
-    setup.write("file.php", include_str!("../../peers/file.php"), &[])?;
-    let conf = setup.write(
-        "nginx.conf",
-        include_str!("../../peers/nginx-php.conf"),
-        &[],
-    )?;
     let processes = (cores() * PHP_PER_CORE).to_string();
-    let processes = [("PROCESSES", processes.as_str())];
-    let pool = setup.write(
-        "fpm.conf",
-        include_str!("../../peers/php-fpm.conf"),
-        &processes,
-    )?;
+    let write = |name, text| setup.write(name, text, ("PROCESSES", &processes));
+    write("file.php", include_str!("../../peers/file.php"))?;
+    let conf = write("nginx.conf", include_str!("../../peers/nginx-php.conf"))?;
+    let pool = write("fpm.conf", include_str!("../../peers/php-fpm.conf"))?;
     let mut command = Command::new(&fpm.path);
     command.arg("--nodaemonize").arg("--fpm-config").arg(pool);
-    let commands = vec![command, nginx_with(nginx, &conf)];
-    setup.start(commands)
+    setup.start(vec![command, nginx_with(nginx, &conf)])
 }
 
 pub(crate) fn apache(apache: &Program, site: &Site, connections: usize) -> anyhow::Result<Server> {
@@ -154,17 +184,9 @@ pub(crate) fn apache(apache: &Program, site: &Site, connections: usize) -> anyho
     let status = cc.arg(cgi.join("file")).arg(source).status();
     let status = status.context("can't run cc, the C compiler")?;
     ensure!(status.success(), "file.c can't be compiled: {status}");
-
     let processes = (connections + APACHE_SPARE).to_string();
-    let fixed = [
-        ("PROCESSES", processes.as_str()),
-        ("MODULES", APACHE_MODULES),
-    ];
-    let conf = setup.write(
-        "apache.conf",
-        include_str!("../../peers/apache.conf"),
-        &fixed,
-    )?;
+    let text = include_str!("../../peers/apache.conf");
+    let conf = setup.write("apache.conf", text, ("PROCESSES", &processes))?;
     let mut command = Command::new(&apache.path);
     command.arg("-DFOREGROUND").arg("-f").arg(conf);
     Ok(setup.start(vec![command])?.of_many_processes())
@@ -182,31 +204,26 @@ pub(crate) fn static_web_server(server: &Program, site: &Site) -> anyhow::Result
     setup.start(vec![command])
 }
 
-/// Whether `wasmtime serve` makes an instance for each request, as it does by default, or keeps
-/// them.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Instances {
-    PerRequest,
-    Kept,
-}
+/// Flags by which `wasmtime serve` keeps instances. By default it makes one for each request.
+pub(crate) const KEEP: &[&str] = &[
+    "--max-instance-reuse-count",
+    "1000000000",
+    "--idle-instance-timeout",
+    "3600s",
+];
 
 pub(crate) fn wasmtime(
     wasmtime: &Program,
     component: &Path,
     site: &Site,
-    instances: Instances,
+    flags: &[&str],
 ) -> anyhow::Result<Server> {
     let setup = Setup::new(site, 0)?;
-    let mut command = Command::new(&wasmtime.path);
-    command.args(["serve", "-S", "cli", "--addr", &setup.address.to_string()]);
-    let mut folder = std::ffi::OsString::from("--dir=");
+    let mut folder = OsString::from("--dir=");
     folder.push(site.root());
     folder.push("::/");
-    command.arg(folder);
-    if instances == Instances::Kept {
-        command.args(["--max-instance-reuse-count", UNLIMITED]);
-        command.args(["--idle-instance-timeout", "3600s"]);
-    }
-    command.arg(component);
+    let mut command = Command::new(&wasmtime.path);
+    command.args(["serve", "-S", "cli", "--addr", &setup.address.to_string()]);
+    command.arg(folder).args(flags).arg(component);
     setup.start(vec![command])
 }

@@ -8,7 +8,7 @@ use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 
 use super::response::Head;
-use super::{Faults, Load, Question};
+use super::{Load, Question};
 
 /// The bytes of a response that an error shows.
 const EXCERPT_BYTES: usize = 200;
@@ -78,10 +78,7 @@ impl<'a> Connection<'a> {
         };
         let fields = format!("host: {address}\r\nconnection: {connection}");
         let request = |path| format!("GET {path} HTTP/1.1\r\n{fields}\r\n\r\n");
-        let fault = match load.faults {
-            Faults::Provoked { path, .. } => path,
-            Faults::Refused => question.path,
-        };
+        let fault = load.fault.map_or(question.path, |(path, _)| path);
         Ok(Self {
             address,
             token,
@@ -154,7 +151,7 @@ impl<'a> Connection<'a> {
         else {
             return Ok(Received::Part(0.0)); // its share is counted when it is known
         };
-        if !head.is_ok && !self.may_fail() {
+        if !head.is_ok && !self.is_fault {
             return Err(wrong("not 200", &self.head));
         }
         if head.is_ok && head.body_bytes != self.body.len() {
@@ -162,10 +159,7 @@ impl<'a> Connection<'a> {
             return Err(wrong(&what, &self.head));
         }
         if head.is_ok && head.closes && self.load.keep_alive {
-            return Err(wrong(
-                "the last on a connection that was to be kept",
-                &self.head,
-            ));
+            return Err(wrong("the last on a connection to be kept", &self.head));
         }
         let rest = &bytes[head.bytes - before..];
         self.body(head, 0, rest, bytes.len())
@@ -202,13 +196,6 @@ impl<'a> Connection<'a> {
             took: self.asked.elapsed(),
             is_ok: head.is_ok,
         })
-    }
-
-    fn may_fail(&self) -> bool {
-        match self.load.faults {
-            Faults::Refused => false,
-            Faults::Provoked { .. } => self.is_fault,
-        }
     }
 }
 

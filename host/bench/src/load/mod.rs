@@ -47,17 +47,9 @@ pub(crate) struct Load<'a> {
     pub(crate) warm_up: Duration,
     /// How long things count; longer where no response is complete by then.
     pub(crate) duration: Duration,
-    pub(crate) faults: Faults<'a>,
-}
-
-/// What a status other than 200 means.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Faults<'a> {
-    /// The server is broken, and the run ends with an error.
-    Refused,
-    /// One in so many requests asks for this path instead, and its answer may have any status. The
-    /// other answers must be good ones.
-    Provoked { path: &'a str, one_in: u64 },
+    /// One in so many requests asks for this path instead, and its answer may have any status. All
+    /// other answers must have status 200.
+    pub(crate) fault: Option<(&'a str, u64)>,
 }
 
 /// The path that is asked for again and again, and the body of its answer.
@@ -65,23 +57,6 @@ pub(crate) enum Faults<'a> {
 pub(crate) struct Question<'a> {
     pub(crate) path: &'a str,
     pub(crate) body: &'a [u8],
-}
-
-/// How a server did.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Sample {
-    /// Responses, whatever their status.
-    pub(crate) per_second: f64,
-    /// Responses since the first request, the warm-up included. The server's CPU time is divided by
-    /// them.
-    pub(crate) responses: f64,
-    /// Responses that became complete while things counted. The latencies are theirs.
-    pub(crate) requests: u64,
-    /// Those of them whose status was not 200.
-    pub(crate) failed: u64,
-    pub(crate) p50_ms: f64,
-    pub(crate) p99_ms: f64,
-    pub(crate) p99_9_ms: f64,
 }
 
 impl Load<'_> {
@@ -93,7 +68,7 @@ impl Load<'_> {
             threads: 1,
             warm_up,
             duration,
-            faults: Faults::Refused,
+            fault: None,
         }
     }
 }
@@ -106,24 +81,22 @@ pub(crate) fn run(
     address: SocketAddr,
     load: &Load<'_>,
     question: Question<'_>,
-) -> io::Result<Sample> {
+) -> io::Result<Tally> {
     let begin = Instant::now() + load.warm_up;
     let threads = load.threads.clamp(1, load.connections.max(1));
+    let drive = |number: usize| {
+        let connections = (load.connections + number) / threads;
+        Driver::new(address, load, question, connections)?.drive(begin)
+    };
     let mut total = Tally::new(begin)?;
     thread::scope(|scope| {
-        let share = |number| (load.connections + number) / threads;
         let drivers: Vec<_> = (0..threads)
-            .map(|number| {
-                scope.spawn(move || {
-                    Driver::new(address, load, question, share(number))?.drive(begin)
-                })
-            })
+            .map(|number| scope.spawn(move || drive(number)))
             .collect();
         for driver in drivers {
-            let tally = driver.join().map_err(|_| io::Error::other("a panic"))??;
-            total.add(&tally)?;
+            total.add(&driver.join().map_err(|_| io::Error::other("a panic"))??)?;
         }
-        Ok(total.sample())
+        Ok(total)
     })
 }
 
@@ -176,31 +149,29 @@ impl<'a> Driver<'a> {
                 is_warm = true;
                 tally.restart(now);
             }
-            if now >= end && !tally.times.is_empty() {
-                tally.close(now);
+            if now >= end && tally.requests() > 0 {
+                tally.per_second = tally.responses / (now - tally.since).as_secs_f64();
                 return Ok(tally);
             }
             if !events.is_empty() {
                 last_event = now;
             }
-            self.check_patience(now, last_event, end)?;
+            if now >= last_event + PATIENCE {
+                return Err(self.too_late(&format!("were silent for {PATIENCE:?}")));
+            }
+            if now >= end + PATIENCE {
+                return Err(self.too_late("had no complete response in time"));
+            }
             for event in &events {
                 self.receive(event.token().0, &mut buffer, &mut tally)?;
             }
         }
     }
 
-    fn check_patience(&self, now: Instant, last_event: Instant, end: Instant) -> io::Result<()> {
+    fn too_late(&self, problem: &str) -> io::Error {
         let connections = self.connections.len();
-        let problem = if now >= last_event + PATIENCE {
-            format!("{connections} connections were silent for {PATIENCE:?}")
-        } else if now >= end + PATIENCE {
-            let duration = self.load.duration + PATIENCE;
-            format!("none of {connections} responses was complete after {duration:?}")
-        } else {
-            return Ok(());
-        };
-        Err(io::Error::new(ErrorKind::TimedOut, problem))
+        let problem = format!("{connections} connections {problem}");
+        io::Error::new(ErrorKind::TimedOut, problem)
     }
 
     /// Takes all answers that have come, and asks again.
@@ -225,25 +196,24 @@ impl<'a> Driver<'a> {
 
     fn ask(&mut self, token: usize) -> io::Result<()> {
         self.asked += 1;
-        let is_fault = match self.load.faults {
-            Faults::Provoked { one_in, .. } => self.asked.is_multiple_of(one_in),
-            Faults::Refused => false,
-        };
+        let fault = self.load.fault;
+        let is_fault = fault.is_some_and(|(_, one_in)| self.asked.is_multiple_of(one_in));
         self.connections[token].ask(is_fault, self.poll.registry())
     }
 }
 
-/// The counts of one thread.
-struct Tally {
+/// How a server did.
+pub(crate) struct Tally {
     since: Instant,
-    /// Responses. Each counts by the share of its bytes that came while things counted, so that the
-    /// rate is right where few responses become complete.
+    /// Responses, whatever their status. Each counts by the share of its bytes that came while
+    /// things counted, so that the rate is right where few responses become complete.
     responses: f64,
     /// The same, before things counted.
     earlier: f64,
-    per_second: f64,
-    failed: u64,
-    /// Nanoseconds, of responses that became complete.
+    pub(crate) per_second: f64,
+    /// Responses whose status was not 200.
+    pub(crate) failed: u64,
+    /// Nanoseconds, of responses that became complete while things counted.
     times: Histogram<u64>,
 }
 
@@ -272,10 +242,6 @@ impl Tally {
         self.times.record(nanoseconds).map_err(io::Error::other)
     }
 
-    fn close(&mut self, now: Instant) {
-        self.per_second = self.responses / (now - self.since).as_secs_f64();
-    }
-
     fn add(&mut self, other: &Self) -> io::Result<()> {
         self.responses += other.responses;
         self.earlier += other.earlier;
@@ -284,16 +250,19 @@ impl Tally {
         self.times.add(&other.times).map_err(io::Error::other)
     }
 
-    fn sample(&self) -> Sample {
-        let ms = |quantile| self.times.value_at_quantile(quantile) as f64 / 1e6;
-        Sample {
-            per_second: self.per_second,
-            responses: self.earlier + self.responses,
-            requests: self.times.len(),
-            failed: self.failed,
-            p50_ms: ms(0.5),
-            p99_ms: ms(0.99),
-            p99_9_ms: ms(0.999),
-        }
+    /// Responses that became complete while things counted.
+    pub(crate) fn requests(&self) -> u64 {
+        self.times.len()
+    }
+
+    /// Responses since the first request, the warm-up included. The server's CPU time is divided by
+    /// them.
+    pub(crate) fn responses_in_all(&self) -> f64 {
+        self.earlier + self.responses
+    }
+
+    /// The latency that this share of the responses had at most.
+    pub(crate) fn latency_ms(&self, share: f64) -> f64 {
+        self.times.value_at_quantile(share) as f64 / 1e6
     }
 }

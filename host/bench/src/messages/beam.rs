@@ -2,7 +2,7 @@
 //! quick messages can be. Debian has it as `erlang-base`. Without it there are no ratios.
 
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use anyhow::ensure;
 use tempfile::TempDir;
@@ -21,18 +21,18 @@ impl Beam {
     pub(crate) fn find() -> anyhow::Result<Option<Self>> {
         const NAME: &str =
             "io:format(\"Erlang/OTP ~s\", [erlang:system_info(otp_release)]), halt().";
-        if !(is_there("erl") && is_there("erlc")) {
-            return Ok(None);
-        }
         let mut erl = Command::new("erl");
         erl.args(["-noshell", "-eval", NAME]);
-        let name = Running::start("erl", erl)?.output()?.trim().to_owned();
-
         let folder = tempfile::tempdir()?;
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers/roundtrip.erl");
         let mut erlc = Command::new("erlc");
         erlc.arg("-Werror").arg("-o").arg(folder.path()).arg(source);
-        let complaints = Running::start("erlc", erlc)?.output()?;
+        let running = (Running::start("erl", erl), Running::start("erlc", erlc));
+        let (Ok(erl), Ok(erlc)) = running else {
+            return Ok(None);
+        };
+        let name = erl.output()?.trim().to_owned();
+        let complaints = erlc.output()?;
         ensure!(complaints.is_empty(), "erlc: {complaints}");
         Ok(Some(Self { folder, name }))
     }
@@ -44,13 +44,4 @@ impl Beam {
         erl.args(["-run", "roundtrip", "main", batches]);
         Running::start("erl", erl)?.output()
     }
-}
-
-/// Whether there is such a command. It is asked for something that it doesn't know, and ends at
-/// once.
-fn is_there(command: &str) -> bool {
-    let mut command = Command::new(command);
-    command.args(["-noshell", "-eval", "halt()."]);
-    let quiet = command.stdin(Stdio::null()).stdout(Stdio::null());
-    quiet.stderr(Stdio::null()).status().is_ok()
 }

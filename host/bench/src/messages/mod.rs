@@ -12,23 +12,31 @@
 //! can. Without it, there is a line of the report for that, too.
 
 mod beam;
-mod figures;
 mod pipes;
-mod talk;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, ensure};
+use serde_json::{Value, json};
 use wasm_pool_guest_build::{build, workspace};
 
-use crate::findings::{self, Finding, Target};
-use crate::numbers::{median, spread};
+use crate::findings::Target::{self, AtMost};
 use crate::process::Running;
-use talk::Talk;
+use crate::quantities::MEMORY;
+use crate::results::{Results, Turn};
+use crate::table;
+use beam::Beam;
 
 /// Rounds, of which the median counts.
 const ROUNDS: usize = 5;
+
+/// Batches within a round, of which the median is the round's figure: some seconds in all.
+const BATCHES: &str = "51";
+
+/// Children that `pingpong` has at one time. It needs fewer, but a child that ends takes a moment
+/// to be gone.
+const CHILDREN: usize = 1000;
 
 /// So many processes that whatever else a host needs is no longer seen; and the few to compare
 /// with.
@@ -38,6 +46,28 @@ const FEW: usize = 100;
 /// Passes of the token in a ring of [`CROWD`] processes. The ring is so large that no process is in
 /// a cache when the token comes back.
 const PASSES: &str = "1000000";
+
+/// The sizes of messages, in bytes, as in `examples/pingpong`; 0 is that of operations without any.
+const SIZES: [(usize, &str); 4] = [
+    (0, "us_no_bytes"),
+    (8, "us_8_b"),
+    (1024, "us_1_kib"),
+    (64 * 1024, "us_64_kib"),
+];
+
+/// The cases, and the contestants of those that have some.
+const ROUND_TRIP: &str = "round trip between two processes, each of which waits";
+const SPAWN: &str = "spawn to first message";
+const OTHERS: &str = "the other operations (examples/pingpong)";
+const WAITING: &str = "memory of a process that waits (examples/ring)";
+const RING: &str = "a message in a ring of 10,000 processes (examples/ring)";
+const HOST: &str = "host";
+const BEAM: &str = "BEAM";
+const PIPES: &str = "OS processes, two pipes";
+
+const INTRODUCTION: &str = "\
+    Figures are medians over the rounds, and behind them is how far the rounds lie apart, in percent\n\
+    of the median. BEAM is Erlang's virtual machine.";
 
 /// Does what the arguments ask for, with this program as the host.
 ///
@@ -57,16 +87,71 @@ pub fn main(program: &Path) -> anyhow::Result<()> {
         program,
         module: guests.join(name),
     });
-    print!("{}", Talk::measure(&pingpong, rounds)?.report());
-    print!("{}", memory(&ring)?);
-    print!("{}", passes(&ring, rounds)?);
+    let beam = Beam::find()?;
+    let setup = json!({ BEAM: beam.as_ref().map(|beam| &beam.name) });
+    let mut results = Results::new("cargo bench --bench messages".into(), setup);
+    for _ in 0..rounds {
+        let run = pingpong.start(CHILDREN, &[BATCHES, "json"])?;
+        add(&mut results, HOST, &run.output()?)?;
+        if let Some(beam) = &beam {
+            add(&mut results, BEAM, &beam.pingpong(BATCHES)?)?;
+        }
+        let turn = SIZES[1..]
+            .iter()
+            .map(|&(bytes, name)| Ok((name, pipes::round_trip(bytes)?)));
+        results.add((PIPES, ROUND_TRIP), turn.collect::<anyhow::Result<Turn>>()?);
+    }
+    results.add((HOST, WAITING), memory(&ring)?);
+    for _ in 0..rounds {
+        results.add((HOST, RING), vec![("us", pass(&ring)?)]);
+    }
+    judge(&mut results);
+    print!(
+        "{}",
+        table::markdown(&results, "What it costs to talk", INTRODUCTION)
+    );
+    Ok(())
+}
+
+fn judge(results: &mut Results) {
+    // Beyond 64 bytes BEAM sends references, and the host copies: there is no target.
+    results.find_ratio(ROUND_TRIP, [HOST, BEAM], "us_8_b", AtMost(2.0, 1.0));
+    results.find_ratio(ROUND_TRIP, [HOST, BEAM], "us_1_kib", Target::None);
+    results.find_ratio(ROUND_TRIP, [HOST, BEAM], "us_64_kib", Target::None);
+    results.find_ratio(SPAWN, [HOST, BEAM], "us_no_bytes", Target::None);
+    results.find_ratio(ROUND_TRIP, [HOST, PIPES], "us_8_b", Target::None);
+    results.find_median((HOST, SPAWN), "us_no_bytes", AtMost(20.0, 20.0));
+    results.find_median((HOST, WAITING), MEMORY, AtMost(48.0, 48.0));
+    if results.setup[BEAM].is_null() {
+        let why = "Erlang is missing (apt-get install erlang-base)";
+        results.lack((BEAM, ROUND_TRIP), why);
+    }
+}
+
+/// Adds a round: lines of JSON, as `examples/pingpong` prints them.
+fn add(results: &mut Results, contestant: &str, lines: &str) -> anyhow::Result<()> {
+    for line in lines.lines() {
+        let value: Value = serde_json::from_str(line)?;
+        let figure = value["operation"].as_str().and_then(|operation| {
+            let bytes = usize::try_from(value["bytes"].as_u64()?).ok()?;
+            let (_, quantity) = SIZES.iter().find(|(size, _)| *size == bytes)?;
+            Some((operation, *quantity, value["us"].as_f64()?))
+        });
+        let (operation, quantity, us) = figure.with_context(|| format!("no figure: {line}"))?;
+        let place = match operation {
+            "round trip" => (contestant, ROUND_TRIP),
+            "spawn, first message" => (contestant, SPAWN),
+            other => (other, OTHERS),
+        };
+        results.add(place, vec![(quantity, us)]);
+    }
     Ok(())
 }
 
 /// A module that is a program, and the host that runs it.
 struct Guest<'a> {
     program: &'a Path,
-    module: std::path::PathBuf,
+    module: PathBuf,
 }
 
 impl Guest<'_> {
@@ -84,29 +169,18 @@ impl Guest<'_> {
 /// What a process that waits holds of the machine's memory: by how much the host's memory grows
 /// from [`FEW`] to [`CROWD`], each of which has run and passed a token. Pages of the module's image
 /// that were read and not written are shared by all processes, and yet resident in each.
-fn memory(ring: &Guest<'_>) -> anyhow::Result<String> {
+fn memory(ring: &Guest<'_>) -> anyhow::Result<Turn> {
     let [few, many] = [crowd(ring, FEW)?, crowd(ring, CROWD)?];
-    let each = |name, file, field, target| -> anyhow::Result<Finding> {
+    let each = |(quantity, file, field)| {
         let grown = many.kib(file, field)? - few.kib(file, field)?;
-        Ok(Finding::new(
-            name,
-            grown / (CROWD - FEW) as f64,
-            "KiB",
-            target,
-        ))
+        Ok((quantity, grown / (CROWD - FEW) as f64))
     };
-    let findings = [
-        each(
-            "resident",
-            "smaps_rollup",
-            "Rss",
-            Target::AtMost(48.0, 48.0),
-        )?,
-        each("of that its own", "smaps_rollup", "Pss", Target::None)?,
-        each("page tables, beside that", "status", "VmPTE", Target::None)?,
+    let sources = [
+        (MEMORY, "smaps_rollup", "Rss"),
+        ("proportional_kib", "smaps_rollup", "Pss"),
+        ("page_tables_kib", "status", "VmPTE"),
     ];
-    let title = "memory per waiting process (examples/ring)";
-    Ok(findings::table(title, &findings).markdown())
+    sources.into_iter().map(each).collect()
 }
 
 /// A host with so many processes that wait, and room for [`CROWD`] in any case.
@@ -120,26 +194,12 @@ fn crowd(ring: &Guest<'_>, members: usize) -> anyhow::Result<Running> {
     Ok(running)
 }
 
-/// A message in company: its receiver has not run for a while.
-fn passes(ring: &Guest<'_>, rounds: usize) -> anyhow::Result<String> {
-    let mut times = Vec::new();
-    for _ in 0..rounds {
-        let said = ring.start(CROWD, &[&CROWD.to_string(), PASSES])?.output()?;
-        let us = said.rsplit_once(" ms, ").and_then(|(_, rest)| {
-            let (us, _) = rest.split_once(" µs each")?;
-            us.parse().ok()
-        });
-        times.push(us.with_context(|| format!("it said {said:?}"))?);
-    }
-    let findings = [
-        Finding::new(
-            "per message, median",
-            median(times.clone()),
-            "µs",
-            Target::None,
-        ),
-        Finding::new("spread", spread(times), "%", Target::None),
-    ];
-    let title = format!("a ring of {CROWD} processes, {PASSES} messages (examples/ring)");
-    Ok(findings::table(&title, &findings).markdown())
+/// Microseconds of a message in company: its receiver has not run for a while.
+fn pass(ring: &Guest<'_>) -> anyhow::Result<f64> {
+    let said = ring.start(CROWD, &[&CROWD.to_string(), PASSES])?.output()?;
+    let us = said.rsplit_once(" ms, ").and_then(|(_, rest)| {
+        let (us, _) = rest.split_once(" µs each")?;
+        us.parse().ok()
+    });
+    us.with_context(|| format!("it said {said:?}"))
 }

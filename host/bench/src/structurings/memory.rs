@@ -2,12 +2,15 @@
 //! So memory that the server has only once, and memory that all share, does not count. First a few
 //! tell roughly what one takes; then there are as many as the machine has room for.
 
-use super::cgi;
-use super::figures::Gaps;
-use super::subject::{Structuring, Subject};
+use anyhow::Error;
 use wasm_pool_host::descriptors;
+use wasm_pool_native::own_memory_kib;
 
+use super::IDLE;
+use super::subject::{Structuring, Subject};
 use crate::kernel;
+use crate::quantities::MEMORY;
+use crate::results::Results;
 
 /// The few that tell roughly what one takes. Under load a server has more of them by default.
 const FIRST: (u16, u16) = (1, 8);
@@ -32,34 +35,26 @@ const OPEN_FILES: u32 = 4;
 /// Descriptors that a host promises a process beside those, for a moment.
 const IN_PASSING: u32 = 2;
 
-/// The memory of one more, in KiB; nothing where it could not be measured.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Memory {
-    process: Option<f64>,
-    thread: Option<f64>,
-    child: Option<f64>,
-}
-
-impl Memory {
-    /// Measures once: a difference between so many needs no median.
-    pub(crate) fn measure(subject: &Subject, gaps: &mut Gaps) -> Self {
-        let frugal = subject.clone().with_open_files(OPEN_FILES);
-        let process = growth(&frugal, Structuring::Pool, most_processes());
-        let thread = growth(subject, Structuring::Threads, MOST);
-        let child = cgi::own_memory_kib(&subject.program, &subject.file);
-        Self {
-            process: gaps.unless_measured("memory of a process", process),
-            thread: gaps.unless_measured("memory of a thread", thread),
-            child: gaps.unless_measured("memory of a child", child),
-        }
-    }
-
-    /// The three structurings of ours have the same processes.
-    pub(crate) fn of(&self, structuring: Structuring) -> Option<f64> {
-        match structuring {
-            Structuring::Single | Structuring::PerRequest | Structuring::Pool => self.process,
-            Structuring::Threads => self.thread,
-            Structuring::ForkExec => self.child,
+/// Measures once: a difference between so many needs no median. The three structurings of ours have
+/// the same processes.
+pub(crate) fn measure(subject: &Subject, results: &mut Results) {
+    let frugal = Subject {
+        max_open_files: OPEN_FILES,
+        ..subject.clone()
+    };
+    let process = growth(&frugal, Structuring::Pool, most_processes());
+    let process = process.map_err(|error| format!("{error:#}"));
+    for one in Structuring::ALL {
+        let memory = match one {
+            Structuring::Single | Structuring::PerRequest | Structuring::Pool => {
+                process.clone().map_err(Error::msg)
+            }
+            Structuring::Threads => growth(subject, one, MOST),
+            Structuring::ForkExec => own_memory_kib(&subject.program, &subject.file),
+        };
+        match memory {
+            Ok(kib) => results.add((one.name(), IDLE), vec![(MEMORY, kib)]),
+            Err(error) => results.lack((one.name(), IDLE), format!("{error:#}")),
         }
     }
 }

@@ -1,51 +1,55 @@
 //! The *structurings* of a server, measured on this machine with this module: the host's three, and
 //! natively with threads and with fork and exec. This is the program's command `bench`.
 //!
-//! Each structuring is a server in a process of its own, and all are asked for the same. First
-//! comes the memory of one more process. Then the servers take turns under load, in rounds, and
-//! nothing is timed inside them. Then each server times its steps, on one connection, so that no
-//! step contains waiting. The steps are means over all requests, since a server does not know which
-//! requests warm it up. Last comes a crash. Where memory or a crash can't be measured, the figures
-//! say so, and why.
+//! Each structuring is a server in a process of its own, and all are asked for the same. First each
+//! server times its steps, on one connection, so that no step contains waiting. The steps are means
+//! over all requests, since a server does not know which requests warm it up. Then the servers take
+//! turns under load, in rounds, and nothing is timed inside them. Last come the memory of one more
+//! process, and a crash. Where these can't be measured, the results say why.
 
-mod cgi;
 mod crash;
-mod figures;
-mod listener;
 mod memory;
-mod outputs;
-mod plots;
-mod scratch;
 mod subject;
-mod tables;
 mod words;
-mod yardstick;
 
 use std::ffi::OsString;
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
+use serde_json::json;
 use wasm_pool_host::descriptors;
-use wasm_pool_host::steps::Totals;
+use wasm_pool_host::steps::Total;
 
-use crate::kernel::{self, Machine};
-use crate::load::{Load, Question};
+use crate::chart::{self, Panel};
+use crate::load::Load;
+use crate::outputs::{Files, Outputs};
 use crate::progress::Progress;
+use crate::quantities::{ANSWERS_AGAIN, MEMORY, P50, P99, P99_9, RATE, STEPS};
+use crate::results::{Case, Results, Turn};
 use crate::server::Server;
-use crate::turn::{Rounds, Turn};
-pub use cgi::child;
-use figures::{Figures, Gaps, Measured, Setup};
-use memory::Memory;
-use outputs::Outputs;
-use scratch::Scratch;
+use crate::table;
+use crash::OTHERS;
 use subject::{Structuring, Subject};
-pub use yardstick::Yardstick;
 
 /// The warm-up is a quarter of the time that counts, but at most as long as a pool needs to grow
 /// and caches to be warm.
 const WARM_UP: (u32, Duration) = (4, Duration::from_millis(500));
+
+/// The files in the temporary folder: the answer of the module, and the worker of the crash drill.
+const FILES: usize = 2;
+
+/// The cases.
+const WORK: &str = "step by step";
+const LOAD: &str = "under load";
+const IDLE: &str = "memory";
+const CRASH: &str = "at a crash";
+
+const TITLE: &str = "Work per request";
+const INTRODUCTION: &str = "\
+    threads and fork-exec are native servers, without wasm. Figures are medians over the rounds, and\n\
+    behind them is how far the rounds lie apart, in percent of the median.";
 
 /// What is measured, how, and where the figures go.
 #[derive(Clone, Debug)]
@@ -66,12 +70,8 @@ pub struct Settings {
     pub rounds: usize,
     /// The most processes that a pool has by default. So many threads are enough, too.
     pub workers: usize,
-    /// The file for JSON. `-` is standard output, which has no table then.
-    pub json: Option<PathBuf>,
-    /// The file for the plots.
-    pub svg: Option<PathBuf>,
-    /// The file for the page.
-    pub html: Option<PathBuf>,
+    /// The files for the results.
+    pub files: Files,
 }
 
 /// Measures everything, and writes the figures; does nothing more once `stop` completes. All
@@ -80,81 +80,82 @@ pub struct Settings {
 /// # Errors
 /// Where requests can't be measured, something can't be written, or a server answers wrongly.
 pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
-    let outputs = Outputs::open(&settings)?;
-    let scratch = Arc::new(Scratch::new()?);
-    let shared = Arc::clone(&scratch);
+    let outputs = Outputs::open(&settings.files)?;
+    let scratch = tempfile::tempdir().context("can't make a temporary folder")?;
+    let folder = scratch.path().to_owned();
     descriptors::raise(); // a socket for each connection
-    // Each structuring has its rounds, its steps and its crash. Before come the module and the
-    // memory.
+    // Each structuring has its steps, its rounds and its crash. The module and the memory are one
+    // turn each.
     let turns = Structuring::ALL.len() * (settings.rounds + 2) + 2;
     let progress = Progress::of(turns)?;
     let shown = progress.clone();
     // Servers die with the thread that started them, where their guards can't end them.
-    let measuring = tokio::task::spawn_blocking(move || measure(&settings, &shared, &shown));
+    let measuring = tokio::task::spawn_blocking(move || measure(&settings, &folder, &shown));
     let measured = tokio::select! {
         biased;
         () = stop => None,
         measured = measuring => Some(measured.context("the measuring thread panicked")?),
     };
-    scratch.remove();
+    // The measuring thread can't be stopped, and may be writing one of its files right now. Once
+    // the folder is gone it can't write another.
+    let _gone = (0..=FILES).any(|_| fs::remove_dir_all(scratch.path()).is_ok());
     progress.end();
     match measured {
         None => Ok(()),
-        Some(Ok(figures)) => outputs.write(&figures),
-        Some(Err(error)) => Err(words::in_words(&error)),
+        Some(Ok(results)) => {
+            let table = table::markdown(&results, TITLE, INTRODUCTION);
+            outputs.write(&results, &table, &svg(&results)?)
+        }
+        Some(Err(error)) => Err(anyhow::Error::msg(words::in_words(&format!("{error:#}")))),
     }
 }
 
-fn measure(settings: &Settings, scratch: &Scratch, progress: &Progress) -> anyhow::Result<Figures> {
+fn measure(settings: &Settings, scratch: &Path, progress: &Progress) -> anyhow::Result<Results> {
     progress.turn("asking the module");
     let subject = Subject::new(settings, scratch)?;
-    let drill = crash::subject(subject.clone(), scratch)?;
-    let load = Setup::new(settings, &subject.body);
-    let mut gaps = Gaps::default();
-    progress.turn("memory");
-    let memory = Memory::measure(&subject, &mut gaps);
-    let mut rounds = Structuring::ALL.map(|_| Rounds::default());
-    for number in 1..=settings.rounds {
-        let what = format!("under load, round {number}");
-        let round = by_turns(&what, progress, |one| under_load(&subject, one, settings))?;
-        for (Rounds(turns), turn) in rounds.iter_mut().zip(round) {
-            turns.push(turn);
-        }
-    }
-    let steps = by_turns("step by step", progress, |one| {
-        step_by_step(&subject, one, settings)
-    })?;
-    let crashes = by_turns("and a crash", progress, |one| {
-        let crash = crash::drill(&drill, one);
-        Ok(gaps.unless_measured(&format!("crash of {one}"), crash))
-    })?;
-    let all = Structuring::ALL.into_iter();
-    let measured = all.zip(&rounds).zip(steps).zip(crashes);
-    let structurings = measured.map(|(((name, rounds), steps), crash)| {
-        Measured::new(name, rounds, &steps, memory.of(name), crash)
+    let drill = crash::subject(&subject, scratch)?;
+    let module = settings.module.as_ref();
+    let setup = json!({
+        "module": module.map_or("built-in".into(), |module| module.display().to_string()),
+        "path": settings.path,
+        "body_bytes": subject.body.len(),
+        "connections": settings.connections,
+        "rounds": settings.rounds,
+        "seconds": settings.time.as_secs_f64(),
     });
-    Ok(Figures {
-        version: env!("CARGO_PKG_VERSION"),
-        date: kernel::date(),
-        command: words::command(),
-        machine: Machine::this(),
-        load,
-        structurings: structurings.collect(),
-        not_measured: gaps,
-    })
+    let mut results = Results::new(words::command(), setup);
+
+    let work = case(WORK, 1, |one| step_by_step(&subject, one, settings));
+    results.run(&work, progress)?;
+    let rounds = case(LOAD, settings.rounds, |one| {
+        under_load(&subject, one, settings)
+    });
+    results.run(&rounds, progress)?;
+    progress.turn(IDLE);
+    memory::measure(&subject, &mut results);
+    let crash = case(CRASH, 1, |one| crash::drill(&drill, one));
+    let crash = Case {
+        is_needed: false,
+        ..crash
+    };
+    results.run(&crash, progress)?;
+    remark(&mut results, settings);
+    for gap in &mut results.not_measured {
+        gap.why = words::in_words(&gap.why);
+    }
+    Ok(results)
 }
 
-/// Measures something of each structuring.
-fn by_turns<T>(
-    what: &str,
-    progress: &Progress,
-    mut measure: impl FnMut(Structuring) -> anyhow::Result<T>,
-) -> anyhow::Result<Vec<T>> {
-    let turn = |structuring: Structuring| {
-        progress.turn(&format!("{structuring} {what}"));
-        measure(structuring)
-    };
-    Structuring::ALL.into_iter().map(turn).collect()
+/// All structurings.
+fn case<'a>(
+    name: &str,
+    rounds: usize,
+    measure: impl Fn(Structuring) -> anyhow::Result<Turn> + Copy + 'a,
+) -> Case<'a> {
+    let all = Structuring::ALL.into_iter();
+    all.fold(Case::new(name, rounds), |case, one| {
+        case.with(one.name(), move || measure(one))
+    })
 }
 
 fn under_load(subject: &Subject, one: Structuring, settings: &Settings) -> anyhow::Result<Turn> {
@@ -167,18 +168,30 @@ fn under_load(subject: &Subject, one: Structuring, settings: &Settings) -> anyho
     ask(&mut server, subject, settings.connections, settings.time)
 }
 
-fn step_by_step(
-    subject: &Subject,
-    one: Structuring,
-    settings: &Settings,
-) -> anyhow::Result<Totals> {
+fn step_by_step(subject: &Subject, one: Structuring, settings: &Settings) -> anyhow::Result<Turn> {
     let flags: &[&str] = match one.is_ours() {
         true => &["--steps"],
         false => &["--steps", "--workers", "1"],
     };
     let mut server = subject.server(one, flags)?;
     ask(&mut server, subject, 1, settings.time)?;
-    server.steps()
+    let totals = server.steps()?;
+    // Each request is received once.
+    let requests = totals.receive.count.max(1) as f64;
+    let share = |total: Total| total.nanoseconds as f64 / 1e3 / requests;
+    let steps = [
+        totals.receive,
+        totals.hand_over,
+        totals.run,
+        totals.files,
+        totals.reply,
+    ];
+    let steps = steps.map(share);
+    let together = steps.iter().sum();
+    Ok(STEPS
+        .into_iter()
+        .zip(steps.into_iter().chain([together]))
+        .collect())
 }
 
 fn ask(
@@ -189,9 +202,63 @@ fn ask(
 ) -> anyhow::Result<Turn> {
     let (part, most) = WARM_UP;
     let load = Load::new(connections, (duration / part).min(most), duration);
-    let question = Question {
-        path: &subject.path,
-        body: &subject.body,
-    };
-    server.measure(&load, question)
+    server.measure(&load, subject.question())
+}
+
+/// Says how the figures are to be read.
+fn remark(results: &mut Results, settings: &Settings) {
+    results.note(WORK, "microseconds of one request, on one connection");
+    let connections = settings.connections;
+    let load = format!("{connections} connections: requests per second, latency, CPU, memory");
+    results.note(LOAD, load);
+    results.note(LOAD, order(results));
+    let gone = results
+        .of_case(CRASH)
+        .filter(|entry| !entry.figures.contains_key(ANSWERS_AGAIN));
+    let gone = gone.map(|entry| format!("; {} never answers again", entry.contestant));
+    let gone: String = gone.collect();
+    results.note(
+        CRASH,
+        format!("{OTHERS} other requests were in flight{gone}"),
+    );
+}
+
+/// Names the structurings whose order in throughput means nothing: the fastest round of one is
+/// faster than the slowest round of the next faster one.
+fn order(results: &Results) -> String {
+    let mut sorted: Vec<_> = results
+        .of_case(LOAD)
+        .filter_map(|entry| Some((entry.figures.get(RATE)?, &*entry.contestant)))
+        .collect();
+    sorted.sort_by(|(one, _), (other, _)| one.median.total_cmp(&other.median));
+    if sorted.iter().any(|(rate, _)| rate.rounds.len() == 1) {
+        return "one round does not say how far rounds lie apart".into();
+    }
+    let groups = sorted.chunk_by(|(one, _), (next, _)| one.highest >= next.lowest);
+    let groups = groups.filter(|group| group.len() > 1).map(|group| {
+        let names: Vec<_> = group.iter().map(|(_, name)| *name).collect();
+        names.join(", ")
+    });
+    match groups.collect::<Vec<_>>() {
+        groups if groups.is_empty() => "no rounds overlap".into(),
+        groups => format!("rounds overlap, no order: {}", groups.join(" · ")),
+    }
+}
+
+fn svg(results: &Results) -> anyhow::Result<String> {
+    let lost = format!("lost, of {OTHERS} other requests in flight");
+    let rate = "requests per second; line: slowest to fastest round";
+    let work = [Panel::new("One request, alone", WORK, &STEPS, "µs")];
+    let load = [
+        Panel::new("Throughput", LOAD, &[RATE], rate).linear(),
+        Panel::new("Latency under load", LOAD, &[P50, P99, P99_9], "ms"),
+    ];
+    let rest = [
+        Panel::new("Memory of one more", IDLE, &[MEMORY], "KiB"),
+        Panel::new("One crash", CRASH, &["others_lost"], &lost).linear(),
+        Panel::new("Answers again after", CRASH, &[ANSWERS_AGAIN], "ms"),
+    ];
+    let native = [Structuring::Threads, Structuring::ForkExec].map(Structuring::name);
+    let is_ours = |name: &str| !native.contains(&name);
+    chart::svg(results, TITLE, is_ours, &[&work, &load, &rest])
 }

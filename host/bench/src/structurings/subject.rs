@@ -2,20 +2,19 @@
 //! ordinary program with its `--mode`; the other two are [yardsticks](super::yardstick).
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, ensure};
-use serde::Serialize;
 
 use super::Settings;
-use super::scratch::Scratch;
 use crate::client;
+use crate::load::Question;
 use crate::server::{self, Server};
 
 /// Who answers a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Structuring {
     /// The only process.
     Single,
@@ -32,16 +31,16 @@ pub(crate) enum Structuring {
 /// What is served and asked for.
 #[derive(Clone, Debug)]
 pub(crate) struct Subject {
-    pub(crate) program: PathBuf,
+    pub(super) program: PathBuf,
     /// For ours: what guests may read, and their limits.
-    guests: Vec<OsString>,
-    max_open_files: u32,
-    module: Option<PathBuf>,
-    pub(crate) path: String,
+    pub(super) guests: Vec<OsString>,
+    pub(super) max_open_files: u32,
+    pub(super) module: Option<PathBuf>,
+    pub(super) path: String,
     /// What all answer.
-    pub(crate) body: Vec<u8>,
+    pub(super) body: Vec<u8>,
     /// A file that holds the same, for the yardsticks.
-    pub(crate) file: PathBuf,
+    pub(super) file: PathBuf,
 }
 
 impl Structuring {
@@ -64,16 +63,13 @@ impl Structuring {
     }
 
     pub(crate) fn is_ours(self) -> bool {
-        match self {
-            Self::Single | Self::PerRequest | Self::Pool => true,
-            Self::Threads | Self::ForkExec => false,
-        }
+        !matches!(self, Self::Threads | Self::ForkExec)
     }
 }
 
 impl Subject {
     /// Asks the module once, so that all can answer the same.
-    pub(crate) fn new(settings: &Settings, scratch: &Scratch) -> anyhow::Result<Self> {
+    pub(crate) fn new(settings: &Settings, scratch: &Path) -> anyhow::Result<Self> {
         let mut subject = Self {
             program: std::env::current_exe().context("can't find this program itself")?,
             guests: settings.guests.clone(),
@@ -84,7 +80,8 @@ impl Subject {
             file: PathBuf::new(),
         };
         subject.body = subject.answer()?;
-        subject.file = scratch.write("body", &subject.body)?;
+        subject.file = scratch.join("body");
+        fs::write(&subject.file, &subject.body).context("can't write a temporary file")?;
         Ok(subject)
     }
 
@@ -110,19 +107,10 @@ impl Subject {
         Ok(first.body)
     }
 
-    /// The same with another module, of which the yardsticks know nothing.
-    pub(crate) fn with_module(self, module: PathBuf) -> Self {
-        Self {
-            module: Some(module),
-            ..self
-        }
-    }
-
-    /// The same, with so many files for each process.
-    pub(crate) fn with_open_files(self, max_open_files: u32) -> Self {
-        Self {
-            max_open_files,
-            ..self
+    pub(crate) fn question(&self) -> Question<'_> {
+        Question {
+            path: &self.path,
+            body: &self.body,
         }
     }
 
@@ -151,11 +139,5 @@ impl Subject {
         }
         command.args(flags);
         Server::start(one.name(), command)
-    }
-}
-
-impl std::fmt::Display for Structuring {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.name())
     }
 }

@@ -1,20 +1,14 @@
 //! *Words* for whoever started the bench: how it was called, and errors of servers without flags
 //! that were not given to the bench.
 
-use anyhow::anyhow;
-
 /// What a server's command line says beside a problem.
 const USAGE: [&str; 2] = ["error: ", "For more information, try '--help'."];
 
 /// How this program was called, as a shell takes it.
 pub(crate) fn command() -> String {
     let args = std::env::args_os().skip(1);
-    let words = args.map(|arg| quoted(&arg.to_string_lossy()));
-    let words: Vec<_> = ["wasm-pool-host".to_owned()]
-        .into_iter()
-        .chain(words)
-        .collect();
-    words.join(" ")
+    let words = args.map(|arg| format!(" {}", quoted(&arg.to_string_lossy())));
+    format!("wasm-pool-host{}", words.collect::<String>())
 }
 
 /// A word in quotes, unless nothing in it means anything else to a shell.
@@ -28,8 +22,8 @@ fn quoted(word: &str) -> String {
 }
 
 /// The same error, in which flags that were not given to the bench are words.
-pub(crate) fn in_words(error: &anyhow::Error) -> anyhow::Error {
-    let mut said = format!("{error:#}");
+pub(crate) fn in_words(error: &str) -> String {
+    let mut said = error.to_owned();
     for usage in USAGE {
         said = said.replace(usage, "");
     }
@@ -37,17 +31,12 @@ pub(crate) fn in_words(error: &anyhow::Error) -> anyhow::Error {
     let in_flag = |letter: char| letter.is_ascii_alphanumeric() || letter == '-';
     let mut words = String::new();
     for word in said.split_inclusive(|letter| !in_flag(letter)) {
-        match word.strip_prefix("--") {
-            Some(name) if name.starts_with(char::is_alphabetic) => {
-                let flag = word.trim_end_matches(|letter| !in_flag(letter));
-                if is_given(flag) {
-                    words.push_str(word);
-                } else {
-                    words.push_str(&name.replace('-', " "));
-                }
-            }
-            Some(_) | None => words.push_str(word),
+        let flag = word.trim_end_matches(|letter| !in_flag(letter));
+        let name = word.strip_prefix("--").filter(|_| !is_given(flag));
+        match name.filter(|name| name.starts_with(char::is_alphabetic)) {
+            Some(name) => words.push_str(&name.replace('-', " ")),
+            None => words.push_str(word),
         }
     }
-    anyhow!("{}", words.trim())
+    words.trim().to_owned()
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use wasm_pool_bench::outputs::Files;
 use wasm_pool_bench::structurings;
 
 use wasm_pool_host::WORKERS_PER_CORE;
@@ -110,16 +111,18 @@ impl Bench {
             time: self.time,
             rounds: self.rounds,
             workers: cores * WORKERS_PER_CORE as usize,
-            json: self.json,
-            svg: self.svg,
-            html: self.html,
+            files: Files {
+                json: self.json,
+                svg: self.svg,
+                html: self.html,
+            },
         })
     }
 }
 
 impl Yardstick {
-    pub(crate) fn settings(self) -> structurings::Yardstick {
-        structurings::Yardstick {
+    pub(crate) fn settings(self) -> wasm_pool_native::Yardstick {
+        wasm_pool_native::Yardstick {
             file: self.file,
             fork_exec: self.fork_exec,
             workers: self.workers,

@@ -12,9 +12,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail, ensure};
 use wasm_pool_host::steps::{Step, Steps};
 
-use super::crash::Task;
-use super::yardstick;
-use crate::kernel;
+use crate::task::Task;
+use crate::yardstick;
 
 /// The first argument of such a process. The task and the file follow.
 const ANSWER: &str = "yardstick-answer";
@@ -48,19 +47,28 @@ fn answer(begin: Instant, args: Vec<OsString>) -> anyhow::Result<()> {
     let opened = Instant::now();
     let body = yardstick::read(file.as_ref())?;
     let files = opened.elapsed();
-    if let Some(task) = Task::of_word(what) {
-        task.perform();
-    }
+    Task::of(&what.to_string_lossy()).perform();
     let mut answer = yardstick::response(&body);
     if what == MEMORY {
-        let private = |pages| kernel::kib("self/smaps_rollup", pages);
-        let own = private("Private_Clean")? + private("Private_Dirty")?;
-        answer = own.to_string().into();
+        answer = own_kib()?.to_string().into();
     }
     let run = begin.elapsed().saturating_sub(files);
     let mut out = format!("{} {}\n", run.as_nanos(), files.as_nanos()).into_bytes();
     out.append(&mut answer);
     Ok(std::io::stdout().write_all(&out)?)
+}
+
+/// The memory of this process that it shares with no other.
+fn own_kib() -> anyhow::Result<u64> {
+    let rollup = std::fs::read_to_string("/proc/self/smaps_rollup")?;
+    let mut own = 0;
+    for line in rollup.lines() {
+        let mut words = line.split_whitespace();
+        if let Some("Private_Clean:" | "Private_Dirty:") = words.next() {
+            own += words.next().context("no size")?.parse::<u64>()?;
+        }
+    }
+    Ok(own)
 }
 
 /// Has such a process answer. Time that the process did not spend on its own steps went into
@@ -85,7 +93,10 @@ pub(crate) fn respond(
 
 /// The memory that one such process has for itself when its work is done, in KiB, without pages
 /// that it shares.
-pub(crate) fn own_memory_kib(program: &Path, file: &Path) -> anyhow::Result<f64> {
+///
+/// # Errors
+/// Where the process can't be created, or fails.
+pub fn own_memory_kib(program: &Path, file: &Path) -> anyhow::Result<f64> {
     let output = run(program, MEMORY, file)?;
     Ok(String::from_utf8(output.answer)?.parse()?)
 }

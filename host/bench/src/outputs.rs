@@ -1,4 +1,4 @@
-//! Where the figures go. Files are opened before anything is measured, so that a path which can't
+//! Where the results go. Files are opened before anything is measured, so that a path which can't
 //! be written costs no minutes first.
 
 use std::fs::{File, OpenOptions};
@@ -7,11 +7,30 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
-use super::figures::Figures;
-use super::{Settings, plots, tables};
+use crate::results::Results;
+use crate::table::{self, escaped};
 
 /// In place of a file's name: standard output.
 const STANDARD_OUTPUT: &str = "-";
+
+const STYLE: &str = "
+body { font: 16px/1.5 system-ui, sans-serif; color: #222; background: #fff; max-width: 1600px; margin: 2rem auto; padding: 0 1rem }
+svg { width: 100%; height: auto }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums }
+th, td { padding: .2rem 1rem; text-align: right }
+td:first-child { text-align: left }
+th { border-bottom: 1px solid #bbb }";
+
+/// The files that were asked for.
+#[derive(Clone, Debug)]
+pub struct Files {
+    /// The file for JSON. `-` is standard output, which has no table then.
+    pub json: Option<PathBuf>,
+    /// The file for the chart.
+    pub svg: Option<PathBuf>,
+    /// The file for the page.
+    pub html: Option<PathBuf>,
+}
 
 /// All outputs that were asked for.
 pub(crate) struct Outputs {
@@ -22,7 +41,7 @@ pub(crate) struct Outputs {
     html: Option<Output>,
 }
 
-/// A file that will have the figures. Dropped before, a new one is removed, and an old one is as it
+/// A file that will have the results. Dropped before, a new one is removed, and an old one is as it
 /// was.
 struct Output {
     path: PathBuf,
@@ -33,18 +52,18 @@ struct Output {
 impl Outputs {
     /// # Errors
     /// Where a file can't be written: an error that names the flag.
-    pub(crate) fn open(settings: &Settings) -> anyhow::Result<Self> {
+    pub(crate) fn open(files: &Files) -> anyhow::Result<Self> {
         let open = |flag: &str, path: Option<&PathBuf>| {
             let output = path.map(|path| Output::open(path)).transpose();
             output.with_context(|| format!("{flag}: can't write there"))
         };
-        let json = settings.json.as_ref();
+        let json = files.json.as_ref();
         let json = json.filter(|path| path.as_os_str() != STANDARD_OUTPUT);
         Ok(Self {
-            table: json.is_some() || settings.json.is_none(),
+            table: json.is_some() || files.json.is_none(),
             json: open("--json", json)?,
-            svg: open("--svg", settings.svg.as_ref())?,
-            html: open("--html", settings.html.as_ref())?,
+            svg: open("--svg", files.svg.as_ref())?,
+            html: open("--html", files.html.as_ref())?,
         })
     }
 
@@ -52,24 +71,33 @@ impl Outputs {
     ///
     /// # Errors
     /// The first error.
-    pub(crate) fn write(self, figures: &Figures) -> anyhow::Result<()> {
-        let json = serde_json::to_string_pretty(figures)?;
-        let shown = if self.table {
-            &tables::text(figures)
-        } else {
-            &json
-        };
-        let printed = writeln!(std::io::stdout(), "{shown}").context("can't print the figures");
+    pub(crate) fn write(self, results: &Results, table: &str, svg: &str) -> anyhow::Result<()> {
+        let json = serde_json::to_string_pretty(results)?;
+        let shown = if self.table { table } else { &json };
+        let printed = writeln!(std::io::stdout(), "{}", shown.trim_end());
         let write = |output: Option<Output>, text: &str| match output {
             Some(output) => output.write(text),
             None => Ok(()),
         };
         let written = write(self.json, &json);
-        let image = plots::svg(figures);
-        let page = write(self.html, &tables::html(figures, &image));
-        let image = write(self.svg, &image);
-        printed.and(written).and(page).and(image)
+        let page = write(self.html, &page(results, svg));
+        let image = write(self.svg, svg);
+        printed.context("can't print the figures")?;
+        written.and(page).and(image)
     }
+}
+
+/// A page with the chart, the tables and the origin of the figures. It needs nothing else.
+fn page(results: &Results, svg: &str) -> String {
+    let origin = results.origin().map(|line| escaped(&line)).join("<br>\n");
+    format!(
+        "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width\">\n\
+         <title>wasm-pool-host, measured</title>\n<style>{STYLE}\n</style>\n\
+         {svg}\n{}<p>{origin}<br>\n<code>{}</code></p>\n</html>\n",
+        table::html(results),
+        escaped(&results.command),
+    )
 }
 
 impl Output {

@@ -9,7 +9,7 @@ use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Barrier, Mutex, PoisonError};
 use std::thread;
 
@@ -19,9 +19,9 @@ use rustix::process::{Resource, Rlimit, Signal, set_parent_process_death_signal,
 use wasm_pool_host::descriptors;
 use wasm_pool_host::steps::{Step, Steps};
 
-use super::cgi;
-use super::crash::Task;
-use super::listener::{Handed, Listener};
+use crate::cgi;
+use crate::listener::{self, Handed};
+use crate::task::Task;
 
 /// More than the head of any request that the bench sends.
 const HEAD_BYTES: usize = 16 << 10;
@@ -51,9 +51,16 @@ impl Yardstick {
     pub fn start(self) -> anyhow::Result<Steps> {
         set_parent_process_death_signal(Some(Signal::KILL))?;
         descriptors::raise();
-        leave_no_core()?;
+        // The drill crashes on purpose: nobody wants its core dumps.
+        let nothing = Rlimit {
+            current: Some(0),
+            maximum: Some(0),
+        };
+        setrlimit(Resource::Core, nothing)?;
         let (workers, steps) = (self.workers, Steps::on_if(self.steps));
-        let (mut listener, idle) = Listener::new(steps.clone())?;
+        let (queue, idle) = sync_channel(listener::QUEUE);
+        let socket = listener::socket()?;
+        let address = socket.local_addr()?;
         let native = Arc::new(Native {
             program: std::env::current_exe()?,
             yardstick: self,
@@ -71,8 +78,8 @@ impl Yardstick {
             })?;
         }
         running.wait();
-        let address = listener.address()?;
-        thread::Builder::new().spawn(move || match listener.listen() {
+        let timed = steps.clone();
+        thread::Builder::new().spawn(move || match listener::listen(&socket, &queue, &timed) {
             Ok(()) => {}
             Err(error) => eprintln!("yardstick: the listener failed: {error}"),
         })?;
@@ -81,13 +88,10 @@ impl Yardstick {
     }
 }
 
-/// The drill crashes on purpose: nobody wants its core dumps.
-fn leave_no_core() -> rustix::io::Result<()> {
-    let nothing = Rlimit {
-        current: Some(0),
-        maximum: Some(0),
-    };
-    setrlimit(Resource::Core, nothing)
+/// The parts of a request that matter here.
+struct Asked {
+    path: String,
+    closes: bool,
 }
 
 /// The state that all threads share.
@@ -127,7 +131,7 @@ impl Native {
             return Ok(());
         };
         let task = if self.yardstick.drill {
-            Task::of_path(&request.path)
+            Task::of(request.path.trim_start_matches('/'))
         } else {
             Task::Answer
         };
@@ -166,8 +170,11 @@ impl Native {
             last = connection.read(&mut head[got..])?;
             got += last;
         }
-        let asked = Asked::parse(&head[..got]);
-        Ok(Some(asked.ok_or(ErrorKind::InvalidData)?))
+        let head = std::str::from_utf8(&head[..got]).map_err(io::Error::other)?;
+        Ok(Some(Asked {
+            path: head.split(' ').nth(1).unwrap_or_default().to_owned(),
+            closes: head.contains("\r\nconnection: close\r\n"),
+        }))
     }
 
     /// Answers without another process.
@@ -178,21 +185,6 @@ impl Native {
         let _timing = self.steps.time(Step::Run);
         task.perform();
         Ok(response(&body))
-    }
-}
-
-/// The parts of a request that matter here.
-struct Asked {
-    path: String,
-    closes: bool,
-}
-
-impl Asked {
-    fn parse(head: &[u8]) -> Option<Self> {
-        let head = std::str::from_utf8(head).ok()?;
-        let path = head.split(' ').nth(1)?.to_owned();
-        let closes = head.contains("\r\nconnection: close\r\n");
-        Some(Self { path, closes })
     }
 }
 

@@ -13,7 +13,8 @@
 
 use std::convert::Infallible;
 use std::ffi::OsString;
-use std::io::Write;
+use std::fs::File;
+use std::io::{Read, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
@@ -35,7 +36,7 @@ use rustix::io::Errno;
 use tokio::net::{TcpListener, TcpStream};
 
 /// The answer of `--constant`.
-pub(crate) const CONSTANT: [u8; 1024] = [b'x'; 1024];
+pub const CONSTANT: [u8; 1024] = [b'x'; 1024];
 
 type Answer = Response<Full<Bytes>>;
 
@@ -108,7 +109,7 @@ fn file(folder: &OwnedFd, request: &Request<Incoming>) -> Result<Answer, Errno> 
     let size = u64::try_from(stat.st_size).unwrap_or(0);
     let seconds = u64::try_from(stat.st_mtime).unwrap_or(0);
     let nanoseconds = stat.st_mtime_nsec;
-    let body = read(&file, size)?;
+    let body = read(file, size)?;
 
     let mut answer = Response::new(Full::from(body));
     let fields = answer.headers_mut();
@@ -130,16 +131,10 @@ fn file(folder: &OwnedFd, request: &Request<Incoming>) -> Result<Answer, Errno> 
     Ok(answer)
 }
 
-fn read(file: &OwnedFd, size: u64) -> Result<Vec<u8>, Errno> {
+fn read(file: OwnedFd, size: u64) -> Result<Vec<u8>, Errno> {
     let mut bytes = vec![0; usize::try_from(size).map_err(|_| Errno::FBIG)?];
-    let mut got = 0;
-    while got < bytes.len() {
-        match rustix::io::pread(file, &mut bytes[got..], got as u64)? {
-            0 => break, // it has become shorter
-            more => got += more,
-        }
-    }
-    bytes.truncate(got);
+    let read = File::from(file).read_exact(&mut bytes);
+    read.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
     Ok(bytes)
 }
 
