@@ -220,9 +220,10 @@ impl Figure {
         self.median = median(self.rounds.clone());
         self.lowest = self.rounds.iter().copied().fold(f64::MAX, f64::min);
         self.highest = self.rounds.iter().copied().fold(f64::MIN, f64::max);
-        // Where all rounds are alike, their median may be 0.
-        if self.lowest < self.highest {
-            self.spread_percent = (self.highest - self.lowest) / self.median * 100.0;
-        }
+        // There are no percents of 0, and JSON has no infinity.
+        self.spread_percent = match self.highest - self.lowest {
+            apart if self.median > 0.0 => apart / self.median * 100.0,
+            _ => 0.0,
+        };
     }
 }
