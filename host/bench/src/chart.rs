@@ -195,8 +195,8 @@ impl<'a> Panel<'a> {
             .iter()
             .map(|bar| bar.value)
             .filter(|value| *value > 0.0);
-        // Values below a hundredth are as good as nothing.
-        let low = 10_f64.powf(values.fold(most, f64::min).log10().floor().max(-2.0));
+        // Values below a thousandth are as good as nothing.
+        let low = 10_f64.powf(values.fold(most, f64::min).log10().floor().max(-3.0));
         let high = most.max(low * 10.0);
         self.draw_over(area, bars, (low..high).log_scale(), low)
     }

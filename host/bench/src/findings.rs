@@ -40,7 +40,8 @@ impl Results {
                 .ok_or(format!("no {one}"))
         };
         let ratio = rounds(over).and_then(|over| Ok(median_ratio(over, rounds(under)?)));
-        let name = format!("{}, {case}: {over} / {under}", label(quantity));
+        let what = label(quantity).split(", ").next().unwrap_or_default();
+        let name = format!("{case}: {over} / {under}, {what}");
         self.find(name, ratio, "", target);
     }
 
