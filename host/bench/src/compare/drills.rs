@@ -69,11 +69,11 @@ pub(crate) fn judge(results: &mut Results) {
     results.find_median((BUILT_IN, START), "ms", AtMost(60.0, 20.0));
     results.find_median((IDLE, CROWDS), MEMORY, AtMost(40.0, 24.0));
     results.find_median((SERVED, CROWDS), MEMORY, AtMost(40.0, 24.0));
-    let fewer = limits::most(limits::PROCESS).min(limits::most(limits::PROCESS_AND_CONNECTION));
-    if fewer < CROWD {
-        let why = format!("the limit on open files allows {fewer} processes, and not {CROWD}");
-        results.note(CROWDS, why);
-    }
+    let most = [limits::PROCESS, limits::PROCESS_AND_CONNECTION].map(limits::most);
+    let [idle, served] = most.map(|most| most.min(CROWD));
+    let growth = format!("from one process to {idle} that are idle, or {served} that have served");
+    let limit = format!("{CROWD}, where the limit on open files allows so many");
+    results.note(CROWDS, format!("{growth}: {limit}"));
 }
 
 const OK: Question<'_> = Question {
