@@ -1,6 +1,6 @@
-//! The *root* of a program is kept alive while the host serves: where it ends, another is started,
-//! at longer and longer intervals if none of them comes to take a request. Requests go to whichever
-//! root there is.
+//! Keeps the *root process* of a program alive while the host serves. When it ends, the keeper
+//! starts another. The pauses grow if root processes end without having taken a request. Each
+//! request goes to the current root process.
 
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,55 +16,54 @@ use crate::supervisor::{FIRST_PAUSE, LONGEST_PAUSE, longer};
 use crate::table::{NotAdmitted, ProcessError, Waiting};
 use crate::tree::{Closing, Root, Tree};
 
-/// How long a request waits for a root that is being started again. Starting one takes
-/// microseconds; it waits for longer only where the descendants of the last one have not left room
-/// for it.
+/// The longest time that a request waits for a new root process. A start takes microseconds. It
+/// takes longer only while descendants of the last root process use up a limit.
 const ROOT_PATIENCE: Duration = Duration::from_secs(1);
 
-/// When there was no room for a root, it is tried again after this while. Descendants of one that
-/// has ended end at their next tick.
+/// The pause before the next try if a limit leaves no room for a root process. Descendants of an
+/// ended root process end at their next tick.
 const ROOM_PAUSE: Duration = Duration::from_millis(5);
 
-/// A program that serves.
+/// Serves requests with a program.
 #[derive(Debug)]
 pub(crate) struct RootKeeper {
     tree: Arc<Tree>,
     state: Mutex<State>,
-    /// Told when there is another root.
+    /// Notified when a root process is started.
     started: Notify,
-    /// The last root ended without having taken a request, and none has been answered since.
+    /// Whether the last root process ended without having taken a request, and none has answered
+    /// since.
     is_failing: AtomicBool,
     _closing: Closing,
 }
 
 #[derive(Debug)]
 struct State {
-    /// One that was started and that nobody watches yet.
+    /// A started root process that [`RootKeeper::keep`] has not taken over yet.
     root: Option<Root>,
-    /// When the next one is started, where the host backs off.
+    /// The time of the next start, while the keeper backs off.
     next: Option<Instant>,
 }
 
-/// Why a request was not answered.
+/// Why a request got no answer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Unanswered {
-    /// The root's mailbox is full.
+    /// The root process's mailbox is full.
     Full,
-    /// There is no root; another is started in so long.
+    /// There is no root process. The next start comes after this time.
     NoRoot(Duration),
-    /// The host is stopping.
     Closed,
-    /// The process that was to answer ended.
+    /// The process that held the request ended.
     Ended(Pid, Exit),
-    /// The time was over. Who was to answer, and whether that one ends for it.
+    /// The deadline passed. The process that held the request, and whether it ends for this.
     Late(Option<(Pid, bool)>),
 }
 
 impl RootKeeper {
-    /// Starts the root of this tree; [`RootKeeper::keep`] keeps it alive.
+    /// Starts the root process of this tree. [`RootKeeper::keep`] keeps one alive.
     ///
     /// # Errors
-    /// Where not even one process may be started.
+    /// If the limits don't allow even one process.
     pub(crate) fn new(tree: Arc<Tree>) -> Result<Self, ProcessError> {
         let root = Some(tree.start_root(Vec::new())?);
         Ok(Self {
@@ -76,9 +75,9 @@ impl RootKeeper {
         })
     }
 
-    /// Starts another root whenever one ends, until the host stops. One that had taken a request is
-    /// replaced at once: that request may be why it ended. Otherwise the pauses become longer and
-    /// longer.
+    /// Starts another root process whenever one ends, until the host stops. One that had taken a
+    /// request is replaced at once, because the request may have ended it. Otherwise the pauses
+    /// grow.
     pub(crate) async fn keep(&self) {
         let mut pause = Duration::ZERO;
         while !self.tree.table().is_closed() {
@@ -110,7 +109,7 @@ impl RootKeeper {
         }
     }
 
-    /// Asks the program, which has until `deadline`.
+    /// Sends the program a request and waits for the response until `deadline`.
     ///
     /// # Errors
     /// [`Unanswered`].
@@ -129,24 +128,25 @@ impl RootKeeper {
                 }
                 Ok((pid, response))
             }
-            // Not its own doing: the host has ended them all.
+            // Not the process's own failure: the host has ended all processes.
             Ok((_, Err(_))) if table.is_closed() => Err(Unanswered::Closed),
             Ok((pid, Err(exit))) => Err(Unanswered::Ended(pid, exit)),
             Err(_elapsed) => Err(Unanswered::Late(table.expire(waiting.client()))),
         }
     }
 
-    /// Ends the program; some of it may still run for a moment.
+    /// Tells all processes to end. Some may run for another moment.
     pub(crate) fn close(&self) {
         self.tree.table().close();
     }
 
-    /// Ends the program, and waits for that.
+    /// Ends all processes, and waits for their end.
     pub(crate) async fn end(&self) {
         self.tree.end_all().await;
     }
 
-    /// Puts a request into the root's mailbox. While a root is being started, it waits for that.
+    /// Puts a request into the root process's mailbox. If a root process is about to start, waits
+    /// for it.
     async fn admit(
         &self,
         mut request: Box<Request>,
@@ -155,8 +155,7 @@ impl RootKeeper {
         let table = self.tree.table();
         let patience = deadline.min(Instant::now() + ROOT_PATIENCE);
         loop {
-            // Asked for before the look at the table: a root that is started in between is not
-            // missed.
+            // Registered before the look into the table, so that a start in between isn't missed.
             let mut started = pin!(self.started.notified());
             started.as_mut().enable();
             request = match table.admit(request) {

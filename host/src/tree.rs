@@ -1,6 +1,5 @@
-//! A *tree* is a program that runs: a root process and its descendants, each a task of its own,
-//! each with a mailbox. Whatever ends a process, its end is told here, once, when nothing of it
-//! runs any longer.
+//! A *tree* is a running program: a root process and its descendants, each a task with a mailbox.
+//! The end of a process is announced here, exactly once, after all of it has stopped running.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -22,36 +21,35 @@ pub(crate) struct Tree {
     table: Arc<Table>,
     scheduler: Scheduler,
     patience: Duration,
-    /// Processes whose end has not been logged yet.
+    /// Processes whose end has not been logged.
     alive: AtomicUsize,
-    /// Told when there are none.
+    /// Notified when no process is alive.
     all_ended: Notify,
 }
 
-/// The process that the host started itself.
+/// The process that the host itself started.
 #[derive(Debug)]
 pub(crate) struct Root {
-    /// Its number.
     pub pid: Pid,
     mailbox: Arc<Mailbox>,
     ended: oneshot::Receiver<Exit>,
 }
 
 impl Root {
-    /// Waits until it has ended.
+    /// Waits until the root process has ended.
     pub(crate) async fn ended(&mut self) -> Exit {
-        // It is told by a guard: only with the whole runtime would it not be.
+        // A guard sends the exit, so only the end of the runtime loses it.
         (&mut self.ended).await.unwrap_or(Exit::Killed)
     }
 
-    /// Whether it has taken a client's request, now or before its end.
+    /// Whether the root process has ever taken a client's request.
     #[must_use]
     pub(crate) fn was_asked(&self) -> bool {
         self.mailbox.was_asked()
     }
 }
 
-/// Ends all processes where it is dropped.
+/// Dropping this ends all processes.
 #[derive(Debug)]
 pub(crate) struct Closing(Arc<Tree>);
 
@@ -62,7 +60,7 @@ impl Drop for Closing {
 }
 
 impl Tree {
-    /// A tree without a root. Start code may take as long as `patience`.
+    /// Creates a tree without a root process. `patience` is the longest time for start code.
     ///
     /// # Panics
     /// Outside of a tokio runtime.
@@ -80,20 +78,19 @@ impl Tree {
         })
     }
 
-    /// Who is alive.
     #[must_use]
     pub(crate) fn table(&self) -> &Table {
         &self.table
     }
 
-    /// Has all processes end with whatever keeps this.
+    /// A guard that ends all processes when it is dropped.
     #[must_use]
     pub(crate) fn closing(self: &Arc<Self>) -> Closing {
         Closing(Arc::clone(self))
     }
 
-    /// Ends all processes, and waits until they have: they do at their next tick, unless the
-    /// machine has no time for them at all.
+    /// Ends all processes, and waits for their end. They end at their next tick, unless the machine
+    /// has no time for them.
     pub(crate) async fn end_all(&self) {
         const PATIENCE: Duration = Duration::from_secs(1);
         self.table.close();
@@ -109,10 +106,10 @@ impl Tree {
         let _elapsed = tokio::time::timeout(PATIENCE, all_ended).await;
     }
 
-    /// Starts the root.
+    /// Starts the root process.
     ///
     /// # Errors
-    /// Where the last root's descendants have not left enough room yet, or the host is stopping.
+    /// If the last root's descendants still use up a limit, or the host is stopping.
     pub(crate) fn start_root(self: &Arc<Self>, args: Vec<String>) -> Result<Root, ProcessError> {
         let (told, ended) = oneshot::channel();
         let (pid, mailbox) = self.start(Origin::Host, args, Some(told))?;
@@ -149,7 +146,7 @@ impl Tree {
             told,
         };
         let task = self.scheduler.spawn(async move {
-            // Dropped with this task, on its way or before: `life` last, when the instance is gone.
+            // A task that is killed is dropped: first the instance, then `life`.
             let outcome = life.tree.programs.run(birth).await;
             life.over(outcome);
         });
@@ -165,17 +162,17 @@ impl Spawn for Tree {
     }
 }
 
-/// One process's time in the tree. Dropping it tells whomever the end concerns, then has it logged.
+/// One process's time in the tree. Dropping this announces the end, then logs it.
 struct Life {
     tree: Arc<Tree>,
     life: table::Life,
-    /// How the process ended, where it ended by itself.
+    /// The outcome, if the process ended by itself.
     outcome: Option<Result<(), Crash>>,
     told: Option<oneshot::Sender<Exit>>,
 }
 
 impl Life {
-    /// The process ended by itself.
+    /// Sets the outcome of a process that ended by itself.
     fn over(mut self, outcome: Result<(), Crash>) {
         self.outcome = Some(outcome);
     }

@@ -324,7 +324,8 @@ pub(crate) const PARTS: &[Part] = &[
                     "        if let Some(killed) = self.stacks.push(lease.given_back(), now) {
             return killed.end(Exit::Killed);
         }
-        // Those who join the line do it the other way round: so one of the two sees the other.
+        // The process is on the stack before `attention` is read. [`Pool::claim`] does both in the
+        // other order, so that one side sees the other.
         if self.attention.load(Ordering::SeqCst) {",
                     "        let attention = self.attention.load(Ordering::SeqCst);
         self.stacks.push(lease.given_back(), now);

@@ -1,6 +1,6 @@
-//! A *mailbox* is where a process finds what others sent it: a queue, bounded in messages and in
-//! bytes, that one process takes from and any other may add to. The news that a monitored process
-//! has ended has a place reserved, so that a full mailbox never loses it.
+//! A *mailbox* is the queue of messages for one process. It is bounded in messages and in bytes.
+//! One process takes from it, and any process may add to it. The news that a monitored process has
+//! ended has a reserved place, so that a full mailbox never loses it.
 
 #[cfg(test)]
 mod tests;
@@ -16,40 +16,40 @@ use crate::message::{Content, Message};
 use crate::pid::Pid;
 use crate::sync::{Elapsed, Mutex, MutexGuard, oneshot, timeout};
 
-/// Places that an empty mailbox keeps. The memory of a longer queue goes back to the host when the
-/// queue is empty.
+/// Places that an empty mailbox keeps allocated. When a longer queue becomes empty, its memory goes
+/// back to the host.
 const KEPT_PLACES: usize = 64;
 
-/// How much a mailbox holds.
+/// The bounds of a mailbox.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Settings {
-    /// Messages. The receiver may monitor as many processes, and their ends come on top.
+    /// The most messages. The receiver may monitor as many processes, and the news of their ends
+    /// comes on top.
     pub messages: usize,
-    /// Bytes of all messages together.
+    /// The most bytes, of all messages together.
     pub bytes: usize,
 }
 
-/// Why nothing was sent, or nothing received.
+/// Why a message was not sent or not received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum MailError {
-    /// No process and no client has this pid, or not any longer.
+    /// No process and no client has this pid, or it has ended or left.
     NoProcess,
-    /// The mailbox has as many messages, or as many bytes, as it may.
+    /// The mailbox already has as many messages or bytes as it may.
     Full,
-    /// More bytes than one message may have.
+    /// The message has more bytes than it may.
     TooLarge,
-    /// This process may not send this, or not to this receiver.
+    /// The process may not send this message, or not to this receiver.
     NotYours,
-    /// The time was over.
     TimedOut,
 }
 
-/// Which message is wanted.
+/// The messages that a receiver asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wanted {
-    /// The oldest.
+    /// The oldest message.
     Any,
-    /// The oldest of this sender.
+    /// The oldest message from this sender.
     From(Pid),
 }
 
@@ -58,64 +58,64 @@ pub(crate) enum Wanted {
 pub(crate) struct Mailbox {
     settings: Settings,
     state: Mutex<State>,
-    /// Where the replies to the receiver's calls go, past the queue. Most processes make none.
+    /// Where the replies to the receiver's calls go, past the queue. Created at the first call,
+    /// because most processes make none.
     slot: OnceLock<Arc<Slot>>,
 }
 
 #[derive(Debug, Default)]
 struct State {
     queue: VecDeque<Letter>,
-    /// Messages in the queue that count, and their bytes.
+    /// Messages in the queue that count against the bounds, and their bytes.
     messages: usize,
     bytes: usize,
-    /// Places for the ends of monitored processes: of the living and of those whose end is in the
-    /// queue.
+    /// Places reserved for the ends of monitored processes: for those that live, and for those
+    /// whose end is in the queue.
     reserved: usize,
     next_number: u64,
-    /// The receiver sleeps until a message comes that it wants.
+    /// Set while the receiver sleeps: the messages it waits for, and how to wake it.
     waiting: Option<(Wanted, Waker)>,
-    /// How often the receiver came to take something.
+    /// How often the receiver has looked for a message.
     visits: u64,
-    /// The client whose request it took at its last visit.
+    /// The client whose request the receiver took at its last visit.
     working_for: Option<Pid>,
-    /// The receiver has taken a request.
+    /// Whether the receiver has ever taken a request.
     was_asked: bool,
-    /// The callers whom the receiver owed a reply when it stopped.
+    /// The callers that the receiver owed a reply when it stopped.
     callers: Callers,
     closed: bool,
 }
 
-/// A message on its way.
+/// A queued message.
 #[derive(Debug)]
 struct Letter {
-    /// Ascending in the queue, so that a sender finds its letter again.
+    /// Ascending in the queue, so that a sender finds its message again.
     number: u64,
     message: Message,
     postage: Postage,
 }
 
-/// Whose allowance a letter takes.
+/// What a queued message counts against.
 #[derive(Debug)]
 enum Postage {
-    /// The mailbox's: the letter counts.
+    /// The bounds of the mailbox.
     Counted,
-    /// The sender's: the sender waits until the letter is taken, and so can have no second one.
+    /// Its sender, which waits until the message is taken. So each sender has one at most.
     Sender(oneshot::Sender<()>),
-    /// A monitor's: the place was reserved.
+    /// The place that a monitor reserved.
     Reserved,
 }
 
-/// The receiver to wake, once all locks are released.
+/// The receiver to wake after all locks are released.
 #[derive(Debug)]
 #[must_use]
 pub(crate) struct Wake {
     waker: Option<Waker>,
-    /// As [`Mailbox::visits`], when the message was added.
+    /// [`Mailbox::visits`] at the moment when the message was added.
     pub visits: u64,
 }
 
 impl Mailbox {
-    /// An empty one.
     #[must_use]
     pub(crate) fn new(settings: Settings) -> Self {
         Self {
@@ -130,10 +130,10 @@ impl Mailbox {
         self.slot.get_or_init(Arc::default)
     }
 
-    /// Adds a message.
+    /// Adds a message to the queue.
     ///
     /// # Errors
-    /// [`MailError::Full`], and [`MailError::NoProcess`] where the receiver has ended.
+    /// [`MailError::Full`]; [`MailError::NoProcess`] if the receiver has ended.
     pub(crate) fn send(&self, message: Message) -> Result<Wake, MailError> {
         let weight = message.content.weight();
         let mut state = self.lock();
@@ -149,11 +149,12 @@ impl Mailbox {
         Ok(state.add(message, Postage::Counted, self.calls()))
     }
 
-    /// Adds a message whose sender waits until the receiver takes it. The message doesn't count: a
-    /// process waits for one at a time, and a message is withdrawn when its sender stops waiting.
+    /// Adds a message whose sender waits until the receiver takes it. The message doesn't count
+    /// against the bounds: a process sends one such message at a time, and the message is withdrawn
+    /// when the sender stops waiting.
     ///
     /// # Errors
-    /// [`MailError::NoProcess`] where the receiver has ended.
+    /// [`MailError::NoProcess`] if the receiver has ended.
     pub(crate) fn post(self: &Arc<Self>, message: Message) -> Result<(Wake, Posted), MailError> {
         let mut state = self.lock();
         if state.closed {
@@ -170,7 +171,7 @@ impl Mailbox {
         Ok((wake, posted))
     }
 
-    /// Reserves a place for the end of a process. Returns whether there was one.
+    /// Reserves a place for the news of an end. Returns whether a place was free.
     pub(crate) fn reserve(&self) -> bool {
         let mut state = self.lock();
         let granted = state.reserved < self.settings.messages;
@@ -178,19 +179,19 @@ impl Mailbox {
         granted
     }
 
-    /// Puts the end of a process into its reserved place.
+    /// Puts the news of an end into its reserved place.
     pub(crate) fn deliver(&self, down: Message) -> Option<Wake> {
         let mut state = self.lock();
         (!state.closed).then(|| state.add(down, Postage::Reserved, self.calls()))
     }
 
-    /// Takes a message, if there is one.
+    /// Takes a wanted message, if there is one.
     pub(crate) fn try_receive(&self, wanted: Wanted) -> Option<Message> {
         self.lock().visit(wanted)
     }
 
-    /// Takes a message, or wakes the task of `cx` when a wanted message has come. A receiver that
-    /// stops waiting calls [`Mailbox::stop_waiting`].
+    /// Takes a wanted message, or has the task of `cx` woken when one comes. A receiver that stops
+    /// waiting calls [`Mailbox::stop_waiting`].
     pub(crate) fn poll_receive(&self, cx: &Context<'_>, wanted: Wanted) -> Poll<Message> {
         let mut state = self.lock();
         if let Some(message) = state.visit(wanted) {
@@ -201,16 +202,15 @@ impl Mailbox {
         Poll::Pending
     }
 
-    /// The receiver no longer waits.
     pub(crate) fn stop_waiting(&self) {
         self.lock().waiting = None;
     }
 
-    /// Takes a message, and waits for one. With `from`, only as long as that mailbox is open: its
-    /// process sends nothing after its end.
+    /// Waits for a wanted message and takes it. With `from`, it waits only while that mailbox is
+    /// open: a process sends nothing after its end.
     ///
     /// # Errors
-    /// [`MailError::NoProcess`] where `from` is closed and left nothing behind.
+    /// [`MailError::NoProcess`] if `from` is closed and no wanted message is left.
     pub(crate) async fn receive(
         &self,
         wanted: Wanted,
@@ -225,7 +225,7 @@ impl Mailbox {
         receive.await
     }
 
-    /// Wakes the receiver to look again at what it waits for.
+    /// Has the receiver look again for what it waits for.
     pub(crate) fn rouse(&self) -> Wake {
         let mut state = self.lock();
         Wake {
@@ -234,18 +234,18 @@ impl Mailbox {
         }
     }
 
-    /// Messages that wait to be received.
+    /// The number of messages in the queue.
     pub(crate) fn len(&self) -> usize {
         self.lock().queue.len()
     }
 
-    /// How often the receiver has come to take something, or to call somebody.
+    /// How often the receiver has looked for a message or called a process.
     pub(crate) fn visits(&self) -> u64 {
         self.lock().visits + self.calls()
     }
 
-    /// Whether the receiver has done nothing but work for this client since there were `visits`:
-    /// since then it has called nobody, and has received this client's request or nothing.
+    /// Whether the receiver works only for this client since `visits` was read. It does if it isn't
+    /// waiting, has called no process, and has received nothing but this client's request.
     pub(crate) fn is_stuck(&self, visits: u64, client: Pid) -> bool {
         let state = self.lock();
         let came = state.visits + self.calls() - visits;
@@ -254,14 +254,14 @@ impl Mailbox {
         is_away && (came == 0 || came == 1 && state.working_for == Some(client))
     }
 
-    /// Keeps the callers whom the receiver owes a reply until [`Mailbox::close`]: no caller hears
-    /// of the end before the table knows of it.
+    /// Stores the callers that the receiver owes a reply until [`Mailbox::close`]. So no caller
+    /// hears of the end before the table knows of it.
     pub(crate) fn keep(&self, callers: Callers) {
         self.lock().callers = callers;
     }
 
-    /// The receiver has ended. Its messages are dropped, which tells the senders that wait and the
-    /// callers.
+    /// Closes the mailbox when the receiver has ended. Dropping its messages tells the callers and
+    /// the senders that wait.
     pub(crate) fn close(&self) {
         let left = {
             let mut state = self.lock();
@@ -275,25 +275,24 @@ impl Mailbox {
         drop(left); // outside the lock: it wakes senders and callers
     }
 
-    /// Whether the receiver has taken a request, now or before its end.
+    /// Whether the receiver has ever taken a request. Closing the mailbox keeps this.
     #[must_use]
     pub(crate) fn was_asked(&self) -> bool {
         self.lock().was_asked
     }
 
-    /// Whether the receiver has ended.
     #[must_use]
     pub(crate) fn is_closed(&self) -> bool {
         self.lock().closed
     }
 
-    /// How many calls the receiver has made.
+    /// The number of calls that the receiver has made.
     fn calls(&self) -> u64 {
         self.slot.get().map_or(0, |slot| slot.made())
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // Whole after every step: a panic elsewhere leaves nothing half-done in it.
+        // No step can panic halfway, so a poisoned lock still guards a whole value.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -349,7 +348,7 @@ impl State {
         Some(letter)
     }
 
-    /// Gives back the allowance of a letter that has left the queue.
+    /// Gives back the allowance of a message that has left the queue.
     fn discount(&mut self, letter: &Letter) {
         match letter.postage {
             Postage::Counted => {
@@ -383,7 +382,7 @@ impl Wake {
     }
 }
 
-/// A message in a mailbox, as its sender sees it, which waits. Dropping this withdraws the message.
+/// A message in a mailbox whose sender waits. Dropping this withdraws the message.
 #[derive(Debug)]
 pub(crate) struct Posted {
     mailbox: Arc<Mailbox>,
@@ -392,11 +391,11 @@ pub(crate) struct Posted {
 }
 
 impl Posted {
-    /// Waits until the message is taken, for `patience` at most. Then it withdraws the message.
+    /// Waits for at most `patience` until the message is taken. Then withdraws it.
     ///
     /// # Errors
-    /// [`MailError::TimedOut`], and [`MailError::NoProcess`] where the receiver ends first. The
-    /// message was not taken, and never will be.
+    /// [`MailError::TimedOut`]; [`MailError::NoProcess`] if the receiver ends first. In both cases
+    /// the message was not taken and never will be.
     pub(crate) async fn taken(mut self, patience: Duration) -> Result<(), MailError> {
         match self.wait(patience).await {
             Ok(taken) => taken,
@@ -407,7 +406,7 @@ impl Posted {
     /// Waits until the message is taken or never will be.
     ///
     /// # Errors
-    /// Where the message is still in the mailbox after `patience`.
+    /// If the message is still in the mailbox after `patience`.
     pub(crate) async fn wait(
         &mut self,
         patience: Duration,
@@ -416,7 +415,7 @@ impl Posted {
         Ok(taken.map_err(|_closed| MailError::NoProcess))
     }
 
-    /// Takes the message back. If it has left the mailbox, says what became of it.
+    /// Withdraws the message. If it has already left the mailbox, returns its outcome.
     pub(crate) fn withdraw(&mut self) -> Option<Result<(), MailError>> {
         let withdrawn = self.mailbox.lock().withdraw(self.number);
         match withdrawn {
@@ -433,7 +432,7 @@ impl Drop for Posted {
     }
 }
 
-/// A process that waits for a message.
+/// A receiver that waits for a message.
 struct Receive<'a> {
     mailbox: &'a Mailbox,
     wanted: Wanted,
@@ -448,7 +447,7 @@ impl Future for Receive<'_> {
         let received = self.mailbox.poll_receive(cx, self.wanted);
         self.asleep = received.is_pending();
         if self.asleep && self.from.is_some_and(Mailbox::is_closed) {
-            // The last message may have come since the look.
+            // A last message may have come between the two checks.
             let last = self.mailbox.try_receive(self.wanted);
             return Poll::Ready(last.ok_or(MailError::NoProcess));
         }

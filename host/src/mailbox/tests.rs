@@ -22,7 +22,7 @@ fn pid(number: u64) -> Pid {
     Pid::new(number).expect("nobody has 0")
 }
 
-/// A message of so many bytes.
+/// A message of this many bytes.
 fn message(sender: u64, bytes: usize) -> Message {
     Message {
         sender: pid(sender),
@@ -47,7 +47,7 @@ fn send(mailbox: &Mailbox, sender: u64, bytes: usize) -> Result<(), MailError> {
     mailbox.send(message(sender, bytes)).map(Wake::wake)
 }
 
-/// The sender of what is received, or 0.
+/// The sender of the received message, or 0 if there is none.
 fn take(mailbox: &Mailbox, wanted: Wanted) -> u64 {
     let message = mailbox.try_receive(wanted);
     message.map_or(0, |message| message.sender.get())

@@ -1,4 +1,4 @@
-//! An *instance* of a module whose world is `handler`: a request is copied in, a response is copied
+//! An *instance* of a module with the world `handler`. The host copies a request in and a response
 //! out.
 
 use std::pin::pin;
@@ -18,20 +18,20 @@ use crate::message::{Request, Response};
 use crate::steps::Step;
 use crate::table::Row;
 
-/// A module whose world is `handler`, ready to be instantiated any number of times.
+/// A module with the world `handler`, ready to be instantiated any number of times.
 pub(crate) struct Handlers {
     prepared: HandlerPre<State>,
     common: Arc<Common>,
 }
 
-/// One living guest: its memory, its handles, and the way to call it.
+/// One living guest: its memory, its handles, and its exported function.
 pub(crate) struct Instance {
     store: Store<State>,
     guest: Handler,
     common: Arc<Common>,
 }
 
-/// What a handler needs that this host does not have, or what it does not export.
+/// Links a handler. Fails if the handler needs a missing import or lacks an export.
 pub(super) fn prepare(component: &Component) -> Result<HandlerPre<State>, wasmtime::Error> {
     let linker = linker(component.engine())?;
     linker.instantiate_pre(component).and_then(HandlerPre::new)
@@ -48,7 +48,7 @@ impl Handlers {
     /// Creates an instance and runs its start code, for at most `patience`.
     ///
     /// # Errors
-    /// Where the start code traps or outstays a limit.
+    /// If the start code traps or exceeds a limit.
     pub(crate) async fn instantiate(
         &self,
         row: &Arc<Row>,
@@ -78,10 +78,10 @@ impl Handlers {
 }
 
 impl Instance {
-    /// Copies the request in, calls the guest, copies the response out.
+    /// Copies the request in, calls the guest, and copies the response out.
     ///
     /// # Errors
-    /// A [`Crash`], after which the instance must be dropped.
+    /// A [`Crash`]. The instance must be dropped afterwards.
     pub(crate) async fn handle(
         &mut self,
         request: &Request,
@@ -110,7 +110,7 @@ impl Instance {
             body: request.body.bytes(),
             client: &request.client,
         };
-        // Dropping the call where the timer fires unwinds the guest's stack.
+        // When the timer fires, dropping the call unwinds the guest's stack.
         let timing = self.common.settings.steps.time(Step::Run);
         let row = Arc::clone(&self.store.data().row);
         let answer = {
@@ -135,7 +135,7 @@ impl Instance {
         self.take(response)
     }
 
-    /// The last lines that it printed to standard error, for the request that it served last.
+    /// The last lines that the guest printed to standard error while it served its last request.
     #[must_use]
     pub(crate) fn last_lines(&self) -> Option<String> {
         self.store.data().last_lines()

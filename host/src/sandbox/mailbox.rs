@@ -1,9 +1,9 @@
-//! The server stub of `mailbox`: it turns the arguments of a call into plain values, judges the
-//! size of what leaves the process, and hands it to the process's router. What comes back is turned
+//! The server stub of `mailbox`. It turns the arguments of a call into plain values, checks the
+//! size of outgoing messages, and passes them to the process's router. It turns incoming messages
 //! into values of the contract.
 //!
-//! Processes that talk do little else but call this stub. So its messages have a shape of their own
-//! (`wire`), which costs a third less than the shape that `bindgen!` would give them.
+//! Processes that talk call little else, so the messages have types of their own (`wire`). They
+//! cost a third less than the types that `bindgen!` would generate.
 
 use std::future::{poll_fn, ready};
 use std::pin::{Pin, pin};
@@ -24,17 +24,17 @@ use crate::message::{self, Request};
 use crate::pid::Pid;
 use crate::router::Outgoing;
 
-/// An error of the outer result ends the process; the guest looks at the inner result. A tuple,
-/// since a function of the component model may have several results.
+/// An error of the outer result ends the process. The guest sees the inner result. The tuple is
+/// there because a function of the component model may have several results.
 type Answer<T> = Result<(Outcome<T>,)>;
 
 /// The result of a call, for the guest.
 type Outcome<T> = std::result::Result<T, ErrorCode>;
 
-/// A call that may have to wait: the process does then, its thread does not.
+/// A call that may have to wait. Only the process waits, and not its thread.
 type Waiting<'a, T> = Box<dyn Future<Output = Result<(T,)>> + Send + 'a>;
 
-/// Gives a program the functions of `mailbox`.
+/// Links the functions of `mailbox`.
 pub(super) fn add_to_linker(linker: &mut Linker<Own>) -> Result<()> {
     type Store<'a> = StoreContextMut<'a, Own>;
     let mut mailbox = linker.instance(&contract::interface("mailbox"))?;
@@ -154,8 +154,8 @@ impl Own {
         Message::new(message, &mut self.router)
     }
 
-    /// What the guest sends, judged by its size. The outer error: the guest gives away a file that
-    /// is not its own.
+    /// Converts an outgoing message and checks its size. The outer result is an error if the guest
+    /// hands over a file that is not its own.
     fn outgoing(
         &mut self,
         content: Bounded<Sent>,
@@ -217,17 +217,17 @@ impl Own {
             .flatten();
         match other {
             Some(other) => self.mailbox.receive(wanted, Some(other.mailbox())).await,
-            // Its last message may have come since we looked.
+            // A last message may have come since the first look.
             None => self.mailbox.try_receive(wanted).ok_or(MailError::NoProcess),
         }
     }
 }
 
-/// A process that waits for any message. A future that is written out is moved less than one that
-/// is composed, and most waits are this one and [`Calling`].
+/// Waits for any message. Most waits are this one and [`Calling`], so both are written by hand: the
+/// compiler moves them less than composed futures.
 struct Receiving<'a, T> {
     store: StoreContextMut<'a, Own>,
-    /// Makes the result of the call.
+    /// Makes the result of the call from the message.
     result: fn(Message) -> T,
     asleep: bool,
 }
@@ -267,7 +267,7 @@ impl<T> Drop for Receiving<'_, T> {
     }
 }
 
-/// A process that waits for the reply to its call.
+/// Waits for the reply to a call.
 struct Calling<'a> {
     store: StoreContextMut<'a, Own>,
     deadline: Instant,
@@ -311,7 +311,7 @@ impl Drop for Calling<'_> {
     }
 }
 
-/// A process that has waited gets a whole tick again: the tick in which it began to wait is over.
+/// Gives a process that has waited a whole tick again: the tick in which it began to wait is over.
 fn begin_slice(store: &mut StoreContextMut<'_, Own>) {
     if store.data_mut().state.slices.take_waited() {
         store.set_epoch_deadline(1);
@@ -324,7 +324,7 @@ struct Noted<T> {
     waited: bool,
 }
 
-/// Waits, and notes whether it had to: only a process that waited begins a new slice of time.
+/// Runs a call and notes whether it waited. Only a process that waited begins a new slice.
 async fn noting<F: Future>(call: F) -> Noted<F::Output> {
     let mut call = pin!(call);
     let mut waited = false;

@@ -1,5 +1,4 @@
-//! The server stub of `process`: each call becomes plain values, then a look into the process
-//! table.
+//! The server stub of `process`. Each call becomes plain values and a call of the process table.
 
 use std::sync::Arc;
 
@@ -14,12 +13,12 @@ use super::program::Own;
 use crate::pid::Pid;
 use crate::table::{Origin, ProcessError};
 
-/// The outer result is the process's: an error ends it. The inner one is the guest's to look at.
+/// An error of the outer result ends the process. The guest sees the inner result.
 type Answer<T> = Result<Result<T, wit::ErrorCode>>;
 
-/// Gives a program the functions of `process`. Those that take arguments are not the generated
-/// ones: these would end a process over arguments that are too large to be copied, and the contract
-/// has an error code for it.
+/// Links the functions of `process`. The generated functions would end a process if its arguments
+/// are too large to be copied. The contract has an error code for this case, so functions that take
+/// arguments are written here.
 pub(super) fn add_to_linker(linker: &mut Linker<Own>) -> Result<()> {
     type Args = (Bounded<Vec<String>>,);
     wit::add_to_linker::<_, Own>(linker, |own| own)?;

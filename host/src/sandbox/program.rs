@@ -1,5 +1,5 @@
-//! The life of a *program's* process, from the sandbox's side: an instance whose `run` is called
-//! once, and that receives, sends, spawns and kills through the stubs in `mailbox` and `process`.
+//! The sandbox's side of a *program's* process: an instance whose `run` is called once. It
+//! receives, sends, spawns and kills through the stubs in `mailbox` and `process`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,40 +21,35 @@ use crate::router::Router;
 use crate::scheduler::Scheduler;
 use crate::table::{Origin, ProcessError, Row, Table};
 
-/// A module whose world is `program`, ready to be instantiated any number of times.
+/// A module with the world `program`, ready to be instantiated any number of times.
 pub(crate) struct Programs {
     prepared: ProgramPre<Own>,
     common: Arc<Common>,
 }
 
-/// Starts children: what a process asks of the floors above.
+/// Starts child processes. The floors above implement this.
 pub(crate) trait Spawn: Send + Sync {
     /// Starts a process with these arguments.
     ///
     /// # Errors
-    /// Where there are too many already.
+    /// If a limit on processes is reached.
     fn spawn(self: Arc<Self>, origin: Origin, args: Vec<String>) -> Result<Pid, ProcessError>;
 }
 
-/// What a process is born with.
+/// The inputs of a new process.
 pub(crate) struct Birth {
-    /// Its row in the table.
     pub(crate) row: Arc<Row>,
-    /// The process that spawned it.
     pub parent: Option<Pid>,
-    /// Where it receives.
     pub mailbox: Arc<Mailbox>,
-    /// What its parent, or the command line, told it.
+    /// Arguments from the parent or from the command line.
     pub args: Vec<String>,
-    /// Everybody else.
     pub table: Arc<Table>,
-    /// How it gets children.
     pub spawner: Arc<dyn Spawn>,
-    /// How long its start code may take.
+    /// The longest time for the start code.
     pub patience: Duration,
 }
 
-/// What the host keeps for one process.
+/// The host's data of one process.
 pub(super) struct Own {
     pub(super) state: State,
     pub(super) parent: Option<Pid>,
@@ -65,7 +60,7 @@ pub(super) struct Own {
     pub(super) router: Router,
 }
 
-/// What a program needs that this host does not have, or what it does not export.
+/// Links a program. Fails if the program needs a missing import or lacks an export.
 pub(super) fn prepare(component: &Component) -> Result<ProgramPre<Own>, wasmtime::Error> {
     let mut linker = linker::<Own>(component.engine())?;
     http::add_to_linker::<_, Own>(&mut linker, |own| own)?;
@@ -82,16 +77,16 @@ impl Programs {
         }
     }
 
-    /// Tells this scheduler, which runs the processes, of the ticks of their clock.
+    /// Passes the ticks of the clock to this scheduler, which runs the processes.
     pub(crate) fn tell(&self, scheduler: &Scheduler) {
         self.common.clock.tell(scheduler.ticked());
     }
 
-    /// A process, from its first instruction to its last. When this returns, or is dropped, its
-    /// memory and its files are the host's again.
+    /// Runs a process from its first instruction to its last. When this returns or is dropped, the
+    /// host has the process's memory and files back.
     ///
     /// # Errors
-    /// Where it did not just return.
+    /// If the process ended in any way but by returning from `run` or by exit code 0.
     pub(crate) async fn run(&self, birth: Box<Birth>) -> Result<(), Crash> {
         let Common {
             clock, settings, ..
@@ -106,8 +101,8 @@ impl Programs {
         );
         let ran = clock
             .during(&row, async {
-                // Boxed, as it is over soon: a process that waits is as small as what it may come
-                // back to.
+                // Boxed to keep the future small: start-up state isn't needed while the process
+                // waits.
                 let guest = Box::pin(self.start(&mut store, patience)).await?;
                 let ran = guest.call_run(&mut store).await;
                 ran.map_err(|error| cause(&mut store, &error))

@@ -8,10 +8,10 @@ use std::time::Duration;
 use super::Scheduler;
 use super::cores::{Cores, poll_work};
 
-/// Longer than anything here takes.
+/// Longer than any test here takes.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Cores whose turns a test takes itself. Jobs are numbers.
+/// Cores whose turns the test runs itself. Jobs are numbers.
 struct ByHand {
     cores: Arc<Cores<u32>>,
     wakings: Vec<Arc<Wakings>>,
@@ -34,7 +34,7 @@ impl ByHand {
         }
     }
 
-    /// The jobs that this core runs in a turn. They see ticks, or not.
+    /// The jobs that this core runs in a turn. `ticked` says whether they see ticks.
     fn turn(&self, core: usize, ticked: bool) -> Vec<u32> {
         let ran = RefCell::new(Vec::new());
         let run = |job| {

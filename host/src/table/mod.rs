@@ -1,9 +1,9 @@
-//! The *process table*: all processes that live, of a pool or of a program, each with a row.
+//! The *process table* has a row for every living process, of a pool or of a program.
 //!
-//! Processes of a program have *relations* beside that: parents and children, monitors, names, and
-//! clients that they owe a response. One lock guards all relations, so that the end of a process
-//! and whatever happens at the same moment come one after the other. Messages don't pass through
-//! it, except for requests.
+//! The processes of a program also have *relations*: parents and children, monitors, names, and
+//! clients that they owe a response. One lock guards all relations, so that the end of a process is
+//! ordered with everything that happens at the same moment. Messages don't take this lock, except
+//! for requests.
 
 mod clients;
 mod descent;
@@ -30,39 +30,39 @@ pub use row::{Kind, ProcessInfo, State};
 /// The longest name, in bytes.
 const LONGEST_NAME: usize = 255;
 
-/// How many of everything there may be.
+/// The limits of a program's process tree.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Settings {
-    /// Processes in all.
+    /// Processes in total.
     pub processes: u32,
     /// Children of one process.
     pub children: usize,
-    /// Names in all.
+    /// Names in total.
     pub names: usize,
-    /// What one mailbox holds.
+    /// The bounds of each mailbox.
     pub mailbox: mailbox::Settings,
 }
 
 /// Why a call about processes failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProcessError {
-    /// Nobody has this pid, or not any longer.
+    /// No process has this pid, or it has ended.
     NoProcess,
-    /// Not a descendant.
+    /// The process is no descendant of the caller.
     NotYours,
-    /// As many processes as there may be.
+    /// The limit on processes is reached.
     TooManyProcesses,
-    /// As many children as one may have.
+    /// The limit on children of one process is reached.
     TooManyChildren,
-    /// As many monitored as one mailbox has room for.
+    /// The process monitors as many processes as its mailbox has messages.
     TooManyMonitors,
     /// The arguments are larger than a message may be.
     TooLarge,
     /// Another process has this name.
     NameTaken,
-    /// Empty or too long.
+    /// The name is empty or too long.
     InvalidName,
-    /// As many names as there may be.
+    /// The limit on names is reached.
     TooManyNames,
 }
 
@@ -91,28 +91,28 @@ struct Relative {
     row: Arc<Row>,
     mailbox: Arc<Mailbox>,
     parent: Option<Pid>,
-    /// The root has none, its children one: itself.
+    /// 0 for the root process, 1 for its children.
     ancestors: u32,
-    /// An ancestor further up and how many that one has: with it, any ancestor is found in steps as
-    /// few as the digits of their number. The root's is the root.
+    /// An ancestor further up, and its number of ancestors. With these jumps, finding any ancestor
+    /// takes a number of steps logarithmic in the depth. The root process jumps to itself.
     jump: (Pid, u32),
     children: BTreeSet<Pid>,
-    /// Who is told when it ends.
+    /// The processes that are told when this one ends.
     monitors: BTreeSet<Pid>,
-    /// Of whose ends it is told.
+    /// The processes whose ends this one is told of.
     monitored: BTreeSet<Pid>,
-    /// Who waits for a message of it and no other.
+    /// The processes that wait for a message from this one only.
     expecting: BTreeSet<Pid>,
     names: Vec<Arc<str>>,
-    /// Clients that it holds.
+    /// The clients that the process holds.
     clients: BTreeSet<Pid>,
-    /// Dropping it ends the process.
+    /// Dropping the task ends the process.
     task: Option<Task>,
-    /// Why the process has been told to end, if so.
+    /// The reason, if the process has been told to end.
     exit_signal: Option<Exit>,
 }
 
-/// A new process, not yet running.
+/// A new process that doesn't run yet.
 #[derive(Debug)]
 pub(crate) struct Entry {
     pub pid: Pid,
@@ -124,19 +124,17 @@ pub(crate) struct Entry {
 /// Who starts a process.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Origin {
-    /// The host: it is the root.
+    /// The host starts the root process.
     Host,
     /// Another process.
     Parent {
-        /// Which.
         pid: Pid,
-        /// Whether it is told of the child's end.
+        /// Whether the parent is told of the child's end.
         monitors: bool,
     },
 }
 
 impl Table {
-    /// An empty one.
     #[must_use]
     pub(crate) fn new(settings: Settings) -> Self {
         Self {
@@ -157,7 +155,7 @@ impl Table {
         })
     }
 
-    /// What all processes are doing, by pid.
+    /// A sample of all processes, sorted by pid.
     pub(crate) fn processes(&self) -> Vec<ProcessInfo> {
         let mut processes = self.lives.sample();
         let relations = self.lock();
@@ -175,16 +173,17 @@ impl Table {
         self.lives.find(pid)
     }
 
-    /// How many processes have ended, by [`Exit::index`]; and requests that processes answered.
+    /// The number of processes that have ended, by [`Exit::index`], and the number of answered
+    /// requests.
     pub(crate) fn totals(&self) -> ([u64; Exit::ALL.len()], u64) {
         (self.lives.exits(), self.lives.served())
     }
 
-    /// Enters a new process of a program: a child, whose parent may monitor it from the start, or
-    /// the root.
+    /// Enters a new process of a program: a child, which its parent may monitor from the start, or
+    /// the root process.
     ///
     /// # Errors
-    /// Where there are too many, or the parent or the whole host is to end.
+    /// If a limit is reached, or the parent or the whole host is being ended.
     pub(crate) fn enter(&self, origin: Origin) -> Result<Entry, ProcessError> {
         let mut state = self.lock();
         if state.closed || state.processes.len() >= self.settings.processes as usize {
@@ -249,7 +248,8 @@ impl Table {
         })
     }
 
-    /// Says which task runs the process. One that was told to end meanwhile ends now.
+    /// Stores the task that runs the process. If the process has been told to end meanwhile, it
+    /// ends now.
     pub(crate) fn attach(&self, pid: Pid, task: Task) {
         match self.lock().processes.get_mut(&pid) {
             Some(process) if process.exit_signal.is_none() => process.task = Some(task),
@@ -257,12 +257,12 @@ impl Table {
         }
     }
 
-    /// Ends the relations of a process that runs no more, and tells whom they concern. `own`: the
-    /// exit that the process itself came to, if any. Returns the one that counts.
+    /// Removes the relations of a process that no longer runs, and tells everybody concerned. `own`
+    /// is the exit that the process itself came to, if any. Returns the exit that counts.
     pub(crate) fn end(&self, pid: Pid, own: Option<Exit>) -> Exit {
         let mut state = self.lock();
         let Some(process) = state.processes.remove(&pid) else {
-            return Exit::Killed; // only the guard of its task calls this
+            return Exit::Killed; // can't happen: only the guard of the process's task calls this
         };
         let exit = own.or(process.exit_signal).unwrap_or(Exit::Killed);
         if state.root == Some(pid) {
@@ -304,7 +304,8 @@ impl Table {
         drop(state);
 
         self.terminate(terminating);
-        // Its monitors have the news by now: whoever finds the mailbox closed finds that too.
+        // The monitors already have the news, so whoever finds the mailbox closed also finds the
+        // news.
         process.mailbox.close();
         wakes.extend(expecting.iter().map(|other| other.rouse()));
         wakes.into_iter().for_each(Wake::wake);
@@ -317,7 +318,7 @@ impl Table {
     /// The mailbox of a process.
     ///
     /// # Errors
-    /// [`MailError::NoProcess`]; for a client, [`MailError::NotYours`]: it has none.
+    /// [`MailError::NoProcess`]; [`MailError::NotYours`] for a client, which has no mailbox.
     pub(crate) fn mailbox(&self, pid: Pid) -> Result<Arc<Mailbox>, MailError> {
         let state = self.lock();
         match state.processes.get(&pid) {
@@ -327,8 +328,8 @@ impl Table {
         }
     }
 
-    /// The mailbox of a process from which another waits to hear. Until the guard is dropped, the
-    /// other is woken when the process ends. None if it has ended.
+    /// Registers that process `by` waits for a message from process `from`. Until the guard is
+    /// dropped, `by` is woken when `from` ends. `None` if `from` has ended.
     pub(crate) fn expect(&self, from: Pid, by: Pid) -> Option<Expecting<'_>> {
         let mut state = self.lock();
         let process = state.processes.get_mut(&from)?;
@@ -391,7 +392,7 @@ impl Table {
     }
 
     fn lock(&self) -> MutexGuard<'_, Relations> {
-        // Whole whenever it is unlocked: no step in between can panic.
+        // No step under this lock can panic, so a poisoned lock still guards a whole value.
         self.relations
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -404,7 +405,7 @@ impl Relations {
     }
 }
 
-/// One process waits to hear from another.
+/// The registration that one process waits for a message from another.
 #[derive(Debug)]
 pub(crate) struct Expecting<'a> {
     table: &'a Table,
@@ -414,7 +415,7 @@ pub(crate) struct Expecting<'a> {
 }
 
 impl Expecting<'_> {
-    /// Of the other.
+    /// The mailbox of the process that is waited for.
     #[must_use]
     pub(crate) fn mailbox(&self) -> &Mailbox {
         &self.mailbox

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::running::Running;
 
-/// Longer than anything here takes.
+/// Longer than any test here takes.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 #[test]
