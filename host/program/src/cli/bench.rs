@@ -80,7 +80,7 @@ pub(crate) struct Yardstick {
 }
 
 impl Bench {
-    /// Fits what was asked for together.
+    /// Turns the flags into settings.
     ///
     /// # Errors
     /// A sentence that names the flag.
