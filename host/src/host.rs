@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::exit::Exit;
-use crate::files::Root;
+use crate::files::RootFolder;
 use crate::guests::{Guests, Plan, StartError, Trace, Unanswered};
 use crate::http;
 use crate::message::{Request, Response};
@@ -22,7 +22,7 @@ use crate::threads;
 #[derive(Debug)]
 pub struct Loaded {
     compiled: Compiled,
-    root: Root,
+    root_folder: RootFolder,
     settings: Settings,
 }
 
@@ -55,7 +55,7 @@ impl Loaded {
     /// [`StartError`].
     pub async fn new(settings: Settings) -> Result<Self, StartError> {
         settings.check().map_err(StartError::Settings)?;
-        let root = Root::open(&settings.root).map_err(|error| StartError::Root {
+        let root_folder = RootFolder::open(&settings.root).map_err(|error| StartError::Root {
             path: settings.root.clone(),
             error,
         })?;
@@ -65,7 +65,7 @@ impl Loaded {
         let compiled = compiling.map_err(StartError::Thread)?;
         Ok(Self {
             compiled: compiled.map_err(StartError::Load)?,
-            root,
+            root_folder,
             settings,
         })
     }
@@ -83,17 +83,17 @@ impl Loaded {
     pub async fn start(self) -> Result<Host, StartError> {
         let Self {
             compiled,
-            root,
+            root_folder,
             settings,
         } = self;
         let plan = Plan::new(compiled.kind(), &settings, true).map_err(StartError::Settings)?;
         let (stopper, stopping) = shutdown::channel();
         let served = http::Settings::new(&settings, plan.connections);
-        let guests = Guests::start(compiled, plan, root, &settings, stopping.clone()).await;
+        let guests = Guests::start(compiled, plan, root_folder, &settings, stopping.clone()).await;
         let guests = Arc::new(guests?);
         let service = http::Service::new(Arc::clone(&guests), served, settings.steps, stopping);
         let keeping = Arc::clone(&guests);
-        tokio::spawn(async move { keeping.keep().await });
+        tokio::spawn(async move { keeping.maintain().await });
         Ok(Host(Arc::new(Inner {
             guests,
             service: Arc::new(service),
@@ -101,8 +101,8 @@ impl Loaded {
         })))
     }
 
-    pub(crate) fn into_parts(self) -> (Compiled, Root, Settings) {
-        (self.compiled, self.root, self.settings)
+    pub(crate) fn into_parts(self) -> (Compiled, RootFolder, Settings) {
+        (self.compiled, self.root_folder, self.settings)
     }
 }
 

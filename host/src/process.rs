@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::exit::{Crash, Exit};
 use crate::message::{Request, Response};
 use crate::pid::Pid;
-use crate::sandbox::{Handlers, Instance};
+use crate::sandbox::{Instance, PreparedHandler};
 use crate::table::{Life, Row, Table};
 
 #[derive(Debug)]
@@ -21,18 +21,18 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// Creates a process and runs its start code, for at most `patience`.
+    /// Creates a process and runs its start code, for at most `time_limit`.
     ///
     /// # Errors
     /// If the start code fails: the exit, and the reason for the log.
     pub(crate) async fn start(
-        handlers: &Handlers,
+        handler: &PreparedHandler,
         table: &Table,
         pool: u32,
-        patience: Duration,
+        time_limit: Duration,
     ) -> Result<Self, (Exit, String)> {
         let mut life = table.enter_handler(pool);
-        match handlers.instantiate(life.row(), patience).await {
+        match handler.instantiate(life.row(), time_limit).await {
             Ok(instance) => {
                 life.log_start();
                 let first_memory = instance.memory();
@@ -44,7 +44,7 @@ impl Process {
             }
             Err(crash) => {
                 let failed = (crash.exit, crash.reason.clone());
-                life.failed(crash);
+                life.set_crash(crash);
                 Err(failed)
             }
         }
@@ -83,24 +83,24 @@ impl Process {
 
     /// Sets the exit that counts if the process is dropped. A process that runs in a request's task
     /// is dropped with that task.
-    pub(crate) fn presume(&mut self, exit: Exit) {
-        self.life.presume(exit);
+    pub(crate) fn set_exit(&mut self, exit: Exit) {
+        self.life.set_exit(exit);
     }
 
     /// Ends the process. The host gets the memory and open files back.
     pub(crate) fn end(mut self, exit: Exit) {
-        self.life.presume(exit);
+        self.life.set_exit(exit);
     }
 
     /// Ends a failed process.
     pub(crate) fn fail(mut self, crash: Crash) {
-        self.life.failed(crash);
+        self.life.set_crash(crash);
     }
 
     /// Ends the process because its response is invalid.
     pub(crate) fn reject(mut self, reason: String) {
         let output = self.instance.last_lines();
-        self.life.failed(Crash {
+        self.life.set_crash(Crash {
             exit: Exit::Response,
             reason,
             output,

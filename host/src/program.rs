@@ -68,12 +68,12 @@ impl Program {
             error = sandbox::output_failed() => return Err(RunError::Output(error)),
         };
         tree.end_all().await;
-        let patience = match exit {
+        let time_limit = match exit {
             Some(_) => UNREAD,
             None => UNREAD_WHEN_STOPPED,
         };
         tokio::select! {
-            bytes = sandbox::output_written(patience) => if bytes > 0 {
+            bytes = sandbox::output_written(time_limit) => if bytes > 0 {
                 tracing::warn!(bytes, "nobody reads the output: the rest of it is lost");
             },
             () = stop, if exit.is_some() => {}
@@ -86,8 +86,8 @@ impl Program {
         let (compiled, root, settings) = self.0.into_parts();
         let plan = Plan::new(Kind::Program, &settings, false).map_err(StartError::Settings)?;
         let table = Arc::new(Table::new(plan.table));
-        let patience = settings.limits.request_time;
-        let tree = guests::tree(compiled, plan.sandbox, root, table, patience);
+        let time_limit = settings.limits.request_time;
+        let tree = guests::tree(compiled, plan.sandbox, root, table, time_limit);
         tree.map_err(StartError::Load)
     }
 }

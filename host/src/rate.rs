@@ -10,10 +10,10 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// The limiter of one kind of line.
 #[derive(Debug, Default)]
-pub(crate) struct Rate(Mutex<State>);
+pub(crate) struct Rate(Mutex<Count>);
 
 #[derive(Debug, Default)]
-struct State {
+struct Count {
     written: Option<Instant>,
     /// Lines skipped since then.
     skipped: u64,
@@ -21,7 +21,7 @@ struct State {
 
 impl Rate {
     pub(crate) const fn new() -> Self {
-        Self(Mutex::new(State {
+        Self(Mutex::new(Count {
             written: None,
             skipped: 0,
         }))
@@ -34,14 +34,14 @@ impl Rate {
 
     fn admit_at(&self, now: Instant) -> Option<u64> {
         // These are plain values: a panic elsewhere leaves nothing half-done in them.
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut count = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let is_early = |written| now.saturating_duration_since(written) < PAUSE;
-        if state.written.is_some_and(is_early) {
-            state.skipped += 1;
+        if count.written.is_some_and(is_early) {
+            count.skipped += 1;
             return None;
         }
-        state.written = Some(now);
-        Some(std::mem::take(&mut state.skipped))
+        count.written = Some(now);
+        Some(std::mem::take(&mut count.skipped))
     }
 }
 

@@ -14,11 +14,11 @@ use crate::message::{Request, Response};
 use crate::pid::Pid;
 use crate::supervisor::{FIRST_PAUSE, LONGEST_PAUSE, longer};
 use crate::table::{NotAdmitted, ProcessError, Waiting};
-use crate::tree::{Closing, Root, Tree};
+use crate::tree::{Closing, RootProcess, Tree};
 
 /// The longest time that a request waits for a new root process. A start takes microseconds. It
 /// takes longer only while descendants of the last root process use up a limit.
-const ROOT_PATIENCE: Duration = Duration::from_secs(1);
+const START_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The pause before the next try if a limit leaves no room for a root process. Descendants of an
 /// ended root process end at their next tick.
@@ -26,9 +26,9 @@ const ROOM_PAUSE: Duration = Duration::from_millis(5);
 
 /// Serves requests with a program.
 #[derive(Debug)]
-pub(crate) struct RootKeeper {
+pub(crate) struct RootSupervisor {
     tree: Arc<Tree>,
-    state: Mutex<State>,
+    restart: Mutex<Restart>,
     /// Notified when a root process is started.
     started: Notify,
     /// Whether the last root process ended without having taken a request, and none has answered
@@ -38,9 +38,9 @@ pub(crate) struct RootKeeper {
 }
 
 #[derive(Debug)]
-struct State {
-    /// A started root process that [`RootKeeper::keep`] has not taken over yet.
-    root: Option<Root>,
+struct Restart {
+    /// A started root process that [`RootSupervisor::maintain`] has not taken over yet.
+    root: Option<RootProcess>,
     /// The time of the next start, while the keeper backs off.
     next: Option<Instant>,
 }
@@ -59,8 +59,8 @@ pub(crate) enum Unanswered {
     Late(Option<(Pid, bool)>),
 }
 
-impl RootKeeper {
-    /// Starts the root process of this tree. [`RootKeeper::keep`] keeps one alive.
+impl RootSupervisor {
+    /// Starts the root process of this tree. [`RootSupervisor::maintain`] keeps one alive.
     ///
     /// # Errors
     /// If the limits don't allow even one process.
@@ -69,7 +69,7 @@ impl RootKeeper {
         Ok(Self {
             _closing: tree.closing(),
             tree,
-            state: Mutex::new(State { root, next: None }),
+            restart: Mutex::new(Restart { root, next: None }),
             started: Notify::new(),
             is_failing: AtomicBool::new(false),
         })
@@ -78,22 +78,22 @@ impl RootKeeper {
     /// Starts another root process whenever one ends, until the host stops. One that had taken a
     /// request is replaced at once, because the request may have ended it. Otherwise the pauses
     /// grow.
-    pub(crate) async fn keep(&self) {
+    pub(crate) async fn maintain(&self) {
         let mut pause = Duration::ZERO;
         while !self.tree.table().is_closed() {
-            let root = self.state().root.take();
+            let root = self.restart().root.take();
             let Some(mut root) = root.or_else(|| self.tree.start_root(Vec::new()).ok()) else {
                 tokio::time::sleep(ROOM_PAUSE).await;
                 continue;
             };
             let started = Instant::now();
-            self.state().next = None;
+            self.restart().next = None;
             self.started.notify_waiters();
             let (pid, exit) = (root.pid.get(), root.ended().await);
             if self.tree.table().is_closed() {
                 return;
             }
-            let is_sound = root.was_asked() || started.elapsed() > LONGEST_PAUSE;
+            let is_sound = root.has_taken_request() || started.elapsed() > LONGEST_PAUSE;
             self.is_failing.store(!is_sound, Ordering::Relaxed);
             pause = if is_sound {
                 Duration::ZERO
@@ -103,7 +103,7 @@ impl RootKeeper {
             let pause_ms = pause.as_millis() as u64;
             tracing::error!(pid, %exit, pause_ms, "the root has ended, and is started again");
             if !pause.is_zero() {
-                self.state().next = Some(Instant::now() + pause);
+                self.restart().next = Some(Instant::now() + pause);
                 tokio::time::sleep(pause).await;
             }
         }
@@ -153,7 +153,7 @@ impl RootKeeper {
         deadline: Instant,
     ) -> Result<Waiting<'_>, Unanswered> {
         let table = self.tree.table();
-        let patience = deadline.min(Instant::now() + ROOT_PATIENCE);
+        let time_limit = deadline.min(Instant::now() + START_TIMEOUT);
         loop {
             // Registered before the look into the table, so that a start in between isn't missed.
             let mut started = pin!(self.started.notified());
@@ -166,12 +166,12 @@ impl RootKeeper {
             if table.is_closed() {
                 return Err(Unanswered::Closed);
             }
-            let next = self.state().next;
+            let next = self.restart().next;
             let pause = next.map(|next| next.saturating_duration_since(Instant::now()));
             if let Some(pause) = pause {
                 return Err(Unanswered::NoRoot(pause));
             }
-            if tokio::time::timeout_at(patience.into(), started)
+            if tokio::time::timeout_at(time_limit.into(), started)
                 .await
                 .is_err()
             {
@@ -180,7 +180,7 @@ impl RootKeeper {
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn restart(&self) -> MutexGuard<'_, Restart> {
+        self.restart.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

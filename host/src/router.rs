@@ -94,7 +94,7 @@ impl Router {
         }
     }
 
-    /// Sends like [`Router::send`], and waits for at most `patience` until the receiver has taken
+    /// Sends like [`Router::send`], and waits for at most `time_limit` until the receiver has taken
     /// the message. A reply and a response are taken at once.
     ///
     /// # Errors
@@ -103,19 +103,19 @@ impl Router {
         &mut self,
         to: Pid,
         content: Outgoing,
-        patience: Duration,
+        time_limit: Duration,
     ) -> Result<(), MailError> {
         match content {
             Outgoing::Data { tag, bytes } => {
                 let message = self.message(Content::Data { tag, bytes });
                 let (wake, posted) = self.mailbox(to)?.post(message)?;
                 wake.wake();
-                posted.taken(patience).await
+                posted.taken(time_limit).await
             }
             Outgoing::Request { client, request } => {
                 let sent = self
                     .table
-                    .forward_wait(self.from, to, client, request, patience);
+                    .forward_wait(self.from, to, client, request, time_limit);
                 sent.await
             }
             Outgoing::Reply { .. } | Outgoing::Response(_) => self.send(to, content),
@@ -189,7 +189,8 @@ impl Router {
 
 impl Drop for Router {
     fn drop(&mut self) {
-        self.mailbox.keep(std::mem::take(&mut self.callers));
+        self.mailbox
+            .store_callers(std::mem::take(&mut self.callers));
     }
 }
 

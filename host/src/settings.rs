@@ -185,7 +185,7 @@ impl Default for Limits {
 
 impl PoolSettings {
     /// The first setting that is set, if any.
-    pub(crate) fn given(&self) -> Option<Setting> {
+    pub(crate) fn first_set(&self) -> Option<Setting> {
         let Self {
             mode,
             workers,
@@ -194,7 +194,7 @@ impl PoolSettings {
             queue,
             queue_timeout,
         } = self;
-        let given = [
+        let all = [
             (mode.is_some(), Setting::Mode),
             (workers.is_some(), Setting::Workers),
             (max_requests.is_some(), Setting::MaxRequests),
@@ -202,7 +202,7 @@ impl PoolSettings {
             (queue.is_some(), Setting::Queue),
             (queue_timeout.is_some(), Setting::QueueTimeout),
         ];
-        first(given)
+        first(all)
     }
 
     /// The structuring, or its default.
@@ -229,7 +229,7 @@ impl PoolSettings {
 }
 
 impl ProgramSettings {
-    pub(crate) fn given(&self) -> Option<Setting> {
+    pub(crate) fn first_set(&self) -> Option<Setting> {
         let Self {
             processes,
             children,
@@ -238,7 +238,7 @@ impl ProgramSettings {
             message,
             names,
         } = self;
-        let given = [
+        let all = [
             (processes.is_some(), Setting::Processes),
             (children.is_some(), Setting::Children),
             (mailbox_messages.is_some(), Setting::MailboxMessages),
@@ -246,7 +246,7 @@ impl ProgramSettings {
             (message.is_some(), Setting::Message),
             (names.is_some(), Setting::Names),
         ];
-        first(given)
+        first(all)
     }
 
     /// Processes alive at one time.

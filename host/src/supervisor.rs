@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use crate::exit::Exit;
 use crate::process::Process;
-use crate::sandbox::Handlers;
+use crate::sandbox::PreparedHandler;
 use crate::table::Table;
 
 /// The first pause after a failed start. Each further failure doubles the pause.
@@ -29,12 +29,12 @@ pub(crate) fn longer(pause: Duration) -> Duration {
 /// Starts processes of one module.
 #[derive(Debug)]
 pub(crate) struct Supervisor {
-    handlers: Handlers,
+    handler: PreparedHandler,
     table: Arc<Table>,
     /// The number of the processes' pool.
     pool: u32,
     /// The longest time for start code.
-    patience: Duration,
+    time_limit: Duration,
     /// Whether `health` differs from its default. Spares the common case the lock.
     failing: AtomicBool,
     health: Mutex<Health>,
@@ -71,19 +71,19 @@ impl std::fmt::Display for StartError {
 impl std::error::Error for StartError {}
 
 impl Supervisor {
-    /// Creates a supervisor. `patience` is the longest time for start code.
+    /// Creates a supervisor. `time_limit` is the longest time for start code.
     #[must_use]
     pub(crate) fn new(
-        handlers: Handlers,
+        handler: PreparedHandler,
         table: Arc<Table>,
         pool: u32,
-        patience: Duration,
+        time_limit: Duration,
     ) -> Self {
         Self {
-            handlers,
+            handler,
             table,
             pool,
-            patience,
+            time_limit,
             failing: AtomicBool::new(false),
             health: Mutex::default(),
         }
@@ -97,7 +97,7 @@ impl Supervisor {
         if let Some(pause) = self.pause() {
             return Err(StartError::BackingOff(pause));
         }
-        match Process::start(&self.handlers, &self.table, self.pool, self.patience).await {
+        match Process::start(&self.handler, &self.table, self.pool, self.time_limit).await {
             Ok(process) => {
                 self.recover();
                 Ok(process)

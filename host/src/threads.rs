@@ -28,13 +28,13 @@ static THREADS: Threads = Threads::new(|threads| {
 type Job = Box<dyn FnOnce() + Send>;
 
 struct Threads {
-    state: Mutex<State>,
+    queue: Mutex<Queue>,
     more: Condvar,
     /// Starts a thread.
     make: fn(&'static Self) -> io::Result<()>,
 }
 
-struct State {
+struct Queue {
     /// Work that waits for a thread. A task awaits each job, so the queue is no longer than the
     /// number of tasks.
     jobs: VecDeque<Job>,
@@ -72,7 +72,7 @@ pub(crate) fn slot(slots: usize) -> usize {
 impl Threads {
     const fn new(make: fn(&'static Self) -> io::Result<()>) -> Self {
         Self {
-            state: Mutex::new(State {
+            queue: Mutex::new(Queue {
                 jobs: VecDeque::new(),
                 idle: 0,
                 count: 0,
@@ -83,47 +83,47 @@ impl Threads {
     }
 
     fn submit(&'static self, job: Job) -> io::Result<()> {
-        let mut state = self.lock();
-        if state.idle <= state.jobs.len() && state.count < MAX_THREADS {
+        let mut queue = self.lock();
+        if queue.idle <= queue.jobs.len() && queue.count < MAX_THREADS {
             match (self.make)(self) {
-                Ok(()) => state.count += 1,
+                Ok(()) => queue.count += 1,
                 // The threads that exist will get to the job.
-                Err(_) if state.count > 0 => {}
+                Err(_) if queue.count > 0 => {}
                 Err(error) => return Err(error),
             }
         }
-        state.jobs.push_back(job);
-        drop(state);
+        queue.jobs.push_back(job);
+        drop(queue);
         self.more.notify_one();
         Ok(())
     }
 
     /// The main loop of each thread.
     fn work(&self) {
-        let mut state = self.lock();
+        let mut queue = self.lock();
         loop {
-            if let Some(job) = state.jobs.pop_front() {
-                drop(state);
+            if let Some(job) = queue.jobs.pop_front() {
+                drop(queue);
                 // The job's sender is dropped, so that the waiting task sees the panic.
                 let _panicked = catch_unwind(AssertUnwindSafe(job));
-                state = self.lock();
+                queue = self.lock();
                 continue;
             }
-            state.idle += 1;
-            let waited = self.more.wait_timeout(state, IDLE_TIME);
+            queue.idle += 1;
+            let waited = self.more.wait_timeout(queue, IDLE_TIME);
             let (again, waited) = waited.unwrap_or_else(PoisonError::into_inner);
-            state = again;
-            state.idle -= 1;
-            if waited.timed_out() && state.jobs.is_empty() {
-                state.count -= 1;
+            queue = again;
+            queue.idle -= 1;
+            if waited.timed_out() && queue.jobs.is_empty() {
+                queue.count -= 1;
                 return;
             }
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, Queue> {
         // No job runs under this lock, and each step leaves the queue and the counts consistent.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

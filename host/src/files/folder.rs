@@ -10,7 +10,9 @@ use std::sync::Arc;
 use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
-use super::{Entry, FileError, Kind, MAX_DIR_ENTRIES, Patience, blocking, file_error, metadata_of};
+use super::{
+    Blocking, Entry, EntryKind, FileError, MAX_DIR_ENTRIES, blocking, file_error, metadata_of,
+};
 
 /// The flags for opening the root folder itself.
 const FOLDER: OFlags = OFlags::RDONLY
@@ -76,12 +78,12 @@ impl Folder {
 
     /// Opens `path` in this folder. The path must be [normal](super::path::normal).
     pub(super) async fn resolve(&self, path: &str, flags: OFlags) -> Result<OwnedFd, FileError> {
-        match self.open_now(path, flags, Patience::Cached) {
+        match self.open_now(path, flags, Blocking::No) {
             Err(Errno::AGAIN) => {
                 let (folder, path) = (self.clone(), path.to_owned());
                 blocking(move || {
                     folder
-                        .open_now(&path, flags, Patience::Disk)
+                        .open_now(&path, flags, Blocking::Yes)
                         .map_err(file_error)
                 })
                 .await
@@ -90,12 +92,12 @@ impl Folder {
         }
     }
 
-    fn open_now(&self, path: &str, flags: OFlags, patience: Patience) -> Result<OwnedFd, Errno> {
-        match (self.resolver, patience) {
-            (Resolver::Kernel { can_decline: true }, Patience::Cached) => {
+    fn open_now(&self, path: &str, flags: OFlags, blocking: Blocking) -> Result<OwnedFd, Errno> {
+        match (self.resolver, blocking) {
+            (Resolver::Kernel { can_decline: true }, Blocking::No) => {
                 open_beneath(&self.dir, path, flags, ResolveFlags::CACHED)
             }
-            (Resolver::Kernel { .. }, Patience::Disk) => {
+            (Resolver::Kernel { .. }, Blocking::Yes) => {
                 // `openat2` returns EAGAIN if a concurrent rename leaves unclear whether `..` in a
                 // link stays beneath the folder. The manual page says to try again.
                 const TRIES: usize = 16;
@@ -108,10 +110,10 @@ impl Folder {
                 }
                 answer
             }
-            (Resolver::Kernel { can_decline: false } | Resolver::Library, Patience::Cached) => {
+            (Resolver::Kernel { can_decline: false } | Resolver::Library, Blocking::No) => {
                 Err(Errno::AGAIN)
             }
-            (Resolver::Library, Patience::Disk) => open_by_library(&self.dir, path, flags),
+            (Resolver::Library, Blocking::Yes) => open_by_library(&self.dir, path, flags),
         }
     }
 
@@ -133,8 +135,8 @@ impl Folder {
                 continue;
             }; // WIT strings are Unicode
             let kind = match item.file_type() {
-                FileType::RegularFile => Some(Kind::RegularFile),
-                FileType::Directory => Some(Kind::Directory),
+                FileType::RegularFile => Some(EntryKind::RegularFile),
+                FileType::Directory => Some(EntryKind::Directory),
                 // A link, or a file system that doesn't report kinds.
                 FileType::Symlink | FileType::Unknown => self.kind_at(&format!("{path}/{name}")),
                 FileType::Fifo
@@ -151,8 +153,8 @@ impl Folder {
         Ok(entries)
     }
 
-    fn kind_at(&self, path: &str) -> Option<Kind> {
-        let fd = self.open_now(path, OFlags::PATH, Patience::Disk).ok()?;
+    fn kind_at(&self, path: &str) -> Option<EntryKind> {
+        let fd = self.open_now(path, OFlags::PATH, Blocking::Yes).ok()?;
         Some(metadata_of(fd.as_fd()).ok()?.kind)
     }
 }

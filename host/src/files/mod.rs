@@ -63,7 +63,7 @@ pub(crate) const MAX_VARIANTS: usize = 8;
 
 /// The kind of thing that a path names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum EntryKind {
     RegularFile,
     Directory,
 }
@@ -71,7 +71,7 @@ pub(crate) enum Kind {
 /// The metadata of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Metadata {
-    pub kind: Kind,
+    pub kind: EntryKind,
     /// In bytes.
     pub size: u64,
     /// Seconds since 1970; earlier times count as 0.
@@ -94,27 +94,27 @@ pub(crate) struct Entry {
     /// The name, without its path.
     pub name: String,
     /// The kind of the target if the entry is a link.
-    pub kind: Kind,
+    pub kind: EntryKind,
 }
 
 /// The root folder: whatever folder its path leads to. If the path leads to another folder after a
 /// deployment, calls see the new folder within a second.
 #[derive(Clone, Debug)]
-pub(crate) struct Root {
+pub(crate) struct RootFolder {
     path: Arc<Path>,
     recent: Arc<Recent>,
 }
 
 /// Whether a call may wait for the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Patience {
+enum Blocking {
     /// No: fails with `EAGAIN` if the kernel hasn't cached the data.
-    Cached,
+    No,
     /// Yes. For blocking threads.
-    Disk,
+    Yes,
 }
 
-impl Root {
+impl RootFolder {
     /// Opens the folder at `path`. A relative path is resolved against the current directory, once.
     ///
     /// # Errors
@@ -144,13 +144,13 @@ impl Root {
         let fd = folder.resolve(&path, flags).await?;
         let metadata = metadata_of(fd.as_fd())?;
         match metadata.kind {
-            Kind::RegularFile => {
+            EntryKind::RegularFile => {
                 let content = Content::of(fd, metadata).await;
                 self.recent.put(&folder, &path, &content);
                 let file = OpenFile::of(content);
                 Ok(Opened { file, metadata })
             }
-            Kind::Directory => Err(FileError::IsDirectory),
+            EntryKind::Directory => Err(FileError::IsDirectory),
         }
     }
 
@@ -158,7 +158,7 @@ impl Root {
     /// Otherwise opens that file. Returns the variant's index.
     ///
     /// # Errors
-    /// Those of [`Root::open_file`] for `path`.
+    /// Those of [`RootFolder::open_file`] for `path`.
     pub(crate) async fn open_variant(
         &self,
         path: &str,
@@ -224,8 +224,8 @@ fn metadata_of(fd: impl AsFd) -> Result<Metadata, FileError> {
 
 fn metadata(stat: &Stat) -> Result<Metadata, FileError> {
     let kind = match FileType::from_raw_mode(stat.st_mode) {
-        FileType::RegularFile => Kind::RegularFile,
-        FileType::Directory => Kind::Directory,
+        FileType::RegularFile => EntryKind::RegularFile,
+        FileType::Directory => EntryKind::Directory,
         FileType::Symlink
         | FileType::Fifo
         | FileType::Socket

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use rustix::io::{Errno, ReadWriteFlags};
 
-use super::{FileError, MAX_READ_BYTES, Metadata, Patience, blocking, file_error, metadata_of};
+use super::{Blocking, FileError, MAX_READ_BYTES, Metadata, blocking, file_error, metadata_of};
 
 /// Files of at most this many bytes are copied when they are opened. A larger copy would cost more
 /// than opening the file again. 256 copies take at most 16 MiB.
@@ -118,12 +118,11 @@ impl Content {
 
 /// Reads bytes of a file, from the disk if necessary.
 async fn read(fd: &Arc<OwnedFd>, offset: u64, nbytes: usize) -> Result<Bytes, FileError> {
-    let read = match read_now(fd, offset, nbytes, Patience::Cached) {
+    let read = match read_now(fd, offset, nbytes, Blocking::No) {
         // Not in the page cache, or the file system can't tell.
         Err(Errno::AGAIN | Errno::OPNOTSUPP | Errno::NOSYS) => {
             let fd = Arc::clone(fd);
-            blocking(move || read_now(&fd, offset, nbytes, Patience::Disk).map_err(file_error))
-                .await
+            blocking(move || read_now(&fd, offset, nbytes, Blocking::Yes).map_err(file_error)).await
         }
         other => other.map_err(file_error),
     };
@@ -134,11 +133,11 @@ fn read_now(
     fd: &OwnedFd,
     offset: u64,
     nbytes: usize,
-    patience: Patience,
+    blocking: Blocking,
 ) -> Result<Vec<u8>, Errno> {
-    let flags = match patience {
-        Patience::Cached => ReadWriteFlags::NOWAIT,
-        Patience::Disk => ReadWriteFlags::empty(),
+    let flags = match blocking {
+        Blocking::No => ReadWriteFlags::NOWAIT,
+        Blocking::Yes => ReadWriteFlags::empty(),
     };
     let mut bytes = vec![0; nbytes];
     let got = rustix::io::retry_on_intr(|| {

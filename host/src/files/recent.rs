@@ -43,7 +43,7 @@ const SHARDS: usize = 32;
 /// The root folder, and its recent files.
 #[derive(Debug)]
 pub(super) struct Recent {
-    root: Mutex<Root>,
+    current: Mutex<Current>,
     shards: [Shard; SHARDS],
     /// The number of files in all shards.
     count: AtomicUsize,
@@ -52,7 +52,7 @@ pub(super) struct Recent {
 }
 
 #[derive(Debug)]
-struct Root {
+struct Current {
     folder: Folder,
     /// The time of the last look at the root's path.
     looked: Instant,
@@ -74,7 +74,7 @@ struct File {
 impl Recent {
     pub(super) fn new(folder: Folder) -> Self {
         Self {
-            root: Mutex::new(Root {
+            current: Mutex::new(Current {
                 folder,
                 looked: Instant::now(),
                 is_lost: false,
@@ -87,9 +87,9 @@ impl Recent {
 
     /// The folder, and whether the last look at the root's path is too old.
     pub(super) fn folder(&self) -> (Folder, bool) {
-        let root = self.root();
-        let is_old = root.looked.elapsed() >= FOLDER_VALIDITY;
-        (root.folder.clone(), is_old)
+        let current = self.current();
+        let is_old = current.looked.elapsed() >= FOLDER_VALIDITY;
+        (current.folder.clone(), is_old)
     }
 
     /// Applies the outcome of a look at the root's path that began at `looked`. Returns the current
@@ -101,17 +101,17 @@ impl Recent {
         path: &Path,
     ) -> Folder {
         let path = path.display();
-        let mut root = self.root();
-        if looked <= root.looked {
-            return root.folder.clone(); // a later look has already finished
+        let mut current = self.current();
+        if looked <= current.looked {
+            return current.folder.clone(); // a later look has already finished
         }
-        root.looked = looked;
-        let was_lost = std::mem::replace(&mut root.is_lost, found.is_err());
+        current.looked = looked;
+        let was_lost = std::mem::replace(&mut current.is_lost, found.is_err());
         match found {
-            Ok(folder) if root.folder.is(&folder) => folder,
+            Ok(folder) if current.folder.is(&folder) => folder,
             Ok(folder) => {
-                root.folder = folder.clone();
-                drop(root);
+                current.folder = folder.clone();
+                drop(current);
                 // After the folder is replaced: a file that is cached meanwhile is either of the
                 // new folder or dropped here.
                 self.forget(|_| true);
@@ -122,7 +122,7 @@ impl Recent {
                 if !was_lost {
                     tracing::warn!(root = %path, %error, "the root leads nowhere; the last folder stays");
                 }
-                root.folder.clone()
+                current.folder.clone()
             }
         }
     }
@@ -162,7 +162,7 @@ impl Recent {
         if is_new && !self.has_room() {
             return;
         }
-        if !self.root().folder.is(folder) {
+        if !self.current().folder.is(folder) {
             self.count.fetch_sub(usize::from(is_new), Ordering::Relaxed);
             return;
         }
@@ -190,9 +190,9 @@ impl Recent {
         }
     }
 
-    fn root(&self) -> MutexGuard<'_, Root> {
+    fn current(&self) -> MutexGuard<'_, Current> {
         // No step can panic halfway, so a poisoned lock still guards a whole value.
-        self.root.lock().unwrap_or_else(PoisonError::into_inner)
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -11,7 +11,7 @@ use super::open::SMALL;
 use super::*;
 
 /// A root folder with one entry of each sort, and a secret file beside it.
-fn folder() -> (tempfile::TempDir, [Root; 3]) {
+fn folder() -> (tempfile::TempDir, [RootFolder; 3]) {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let root = dir.path().join("root");
     std::fs::create_dir_all(root.join("folder")).expect("a folder");
@@ -37,10 +37,10 @@ const RESOLVERS: [Resolver; 3] = [
     Resolver::Library,
 ];
 
-fn resolved_by(root: &Path, resolver: Resolver) -> Root {
+fn resolved_by(root: &Path, resolver: Resolver) -> RootFolder {
     let mut folder = Folder::open(root).expect("the root");
     folder.resolver = resolver;
-    Root {
+    RootFolder {
         path: root.into(),
         recent: Arc::new(Recent::new(folder)),
     }
@@ -49,10 +49,10 @@ fn resolved_by(root: &Path, resolver: Resolver) -> Root {
 /// Checks repeatedly, for longer than any test here takes.
 async fn eventually(is_so: impl AsyncFn() -> bool) {
     const LOOK_AGAIN: Duration = Duration::from_millis(10);
-    const PATIENCE: Duration = Duration::from_secs(60);
+    const TIME_LIMIT: Duration = Duration::from_secs(60);
     let start = Instant::now();
     while !is_so().await {
-        assert!(start.elapsed() < PATIENCE, "it never was");
+        assert!(start.elapsed() < TIME_LIMIT, "it never was");
         tokio::time::sleep(LOOK_AGAIN).await;
     }
 }
@@ -105,9 +105,9 @@ async fn every_resolver_lists_what_can_be_served() {
         kind,
     };
     let expected = [
-        listed("file", Kind::RegularFile),
-        listed("folder", Kind::Directory),
-        listed("inside", Kind::RegularFile),
+        listed("file", EntryKind::RegularFile),
+        listed("folder", EntryKind::Directory),
+        listed("inside", EntryKind::RegularFile),
     ];
     for root in &roots {
         assert_eq!(
@@ -190,7 +190,7 @@ async fn an_open_file_that_is_small_stays_as_it_was() {
 #[tokio::test]
 async fn all_ways_to_write_a_path_are_one_file() {
     let (_dir, roots) = folder();
-    let copy = async |root: &Root, path: &str| {
+    let copy = async |root: &RootFolder, path: &str| {
         let file = root.open_file(path).await.expect("the file").file;
         let Content::Copy { bytes, .. } = file.content else {
             panic!("small files are copied");
@@ -214,7 +214,7 @@ async fn all_ways_to_write_a_path_are_one_file() {
 async fn the_root_is_followed_by_every_resolver() {
     let (dir, roots) = folder();
     let root = dir.path().join("root");
-    let read = async |root: &Root| -> Result<Bytes, FileError> {
+    let read = async |root: &RootFolder| -> Result<Bytes, FileError> {
         root.open_file("file").await?.file.read(100).await
     };
     let all = async |expected: Result<Bytes, FileError>| {

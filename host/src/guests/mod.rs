@@ -17,11 +17,11 @@ use arc_swap::ArcSwap;
 use crate::body::Body;
 use crate::deadline;
 use crate::exit::{Crash, Exit};
-use crate::files::Root;
+use crate::files::RootFolder;
 use crate::message::{Request, Response};
 use crate::pid::Pid;
 use crate::pool::{Pool, Refusal};
-use crate::root::{RootKeeper, Unanswered as RootUnanswered};
+use crate::root::{RootSupervisor, Unanswered as RootUnanswered};
 use crate::sandbox::{self, Compiled, LoadError};
 use crate::settings::{Settings, Workers};
 use crate::shutdown::{Phase, Stopping};
@@ -56,7 +56,7 @@ enum Answering {
     /// Each process gets one request at a time.
     Pool(Arc<Pool>),
     /// The root process gets every request in its mailbox.
-    Program(RootKeeper),
+    Program(RootSupervisor),
 }
 
 /// The process that answers a request, as far as it is known.
@@ -84,12 +84,12 @@ pub(crate) enum Unsendable {
 pub(crate) fn tree(
     compiled: Compiled,
     sandbox: sandbox::Settings,
-    root: Root,
+    root_folder: RootFolder,
     table: Arc<Table>,
-    patience: Duration,
+    time_limit: Duration,
 ) -> Result<Arc<Tree>, LoadError> {
-    let programs = compiled.reserve_programs(sandbox, root)?;
-    Ok(Tree::new(programs, table, patience))
+    let program = compiled.reserve_program(sandbox, root_folder)?;
+    Ok(Tree::new(program, table, time_limit))
 }
 
 impl Guests {
@@ -100,25 +100,31 @@ impl Guests {
     pub(crate) async fn start(
         compiled: Compiled,
         plan: Plan,
-        root: Root,
+        root_folder: RootFolder,
         settings: &Settings,
         stopping: Stopping,
     ) -> Result<Self, StartError> {
         let table = Arc::new(Table::new(plan.table));
-        let patience = settings.limits.request_time;
+        let time_limit = settings.limits.request_time;
         let answering = match compiled.kind() {
             Kind::Handler => {
-                let handlers = compiled.reserve_handlers(plan.sandbox, root);
-                let handlers = handlers.map_err(StartError::Load)?;
-                let supervisor = Supervisor::new(handlers, Arc::clone(&table), 0, patience);
+                let handler = compiled.reserve_handler(plan.sandbox, root_folder);
+                let handler = handler.map_err(StartError::Load)?;
+                let supervisor = Supervisor::new(handler, Arc::clone(&table), 0, time_limit);
                 let pool = Arc::new(Pool::new(supervisor, plan.pool));
                 pool.warm().await.map_err(StartError::Process)?;
                 Answering::Pool(pool)
             }
             Kind::Program => {
-                let tree = tree(compiled, plan.sandbox, root, Arc::clone(&table), patience);
-                let keeper = RootKeeper::new(tree.map_err(StartError::Load)?);
-                Answering::Program(keeper.map_err(StartError::ProgramRoot)?)
+                let tree = tree(
+                    compiled,
+                    plan.sandbox,
+                    root_folder,
+                    Arc::clone(&table),
+                    time_limit,
+                );
+                let root = RootSupervisor::new(tree.map_err(StartError::Load)?);
+                Answering::Program(root.map_err(StartError::ProgramRoot)?)
             }
         };
         let generation = Generation {
@@ -227,7 +233,7 @@ impl Guests {
     /// Has a program answer the request.
     async fn ask<T>(
         &self,
-        root: &RootKeeper,
+        root: &RootSupervisor,
         deadline: Instant,
         request: Request,
         trace: &mut Trace,
@@ -315,11 +321,11 @@ impl Guests {
     }
 
     /// Keeps the wanted number of processes alive, until these guests are closed.
-    pub(crate) async fn keep(&self) {
+    pub(crate) async fn maintain(&self) {
         let generation = self.current.load_full();
         match &generation.answering {
-            Answering::Pool(pool) => pool.keep().await,
-            Answering::Program(root) => root.keep().await,
+            Answering::Pool(pool) => pool.maintain().await,
+            Answering::Program(root) => root.maintain().await,
         }
     }
 

@@ -121,17 +121,17 @@ impl Settings {
             in_range(Setting::Workers, min.into(), 0, max.into())?;
         }
         let mode = self.pool.mode();
-        let unheeded = match mode {
+        let unused = match mode {
             Mode::Pool => None,
             Mode::PerRequest => self.pool.max_requests.map(|_| Setting::MaxRequests),
             Mode::Single => self.pool.workers.map(|_| Setting::Workers),
         };
-        let unheeded = unheeded.or_else(|| {
+        let unused = unused.or_else(|| {
             // In the other modes no process waits to be ended.
             let timeout = self.pool.idle_timeout.filter(|_| mode != Mode::Pool);
             timeout.map(|_| Setting::IdleTimeout)
         });
-        if let Some(setting) = unheeded {
+        if let Some(setting) = unused {
             return Err(SettingsError::OtherMode { setting, mode });
         }
         self.mailbox_has_room(self.program.message())?;
@@ -179,12 +179,12 @@ impl Plan {
         settings: &Settings,
         is_served: bool,
     ) -> Result<Self, SettingsError> {
-        let unheeded = match kind {
-            Kind::Handler => settings.program.given(),
+        let unused = match kind {
+            Kind::Handler => settings.program.first_set(),
             Kind::Program if settings.steps.are_on() => Some(Setting::Steps),
-            Kind::Program => settings.pool.given(),
+            Kind::Program => settings.pool.first_set(),
         };
-        if let Some(setting) = unheeded {
+        if let Some(setting) = unused {
             return Err(SettingsError::OtherKind { setting, kind });
         }
         let limits = &settings.limits;

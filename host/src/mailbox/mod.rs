@@ -18,7 +18,7 @@ use crate::sync::{Elapsed, Mutex, MutexGuard, oneshot, timeout};
 
 /// Places that an empty mailbox keeps allocated. When a longer queue becomes empty, its memory goes
 /// back to the host.
-const KEPT_PLACES: usize = 64;
+const IDLE_CAPACITY: usize = 64;
 
 /// The bounds of a mailbox.
 #[derive(Clone, Copy, Debug)]
@@ -57,15 +57,15 @@ pub(crate) enum Wanted {
 #[derive(Debug)]
 pub(crate) struct Mailbox {
     settings: Settings,
-    state: Mutex<State>,
+    contents: Mutex<Contents>,
     /// Where the replies to the receiver's calls go, past the queue. Created at the first call,
     /// because most processes make none.
     slot: OnceLock<Arc<Slot>>,
 }
 
 #[derive(Debug, Default)]
-struct State {
-    queue: VecDeque<Letter>,
+struct Contents {
+    queue: VecDeque<Queued>,
     /// Messages in the queue that count against the bounds, and their bytes.
     messages: usize,
     bytes: usize,
@@ -80,7 +80,7 @@ struct State {
     /// The client whose request the receiver took at its last visit.
     working_for: Option<Pid>,
     /// Whether the receiver has ever taken a request.
-    was_asked: bool,
+    has_taken_request: bool,
     /// The callers that the receiver owed a reply when it stopped.
     callers: Callers,
     closed: bool,
@@ -88,16 +88,16 @@ struct State {
 
 /// A queued message.
 #[derive(Debug)]
-struct Letter {
+struct Queued {
     /// Ascending in the queue, so that a sender finds its message again.
     number: u64,
     message: Message,
-    postage: Postage,
+    quota: Quota,
 }
 
 /// What a queued message counts against.
 #[derive(Debug)]
-enum Postage {
+enum Quota {
     /// The bounds of the mailbox.
     Counted,
     /// Its sender, which waits until the message is taken. So each sender has one at most.
@@ -120,7 +120,7 @@ impl Mailbox {
     pub(crate) fn new(settings: Settings) -> Self {
         Self {
             settings,
-            state: Mutex::default(),
+            contents: Mutex::default(),
             slot: OnceLock::new(),
         }
     }
@@ -136,17 +136,17 @@ impl Mailbox {
     /// [`MailError::Full`]; [`MailError::NoProcess`] if the receiver has ended.
     pub(crate) fn send(&self, message: Message) -> Result<Wake, MailError> {
         let weight = message.content.weight();
-        let mut state = self.lock();
-        if state.closed {
+        let mut contents = self.lock();
+        if contents.closed {
             return Err(MailError::NoProcess);
         }
-        let fits = weight <= self.settings.bytes - state.bytes;
-        if state.messages >= self.settings.messages || !fits {
+        let fits = weight <= self.settings.bytes - contents.bytes;
+        if contents.messages >= self.settings.messages || !fits {
             return Err(MailError::Full);
         }
-        state.messages += 1;
-        state.bytes += weight;
-        Ok(state.add(message, Postage::Counted, self.calls()))
+        contents.messages += 1;
+        contents.bytes += weight;
+        Ok(contents.add(message, Quota::Counted, self.calls()))
     }
 
     /// Adds a message whose sender waits until the receiver takes it. The message doesn't count
@@ -156,13 +156,13 @@ impl Mailbox {
     /// # Errors
     /// [`MailError::NoProcess`] if the receiver has ended.
     pub(crate) fn post(self: &Arc<Self>, message: Message) -> Result<(Wake, Posted), MailError> {
-        let mut state = self.lock();
-        if state.closed {
+        let mut contents = self.lock();
+        if contents.closed {
             return Err(MailError::NoProcess);
         }
-        let number = state.next_number;
+        let number = contents.next_number;
         let (sender, taken) = oneshot::channel();
-        let wake = state.add(message, Postage::Sender(sender), self.calls());
+        let wake = contents.add(message, Quota::Sender(sender), self.calls());
         let posted = Posted {
             mailbox: Arc::clone(self),
             number,
@@ -173,16 +173,16 @@ impl Mailbox {
 
     /// Reserves a place for the news of an end. Returns whether a place was free.
     pub(crate) fn reserve(&self) -> bool {
-        let mut state = self.lock();
-        let granted = state.reserved < self.settings.messages;
-        state.reserved += usize::from(granted);
+        let mut contents = self.lock();
+        let granted = contents.reserved < self.settings.messages;
+        contents.reserved += usize::from(granted);
         granted
     }
 
     /// Puts the news of an end into its reserved place.
     pub(crate) fn deliver(&self, down: Message) -> Option<Wake> {
-        let mut state = self.lock();
-        (!state.closed).then(|| state.add(down, Postage::Reserved, self.calls()))
+        let mut contents = self.lock();
+        (!contents.closed).then(|| contents.add(down, Quota::Reserved, self.calls()))
     }
 
     /// Takes a wanted message, if there is one.
@@ -193,12 +193,12 @@ impl Mailbox {
     /// Takes a wanted message, or has the task of `cx` woken when one comes. A receiver that stops
     /// waiting calls [`Mailbox::stop_waiting`].
     pub(crate) fn poll_receive(&self, cx: &Context<'_>, wanted: Wanted) -> Poll<Message> {
-        let mut state = self.lock();
-        if let Some(message) = state.visit(wanted) {
-            state.waiting = None;
+        let mut contents = self.lock();
+        if let Some(message) = contents.visit(wanted) {
+            contents.waiting = None;
             return Poll::Ready(message);
         }
-        state.waiting = Some((wanted, cx.waker().clone()));
+        contents.waiting = Some((wanted, cx.waker().clone()));
         Poll::Pending
     }
 
@@ -226,11 +226,11 @@ impl Mailbox {
     }
 
     /// Has the receiver look again for what it waits for.
-    pub(crate) fn rouse(&self) -> Wake {
-        let mut state = self.lock();
+    pub(crate) fn interrupt(&self) -> Wake {
+        let mut contents = self.lock();
         Wake {
-            waker: state.waiting.take().map(|(_, waker)| waker),
-            visits: state.visits + self.calls(),
+            waker: contents.waiting.take().map(|(_, waker)| waker),
+            visits: contents.visits + self.calls(),
         }
     }
 
@@ -247,16 +247,16 @@ impl Mailbox {
     /// Whether the receiver works only for this client since `visits` was read. It does if it isn't
     /// waiting, has called no process, and has received nothing but this client's request.
     pub(crate) fn is_stuck(&self, visits: u64, client: Pid) -> bool {
-        let state = self.lock();
-        let came = state.visits + self.calls() - visits;
+        let contents = self.lock();
+        let came = contents.visits + self.calls() - visits;
         let calls = self.slot.get().is_some_and(|slot| slot.is_awaited());
-        let is_away = state.waiting.is_none() && !calls;
-        is_away && (came == 0 || came == 1 && state.working_for == Some(client))
+        let is_away = contents.waiting.is_none() && !calls;
+        is_away && (came == 0 || came == 1 && contents.working_for == Some(client))
     }
 
     /// Stores the callers that the receiver owes a reply until [`Mailbox::close`]. So no caller
     /// hears of the end before the table knows of it.
-    pub(crate) fn keep(&self, callers: Callers) {
+    pub(crate) fn store_callers(&self, callers: Callers) {
         self.lock().callers = callers;
     }
 
@@ -264,21 +264,21 @@ impl Mailbox {
     /// the senders that wait.
     pub(crate) fn close(&self) {
         let left = {
-            let mut state = self.lock();
-            let closed = State {
+            let mut contents = self.lock();
+            let closed = Contents {
                 closed: true,
-                was_asked: state.was_asked,
-                ..State::default()
+                has_taken_request: contents.has_taken_request,
+                ..Contents::default()
             };
-            std::mem::replace(&mut *state, closed)
+            std::mem::replace(&mut *contents, closed)
         };
         drop(left); // outside the lock: it wakes senders and callers
     }
 
     /// Whether the receiver has ever taken a request. Closing the mailbox keeps this.
     #[must_use]
-    pub(crate) fn was_asked(&self) -> bool {
-        self.lock().was_asked
+    pub(crate) fn has_taken_request(&self) -> bool {
+        self.lock().has_taken_request
     }
 
     #[must_use]
@@ -291,14 +291,14 @@ impl Mailbox {
         self.slot.get().map_or(0, |slot| slot.made())
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, Contents> {
         // No step can panic halfway, so a poisoned lock still guards a whole value.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.contents.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
-    fn add(&mut self, message: Message, postage: Postage, calls: u64) -> Wake {
+impl Contents {
+    fn add(&mut self, message: Message, quota: Quota, calls: u64) -> Wake {
         let number = self.next_number;
         self.next_number += 1;
         let awaited = |&mut (wanted, _): &mut (Wanted, Waker)| wanted.matches(&message);
@@ -306,10 +306,10 @@ impl State {
             waker: self.waiting.take_if(awaited).map(|(_, waker)| waker),
             visits: self.visits + calls,
         };
-        self.queue.push_back(Letter {
+        self.queue.push_back(Queued {
             number,
             message,
-            postage,
+            quota,
         });
         wake
     }
@@ -317,49 +317,47 @@ impl State {
     fn visit(&mut self, wanted: Wanted) -> Option<Message> {
         self.visits += 1;
         self.working_for = None;
-        let letter = match wanted {
+        let queued = match wanted {
             Wanted::Any => self.queue.pop_front()?,
             Wanted::From(_) => {
-                let matches = |letter: &Letter| wanted.matches(&letter.message);
+                let matches = |queued: &Queued| wanted.matches(&queued.message);
                 let at = self.queue.iter().position(matches)?;
                 self.queue.remove(at)?
             }
         };
-        self.discount(&letter);
-        let Letter {
-            message, postage, ..
-        } = letter;
-        if let Postage::Sender(taken) = postage {
+        self.release_quota(&queued);
+        let Queued { message, quota, .. } = queued;
+        if let Quota::Sender(taken) = quota {
             let _gone = taken.send(());
         }
         if let Content::Request { client, .. } = message.content {
             self.working_for = Some(client);
-            self.was_asked = true;
+            self.has_taken_request = true;
         }
         Some(message)
     }
 
-    fn withdraw(&mut self, number: u64) -> Option<Letter> {
+    fn withdraw(&mut self, number: u64) -> Option<Queued> {
         let at = self
             .queue
-            .binary_search_by_key(&number, |letter| letter.number);
-        let letter = self.queue.remove(at.ok()?)?;
-        self.discount(&letter);
-        Some(letter)
+            .binary_search_by_key(&number, |queued| queued.number);
+        let queued = self.queue.remove(at.ok()?)?;
+        self.release_quota(&queued);
+        Some(queued)
     }
 
     /// Gives back the allowance of a message that has left the queue.
-    fn discount(&mut self, letter: &Letter) {
-        match letter.postage {
-            Postage::Counted => {
+    fn release_quota(&mut self, queued: &Queued) {
+        match queued.quota {
+            Quota::Counted => {
                 self.messages -= 1;
-                self.bytes -= letter.message.content.weight();
+                self.bytes -= queued.message.content.weight();
             }
-            Postage::Sender(_) => {}
-            Postage::Reserved => self.reserved -= 1,
+            Quota::Sender(_) => {}
+            Quota::Reserved => self.reserved -= 1,
         }
-        if self.queue.is_empty() && self.queue.capacity() > KEPT_PLACES {
-            self.queue.shrink_to(KEPT_PLACES);
+        if self.queue.is_empty() && self.queue.capacity() > IDLE_CAPACITY {
+            self.queue.shrink_to(IDLE_CAPACITY);
         }
     }
 }
@@ -391,13 +389,13 @@ pub(crate) struct Posted {
 }
 
 impl Posted {
-    /// Waits for at most `patience` until the message is taken. Then withdraws it.
+    /// Waits for at most `time_limit` until the message is taken. Then withdraws it.
     ///
     /// # Errors
     /// [`MailError::TimedOut`]; [`MailError::NoProcess`] if the receiver ends first. In both cases
     /// the message was not taken and never will be.
-    pub(crate) async fn taken(mut self, patience: Duration) -> Result<(), MailError> {
-        match self.wait(patience).await {
+    pub(crate) async fn taken(mut self, time_limit: Duration) -> Result<(), MailError> {
+        match self.wait(time_limit).await {
             Ok(taken) => taken,
             Err(_elapsed) => self.withdraw().unwrap_or(Err(MailError::TimedOut)),
         }
@@ -406,12 +404,12 @@ impl Posted {
     /// Waits until the message is taken or never will be.
     ///
     /// # Errors
-    /// If the message is still in the mailbox after `patience`.
+    /// If the message is still in the mailbox after `time_limit`.
     pub(crate) async fn wait(
         &mut self,
-        patience: Duration,
+        time_limit: Duration,
     ) -> Result<Result<(), MailError>, Elapsed> {
-        let taken = timeout(patience, &mut self.taken).await?;
+        let taken = timeout(time_limit, &mut self.taken).await?;
         Ok(taken.map_err(|_closed| MailError::NoProcess))
     }
 
@@ -427,8 +425,8 @@ impl Posted {
 
 impl Drop for Posted {
     fn drop(&mut self) {
-        let letter = self.mailbox.lock().withdraw(self.number);
-        drop(letter); // outside the lock
+        let queued = self.mailbox.lock().withdraw(self.number);
+        drop(queued); // outside the lock
     }
 }
 

@@ -30,7 +30,7 @@ impl Seat {
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        self.0.vacate();
+        self.0.free_seat();
     }
 }
 
@@ -50,13 +50,13 @@ impl Lease {
     /// Marks the lease as used by a request. If the request drops it before the answer, the client
     /// has left, and a half-run instance is never called again.
     pub(super) fn handed_out(mut self) -> Self {
-        self.process.presume(Exit::ClientLeft);
+        self.process.set_exit(Exit::ClientLeft);
         self
     }
 
     /// Marks the lease as used by no request.
     pub(super) fn given_back(mut self) -> Self {
-        self.process.presume(Exit::Stopped);
+        self.process.set_exit(Exit::Stopped);
         self
     }
 
@@ -93,11 +93,11 @@ impl Lease {
 
     /// Ends the process.
     pub(crate) fn end(self, exit: Exit) {
-        self.vacate(exit);
+        self.free_seat(exit);
     }
 
     /// Ends the process, and returns its seat.
-    pub(super) fn vacate(self, exit: Exit) -> Seat {
+    pub(super) fn free_seat(self, exit: Exit) -> Seat {
         self.process.end(exit);
         self.seat
     }

@@ -145,8 +145,8 @@ impl Pool {
         let found = match self.claim()? {
             Claim::Found(found) => found,
             Claim::Waiting(mut waiting) => {
-                let patience = self.settings.queue_timeout;
-                match timeout(patience, waiting.granted()).await {
+                let time_limit = self.settings.queue_timeout;
+                match timeout(time_limit, waiting.granted()).await {
                     Ok(Some(granted)) => granted,
                     Ok(None) => return Err(Refusal::Closed),
                     Err(_elapsed) => return Err(Refusal::WaitedTooLong),
@@ -186,7 +186,7 @@ impl Pool {
                 if found.is_some() {
                     line.leave(ticket);
                 }
-                self.settle(&line);
+                self.update_attention(&line);
                 let waiting = || Claim::Waiting(Waiting::new(self, ticket, granted));
                 Ok(found.map_or_else(waiting, Claim::Found))
             }
@@ -215,7 +215,7 @@ impl Pool {
 
     /// Keeps the pool at its size until it is closed. Replaces processes that ended, and ends
     /// processes that were idle for too long.
-    pub(crate) async fn keep(self: &Arc<Self>) {
+    pub(crate) async fn maintain(self: &Arc<Self>) {
         let rounds = (self.settings.idle_timeout / 4)
             .clamp(Duration::from_millis(10), Duration::from_secs(1));
         while !self.seats.line().is_closed() {
@@ -253,7 +253,7 @@ impl Pool {
     pub(crate) fn close(self: &Arc<Self>) {
         let mut line = self.seats.line();
         line.close();
-        self.settle(&line);
+        self.update_attention(&line);
         drop(line);
         self.end_all_idle();
         self.missing.notify_one();
@@ -262,7 +262,7 @@ impl Pool {
     /// Ends all processes, and waits until they have: one that is just being started ends when it
     /// would be put back.
     pub(crate) async fn end(self: &Arc<Self>) {
-        const PATIENCE: Duration = Duration::from_secs(1); // start code may take longer
+        const TIME_LIMIT: Duration = Duration::from_secs(1); // start code may take longer
         self.close();
         let all_ended = async {
             loop {
@@ -273,7 +273,7 @@ impl Pool {
                 all_ended.await;
             }
         };
-        let _elapsed = timeout(PATIENCE, all_ended).await;
+        let _elapsed = timeout(TIME_LIMIT, all_ended).await;
     }
 
     fn end_all_idle(&self) {
@@ -301,7 +301,7 @@ impl Pool {
     /// or grew too large.
     pub(crate) fn release(self: &Arc<Self>, lease: Lease) {
         if self.settings.reuse == Reuse::OneRequest {
-            return self.prepare_next(lease.vacate(Exit::Served));
+            return self.prepare_next(lease.free_seat(Exit::Served));
         }
         match self.retirement(lease.process()) {
             None => self.put_back(lease),
@@ -325,7 +325,7 @@ impl Pool {
     }
 
     /// Frees a seat. If requests wait in line, the first gets the seat and starts its own process.
-    fn vacate(self: &Arc<Self>) {
+    fn free_seat(self: &Arc<Self>) {
         if self.seats.give_back() {
             self.all_ended.notify_waiters();
         }
@@ -351,7 +351,7 @@ impl Pool {
         {
             left_over = line.grant(found);
         }
-        self.settle(&line);
+        self.update_attention(&line);
         drop(line);
         // All requests in line have just left.
         match left_over {
@@ -361,7 +361,7 @@ impl Pool {
     }
 
     /// Sets `attention` for the current state of the line.
-    fn settle(&self, line: &seats::Guard<'_>) {
+    fn update_attention(&self, line: &seats::Guard<'_>) {
         let wanted = line.is_closed() || line.in_line() > 0;
         self.attention.store(wanted, Ordering::SeqCst);
     }
@@ -375,7 +375,7 @@ impl Pool {
         let (pool, old) = (Arc::clone(self), old.given_back());
         tokio::spawn(async move {
             match pool.supervisor.start().await {
-                Ok(new) => pool.put_back(Lease::new(new, old.vacate(exit))),
+                Ok(new) => pool.put_back(Lease::new(new, old.free_seat(exit))),
                 Err(StartError::BackingOff(_) | StartError::Failed(..)) => pool.put_back(old),
             }
             drop(overlap);
@@ -401,7 +401,7 @@ impl Pool {
     /// The reason why this process should serve no more, if any.
     fn retirement(&self, process: &Process) -> Option<Exit> {
         if let Some(most) = self.settings.max_requests {
-            let jitter = scramble(process.pid()) % (most.get() / 8 + 1);
+            let jitter = mix(process.pid()) % (most.get() / 8 + 1);
             if process.row().served() >= most.get() - jitter {
                 return Some(Exit::Served);
             }
@@ -414,7 +414,7 @@ impl Pool {
 }
 
 /// Well-mixed bits of a pid: the finalizer of SplitMix64.
-fn scramble(pid: Pid) -> u64 {
+fn mix(pid: Pid) -> u64 {
     let mut bits = pid.get().wrapping_mul(0x9E37_79B9_7F4A_7C15);
     bits = (bits ^ (bits >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     bits = (bits ^ (bits >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);

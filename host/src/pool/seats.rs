@@ -10,7 +10,7 @@ use super::lease::{Lease, Seat};
 use crate::sync::{AtomicU32, Mutex, MutexGuard, Ordering, oneshot};
 
 /// A burst of waiting requests is logged once. It ends when no request has waited for this long.
-const CALM: Duration = Duration::from_secs(10);
+const BURST_GAP: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Default)]
 pub(super) struct Seats {
@@ -118,7 +118,7 @@ impl Guard<'_> {
     pub(super) fn begins_burst(&mut self) -> bool {
         let now = Instant::now();
         let last = self.0.saturated.replace(now);
-        last.is_none_or(|last| now.duration_since(last) > CALM)
+        last.is_none_or(|last| now.duration_since(last) > BURST_GAP)
     }
 
     /// Closes the line. Requests in it are refused, and no more may join.
@@ -160,7 +160,7 @@ impl Drop for Waiting<'_> {
             Err(_) => {
                 let mut line = self.pool.seats.line();
                 line.leave(self.ticket);
-                self.pool.settle(&line);
+                self.pool.update_attention(&line);
             }
         }
     }

@@ -58,18 +58,18 @@ pub(crate) fn line<'a>(frames: impl IntoIterator<Item = Frame<'a>>) -> String {
     }
     let machinery = names.iter().take_while(|(name, _)| is_machinery(name));
     // A backtrace of nothing but machinery is shown as it is.
-    let told = match names.split_at(machinery.count()) {
+    let shown = match names.split_at(machinery.count()) {
         (all, []) => all,
         (_, rest) => rest,
     };
-    let told: Vec<String> = told
+    let shown: Vec<String> = shown
         .iter()
         .map(|(name, times)| match times {
             1 => name.clone(),
             _ => format!("{name} ({times} times)"),
         })
         .collect();
-    told.join(" < ")
+    shown.join(" < ")
 }
 
 /// Demangles the name if it is one of Rust's. Returns at most `bytes` of it.

@@ -51,7 +51,7 @@ pub fn check(module: &Module, memory: u64) -> Result<Report, LoadError> {
     });
     let obstacle = match prepared {
         Err(error) => Some(excerpt(&format!("{error:#}"))),
-        Ok(()) => engine::fits(&component, memory)
+        Ok(()) => engine::check_memory(&component, memory)
             .err()
             .map(|error| error.to_string()),
     };

@@ -22,7 +22,7 @@ pub(super) fn interface(name: &str) -> String {
 ///
 /// # Errors
 /// A sentence with the import, the version of this host, and the remedy.
-pub(super) fn fits(component: &Component) -> Result<()> {
+pub(super) fn check_version(component: &Component) -> Result<()> {
     let (package, version) = package();
     let kind = component.component_type();
     let mut imports = kind.imports(component.engine());

@@ -55,7 +55,7 @@ pub(super) fn reserve(compiled: &Component, settings: &Settings) -> Result<Compo
     let instances = settings.instances;
     let reserve = |error| LoadError::Reserve { instances, error };
 
-    fits(compiled, settings.memory)?;
+    check_memory(compiled, settings.memory)?;
     let memories = compiled
         .resources_required()
         .map_or(1, |needs| needs.num_memories);
@@ -79,7 +79,7 @@ pub(super) fn reserve(compiled: &Component, settings: &Settings) -> Result<Compo
 }
 
 /// Checks that the module can start with this much memory.
-pub(super) fn fits(component: &Component, memory: u64) -> Result<(), LoadError> {
+pub(super) fn check_memory(component: &Component, memory: u64) -> Result<(), LoadError> {
     let pages = component
         .resources_required()
         .and_then(|needs| needs.max_initial_memory_size);
@@ -109,7 +109,7 @@ fn compile(engine: &Engine, module: &Module) -> Result<Component, LoadError> {
 fn binary(path: &Path, module: &[u8]) -> wasmtime::Result<Vec<u8>> {
     let binary = wat::Parser::new().parse_bytes(Some(path), module);
     let mut binary = binary?.into_owned();
-    names::forget_long(&mut binary);
+    names::drop_long_names(&mut binary);
     Ok(binary)
 }
 

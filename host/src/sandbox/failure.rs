@@ -114,9 +114,9 @@ impl Cause {
         Self::new(Exit::Response, reason)
     }
 
-    /// The cause behind wasmtime's error. `starved` says whether the instance was refused memory
-    /// while it ran.
-    pub(super) fn of(error: &wasmtime::Error, starved: bool) -> Self {
+    /// The cause behind wasmtime's error. `refused_memory` says whether the instance was refused
+    /// memory while it ran.
+    pub(super) fn of(error: &wasmtime::Error, refused_memory: bool) -> Self {
         if let Some(I32Exit(code)) = error.downcast_ref() {
             let exit = Exit::Code(code.cast_unsigned());
             return Self::new(exit, &format!("exit code {code}"));
@@ -124,7 +124,7 @@ impl Cause {
         let exit = match error.downcast_ref::<Trap>() {
             Some(Trap::StackOverflow) => Exit::Stack,
             // A guest whose allocation is refused usually aborts, and an abort is a trap.
-            Some(_) | None if starved => Exit::Memory,
+            Some(_) | None if refused_memory => Exit::Memory,
             Some(_) => Exit::Trap,
             // An error without wasm frames comes from reading the guest's result.
             None if error.downcast_ref::<WasmBacktrace>().is_none() => Exit::Response,

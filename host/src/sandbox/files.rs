@@ -77,8 +77,8 @@ impl Host for State {
         if !self.admit_file() {
             return Ok(Err(ErrorCode::TooManyOpen));
         }
-        let opened = self.root().open_file(&path).await;
-        self.keep(opened)
+        let opened = self.root_folder().open_file(&path).await;
+        self.push_file(opened)
     }
 
     async fn open_variant(&mut self, path: String, variants: Vec<String>) -> Answer<Chosen> {
@@ -89,24 +89,24 @@ impl Host for State {
         if !self.admit_file() {
             return Ok(Err(ErrorCode::TooManyOpen));
         }
-        let passing = self.pass(ORIGINAL);
-        let variants = match passing {
+        let briefly_open = self.admit_briefly(ORIGINAL);
+        let variants = match briefly_open {
             Some(_) => &variants[..],
             None => &[],
         };
-        let (opened, which) = match self.root().open_variant(&path, variants).await {
+        let (opened, which) = match self.root_folder().open_variant(&path, variants).await {
             Ok((opened, which)) => (Ok(opened), which),
             Err(error) => (Err(error), None),
         };
-        let kept = self.keep(opened)?;
+        let opened = self.push_file(opened)?;
         let which = which.and_then(|nth| u32::try_from(nth).ok());
-        Ok(kept.map(|opened| Chosen { opened, which }))
+        Ok(opened.map(|opened| Chosen { opened, which }))
     }
 
     async fn stat(&mut self, path: String) -> Answer<Metadata> {
         let _timing = self.time_files();
         Ok(self
-            .root()
+            .root_folder()
             .stat(&path)
             .await
             .map(Metadata::from)
@@ -115,10 +115,10 @@ impl Host for State {
 
     async fn read_dir(&mut self, path: String) -> Answer<Vec<Entry>> {
         let _timing = self.time_files();
-        let Some(_passing) = self.pass(FOLDER_AND_LINK) else {
+        let Some(_open) = self.admit_briefly(FOLDER_AND_LINK) else {
             return Ok(Err(ErrorCode::TooManyOpen));
         };
-        let entries = self.root().read_dir(&path).await;
+        let entries = self.root_folder().read_dir(&path).await;
         Ok(entries
             .map(|entries| entries.into_iter().map(Entry::from).collect())
             .map_err(ErrorCode::from))
@@ -157,7 +157,7 @@ impl HostFile for State {
 
     fn drop(&mut self, file: Resource<OpenFile>) -> Result<()> {
         let _timing = self.time_files();
-        self.give_away(file).map(drop)
+        self.remove_file(file).map(drop)
     }
 }
 
@@ -169,7 +169,7 @@ impl State {
 
     /// Stores a just opened file in the process's table of handles. [`State::admit_file`] has
     /// counted it before.
-    fn keep(&mut self, opened: Result<files::Opened, FileError>) -> Answer<Opened> {
+    fn push_file(&mut self, opened: Result<files::Opened, FileError>) -> Answer<Opened> {
         let error = match opened {
             Ok(files::Opened { file, metadata }) if self.limits.charge(file.held()) => {
                 let (file, metadata) = (self.table.push(file)?, metadata.into());
@@ -178,15 +178,15 @@ impl State {
             Ok(_no_memory) => ErrorCode::TooManyOpen,
             Err(error) => error.into(),
         };
-        self.dismiss_file();
+        self.release_file();
         Ok(Err(error))
     }
 
     /// Takes an open file out of the process's table of handles.
-    pub(super) fn give_away(&mut self, file: Resource<OpenFile>) -> Result<OpenFile> {
+    pub(super) fn remove_file(&mut self, file: Resource<OpenFile>) -> Result<OpenFile> {
         let file = self.table.delete(file)?;
         self.limits.discharge(file.held());
-        self.dismiss_file();
+        self.release_file();
         Ok(file)
     }
 }
@@ -215,11 +215,11 @@ impl From<FileError> for ErrorCode {
     }
 }
 
-impl From<files::Kind> for Kind {
-    fn from(kind: files::Kind) -> Self {
+impl From<files::EntryKind> for Kind {
+    fn from(kind: files::EntryKind) -> Self {
         match kind {
-            files::Kind::RegularFile => Self::RegularFile,
-            files::Kind::Directory => Self::Directory,
+            files::EntryKind::RegularFile => Self::RegularFile,
+            files::EntryKind::Directory => Self::Directory,
         }
     }
 }

@@ -24,21 +24,21 @@ const WAITING_BYTES: usize = 64 << 10;
 const WRITE_BYTES: usize = 4 << 10;
 
 /// The end of a program waits at most this long for a reader that reads slowly.
-const PATIENCE: Duration = Duration::from_secs(60);
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(60);
 
 static OUTLETS: OnceLock<Outlets> = OnceLock::new();
 
 /// Both streams. If they are one file, one thread writes them, so that lines keep their order.
 struct Outlets {
-    stdout: Terminal,
-    stderr: Terminal,
+    stdout: HostStream,
+    stderr: HostStream,
 }
 
 #[derive(Clone, Debug)]
-struct Terminal {
+struct HostStream {
     outlet: Outlet,
     /// Whether the stream is a terminal, and not a file or a pipe.
-    is_one: bool,
+    is_terminal: bool,
 }
 
 /// One stream as seen by one process. All its handles share this.
@@ -47,7 +47,7 @@ pub(super) struct Inherited(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    terminal: Terminal,
+    stream: HostStream,
     /// The process may write once: `check_write` has allowed it, and it has not written since.
     may_write: AtomicBool,
 }
@@ -65,13 +65,13 @@ pub(super) fn start() -> io::Result<()> {
         Outlet::start(&stderr, "stderr", WAITING_BYTES)?
     };
     let _first = OUTLETS.set(Outlets {
-        stdout: Terminal {
+        stdout: HostStream {
             outlet,
-            is_one: stdout.is_terminal(),
+            is_terminal: stdout.is_terminal(),
         },
-        stderr: Terminal {
+        stderr: HostStream {
             outlet: errors,
-            is_one: stderr.is_terminal(),
+            is_terminal: stderr.is_terminal(),
         },
     });
     Ok(())
@@ -86,9 +86,9 @@ fn same_file(one: impl AsFd, other: impl AsFd) -> bool {
 /// Standard output and standard error for one process. `None` before [`start`].
 pub(super) fn streams() -> Option<(Inherited, Inherited)> {
     let Outlets { stdout, stderr } = OUTLETS.get()?;
-    let stream = |terminal: &Terminal| {
+    let stream = |stream: &HostStream| {
         Inherited(Arc::new(Inner {
-            terminal: terminal.clone(),
+            stream: stream.clone(),
             may_write: AtomicBool::new(false),
         }))
     };
@@ -110,15 +110,15 @@ pub(crate) async fn output_written(unread: Duration) -> usize {
         return 0;
     };
     let drained = threads::run(move || {
-        let left = stdout.outlet.drain(unread, PATIENCE);
-        left + stderr.outlet.drain(unread, PATIENCE)
+        let left = stdout.outlet.drain(unread, DRAIN_TIMEOUT);
+        left + stderr.outlet.drain(unread, DRAIN_TIMEOUT)
     });
     drained.await.unwrap_or(0)
 }
 
 impl IsTerminal for Inherited {
     fn is_terminal(&self) -> bool {
-        self.0.terminal.is_one
+        self.0.stream.is_terminal
     }
 }
 
@@ -136,11 +136,8 @@ impl OutputStream for Inherited {
     /// If the outlet has failed, writes succeed and are lost. [`output_failed`] decides whether the
     /// program ends.
     fn check_write(&mut self) -> StreamResult<usize> {
-        let Inner {
-            terminal,
-            may_write,
-        } = &*self.0;
-        if terminal.outlet.has_room().unwrap_or(true) {
+        let Inner { stream, may_write } = &*self.0;
+        if stream.outlet.has_room().unwrap_or(true) {
             may_write.store(true, Ordering::Relaxed);
         }
         Ok(if may_write.load(Ordering::Relaxed) {
@@ -151,17 +148,14 @@ impl OutputStream for Inherited {
     }
 
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
-        let Inner {
-            terminal,
-            may_write,
-        } = &*self.0;
+        let Inner { stream, may_write } = &*self.0;
         if bytes.len() > WRITE_BYTES || !may_write.swap(false, Ordering::Relaxed) {
             return Err(StreamError::trap(
                 "it wrote more than `check-write` allowed",
             ));
         }
-        if terminal.outlet.has_room().is_ok() {
-            terminal.outlet.push(&bytes);
+        if stream.outlet.has_room().is_ok() {
+            stream.outlet.push(&bytes);
         }
         Ok(())
     }
@@ -175,7 +169,7 @@ impl OutputStream for Inherited {
 impl Pollable for Inherited {
     async fn ready(&mut self) {
         if !self.0.may_write.load(Ordering::Relaxed) {
-            self.0.terminal.outlet.room().await;
+            self.0.stream.outlet.room().await;
             self.0.may_write.store(true, Ordering::Relaxed);
         }
     }

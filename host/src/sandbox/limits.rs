@@ -18,7 +18,7 @@ pub(super) struct Limits {
     bytes: u64,
     /// `bytes` before the last growth. Restored if the system has no pages for the growth.
     before: u64,
-    starved: bool,
+    refused_memory: bool,
     /// The row of the process, which others read.
     row: Arc<Row>,
 }
@@ -29,7 +29,7 @@ impl Limits {
             max_bytes,
             bytes: 0,
             before: 0,
-            starved: false,
+            refused_memory: false,
             row: Arc::clone(row),
         }
     }
@@ -42,7 +42,7 @@ impl Limits {
             .saturating_sub(current as u64)
             .saturating_add(desired as u64);
         let is_affordable = wanted <= self.max_bytes;
-        self.starved |= !is_affordable;
+        self.refused_memory |= !is_affordable;
         let granted = is_affordable && is_possible;
         if granted {
             self.before = self.bytes;
@@ -52,7 +52,7 @@ impl Limits {
     }
 
     /// Counts memory that the host holds for the process, if the limit allows it. A refusal here
-    /// doesn't mark the process as starved, because the host copes.
+    /// doesn't count as refused memory, because the host copes.
     pub(super) fn charge(&mut self, bytes: usize) -> bool {
         let wanted = self.bytes.saturating_add(bytes as u64);
         let granted = wanted <= self.max_bytes;
@@ -77,16 +77,22 @@ impl Limits {
         self.bytes
     }
 
+    /// Forgets a refusal of memory: the guest has survived it.
+    pub(super) fn forgive_refused_memory(&mut self) {
+        self.refused_memory = false;
+    }
+
     /// Whether memory was refused since the last call of this.
-    pub(super) fn take_starved(&mut self) -> bool {
-        std::mem::take(&mut self.starved)
+    pub(super) fn take_refused_memory(&mut self) -> bool {
+        std::mem::take(&mut self.refused_memory)
     }
 }
 
 /// wasmtime asks here before it checks a memory's or table's own maximum. Growth past that maximum
 /// must be refused here, so that it isn't counted.
 impl ResourceLimiter for Limits {
-    /// A module that exceeds its own maximum is not starved: a larger limit would not help.
+    /// A module that exceeds its own maximum doesn't count as refused memory: a larger limit would
+    /// not help.
     fn memory_growing(
         &mut self,
         current: usize,
@@ -100,12 +106,12 @@ impl ResourceLimiter for Limits {
     /// Undoes the last growth: the system has no pages or no mapping for it.
     fn memory_grow_failed(&mut self, _error: wasmtime::Error) -> wasmtime::Result<()> {
         self.hold(self.bytes.min(self.before));
-        self.starved = true;
+        self.refused_memory = true;
         Ok(())
     }
 
     /// A table's maximum may be the engine's and not the module's, so exceeding it counts as
-    /// starved.
+    /// refused memory.
     fn table_growing(
         &mut self,
         current: usize,
@@ -114,13 +120,13 @@ impl ResourceLimiter for Limits {
     ) -> wasmtime::Result<bool> {
         let bytes = |elements: usize| elements.saturating_mul(TABLE_ELEMENT_BYTES);
         let is_possible = maximum.is_none_or(|maximum| desired <= maximum);
-        self.starved |= !is_possible;
+        self.refused_memory |= !is_possible;
         Ok(self.grow(bytes(current), bytes(desired), is_possible))
     }
 
     /// The number of elements overflows, and nothing was counted.
     fn table_grow_failed(&mut self, _error: wasmtime::Error) -> wasmtime::Result<()> {
-        self.starved = true;
+        self.refused_memory = true;
         Ok(())
     }
 }

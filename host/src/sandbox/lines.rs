@@ -43,8 +43,8 @@ pub(crate) struct LastLines {
 }
 
 impl Splitter {
-    /// Adds bytes, and passes each finished line to `say`.
-    pub(crate) fn push(&mut self, mut bytes: &[u8], mut say: impl FnMut(&[u8])) {
+    /// Adds bytes, and passes each finished line to `emit`.
+    pub(crate) fn push(&mut self, mut bytes: &[u8], mut emit: impl FnMut(&[u8])) {
         while !bytes.is_empty() {
             let room = MAX_LINE_BYTES - self.unfinished.len();
             let piece = &bytes[..bytes.len().min(room)];
@@ -53,21 +53,21 @@ impl Splitter {
             self.unfinished.extend_from_slice(line);
             bytes = &bytes[newline.map_or(line.len(), |at| at + 1)..];
             if newline.is_some() || self.unfinished.len() == MAX_LINE_BYTES {
-                self.say(&mut say);
+                self.emit(&mut emit);
             }
         }
     }
 
-    /// Passes the unfinished line to `say`, if there is one.
-    pub(crate) fn finish(&mut self, mut say: impl FnMut(&[u8])) {
+    /// Passes the unfinished line to `emit`, if there is one.
+    pub(crate) fn finish(&mut self, mut emit: impl FnMut(&[u8])) {
         if !self.unfinished.is_empty() {
-            self.say(&mut say);
+            self.emit(&mut emit);
         }
     }
 
-    fn say(&mut self, say: &mut impl FnMut(&[u8])) {
+    fn emit(&mut self, emit: &mut impl FnMut(&[u8])) {
         if !self.unfinished.starts_with(ADVICE) {
-            say(&self.unfinished);
+            emit(&self.unfinished);
         }
         self.unfinished.clear();
     }

@@ -16,7 +16,7 @@ use wasmtime::{Result, StoreContextMut};
 
 use super::contract;
 use super::lifted::Bounded;
-use super::program::Own;
+use super::program::ProgramState;
 use super::state::{HEAD_BYTES, State};
 use super::wire::{Data, ErrorCode, Forward, Message, Sent};
 use crate::mailbox::{MailError, Wanted};
@@ -35,8 +35,8 @@ type Outcome<T> = std::result::Result<T, ErrorCode>;
 type Waiting<'a, T> = Box<dyn Future<Output = Result<(T,)>> + Send + 'a>;
 
 /// Links the functions of `mailbox`.
-pub(super) fn add_to_linker(linker: &mut Linker<Own>) -> Result<()> {
-    type Store<'a> = StoreContextMut<'a, Own>;
+pub(super) fn add_to_linker(linker: &mut Linker<ProgramState>) -> Result<()> {
+    type Store<'a> = StoreContextMut<'a, ProgramState>;
     let mut mailbox = linker.instance(&contract::interface("mailbox"))?;
     mailbox.func_wrap("self", |store: Store<'_>, (): ()| {
         Ok((store.data().state.pid.get(),))
@@ -45,9 +45,9 @@ pub(super) fn add_to_linker(linker: &mut Linker<Own>) -> Result<()> {
         store.data_mut().send(to, content)
     })?;
     mailbox.func_wrap("try-receive", |mut store: Store<'_>, (): ()| {
-        let own = store.data_mut();
-        let message = own.mailbox.try_receive(Wanted::Any);
-        Ok((message.map(|message| own.lower(message)),))
+        let data = store.data_mut();
+        let message = data.mailbox.try_receive(Wanted::Any);
+        Ok((message.map(|message| data.lower(message)),))
     })?;
     mailbox.func_wrap_async(
         "send-wait",
@@ -97,7 +97,7 @@ pub(super) fn add_to_linker(linker: &mut Linker<Own>) -> Result<()> {
     })
 }
 
-impl Own {
+impl ProgramState {
     fn send(&mut self, to: u64, content: Bounded<Sent>) -> Answer<()> {
         let outgoing = self.outgoing(content)?;
         let sent = match (Pid::new(to), outgoing) {
@@ -111,8 +111,8 @@ impl Own {
     async fn send_wait(&mut self, to: u64, content: Bounded<Sent>, timeout_ms: u32) -> Answer<()> {
         let sent = match (Pid::new(to), self.outgoing(content)?) {
             (Some(to), Ok(outgoing)) => {
-                let patience = milliseconds(timeout_ms);
-                let sent = self.router.send_wait(to, outgoing, patience);
+                let time_limit = milliseconds(timeout_ms);
+                let sent = self.router.send_wait(to, outgoing, time_limit);
                 noting(sent).await.account(&mut self.state)
             }
             (None, Ok(_)) => Err(MailError::NoProcess),
@@ -186,7 +186,7 @@ impl Own {
                 )
             }
             Sent::Response(response) => {
-                let response = Box::new(self.state.take(response)?);
+                let response = Box::new(self.state.take_response(response)?);
                 if response.head() as u64 > HEAD_BYTES {
                     return Ok(Err(MailError::TooLarge));
                 }
@@ -226,14 +226,14 @@ impl Own {
 /// Waits for any message. Most waits are this one and [`Calling`], so both are written by hand: the
 /// compiler moves them less than composed futures.
 struct Receiving<'a, T> {
-    store: StoreContextMut<'a, Own>,
+    store: StoreContextMut<'a, ProgramState>,
     /// Makes the result of the call from the message.
     result: fn(Message) -> T,
     asleep: bool,
 }
 
 impl<'a, T> Receiving<'a, T> {
-    fn new(store: StoreContextMut<'a, Own>, result: fn(Message) -> T) -> Self {
+    fn new(store: StoreContextMut<'a, ProgramState>, result: fn(Message) -> T) -> Self {
         Self {
             store,
             result,
@@ -247,11 +247,11 @@ impl<T> Future for Receiving<'_, T> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let has_slept = self.asleep;
-        let own = self.store.data_mut();
-        let received = own.mailbox.poll_receive(cx, Wanted::Any);
-        let received = received.map(|message| own.lower(message));
+        let data = self.store.data_mut();
+        let received = data.mailbox.poll_receive(cx, Wanted::Any);
+        let received = received.map(|message| data.lower(message));
         if has_slept && received.is_ready() {
-            own.state.slices.waited();
+            data.state.slices.waited();
             begin_slice(&mut self.store);
         }
         self.asleep = received.is_pending();
@@ -269,17 +269,17 @@ impl<T> Drop for Receiving<'_, T> {
 
 /// Waits for the reply to a call.
 struct Calling<'a> {
-    store: StoreContextMut<'a, Own>,
+    store: StoreContextMut<'a, ProgramState>,
     deadline: Instant,
     has_slept: bool,
     is_over: bool,
 }
 
 impl<'a> Calling<'a> {
-    fn new(store: StoreContextMut<'a, Own>, patience: Duration) -> Self {
+    fn new(store: StoreContextMut<'a, ProgramState>, time_limit: Duration) -> Self {
         Self {
             store,
-            deadline: Instant::now() + patience,
+            deadline: Instant::now() + time_limit,
             has_slept: false,
             is_over: false,
         }
@@ -291,8 +291,8 @@ impl Future for Calling<'_> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let deadline = self.deadline;
-        let own = self.store.data_mut();
-        let reply = own.router.poll_reply(cx, deadline);
+        let data = self.store.data_mut();
+        let reply = data.router.poll_reply(cx, deadline);
         self.is_over = reply.is_ready();
         if self.is_over && self.has_slept {
             self.store.data_mut().state.slices.waited();
@@ -312,7 +312,7 @@ impl Drop for Calling<'_> {
 }
 
 /// Gives a process that has waited a whole tick again: the tick in which it began to wait is over.
-fn begin_slice(store: &mut StoreContextMut<'_, Own>) {
+fn begin_slice(store: &mut StoreContextMut<'_, ProgramState>) {
     if store.data_mut().state.slices.take_waited() {
         store.set_epoch_deadline(1);
     }

@@ -36,12 +36,12 @@ use wasmtime::component::Component;
 
 pub use check::{Import, Report, check};
 pub use failure::LoadError;
-pub(crate) use handler::{Handlers, Instance};
+pub(crate) use handler::{Instance, PreparedHandler};
 pub(crate) use inherit::{output_failed, output_written};
 pub use output::GUEST_OUTPUT;
-pub(crate) use program::{Birth, Programs, Spawn};
+pub(crate) use program::{NewProcess, PreparedProgram, Spawn};
 
-use crate::files::Root;
+use crate::files::RootFolder;
 use crate::settings::{Module, Output};
 use crate::steps::Steps;
 use crate::table::Kind;
@@ -104,14 +104,14 @@ impl Compiled {
     ///
     /// # Errors
     /// If there is too little memory, or the module needs something that this host lacks.
-    pub(crate) fn reserve_handlers(
+    pub(crate) fn reserve_handler(
         self,
         settings: Settings,
-        root: Root,
-    ) -> Result<Handlers, LoadError> {
-        let (component, common) = self.reserve(settings, root)?;
+        root_folder: RootFolder,
+    ) -> Result<PreparedHandler, LoadError> {
+        let (component, common) = self.reserve(settings, root_folder)?;
         match handler::prepare(&component) {
-            Ok(prepared) => Ok(Handlers::new(prepared, common)),
+            Ok(prepared) => Ok(PreparedHandler::new(prepared, common)),
             Err(error) => Err(self.contract(error)),
         }
     }
@@ -120,19 +120,23 @@ impl Compiled {
     ///
     /// # Errors
     /// If there is too little memory, or the module needs something that this host lacks.
-    pub(crate) fn reserve_programs(
+    pub(crate) fn reserve_program(
         self,
         settings: Settings,
-        root: Root,
-    ) -> Result<Programs, LoadError> {
-        let (component, common) = self.reserve(settings, root)?;
+        root_folder: RootFolder,
+    ) -> Result<PreparedProgram, LoadError> {
+        let (component, common) = self.reserve(settings, root_folder)?;
         match program::prepare(&component) {
-            Ok(prepared) => Ok(Programs::new(prepared, common)),
+            Ok(prepared) => Ok(PreparedProgram::new(prepared, common)),
             Err(error) => Err(self.contract(error)),
         }
     }
 
-    fn reserve(&self, settings: Settings, root: Root) -> Result<(Component, Common), LoadError> {
+    fn reserve(
+        &self,
+        settings: Settings,
+        root_folder: RootFolder,
+    ) -> Result<(Component, Common), LoadError> {
         let host = |error: std::io::Error| LoadError::Host(error.into());
         if settings.output == Output::Inherit {
             inherit::start().map_err(host)?;
@@ -141,7 +145,7 @@ impl Compiled {
         let clock = Clock::start(component.engine().weak()).map_err(host)?;
         let common = Common {
             clock,
-            root,
+            root_folder,
             settings,
             open_files: AtomicU32::new(0),
         };
@@ -164,7 +168,7 @@ impl std::fmt::Debug for Compiled {
 }
 
 fn kind_of(component: &Component) -> wasmtime::Result<Kind> {
-    contract::fits(component)?;
+    contract::check_version(component)?;
     let exported = component.component_type();
     let has = |name| {
         let mut exports = exported.exports(component.engine());

@@ -20,13 +20,13 @@ const NAMES: &[u8] = b"name";
 const FUNCTIONS: u8 = 1;
 
 /// The new title of a section whose names are dropped.
-const FORGOTTEN: &[u8; NAMES.len()] = b"long";
+const DROPPED: &[u8; NAMES.len()] = b"long";
 
 /// Reads bytes from the front. Malformed input ends early, and the compiler reports it later.
 struct Reader<'a>(&'a mut [u8]);
 
 /// Retitles each section of names in this binary that contains too long a name.
-pub(super) fn forget_long(binary: &mut [u8]) {
+pub(super) fn drop_long_names(binary: &mut [u8]) {
     let mut unread = vec![binary];
     while let Some(binary) = unread.pop() {
         let is_module = binary.starts_with(MODULE);
@@ -36,7 +36,7 @@ pub(super) fn forget_long(binary: &mut [u8]) {
         let mut sections = Reader(sections);
         while let Some((kind, content)) = sections.part() {
             match kind {
-                CUSTOM if is_module => forget(content),
+                CUSTOM if is_module => drop_if_long(content),
                 CORE_MODULE | COMPONENT if !is_module => unread.push(content),
                 _ => {}
             }
@@ -45,13 +45,13 @@ pub(super) fn forget_long(binary: &mut [u8]) {
 }
 
 /// Retitles this custom section if it has too long a name of a function.
-fn forget(section: &mut [u8]) {
+fn drop_if_long(section: &mut [u8]) {
     let mut content = Reader(section);
     let Some(title) = content.bytes() else {
         return;
     };
     if title == NAMES && content.has_long_name().unwrap_or(false) {
-        title.copy_from_slice(FORGOTTEN);
+        title.copy_from_slice(DROPPED);
     }
 }
 

@@ -82,7 +82,7 @@ impl Printer {
     /// Ends the current request, and logs how many lines were skipped.
     pub(super) fn served(&self) {
         if self.has_skipped.load(Ordering::Relaxed) {
-            self.say_skipped(&mut self.printed());
+            self.log_skipped(&mut self.printed());
         }
     }
 
@@ -126,7 +126,7 @@ impl Printer {
             }
             return;
         }
-        self.say_skipped(printed);
+        self.log_skipped(printed);
         printed.at_once += 1;
         let line = String::from_utf8_lossy(line);
         if name == Name::Stderr {
@@ -142,7 +142,7 @@ impl Printer {
         );
     }
 
-    fn say_skipped(&self, printed: &mut Printed) {
+    fn log_skipped(&self, printed: &mut Printed) {
         let lines = std::mem::take(&mut printed.skipped);
         if lines > 0 {
             self.has_skipped.store(false, Ordering::Relaxed);
@@ -156,7 +156,7 @@ impl Drop for Printer {
     fn drop(&mut self) {
         let mut printed = self.printed();
         self.finish(&mut printed);
-        self.say_skipped(&mut printed);
+        self.log_skipped(&mut printed);
     }
 }
 

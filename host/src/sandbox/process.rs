@@ -9,7 +9,7 @@ use wasmtime_wasi::I32Exit;
 use super::bindings::program::wasm_pool::worker::process as wit;
 use super::contract;
 use super::lifted::Bounded;
-use super::program::Own;
+use super::program::ProgramState;
 use crate::pid::Pid;
 use crate::table::{Origin, ProcessError};
 
@@ -19,17 +19,20 @@ type Answer<T> = Result<Result<T, wit::ErrorCode>>;
 /// Links the functions of `process`. The generated functions would end a process if its arguments
 /// are too large to be copied. The contract has an error code for this case, so functions that take
 /// arguments are written here.
-pub(super) fn add_to_linker(linker: &mut Linker<Own>) -> Result<()> {
+pub(super) fn add_to_linker(linker: &mut Linker<ProgramState>) -> Result<()> {
     type Args = (Bounded<Vec<String>>,);
-    wit::add_to_linker::<_, Own>(linker, |own| own)?;
+    wit::add_to_linker::<_, ProgramState>(linker, |data| data)?;
     linker.allow_shadowing(true);
     let mut process = linker.instance(&contract::interface("process"))?;
-    process.func_wrap("spawn", |store: StoreContextMut<'_, Own>, (args,): Args| {
-        Ok((store.data().start_child(args, false),))
-    })?;
+    process.func_wrap(
+        "spawn",
+        |store: StoreContextMut<'_, ProgramState>, (args,): Args| {
+            Ok((store.data().start_child(args, false),))
+        },
+    )?;
     process.func_wrap(
         "spawn-monitor",
-        |store: StoreContextMut<'_, Own>, (args,): Args| {
+        |store: StoreContextMut<'_, ProgramState>, (args,): Args| {
             Ok((store.data().start_child(args, true),))
         },
     )?;
@@ -37,7 +40,7 @@ pub(super) fn add_to_linker(linker: &mut Linker<Own>) -> Result<()> {
     Ok(())
 }
 
-impl wit::Host for Own {
+impl wit::Host for ProgramState {
     fn spawn(&mut self, args: Vec<String>) -> Answer<u64> {
         Ok(self.start_child(Bounded::Within(args), false))
     }
@@ -76,7 +79,7 @@ impl wit::Host for Own {
     }
 }
 
-impl Own {
+impl ProgramState {
     fn start_child(
         &self,
         args: Bounded<Vec<String>>,

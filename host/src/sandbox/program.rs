@@ -22,8 +22,8 @@ use crate::scheduler::Scheduler;
 use crate::table::{Origin, ProcessError, Row, Table};
 
 /// A module with the world `program`, ready to be instantiated any number of times.
-pub(crate) struct Programs {
-    prepared: ProgramPre<Own>,
+pub(crate) struct PreparedProgram {
+    prepared: ProgramPre<ProgramState>,
     common: Arc<Common>,
 }
 
@@ -37,7 +37,7 @@ pub(crate) trait Spawn: Send + Sync {
 }
 
 /// The inputs of a new process.
-pub(crate) struct Birth {
+pub(crate) struct NewProcess {
     pub(crate) row: Arc<Row>,
     pub parent: Option<Pid>,
     pub mailbox: Arc<Mailbox>,
@@ -46,11 +46,11 @@ pub(crate) struct Birth {
     pub table: Arc<Table>,
     pub spawner: Arc<dyn Spawn>,
     /// The longest time for the start code.
-    pub patience: Duration,
+    pub time_limit: Duration,
 }
 
 /// The host's data of one process.
-pub(super) struct Own {
+pub(super) struct ProgramState {
     pub(super) state: State,
     pub(super) parent: Option<Pid>,
     pub(super) mailbox: Arc<Mailbox>,
@@ -61,16 +61,16 @@ pub(super) struct Own {
 }
 
 /// Links a program. Fails if the program needs a missing import or lacks an export.
-pub(super) fn prepare(component: &Component) -> Result<ProgramPre<Own>, wasmtime::Error> {
-    let mut linker = linker::<Own>(component.engine())?;
-    http::add_to_linker::<_, Own>(&mut linker, |own| own)?;
+pub(super) fn prepare(component: &Component) -> Result<ProgramPre<ProgramState>, wasmtime::Error> {
+    let mut linker = linker::<ProgramState>(component.engine())?;
+    http::add_to_linker::<_, ProgramState>(&mut linker, |data| data)?;
     mailbox::add_to_linker(&mut linker)?;
     process::add_to_linker(&mut linker)?;
     linker.instantiate_pre(component).and_then(ProgramPre::new)
 }
 
-impl Programs {
-    pub(super) fn new(prepared: ProgramPre<Own>, common: Common) -> Self {
+impl PreparedProgram {
+    pub(super) fn new(prepared: ProgramPre<ProgramState>, common: Common) -> Self {
         Self {
             prepared,
             common: Arc::new(common),
@@ -78,8 +78,8 @@ impl Programs {
     }
 
     /// Passes the ticks of the clock to this scheduler, which runs the processes.
-    pub(crate) fn tell(&self, scheduler: &Scheduler) {
-        self.common.clock.tell(scheduler.ticked());
+    pub(crate) fn set_scheduler(&self, scheduler: &Scheduler) {
+        self.common.clock.set_scheduler(scheduler.downgrade());
     }
 
     /// Runs a process from its first instruction to its last. When this returns or is dropped, the
@@ -87,23 +87,23 @@ impl Programs {
     ///
     /// # Errors
     /// If the process ended in any way but by returning from `run` or by exit code 0.
-    pub(crate) async fn run(&self, birth: Box<Birth>) -> Result<(), Crash> {
+    pub(crate) async fn run(&self, new: Box<NewProcess>) -> Result<(), Crash> {
         let Common {
             clock, settings, ..
         } = &*self.common;
-        let patience = birth.patience;
-        let row = Arc::clone(&birth.row);
+        let time_limit = new.time_limit;
+        let row = Arc::clone(&new.row);
         let copied = settings.max_message.saturating_add(HEAD_BYTES);
         let mut store = store(
             self.prepared.engine(),
-            Own::new(&self.common, *birth),
+            ProgramState::new(&self.common, *new),
             copied,
         );
         let ran = clock
-            .during(&row, async {
+            .run(&row, async {
                 // Boxed to keep the future small: start-up state isn't needed while the process
                 // waits.
-                let guest = Box::pin(self.start(&mut store, patience)).await?;
+                let guest = Box::pin(self.start(&mut store, time_limit)).await?;
                 let ran = guest.call_run(&mut store).await;
                 ran.map_err(|error| cause(&mut store, &error))
             })
@@ -117,31 +117,31 @@ impl Programs {
 
     async fn start(
         &self,
-        store: &mut Store<Own>,
-        patience: Duration,
+        store: &mut Store<ProgramState>,
+        time_limit: Duration,
     ) -> Result<bindings::Program, Cause> {
         let starting = self.prepared.instantiate_async(&mut *store);
-        let guest = match tokio::time::timeout(patience, starting).await {
+        let guest = match tokio::time::timeout(time_limit, starting).await {
             Ok(Ok(guest)) => guest,
             Ok(Err(error)) => return Err(cause(store, &error).at_start()),
             Err(_elapsed) => return Err(Cause::deadline()),
         };
-        store.data_mut().state.limits.take_starved(); // it coped
+        store.data_mut().state.limits.forgive_refused_memory();
         Ok(guest)
     }
 }
 
-impl Own {
-    fn new(common: &Arc<Common>, birth: Birth) -> Self {
-        let Birth {
+impl ProgramState {
+    fn new(common: &Arc<Common>, new: NewProcess) -> Self {
+        let NewProcess {
             row,
             parent,
             mailbox,
             args,
             table,
             spawner,
-            patience: _,
-        } = birth;
+            time_limit: _,
+        } = new;
         Self {
             state: State::new(common, &row),
             parent,
@@ -158,26 +158,26 @@ impl Own {
     }
 }
 
-impl HasState for Own {
+impl HasState for ProgramState {
     fn state(&mut self) -> &mut State {
         &mut self.state
     }
 }
 
-impl HasData for Own {
+impl HasData for ProgramState {
     type Data<'a> = &'a mut Self;
 }
 
-impl WasiView for Own {
+impl WasiView for ProgramState {
     fn ctx(&mut self) -> WasiCtxView<'_> {
         self.state.ctx()
     }
 }
 
-impl http::Host for Own {}
+impl http::Host for ProgramState {}
 
-impl std::fmt::Debug for Programs {
+impl std::fmt::Debug for PreparedProgram {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Programs").finish_non_exhaustive()
+        f.debug_struct("PreparedProgram").finish_non_exhaustive()
     }
 }

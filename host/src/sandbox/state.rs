@@ -16,7 +16,7 @@ use super::output::{Name, Printer};
 use super::{Settings, files, inherit};
 use crate::body::{Body, FileSlice};
 use crate::exit::Crash;
-use crate::files::Root;
+use crate::files::RootFolder;
 use crate::message::Response;
 use crate::pid::Pid;
 use crate::settings::Output;
@@ -42,7 +42,7 @@ pub(super) const HEAD_BYTES: u64 = 256 << 10;
 #[derive(Debug)]
 pub(super) struct Common {
     pub(super) clock: Clock,
-    pub(super) root: Root,
+    pub(super) root_folder: RootFolder,
     pub(super) settings: Settings,
     /// Open files of all instances together.
     pub(super) open_files: AtomicU32,
@@ -94,8 +94,8 @@ impl State {
         &self.common.settings
     }
 
-    pub(super) fn root(&self) -> &Root {
-        &self.common.root
+    pub(super) fn root_folder(&self) -> &RootFolder {
+        &self.common.root_folder
     }
 
     /// Sets the current request.
@@ -122,7 +122,7 @@ impl State {
     ///
     /// # Errors
     /// If the file is not the guest's own.
-    pub(super) fn take(&mut self, response: http::Answer) -> wasmtime::Result<Response> {
+    pub(super) fn take_response(&mut self, response: http::Answer) -> wasmtime::Result<Response> {
         let body = match response.body {
             http::Body::Bytes(bytes) => Body::from(bytes.0),
             http::Body::File(http::FileSlice {
@@ -130,7 +130,7 @@ impl State {
                 offset,
                 length,
             }) => Body::File(FileSlice {
-                file: self.give_away(file)?,
+                file: self.remove_file(file)?,
                 offset,
                 length,
             }),
@@ -157,17 +157,17 @@ impl State {
     }
 
     /// Uncounts an open file.
-    pub(super) fn dismiss_file(&mut self) {
+    pub(super) fn release_file(&mut self) {
         self.open_files -= 1;
         self.row.has_open_files(self.open_files);
-        self.common.dismiss_files(1);
+        self.common.release_files(1);
     }
 
     /// Counts files that are open during one call, until the guard is dropped. `None` if the limit
     /// is reached.
-    pub(super) fn pass(&self, files: u32) -> Option<Passing> {
+    pub(super) fn admit_briefly(&self, files: u32) -> Option<BrieflyOpen> {
         let admitted = self.common.admit_files(files);
-        admitted.then(|| Passing {
+        admitted.then(|| BrieflyOpen {
             common: Arc::clone(&self.common),
             files,
         })
@@ -182,27 +182,27 @@ impl Common {
         self.open_files.fetch_update(order, order, room).is_ok()
     }
 
-    fn dismiss_files(&self, files: u32) {
+    fn release_files(&self, files: u32) {
         self.open_files.fetch_sub(files, Ordering::Relaxed);
     }
 }
 
 /// Files that are open during one call. They count towards all instances' limit, and not towards
 /// the process's own.
-pub(super) struct Passing {
+pub(super) struct BrieflyOpen {
     common: Arc<Common>,
     files: u32,
 }
 
-impl Drop for Passing {
+impl Drop for BrieflyOpen {
     fn drop(&mut self) {
-        self.common.dismiss_files(self.files);
+        self.common.release_files(self.files);
     }
 }
 
 impl Drop for State {
     fn drop(&mut self) {
-        self.common.dismiss_files(self.open_files);
+        self.common.release_files(self.open_files);
     }
 }
 
@@ -223,7 +223,7 @@ pub(super) fn store<T: HasState>(engine: &Engine, mut data: T, copied: u64) -> S
             row,
             ..
         } = store.data_mut().state();
-        Ok(common.clock.step_aside(slices, row))
+        Ok(common.clock.yield_at_tick(slices, row))
     });
     store.set_epoch_deadline(1);
     store
@@ -231,8 +231,8 @@ pub(super) fn store<T: HasState>(engine: &Engine, mut data: T, copied: u64) -> S
 
 /// The cause behind wasmtime's error.
 pub(super) fn cause<T: HasState>(store: &mut Store<T>, error: &wasmtime::Error) -> Cause {
-    let starved = store.data_mut().state().limits.take_starved();
-    Cause::of(error, starved)
+    let refused_memory = store.data_mut().state().limits.take_refused_memory();
+    Cause::of(error, refused_memory)
 }
 
 /// A crash, with the last lines that the instance printed.

@@ -42,7 +42,7 @@ struct Core<T> {
 #[derive(Debug)]
 struct Queue<T> {
     jobs: VecDeque<T>,
-    /// Whether the core has taken a job since the last [`Cores::relieve`].
+    /// Whether the core has taken a job since the last [`Cores::rebalance`].
     moved: bool,
 }
 
@@ -56,7 +56,7 @@ pub(super) fn poll_work<T>(
 ) -> Poll<()> {
     match cores.upgrade() {
         Some(cores) => {
-            cores.rise(core);
+            cores.leave_idle(core);
             cores.turn(core, cx, run);
             Poll::Pending
         }
@@ -93,7 +93,7 @@ impl<T> Cores<T> {
             idle.unwrap_or_else(|| self.next.fetch_add(1, Ordering::Relaxed) % self.cores.len());
         self.queue(core).jobs.push_back(job);
         // The push comes first: a core that is falling asleep checks its queue again.
-        if self.rise(core) {
+        if self.leave_idle(core) {
             self.wake(core);
         }
     }
@@ -101,7 +101,7 @@ impl<T> Cores<T> {
     /// Gives the jobs of cores that are held up to idle cores, at each tick of the clock. A core is
     /// held up if its current job sees no ticks: too few jobs wait behind it to be shared by
     /// [`Cores::push`].
-    pub(super) fn relieve(&self) {
+    pub(super) fn rebalance(&self) {
         for core in 0..self.cores.len() {
             let is_held_up = {
                 let mut queue = self.queue(core);
@@ -180,11 +180,11 @@ impl<T> Cores<T> {
             idle.push(core);
             self.idle_count.store(idle.len(), Ordering::Relaxed);
         }
-        self.queue(core).jobs.is_empty() || !self.rise(core)
+        self.queue(core).jobs.is_empty() || !self.leave_idle(core)
     }
 
     /// Takes this core off the list of idle cores. Returns whether it was on the list.
-    fn rise(&self, core: usize) -> bool {
+    fn leave_idle(&self, core: usize) -> bool {
         let mut idle = self.idle();
         let at = idle.iter().position(|&sleeper| sleeper == core);
         at.map(|at| self.take_idle(&mut idle, at)).is_some()

@@ -27,7 +27,7 @@ pub(crate) struct Scheduler(Arc<Cores<Runnable>>);
 
 /// A scheduler as seen by the clock, which passes ticks to it and doesn't keep it alive.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Ticked(Weak<Cores<Runnable>>);
+pub(crate) struct WeakScheduler(Weak<Cores<Runnable>>);
 
 thread_local! {
     /// The core that this thread is running a turn of.
@@ -82,17 +82,17 @@ impl Scheduler {
 
     /// The scheduler, as seen by the clock.
     #[must_use]
-    pub(crate) fn ticked(&self) -> Ticked {
-        Ticked(Arc::downgrade(&self.0))
+    pub(crate) fn downgrade(&self) -> WeakScheduler {
+        WeakScheduler(Arc::downgrade(&self.0))
     }
 }
 
-impl Ticked {
+impl WeakScheduler {
     /// Passes a tick. Processes that waited for a whole tick behind a process that sees no ticks
     /// move to an idle core.
     pub(crate) fn tick(&self) {
         if let Some(cores) = self.0.upgrade() {
-            cores.relieve();
+            cores.rebalance();
         }
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::descent::Terminating;
+use super::ancestry::Terminating;
 use super::{Relations, Table};
 use crate::exit::Exit;
 use crate::mailbox::{MailError, Mailbox, Posted, Wake};
@@ -42,9 +42,9 @@ impl Table {
     pub(crate) fn admit(&self, request: Box<Request>) -> Result<Waiting<'_>, NotAdmitted> {
         let client = self.pids.next();
         let (answer, answered) = oneshot::channel();
-        let mut state = self.lock();
-        let root = state.root;
-        let root = root.and_then(|pid| Some((pid, state.processes.get_mut(&pid)?)));
+        let mut relations = self.lock();
+        let root = relations.root;
+        let root = root.and_then(|pid| Some((pid, relations.processes.get_mut(&pid)?)));
         let Some((holder, root)) = root else {
             return Err(NotAdmitted::NoRoot(request));
         };
@@ -56,8 +56,8 @@ impl Table {
             visits: wake.visits,
             answer,
         };
-        state.clients.insert(client, client_entry);
-        drop(state);
+        relations.clients.insert(client, client_entry);
+        drop(relations);
         wake.wake();
         Ok(Waiting {
             table: self,
@@ -86,7 +86,7 @@ impl Table {
         })
     }
 
-    /// Forwards like [`Table::forward`], and waits for at most `patience` until the receiver has
+    /// Forwards like [`Table::forward`], and waits for at most `time_limit` until the receiver has
     /// taken the request.
     ///
     /// # Errors
@@ -98,7 +98,7 @@ impl Table {
         to: Pid,
         client: Pid,
         request: Box<Request>,
-        patience: Duration,
+        time_limit: Duration,
     ) -> Result<(), MailError> {
         let posted = self.hand_over(holder, to, client, |mailbox| {
             mailbox.post(forwarded(holder, client, request))
@@ -110,7 +110,7 @@ impl Table {
             client,
             posted,
         };
-        match in_line.posted.wait(patience).await {
+        match in_line.posted.wait(time_limit).await {
             Ok(taken) => taken,
             Err(_elapsed) => in_line.take_back().unwrap_or(Err(MailError::TimedOut)),
         }
@@ -123,15 +123,15 @@ impl Table {
         client: Pid,
         put: impl FnOnce(&Arc<Mailbox>) -> Result<(Wake, T), MailError>,
     ) -> Result<T, MailError> {
-        let mut state = self.lock();
-        state.held(client, holder)?;
-        let (wake, put) = match state.processes.get(&to) {
+        let mut relations = self.lock();
+        relations.check_holder(client, holder)?;
+        let (wake, put) = match relations.processes.get(&to) {
             Some(receiver) => put(&receiver.mailbox)?,
-            None if state.clients.contains_key(&to) => return Err(MailError::NotYours),
+            None if relations.clients.contains_key(&to) => return Err(MailError::NotYours),
             None => return Err(MailError::NoProcess),
         };
-        state.move_client(client, holder, to, wake.visits);
-        drop(state);
+        relations.move_client(client, holder, to, wake.visits);
+        drop(relations);
         wake.wake();
         Ok(put)
     }
@@ -147,14 +147,14 @@ impl Table {
         client: Pid,
         response: Response,
     ) -> Result<(), MailError> {
-        let mut state = self.lock();
-        state.held(client, holder)?;
-        let client_entry = state.clients.remove(&client);
-        state.let_go(client, holder);
-        if let Some(relative) = state.processes.get(&holder) {
+        let mut relations = self.lock();
+        relations.check_holder(client, holder)?;
+        let client_entry = relations.clients.remove(&client);
+        relations.remove_client(client, holder);
+        if let Some(relative) = relations.processes.get(&holder) {
             relative.row.answered();
         }
-        drop(state);
+        drop(relations);
         let answer = client_entry.ok_or(MailError::NoProcess)?.answer;
         let answered = answer.send((holder, Ok(response)));
         answered.map_err(|_left| MailError::NoProcess)
@@ -163,14 +163,14 @@ impl Table {
     /// Handles a client whose time is up. Returns its holder, and whether the holder ends. It ends
     /// if it has done nothing else since it got the request.
     pub(crate) fn expire(&self, client: Pid) -> Option<(Pid, bool)> {
-        let mut state = self.lock();
-        let &Client { holder, visits, .. } = state.clients.get(&client)?;
-        let mailbox = &state.processes.get(&holder)?.mailbox;
+        let mut relations = self.lock();
+        let &Client { holder, visits, .. } = relations.clients.get(&client)?;
+        let mailbox = &relations.processes.get(&holder)?.mailbox;
         let is_stuck = mailbox.is_stuck(visits, client);
         if is_stuck {
             let mut terminating = Terminating::by(holder, Exit::Deadline);
-            state.signal_exit(&mut terminating);
-            drop(state);
+            relations.signal_exit(&mut terminating);
+            drop(relations);
             self.terminate(terminating);
         }
         Some((holder, is_stuck))
@@ -179,7 +179,7 @@ impl Table {
 
 impl Relations {
     /// Checks that this process holds this client.
-    fn held(&self, client: Pid, holder: Pid) -> Result<(), MailError> {
+    fn check_holder(&self, client: Pid, holder: Pid) -> Result<(), MailError> {
         match self.clients.get(&client) {
             Some(entry) if entry.holder == holder => Ok(()),
             Some(_) => Err(MailError::NotYours),
@@ -199,11 +199,11 @@ impl Relations {
         (entry.holder, entry.visits) = (to, visits);
         receiver.clients.insert(client);
         if from != to {
-            self.let_go(client, from);
+            self.remove_client(client, from);
         }
     }
 
-    fn let_go(&mut self, client: Pid, holder: Pid) {
+    fn remove_client(&mut self, client: Pid, holder: Pid) {
         if let Some(process) = self.processes.get_mut(&holder) {
             process.clients.remove(&client);
         }
@@ -230,12 +230,12 @@ impl InLine<'_> {
     /// Takes the request and the client back. If the request was already taken, returns its
     /// outcome.
     fn take_back(&mut self) -> Option<Result<(), MailError>> {
-        let mut state = self.table.lock();
+        let mut relations = self.table.lock();
         let taken = self.posted.withdraw();
         if taken.is_none() {
-            let holder = state.processes.get(&self.holder);
+            let holder = relations.processes.get(&self.holder);
             let visits = holder.map_or(0, |holder| holder.mailbox.visits());
-            state.move_client(self.client, self.to, self.holder, visits);
+            relations.move_client(self.client, self.to, self.holder, visits);
         }
         taken
     }
@@ -272,10 +272,10 @@ impl Waiting<'_> {
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        let mut state = self.table.lock();
-        let client = state.clients.remove(&self.client);
+        let mut relations = self.table.lock();
+        let client = relations.clients.remove(&self.client);
         if let Some(client) = &client {
-            state.let_go(self.client, client.holder);
+            relations.remove_client(self.client, client.holder);
         }
     }
 }

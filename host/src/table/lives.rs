@@ -7,7 +7,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::row::{Birth, Kind, ProcessInfo, Row};
+use super::row::{Identity, Kind, ProcessInfo, Row};
 use crate::exit::{Crash, Exit};
 use crate::pid::Pid;
 use crate::threads;
@@ -58,8 +58,8 @@ impl Lives {
     }
 
     /// Enters a process. Its exit is [`Exit::Stopped`] unless another is set before the end.
-    pub(crate) fn enter(&self, birth: Birth) -> Life {
-        let row = Arc::new(Row::new(birth));
+    pub(crate) fn enter(&self, identity: Identity) -> Life {
+        let row = Arc::new(Row::new(identity));
         let shard = Arc::clone(&self.shards[threads::slot(SHARDS)]);
         let place = shard.rows().add(Arc::clone(&row));
         Life {
@@ -131,19 +131,19 @@ impl Life {
 
     /// Sets the exit that counts if this is dropped without a further word. A process that runs in
     /// a request's task is dropped with that task.
-    pub(crate) fn presume(&mut self, exit: Exit) {
+    pub(crate) fn set_exit(&mut self, exit: Exit) {
         self.exit = exit;
     }
 
     /// Sets the exit of a failed process, and the details for the log.
-    pub(crate) fn failed(&mut self, crash: Crash) {
+    pub(crate) fn set_crash(&mut self, crash: Crash) {
         self.exit = crash.exit;
         self.reason = Some(crash.reason);
         self.output = crash.output;
     }
 
     /// Ends the life: the table forgets the process.
-    pub(crate) fn over(&mut self) {
+    pub(crate) fn end(&mut self) {
         if std::mem::replace(&mut self.is_over, true) {
             return;
         }
@@ -185,7 +185,7 @@ impl Life {
 
 impl Drop for Life {
     fn drop(&mut self) {
-        self.over();
+        self.end();
     }
 }
 

@@ -5,8 +5,8 @@
 //! ordered with everything that happens at the same moment. Messages don't take this lock, except
 //! for requests.
 
+mod ancestry;
 mod clients;
-mod descent;
 mod lives;
 mod row;
 
@@ -18,12 +18,12 @@ use crate::mailbox::{self, MailError, Mailbox, Wake};
 use crate::message::{Content, Message};
 use crate::pid::{Pid, Pids};
 use crate::scheduler::Task;
+use ancestry::Terminating;
 use clients::Client;
 pub(crate) use clients::{NotAdmitted, Waiting};
-use descent::Terminating;
 pub(crate) use lives::Life;
 use lives::Lives;
-use row::Birth;
+use row::Identity;
 pub(crate) use row::Row;
 pub use row::{Kind, ProcessInfo, State};
 
@@ -147,7 +147,7 @@ impl Table {
 
     /// Enters a new process of a pool.
     pub(crate) fn enter_handler(&self, pool: u32) -> Life {
-        self.lives.enter(Birth {
+        self.lives.enter(Identity {
             pid: self.pids.next(),
             parent: None,
             kind: Kind::Handler,
@@ -185,8 +185,8 @@ impl Table {
     /// # Errors
     /// If a limit is reached, or the parent or the whole host is being ended.
     pub(crate) fn enter(&self, origin: Origin) -> Result<Entry, ProcessError> {
-        let mut state = self.lock();
-        if state.closed || state.processes.len() >= self.settings.processes as usize {
+        let mut relations = self.lock();
+        if relations.closed || relations.processes.len() >= self.settings.processes as usize {
             return Err(ProcessError::TooManyProcesses);
         }
         let pid = self.pids.next();
@@ -196,7 +196,7 @@ impl Table {
         };
         match parent {
             Some(parent) => {
-                let parent = state.process(parent)?;
+                let parent = relations.process(parent)?;
                 if parent.exit_signal.is_some() {
                     return Err(ProcessError::TooManyProcesses);
                 }
@@ -211,14 +211,14 @@ impl Table {
                 }
                 parent.children.insert(pid);
             }
-            None => state.root = Some(pid),
+            None => relations.root = Some(pid),
         }
         let (ancestors, jump) = match parent {
-            Some(parent) => state.below(parent),
+            Some(parent) => relations.child_ancestry(parent),
             None => (0, (pid, 0)),
         };
         let mailbox = Arc::new(Mailbox::new(self.settings.mailbox));
-        let life = self.lives.enter(Birth {
+        let life = self.lives.enter(Identity {
             pid,
             parent,
             kind: Kind::Program,
@@ -239,7 +239,7 @@ impl Table {
             task: None,
             exit_signal: None,
         };
-        state.processes.insert(pid, relative);
+        relations.processes.insert(pid, relative);
         Ok(Entry {
             pid,
             parent,
@@ -257,38 +257,42 @@ impl Table {
         }
     }
 
-    /// Removes the relations of a process that no longer runs, and tells everybody concerned. `own`
-    /// is the exit that the process itself came to, if any. Returns the exit that counts.
-    pub(crate) fn end(&self, pid: Pid, own: Option<Exit>) -> Exit {
-        let mut state = self.lock();
-        let Some(process) = state.processes.remove(&pid) else {
+    /// Removes the relations of a process that no longer runs, and tells everybody concerned.
+    /// `own_exit` is the exit that the process itself came to, if any. Returns the exit that
+    /// counts.
+    pub(crate) fn end(&self, pid: Pid, own_exit: Option<Exit>) -> Exit {
+        let mut relations = self.lock();
+        let Some(process) = relations.processes.remove(&pid) else {
             return Exit::Killed; // can't happen: only the guard of the process's task calls this
         };
-        let exit = own.or(process.exit_signal).unwrap_or(Exit::Killed);
-        if state.root == Some(pid) {
-            state.root = None;
+        let exit = own_exit.or(process.exit_signal).unwrap_or(Exit::Killed);
+        if relations.root == Some(pid) {
+            relations.root = None;
         }
-        if let Some(parent) = process.parent.and_then(|pid| state.processes.get_mut(&pid)) {
+        if let Some(parent) = process
+            .parent
+            .and_then(|pid| relations.processes.get_mut(&pid))
+        {
             parent.children.remove(&pid);
         }
         let mut terminating = Terminating::of(process.children);
-        state.signal_exit(&mut terminating);
+        relations.signal_exit(&mut terminating);
         for name in process.names {
-            state.names.remove(&name);
+            relations.names.remove(&name);
         }
         let clients: Vec<_> = process
             .clients
             .iter()
-            .filter_map(|client| state.clients.remove(client))
+            .filter_map(|client| relations.clients.remove(client))
             .collect();
         for monitored in process.monitored {
-            if let Some(monitored) = state.processes.get_mut(&monitored) {
+            if let Some(monitored) = relations.processes.get_mut(&monitored) {
                 monitored.monitors.remove(&pid);
             }
         }
         let mut wakes = Vec::new();
         for monitor in process.monitors {
-            if let Some(monitor) = state.processes.get_mut(&monitor) {
+            if let Some(monitor) = relations.processes.get_mut(&monitor) {
                 monitor.monitored.remove(&pid);
                 let content = Content::Down { pid, exit };
                 let sender = pid;
@@ -298,16 +302,16 @@ impl Table {
         let expecting: Vec<_> = process
             .expecting
             .iter()
-            .filter_map(|other| state.processes.get(other))
+            .filter_map(|other| relations.processes.get(other))
             .map(|other| Arc::clone(&other.mailbox))
             .collect();
-        drop(state);
+        drop(relations);
 
         self.terminate(terminating);
         // The monitors already have the news, so whoever finds the mailbox closed also finds the
         // news.
         process.mailbox.close();
-        wakes.extend(expecting.iter().map(|other| other.rouse()));
+        wakes.extend(expecting.iter().map(|other| other.interrupt()));
         wakes.into_iter().for_each(Wake::wake);
         for client in clients {
             let _left = client.answer.send((pid, Err(exit)));
@@ -320,10 +324,10 @@ impl Table {
     /// # Errors
     /// [`MailError::NoProcess`]; [`MailError::NotYours`] for a client, which has no mailbox.
     pub(crate) fn mailbox(&self, pid: Pid) -> Result<Arc<Mailbox>, MailError> {
-        let state = self.lock();
-        match state.processes.get(&pid) {
+        let relations = self.lock();
+        match relations.processes.get(&pid) {
             Some(process) => Ok(Arc::clone(&process.mailbox)),
-            None if state.clients.contains_key(&pid) => Err(MailError::NotYours),
+            None if relations.clients.contains_key(&pid) => Err(MailError::NotYours),
             None => Err(MailError::NoProcess),
         }
     }
@@ -331,8 +335,8 @@ impl Table {
     /// Registers that process `by` waits for a message from process `from`. Until the guard is
     /// dropped, `by` is woken when `from` ends. `None` if `from` has ended.
     pub(crate) fn expect(&self, from: Pid, by: Pid) -> Option<Expecting<'_>> {
-        let mut state = self.lock();
-        let process = state.processes.get_mut(&from)?;
+        let mut relations = self.lock();
+        let process = relations.processes.get_mut(&from)?;
         process.expecting.insert(by);
         let mailbox = Arc::clone(&process.mailbox);
         Some(Expecting {
@@ -348,16 +352,16 @@ impl Table {
     /// # Errors
     /// [`ProcessError::NoProcess`] and [`ProcessError::TooManyMonitors`].
     pub(crate) fn monitor(&self, monitor: Pid, pid: Pid) -> Result<(), ProcessError> {
-        let mut state = self.lock();
-        if state.process(pid)?.monitors.contains(&monitor) {
+        let mut relations = self.lock();
+        if relations.process(pid)?.monitors.contains(&monitor) {
             return Ok(());
         }
-        let watcher = state.process(monitor)?;
+        let watcher = relations.process(monitor)?;
         if !watcher.mailbox.reserve() {
             return Err(ProcessError::TooManyMonitors);
         }
         watcher.monitored.insert(pid);
-        state.process(pid)?.monitors.insert(monitor);
+        relations.process(pid)?.monitors.insert(monitor);
         Ok(())
     }
 
@@ -370,18 +374,18 @@ impl Table {
         if name.is_empty() || name.len() > LONGEST_NAME {
             return Err(ProcessError::InvalidName);
         }
-        let mut state = self.lock();
-        match state.names.get(name) {
+        let mut relations = self.lock();
+        match relations.names.get(name) {
             Some(&holder) if holder == pid => return Ok(()),
             Some(_) => return Err(ProcessError::NameTaken),
-            None if state.names.len() >= self.settings.names => {
+            None if relations.names.len() >= self.settings.names => {
                 return Err(ProcessError::TooManyNames);
             }
             None => {}
         }
         let name: Arc<str> = name.into();
-        state.process(pid)?.names.push(Arc::clone(&name));
-        state.names.insert(name, pid);
+        relations.process(pid)?.names.push(Arc::clone(&name));
+        relations.names.insert(name, pid);
         Ok(())
     }
 

@@ -61,7 +61,7 @@ pub(crate) struct Row {
 
 /// The facts that are known before a process runs.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Birth {
+pub(crate) struct Identity {
     pub(crate) pid: Pid,
     pub(crate) parent: Option<Pid>,
     pub(crate) kind: Kind,
@@ -102,13 +102,13 @@ pub struct ProcessInfo {
 }
 
 impl Row {
-    pub(super) fn new(birth: Birth) -> Self {
-        let Birth {
+    pub(super) fn new(identity: Identity) -> Self {
+        let Identity {
             pid,
             parent,
             kind,
             pool,
-        } = birth;
+        } = identity;
         Self {
             pid,
             parent,

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use wasmtime::{EngineWeak, UpdateDeadline};
 
-use crate::scheduler::{self, Ticked};
+use crate::scheduler::{self, WeakScheduler};
 use crate::table::Row;
 use crate::threads;
 use running::Running;
@@ -36,7 +36,7 @@ const LONGEST_PAUSE_MS: u64 = 100;
 
 /// Ticks without a new slice until the clock rests. Waking the clock adds more to a call's latency
 /// than an idle tick costs.
-const RESTLESS_TICKS: u32 = 100;
+const IDLE_TICKS: u32 = 100;
 
 /// Slots in which threads count slices. The clock adds up all slots at each tick. Most machines
 /// have fewer cores; with more threads, threads share slots.
@@ -56,9 +56,9 @@ struct Shared {
     running: Running<SLOTS>,
     started: Instant,
     /// Slices that ended by yielding. The same guest begins another at once.
-    aside: AtomicU64,
+    yielded: AtomicU64,
     /// The scheduler that runs the guests, for passing ticks on.
-    scheduler: OnceLock<Ticked>,
+    scheduler: OnceLock<WeakScheduler>,
 }
 
 /// How long one instance has run without waiting.
@@ -86,12 +86,12 @@ impl Clock {
     }
 
     /// Passes ticks to this scheduler from now on. The first call counts.
-    pub(super) fn tell(&self, scheduler: Ticked) {
+    pub(super) fn set_scheduler(&self, scheduler: WeakScheduler) {
         let _told_already = self.shared.scheduler.set(scheduler);
     }
 
     /// Runs a guest. Each poll of this future is a slice.
-    pub(super) async fn during<F: Future>(&self, row: &Row, guest: F) -> F::Output {
+    pub(super) async fn run<F: Future>(&self, row: &Row, guest: F) -> F::Output {
         let mut guest = pin!(guest);
         let Shared { running, .. } = &*self.shared;
         poll_fn(|cx| {
@@ -110,13 +110,13 @@ impl Clock {
     /// Decides how a guest yields at a tick. Usually it goes on as soon as its thread's other work
     /// is done. A guest that runs long while others are served pauses for as long as it ran: it
     /// gets at most half of a core, and the others wait for it half as often.
-    pub(super) fn step_aside(&self, slices: &mut Slices, row: &Row) -> UpdateDeadline {
+    pub(super) fn yield_at_tick(&self, slices: &mut Slices, row: &Row) -> UpdateDeadline {
         scheduler::tick();
         let since_ms = self.shared.running.since_ms(threads::slot(SLOTS));
         let ran_ms = self.shared.elapsed_ms().saturating_sub(since_ms);
         let ran_ms = ran_ms.clamp(1, LONGEST_PAUSE_MS);
-        let aside = self.shared.aside.fetch_add(1, Ordering::Relaxed) + 1;
-        let begun = self.shared.running.begun().wrapping_sub(aside);
+        let yielded = self.shared.yielded.fetch_add(1, Ordering::Relaxed) + 1;
+        let begun = self.shared.running.begun().wrapping_sub(yielded);
         let alone = std::mem::replace(&mut slices.begun, begun) == begun;
         row.ran(ran_ms);
         slices.ran_ms = slices.ran_ms.saturating_add(ran_ms);
@@ -158,7 +158,7 @@ impl Shared {
         Self {
             running: Running::new(),
             started: Instant::now(),
-            aside: AtomicU64::new(0),
+            yielded: AtomicU64::new(0),
             scheduler: OnceLock::new(),
         }
     }
@@ -180,7 +180,7 @@ impl Shared {
             std::thread::sleep(TICK);
             let is_idle = self.running.is_idle(&mut begun);
             idle_ticks = if is_idle { idle_ticks + 1 } else { 0 };
-            if idle_ticks >= RESTLESS_TICKS {
+            if idle_ticks >= IDLE_TICKS {
                 self.running.rest(begun, || self.elapsed_ms());
                 idle_ticks = 0;
             }

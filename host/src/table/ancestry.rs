@@ -14,12 +14,12 @@ impl Table {
     pub(crate) fn kill(&self, by: Pid, pid: Pid) -> Result<(), ProcessError> {
         let mut terminating = Terminating::of([pid]);
         {
-            let mut state = self.lock();
-            let ancestors = state.process(by)?.ancestors;
-            if pid == by || state.ancestor(pid, ancestors)? != by {
+            let mut relations = self.lock();
+            let ancestors = relations.process(by)?.ancestors;
+            if pid == by || relations.ancestor(pid, ancestors)? != by {
                 return Err(ProcessError::NotYours);
             }
-            state.signal_exit(&mut terminating);
+            relations.signal_exit(&mut terminating);
         }
         self.terminate(terminating);
         Ok(())
@@ -42,9 +42,9 @@ impl Table {
     /// Ends all processes, and refuses new ones.
     pub(crate) fn close(&self) {
         let root = {
-            let mut state = self.lock();
-            state.closed = true;
-            state.root
+            let mut relations = self.lock();
+            relations.closed = true;
+            relations.root
         };
         self.terminate(Terminating::of(root));
     }
@@ -72,7 +72,7 @@ impl Relations {
     /// The number of ancestors of a new child of `parent`, and the ancestor that the child jumps
     /// to. Jumps are as long as those of a skew-binary list: after two jumps of the same length in
     /// a row comes one that spans both.
-    pub(super) fn below(&self, parent: Pid) -> (u32, (Pid, u32)) {
+    pub(super) fn child_ancestry(&self, parent: Pid) -> (u32, (Pid, u32)) {
         let Some(process) = self.processes.get(&parent) else {
             return (1, (parent, 0)); // can't happen: the caller found it under the same lock
         };
