@@ -15,7 +15,6 @@ const WRITE_BYTES: usize = 64 << 10;
 
 /// The pause of the thread when the descriptor is full and in non-blocking mode, which a parent
 /// process may have left on.
-/// left on, and full.
 const RETRY: Duration = Duration::from_millis(10);
 
 /// A larger buffer is freed after it has been written.
