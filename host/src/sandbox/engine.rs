@@ -73,8 +73,8 @@ pub(super) fn reserve(compiled: &Component, settings: &Settings) -> Result<Compo
     let engine = Engine::new(&pooled).map_err(reserve)?;
 
     let bytes = compiled.serialize().map_err(LoadError::Host)?;
-    // `deserialize` trusts its bytes to come from `serialize` of this version of wasmtime. The line
-    // above made them, and nothing else has touched them.
+    // SAFETY: `deserialize` trusts its bytes to come from `serialize` of this version of wasmtime.
+    // The line above made them, and nothing else has touched them.
     unsafe { Component::deserialize(&engine, &bytes) }.map_err(reserve)
 }
 
@@ -92,9 +92,9 @@ pub(super) fn check_memory(component: &Component, memory: u64) -> Result<(), Loa
 
 fn compile(engine: &Engine, module: &Module) -> Result<Component, LoadError> {
     let compiled = match module {
-        // `deserialize` trusts its bytes to come from `precompile_component` of this version of
-        // wasmtime. The build script made them with it, Cargo uses one version for both, and the
-        // engine compares the versions.
+        // SAFETY: `deserialize` trusts its bytes to come from `precompile_component` of this
+        // version of wasmtime. The build script made them with it, Cargo uses one version for both,
+        // and the engine compares the versions.
         Module::BuiltIn => unsafe { Component::deserialize(engine, BUILT_IN_WORKER) },
         Module::File(path) => binary(path, &source::read(path)?)
             .and_then(|binary| Component::from_binary(engine, &binary)),
