@@ -1,6 +1,6 @@
-//! A *body* is what follows the head of a request or a response: bytes that are there, a part of a
-//! file, or a stream that somebody still produces. A stream owns whatever produces it, and may fail
-//! after the head has been sent.
+//! A *body* follows the head of a request or a response. It is bytes in memory, a part of a file,
+//! or a stream that is still being produced. A stream owns its producer, and may fail after the
+//! head has been sent.
 
 use std::fmt;
 use std::future::poll_fn;
@@ -12,18 +12,18 @@ use bytes::Bytes;
 use crate::files::{FileError, OpenFile};
 use crate::steps::{Step, Steps, Timing};
 
-/// One piece of a file. Large enough that system calls no longer count beside the copies, small
-/// enough that a thousand slow clients who take such files cost the host 256 MiB and not more.
+/// One piece of a file. It is large enough that system calls no longer count beside the copies. It
+/// is small enough that a thousand slow clients who take such files cost the host at most 256 MiB.
 const PIECE_BYTES: u64 = 256 << 10;
 
 /// The body of a request or a response.
 #[derive(Debug)]
 pub enum Body {
-    /// Bytes that are there.
+    /// Bytes in memory.
     Bytes(Bytes),
-    /// Part of a file that a process gave away.
+    /// A part of a file that a process handed to the host.
     File(FileSlice),
-    /// Pieces that come one after the other.
+    /// Pieces that arrive one after the other.
     Stream(Box<dyn Stream>),
 }
 
@@ -31,40 +31,38 @@ pub enum Body {
 #[derive(Debug)]
 pub struct FileSlice {
     pub(crate) file: OpenFile,
-    /// In bytes, from the start of the file.
     pub(crate) offset: u64,
-    /// In bytes.
     pub(crate) length: u64,
 }
 
-/// Produces the pieces of a body. Dropping it says that nobody wants the rest.
+/// Produces the pieces of a body. Dropping the stream says that nobody wants the rest.
 pub trait Stream: fmt::Debug + Send + Sync {
-    /// How many bytes are still to come, where that is known.
+    /// The number of bytes still to come, if known.
     fn length(&self) -> Option<u64>;
 
-    /// The next piece, which has at least one byte; none at the end.
+    /// The next piece, which has at least one byte; `None` at the end.
     fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>>;
 }
 
-/// Why the rest of a body can't be had.
+/// Why the rest of a body is missing.
 #[derive(Debug)]
 pub enum BodyError {
-    /// The body has more bytes than it may have.
+    /// The body exceeds its limit.
     TooLarge,
     /// A file can't be read, or has become shorter than its slice.
     File(FileError),
-    /// Whoever produces the body has failed.
+    /// The producer of the body failed.
     Broken(String),
 }
 
 impl Body {
-    /// A body without any bytes.
+    /// A body without bytes.
     #[must_use]
     pub fn empty() -> Self {
         Self::Bytes(Bytes::new())
     }
 
-    /// How many bytes the body has, where that is known.
+    /// The number of bytes in the body, if known.
     #[must_use]
     pub fn length(&self) -> Option<u64> {
         match self {
@@ -74,7 +72,7 @@ impl Body {
         }
     }
 
-    /// Whether all bytes of the body are there.
+    /// Whether the body is in memory.
     pub(crate) fn is_whole(&self) -> bool {
         match self {
             Self::Bytes(_) => true,
@@ -82,7 +80,7 @@ impl Body {
         }
     }
 
-    /// All bytes of the body, if they are there.
+    /// All bytes of the body, if it is in memory. Otherwise an empty slice.
     pub(crate) fn bytes(&self) -> &[u8] {
         match self {
             Self::Bytes(bytes) => bytes,
@@ -90,10 +88,10 @@ impl Body {
         }
     }
 
-    /// Waits for all bytes of the body.
+    /// Waits for all bytes of the body and returns them.
     ///
     /// # Errors
-    /// A [`BodyError`], [`BodyError::TooLarge`] where there are more than `most`.
+    /// [`BodyError`]; [`BodyError::TooLarge`] if the body has more than `most` bytes.
     pub async fn collect(self, most: u64) -> Result<Bytes, BodyError> {
         if self.length().is_some_and(|length| length > most) {
             return Err(BodyError::TooLarge);
@@ -120,11 +118,10 @@ impl<B: Into<Bytes>> From<B> for Body {
     }
 }
 
-/// Reads a body piece by piece, whatever it is, so that a file of any size costs one piece of
-/// memory.
+/// Reads any body piece by piece, so that a file of any size costs one piece of memory.
 #[derive(Debug)]
 pub(crate) struct Reader {
-    /// Bytes that come next.
+    /// The bytes that come next.
     ready: Bytes,
     rest: Rest,
 }
@@ -144,10 +141,10 @@ struct Pieces {
     steps: Steps,
 }
 
-/// What a read gives back: the file, and bytes of it.
+/// The outcome of a read: the file, and bytes of it.
 type Piece = (OpenFile, Result<Bytes, FileError>);
 
-/// The file rests here, or a read has it.
+/// The state of the file: at rest, in a read, or closed.
 enum Reading {
     Idle(OpenFile),
     Busy(Pin<Box<dyn Future<Output = Piece> + Send + Sync>>),
@@ -164,8 +161,8 @@ impl Reader {
         Self { ready, rest }
     }
 
-    /// Has the first piece of a file ready, so that a small file goes out with its head, and a disk
-    /// that fails is known before.
+    /// Reads the first piece of a file ahead. So a small file goes out with its head, and the host
+    /// knows of a failing disk before it sends the head.
     pub(crate) async fn prepare(&mut self) -> Result<(), BodyError> {
         match &mut self.rest {
             Rest::File(pieces) => {
@@ -176,7 +173,7 @@ impl Reader {
         }
     }
 
-    /// All bytes that are still to come, if they are there.
+    /// All bytes still to come, if they are in memory. Otherwise the reader itself.
     pub(crate) fn whole(self) -> Result<Bytes, Self> {
         match &self.rest {
             Rest::None => Ok(self.ready),
@@ -185,7 +182,7 @@ impl Reader {
         }
     }
 
-    /// How many bytes are still to come, where that is known.
+    /// The number of bytes still to come, if known.
     pub(crate) fn length(&self) -> Option<u64> {
         let ready = self.ready.len() as u64;
         match &self.rest {
@@ -195,7 +192,7 @@ impl Reader {
         }
     }
 
-    /// The next piece; none at the end.
+    /// The next piece; `None` at the end.
     pub(crate) fn poll_piece(
         &mut self,
         cx: &mut Context<'_>,
@@ -221,7 +218,8 @@ impl Pieces {
         }
     }
 
-    /// The first piece. Most files have no other, and need no future on the heap.
+    /// Reads the first piece. Most files have no second one, so this read needs no future on the
+    /// heap.
     async fn first(&mut self) -> Result<Bytes, BodyError> {
         let Some(file) = self.take_file() else {
             return Ok(Bytes::new());
@@ -248,7 +246,7 @@ impl Pieces {
         Poll::Ready(Some(self.advance(file, piece)))
     }
 
-    /// The file, where it rests and has bytes to come. With the last byte it is closed.
+    /// The file, if no read has it and bytes remain. A file that has no bytes left is closed here.
     fn take_file(&mut self) -> Option<OpenFile> {
         match std::mem::replace(&mut self.reading, Reading::Over) {
             Reading::Idle(file) => (self.length > 0).then_some(file),
@@ -268,7 +266,7 @@ impl Pieces {
         self.reading = Reading::Over;
         let piece = piece.map_err(BodyError::File)?;
         if piece.is_empty() && self.length > 0 {
-            // The file was cut short after its bytes had been promised.
+            // The file was truncated after the response had promised its bytes.
             return Err(BodyError::File(FileError::Io));
         }
         self.offset += piece.len() as u64;

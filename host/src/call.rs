@@ -1,7 +1,7 @@
 //! A *call* is a message whose sender waits for the reply, and for nothing else meanwhile. The
-//! receiver holds the [`Caller`]: the right to reply, once. A caller that is let go without a reply
-//! is told that none will come, so that nobody waits for a process that has ended. The reply goes
-//! past the caller's mailbox, and arrives also if that is full.
+//! receiver holds a [`Caller`], the right to reply once. Dropping the caller without a reply tells
+//! its process that none will come, so that no process waits for one that has ended. The reply
+//! bypasses the caller's mailbox, so that it arrives even if the mailbox is full.
 
 use std::collections::HashMap;
 use std::pin::Pin;
@@ -11,46 +11,45 @@ use std::task::{Context, Poll, Waker};
 use crate::pid::Pid;
 use crate::sync::{AtomicU64, Instant, Mutex, MutexGuard, Ordering, Sleep, sleep_until};
 
-/// Callers that a process holds before it looks which of them have stopped waiting. One caller
-/// costs some forty bytes.
+/// A process that holds this many callers checks which of them have stopped waiting. One caller
+/// takes about forty bytes.
 const CALLERS_UNTIL_LOOK: usize = 64;
 
-/// Why a call has no reply.
+/// Why a call got no reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NoReply {
-    /// The process that was called has ended.
+    /// The called process has ended.
     Ended,
-    /// The time was over.
     TimedOut,
 }
 
-/// The calls of one process, one at a time.
+/// The calling side of one process. It has one call at a time.
 #[derive(Debug)]
 pub(crate) struct Calls {
     slot: Arc<Slot>,
     alarm: Alarm,
 }
 
-/// The place where a process finds the reply to its call.
+/// Where a process finds the reply to its call.
 #[derive(Debug, Default)]
 pub(crate) struct Slot {
-    /// Calls that the process has made. The number of a call is its tag.
+    /// The number of calls that the process has made. Each call's number is its tag.
     made: AtomicU64,
-    /// The call that the process waits for; 0 for none. No other reply gets in. Whoever fills the
-    /// slot, and whoever gives up, writes this under the lock of `arrival`. The process begins a
-    /// call without the lock: no earlier caller has the new tag, and the new caller goes out later.
+    /// The tag of the call that the process waits for; 0 for none. Replies with another tag are
+    /// refused. Filling the slot and giving up write this under the lock of `arrival`. Beginning a
+    /// call needs no lock: no earlier caller has the new tag, and the new caller goes out later.
     awaited: AtomicU64,
     arrival: Mutex<Arrival>,
 }
 
 #[derive(Debug, Default)]
 struct Arrival {
-    /// The inner option is none where no reply will come.
+    /// The inner option is `None` if no reply will come.
     reply: Option<Option<Vec<u8>>>,
     waker: Option<Waker>,
 }
 
-/// The process that waits for a reply. Dropping this says that none will come.
+/// A process that waits for a reply. Dropping this tells it that none will come.
 #[derive(Debug)]
 pub(crate) struct Caller {
     slot: Arc<Slot>,
@@ -58,25 +57,26 @@ pub(crate) struct Caller {
 }
 
 /// The callers that a process holds, by pid. A process waits for one call at a time, so each pid is
-/// here once at most.
+/// in here once at most.
 #[derive(Debug, Default)]
 pub(crate) struct Callers {
-    /// Most servers reply to a call before they take the next.
+    /// The latest caller. Most servers reply to a call before they take the next one.
     last: Option<(Pid, Caller)>,
     others: HashMap<Pid, Caller>,
-    /// The number of others at which the next look is due: twice as many as the last look left.
+    /// The size of `others` at which the next check is due: twice the size that the last check
+    /// left.
     look_at: usize,
 }
 
 impl Calls {
-    /// The calls of the process whose slot this is.
+    /// The calling side of the process with this slot.
     #[must_use]
     pub(crate) fn new(slot: Arc<Slot>) -> Self {
         let alarm = Alarm::default();
         Self { slot, alarm }
     }
 
-    /// Begins the next call. Its caller goes out with the message.
+    /// Begins the next call. Its caller travels with the message.
     pub(crate) fn begin(&mut self) -> Caller {
         let tag = self.slot.made.load(Ordering::Relaxed) + 1;
         self.slot.made.store(tag, Ordering::Relaxed);
@@ -87,8 +87,8 @@ impl Calls {
         }
     }
 
-    /// Takes the reply to the call that was begun last, or waits for it until `deadline`. The call
-    /// is over where this is ready.
+    /// Takes the reply to the latest call, or waits for it until `deadline`. The call is over once
+    /// this is ready.
     pub(crate) fn poll(
         &mut self,
         cx: &mut Context<'_>,
@@ -106,7 +106,7 @@ impl Calls {
         }
     }
 
-    /// Ends the call: whoever still replies is told that nobody waits. The reply, if one has come.
+    /// Ends the call, so that a later reply is refused. Returns the reply if one has already come.
     pub(crate) fn give_up(&mut self) -> Option<Option<Vec<u8>>> {
         let mut arrival = self.slot.arrival();
         self.slot.awaited.store(0, Ordering::Release);
@@ -135,7 +135,8 @@ impl Slot {
         reply
     }
 
-    /// Puts the reply into its place. Gives it back where nobody waits for it any longer.
+    /// Stores the reply and wakes the process. Gives the reply back if the process no longer waits
+    /// for it.
     fn fill(&self, tag: u64, reply: Option<Vec<u8>>) -> Result<(), Option<Vec<u8>>> {
         let waker = {
             let mut arrival = self.arrival();
@@ -153,19 +154,19 @@ impl Slot {
     }
 
     fn arrival(&self) -> MutexGuard<'_, Arrival> {
-        // Whole after every step: a panic elsewhere leaves nothing half-done in it.
+        // No step can panic halfway, so a poisoned lock still guards a whole value.
         self.arrival.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Caller {
-    /// The number of the call, among all calls of this caller.
+    /// The number of the call among all calls of this caller.
     #[must_use]
     pub(crate) fn tag(&self) -> u64 {
         self.tag
     }
 
-    /// Replies. Whether the caller was still waiting.
+    /// Replies. Returns whether the caller was still waiting.
     #[must_use]
     pub(crate) fn reply(self, bytes: Vec<u8>) -> bool {
         self.slot.fill(self.tag, Some(bytes)).is_ok()
@@ -185,7 +186,7 @@ impl Drop for Caller {
 }
 
 impl Callers {
-    /// Holds the caller until there is a reply.
+    /// Holds the caller until the process replies.
     pub(crate) fn hold(&mut self, pid: Pid, caller: Caller) {
         let Some((pid, before)) = self.last.replace((pid, caller)) else {
             return;
@@ -199,7 +200,7 @@ impl Callers {
         }
     }
 
-    /// The caller that has this pid, if it is held for the call with this tag.
+    /// The caller with this pid, if it waits for the call with this tag.
     pub(crate) fn take(&mut self, pid: Pid, tag: u64) -> Option<Caller> {
         let is_it = |caller: &Caller| caller.tag == tag;
         let last = self
@@ -213,14 +214,14 @@ impl Callers {
     }
 }
 
-/// A timer that most calls leave alone, since setting a timer is slow beside a call. The first call
-/// sets it. It is set again when it goes off too early for the call that waits then, or when a
-/// call's deadline is earlier.
+/// A timer that most calls don't touch, because setting a timer is slow beside a call. The first
+/// call sets it. It is set anew when it fires before the deadline of the current call, or when the
+/// current call's deadline is earlier.
 #[derive(Debug, Default)]
 struct Alarm(Option<Pin<Box<Sleep>>>);
 
 impl Alarm {
-    /// Ready at `deadline`, and never before.
+    /// Ready at `deadline`, never earlier.
     fn poll(&mut self, cx: &mut Context<'_>, deadline: Instant) -> Poll<()> {
         let sleep = self
             .0

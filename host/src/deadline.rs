@@ -1,23 +1,23 @@
-//! A *deadline* bounds a wait. Most of what could be waited for is there at once, so a timer is set
-//! only for what isn't: setting one costs more than many a call.
+//! A *deadline* bounds a wait. Most awaited results are ready at once, so a timer is set only for
+//! the others: setting one costs more than many calls.
 //!
-//! Callers pass large futures pinned where they are. A future that is passed by value is in the
-//! caller's future twice: as an argument, and where it is polled.
+//! Callers pass large futures by pinned reference. A future passed by value takes up its size twice
+//! in the caller's future: once as an argument, once where it is polled.
 
 use std::future::poll_fn;
 use std::pin::pin;
 use std::task::Poll;
 use std::time::Instant;
 
-/// What `work` comes to, or nothing where it isn't done by then; it is dropped in that case.
+/// The outcome of `work`, or `None` if the deadline passes first. `work` is dropped in either case.
 pub(crate) async fn by<T>(deadline: Instant, work: impl Future<Output = T>) -> Option<T> {
     unless(pin!(work), || tokio::time::sleep_until(deadline.into()))
         .await
         .ok()
 }
 
-/// The outcome of `work`, or else that of another future which comes first. The other is made only
-/// once `work` has to wait.
+/// The outcome of `work`, or that of the other future if it finishes first. The other future is
+/// created only once `work` has to wait.
 pub(crate) async fn unless<T, O, F: Future<Output = O>>(
     work: impl Future<Output = T>,
     otherwise: impl FnOnce() -> F,

@@ -1,5 +1,5 @@
-//! An *exit* is why a process ended: one word that the log, the access line, other processes and
-//! the client's status are all derived from.
+//! An *exit* is the reason why a process ended. The log, the access line, the news to other
+//! processes and the client's status all derive from it.
 
 use std::mem::discriminant;
 
@@ -8,23 +8,25 @@ use std::mem::discriminant;
 pub enum Exit {
     /// `run` returned, or the process exited with code 0.
     Normal,
-    /// The process exited with this code. A handler that exits at all has failed.
+    /// The process exited with this code. For a handler, any exit is a failure.
     Code(u32),
     /// The guest trapped: `unreachable`, a panic, an abort, an access out of bounds.
     Trap,
     /// The guest used up its stack.
     Stack,
-    /// The guest was refused memory and did not survive that, or there was none to start it with.
+    /// The guest was refused memory and did not survive, or the host had no memory to start it
+    /// with.
     Memory,
-    /// The time for the start code or for the request was over.
+    /// The start code or the request ran out of time.
     Deadline,
-    /// The guest answered with something that is not HTTP, or not of the contract's form.
+    /// The guest's answer is not HTTP, or does not have the contract's form.
     Response,
     /// An ancestor, an operator or the end of the parent ended the process.
     Killed,
-    /// The client left while the process worked for it. A half-run instance is never called again.
+    /// The client left while the process worked for it. The process ends because a half-run
+    /// instance is never called again.
     ClientLeft,
-    /// The process served its share of requests.
+    /// The process served as many requests as it may.
     Served,
     /// The memory of the process grew past the pool's high-water mark.
     Grown,
@@ -34,22 +36,21 @@ pub enum Exit {
     Stopped,
 }
 
-/// A process that failed: its exit, and what is known about it.
+/// A failed process: its exit, and the details for the log.
 #[derive(Debug)]
 pub(crate) struct Crash {
-    /// Why the process ended.
     pub exit: Exit,
-    /// For the log: the cause and a backtrace, cut to a few kilobytes.
+    /// The cause and a backtrace, cut to a few kilobytes.
     pub reason: String,
-    /// The last lines that the process printed to standard error, for the request it served.
+    /// The last lines that the process printed to standard error while it served the request.
     pub output: Option<String>,
 }
 
-/// The log's words for [`Exit::Deadline`].
+/// The log's text for [`Exit::Deadline`].
 pub(crate) const LATE: &str = "it had not answered by its deadline";
 
 impl Crash {
-    /// The time for the request was over while the host worked on the response.
+    /// The deadline passed while the host worked on the response.
     pub(crate) fn late() -> Self {
         Self {
             exit: Exit::Deadline,
@@ -60,7 +61,7 @@ impl Crash {
 }
 
 impl Exit {
-    /// All exits. One code stands for all codes.
+    /// All exits, in the order of [`Exit::index`]. `Code(1)` stands for all codes.
     pub(crate) const ALL: [Self; 13] = [
         Self::Normal,
         Self::Code(1),
@@ -83,7 +84,7 @@ impl Exit {
         Self::ALL.iter().position(is_it).unwrap_or_default()
     }
 
-    /// One word, for logs.
+    /// The exit in one word, for logs. It leaves the code out.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -103,7 +104,7 @@ impl Exit {
         }
     }
 
-    /// Whether something went wrong in the guest, whatever its kind.
+    /// Whether this exit is a failure in every kind of module.
     #[must_use]
     pub fn is_failure(self) -> bool {
         match self {

@@ -1,5 +1,5 @@
-//! A *host* is everything below the command line in one handle: it starts processes, serves any
-//! number of listeners or single requests, tells what its processes are doing, and stops.
+//! A *host* is the single handle for everything below the command line. It starts processes, serves
+//! any number of listeners or single requests, lists its processes, and stops.
 
 use std::io;
 use std::net::TcpListener;
@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::exit::Exit;
-use crate::files::Root;
+use crate::files::RootFolder;
 use crate::guests::{Guests, Plan, StartError, Trace, Unanswered};
 use crate::http;
 use crate::message::{Request, Response};
@@ -18,15 +18,15 @@ use crate::shutdown::{self, Phase, Stopper};
 use crate::table::{Kind, ProcessInfo};
 use crate::threads;
 
-/// A module that is compiled, and a folder that is open: what is left is to start.
+/// A compiled module and an open root folder, ready to start.
 #[derive(Debug)]
 pub struct Loaded {
     compiled: Compiled,
-    root: Root,
+    root_folder: RootFolder,
     settings: Settings,
 }
 
-/// A running host. Clones are handles of the same host; dropping all of them ends its processes.
+/// A running host. Clones are handles of the same host. Dropping all of them ends its processes.
 #[derive(Clone, Debug)]
 pub struct Host(Arc<Inner>);
 
@@ -42,9 +42,9 @@ struct Inner {
 pub struct Stats {
     /// Requests that processes have answered.
     pub answered: u64,
-    /// Requests that wait for a process at this moment.
+    /// Requests that wait for a process now.
     pub waiting: usize,
-    /// Processes that have ended, by exit. Codes are counted as one.
+    /// Processes that have ended, by exit. All codes count as one.
     pub ended: Vec<(Exit, u64)>,
 }
 
@@ -55,17 +55,18 @@ impl Loaded {
     /// [`StartError`].
     pub async fn new(settings: Settings) -> Result<Self, StartError> {
         settings.check().map_err(StartError::Settings)?;
-        let root = Root::open(&settings.root).map_err(|error| StartError::Root {
+        let root_folder = RootFolder::open(&settings.root).map_err(|error| StartError::Root {
             path: settings.root.clone(),
             error,
         })?;
         let module = settings.module.clone();
-        // Compiling takes from tens of milliseconds to seconds; whoever waits may want to stop.
+        // Compiling takes from tens of milliseconds to seconds, and the caller may want to stop
+        // meanwhile.
         let compiling = threads::run(move || Compiled::read(module)).await;
         let compiled = compiling.map_err(StartError::Thread)?;
         Ok(Self {
             compiled: compiled.map_err(StartError::Load)?,
-            root,
+            root_folder,
             settings,
         })
     }
@@ -83,17 +84,17 @@ impl Loaded {
     pub async fn start(self) -> Result<Host, StartError> {
         let Self {
             compiled,
-            root,
+            root_folder,
             settings,
         } = self;
         let plan = Plan::new(compiled.kind(), &settings, true).map_err(StartError::Settings)?;
         let (stopper, stopping) = shutdown::channel();
         let served = http::Settings::new(&settings, plan.connections);
-        let guests = Guests::start(compiled, plan, root, &settings, stopping.clone()).await;
+        let guests = Guests::start(compiled, plan, root_folder, &settings, stopping.clone()).await;
         let guests = Arc::new(guests?);
         let service = http::Service::new(Arc::clone(&guests), served, settings.steps, stopping);
         let keeping = Arc::clone(&guests);
-        tokio::spawn(async move { keeping.keep().await });
+        tokio::spawn(async move { keeping.maintain().await });
         Ok(Host(Arc::new(Inner {
             guests,
             service: Arc::new(service),
@@ -101,8 +102,8 @@ impl Loaded {
         })))
     }
 
-    pub(crate) fn into_parts(self) -> (Compiled, Root, Settings) {
-        (self.compiled, self.root, self.settings)
+    pub(crate) fn into_parts(self) -> (Compiled, RootFolder, Settings) {
+        (self.compiled, self.root_folder, self.settings)
     }
 }
 
@@ -115,11 +116,11 @@ impl Host {
         Loaded::new(settings).await?.start().await
     }
 
-    /// Serves connections of `listener` until the host stops and all of them are closed. A host
-    /// serves any number of listeners at the same time; its limits are for all together.
+    /// Serves connections of `listener` until the host stops and all connections are closed. A host
+    /// serves any number of listeners at the same time. Its limits bound all of them together.
     ///
     /// # Errors
-    /// Where the listener is not one that tokio can use.
+    /// If tokio can't use the listener.
     pub async fn serve(&self, listener: TcpListener) -> io::Result<()> {
         listener.set_nonblocking(true)?;
         let listener = tokio::net::TcpListener::from_std(listener)?;
@@ -127,8 +128,8 @@ impl Host {
         Ok(())
     }
 
-    /// Has a guest answer one request, without any listener. The response is as the guest gave it,
-    /// not yet known to be good HTTP.
+    /// Has a guest answer one request, without a listener. Returns the guest's response, which may
+    /// not be valid HTTP.
     ///
     /// # Errors
     /// [`Unanswered`].
@@ -154,14 +155,14 @@ impl Host {
         self.0.guests.workers()
     }
 
-    /// What all processes are doing, by pid.
+    /// A sample of all processes, sorted by pid.
     #[must_use]
     pub fn processes(&self) -> Vec<ProcessInfo> {
         self.0.guests.table().processes()
     }
 
-    /// Ends a process: at once if it is idle, before it runs much further otherwise. The request
-    /// that it works on fails. Whether there was such a process.
+    /// Ends a process: at once if it is idle, and at its next tick otherwise. Its current request
+    /// fails. Returns whether the process existed.
     #[must_use]
     pub fn kill(&self, pid: Pid) -> bool {
         self.0.guests.kill(pid)
@@ -178,8 +179,8 @@ impl Host {
         }
     }
 
-    /// Stops: nothing new is begun, requests that run may go on for `grace`, and everything ends.
-    /// Returns once all connections are closed and all processes have ended.
+    /// Stops the host. It begins nothing new, running requests may go on for `grace`, and then
+    /// everything ends. Returns once all connections are closed and all processes have ended.
     pub async fn stop(&self, grace: Duration) {
         let Inner {
             guests,

@@ -1,8 +1,8 @@
 //! Prefork for WebAssembly: a pool of isolated wasm processes behind an HTTP server.
 //!
-//! A [`Host`] is the one door: the program, the tests and embedders all come in through it. It is
-//! made of [`Settings`], all of which have defaults, and serves listeners or single requests until
-//! it is stopped.
+//! A [`Host`] is the only door: the program, the tests and embedders all use it. It is created from
+//! [`Settings`], all of which have defaults. It serves listeners or single requests until it is
+//! stopped.
 //!
 //! ```no_run
 //! use std::net::TcpListener;
@@ -21,8 +21,8 @@
 //! # }
 //! ```
 //!
-//! Below are the floors, from the ground up. Each uses those before it and on its own floor, and no
-//! other.
+//! The modules below are the floors, from the ground up. A module uses only its own floor and the
+//! floors before it.
 
 mod text;
 

@@ -1,7 +1,7 @@
-//! A *message* is what crosses the wall around a process: what processes say to each other, an HTTP
-//! request on its way in, a response on its way out. All are plain, owned and finite, so that
-//! neither side can reach into the other's memory. They know nothing of sockets, of hyper or of
-//! wasm; `http` and `sandbox` translate, each at its own wall.
+//! A *message* crosses the wall around a process: data between processes, an HTTP request on its
+//! way in, a response on its way out. Messages are plain, owned and finite, so that neither side
+//! can reach into the other's memory. They know nothing of sockets, hyper or wasm: `http` and
+//! `sandbox` translate, each at its own wall.
 
 use std::sync::Arc;
 
@@ -10,91 +10,73 @@ use crate::call::Caller;
 use crate::exit::Exit;
 use crate::pid::Pid;
 
-/// What a process finds in its mailbox.
+/// An entry of a process's mailbox.
 #[derive(Debug)]
 pub(crate) struct Message {
-    /// Who sent it: a process; for a request from outside, its client; for the news of an end, the
-    /// process that ended.
+    /// The process that sent the message. For a request from outside this is its client; for
+    /// [`Content::Down`], the process that ended.
     pub sender: Pid,
-    /// What it says.
     pub content: Content,
 }
 
-/// What a message says.
 #[derive(Debug)]
 pub(crate) enum Content {
-    /// Bytes, from another process or from the same.
+    /// Bytes from a process, which may be the receiver itself.
     Data {
-        /// Of the sender's choice.
+        /// Chosen by the sender.
         tag: u64,
-        /// Copied out of the sender.
         bytes: Vec<u8>,
     },
-    /// Bytes, from another process that waits for the reply.
-    Call {
-        /// The process that waits.
-        caller: Caller,
-        /// Copied out of the sender.
-        bytes: Vec<u8>,
-    },
-    /// A request, and with it the duty to answer.
-    Request {
-        /// Who waits.
-        client: Pid,
-        /// What for.
-        request: Box<Request>,
-    },
+    /// Bytes from another process, which waits for the reply.
+    Call { caller: Caller, bytes: Vec<u8> },
+    /// A request, with the duty to answer it.
+    Request { client: Pid, request: Box<Request> },
     /// A monitored process has ended.
-    Down {
-        /// The process that ended.
-        pid: Pid,
-        /// Why the process ended.
-        exit: Exit,
-    },
+    Down { pid: Pid, exit: Exit },
 }
 
-/// A request, whole: its head and its body.
+/// A whole request: its head and its body.
 #[derive(Debug)]
 pub struct Request {
-    /// The host's number for it, unique while the host runs. Log lines and error pages name it.
+    /// The request's number, unique while the host runs. Log lines and error pages show it.
     pub id: u64,
     /// `GET`, `HEAD`, `POST`, …
     pub method: String,
-    /// As it was sent, still percent-encoded.
+    /// The path as the client sent it, still percent-encoded.
     pub path: String,
-    /// What followed the first `?`.
+    /// The part of the target after the first `?`.
     pub query: Option<String>,
-    /// The fields, with lower-case names. Those of one name stand together, in the order they came.
+    /// The header fields, with lower-case names. Fields of one name stand together, in the order
+    /// they came.
     pub headers: Headers,
-    /// The body. Processes of today's kinds are sent it whole.
+    /// The body. Processes get it whole.
     pub body: Body,
-    /// `address:port` of the client.
+    /// The client's `address:port`.
     pub client: Arc<str>,
 }
 
-/// What a process answered, not yet known to be good HTTP.
+/// A process's answer. `http` has not yet checked that it is valid HTTP.
 #[derive(Debug)]
 pub struct Response {
-    /// Any number: `http` judges it.
+    /// Any number: `http` checks it.
     pub status: u16,
-    /// Names and values as the guest wrote them.
+    /// Names and values, as the guest wrote them.
     pub headers: Vec<(String, Vec<u8>)>,
-    /// What follows the head.
+    /// The body.
     pub body: Body,
 }
 
-/// Header fields in one piece of memory: a request costs two allocations for them, however many
-/// there are.
+/// Header fields in one piece of memory: a request costs two allocations for all its fields.
 #[derive(Debug, Default)]
 pub struct Headers {
-    /// Name, value, name, value, …
+    /// Name, value, name, value, …, without separators.
     bytes: Vec<u8>,
-    /// Where each name and each value ends.
+    /// The end of each name and the end of its value, as offsets in `bytes`.
     ends: Vec<(usize, usize)>,
 }
 
 impl Content {
-    /// What it weighs in a mailbox, in bytes.
+    /// The bytes that the content takes up in a mailbox.
     #[must_use]
     pub(crate) fn weight(&self) -> usize {
         match self {
@@ -106,7 +88,7 @@ impl Content {
 }
 
 impl Response {
-    /// Bytes of its body that were copied out of the process; none of a file is.
+    /// The bytes of the body that were copied out of the process. A file counts as 0.
     #[must_use]
     pub fn copied(&self) -> u64 {
         self.body.bytes().len() as u64
@@ -114,7 +96,7 @@ impl Response {
 }
 
 impl Response {
-    /// What its head weighs, in bytes: names, values, and what keeps them apart.
+    /// The size of the head in bytes: names, values and their bookkeeping.
     #[must_use]
     pub fn head(&self) -> usize {
         let fields = self.headers.iter();
@@ -124,7 +106,7 @@ impl Response {
 }
 
 impl Request {
-    /// What it weighs, head and body, in bytes.
+    /// The size of the request in bytes: head and body.
     #[must_use]
     pub fn weight(&self) -> usize {
         let query = self.query.as_ref().map_or(0, String::len);
@@ -134,7 +116,7 @@ impl Request {
 }
 
 impl Headers {
-    /// Room for this many fields of a usual length.
+    /// Reserves room for this many fields of a usual length, at most 100.
     #[must_use]
     pub fn with_capacity(fields: usize) -> Self {
         const USUAL_FIELD_BYTES: usize = 48;
@@ -150,7 +132,7 @@ impl Headers {
         self.bytes.len() + size_of_val(&*self.ends)
     }
 
-    /// Adds a field behind the others.
+    /// Adds a field at the end.
     pub fn push(&mut self, name: &str, value: &[u8]) {
         self.bytes.extend_from_slice(name.as_bytes());
         let name_end = self.bytes.len();
@@ -158,7 +140,7 @@ impl Headers {
         self.ends.push((name_end, self.bytes.len()));
     }
 
-    /// All fields, in order: names and values.
+    /// All fields in order, as names and values.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> {
         let mut start = 0;
         self.ends.iter().map(move |&(name_end, value_end)| {

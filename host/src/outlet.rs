@@ -1,5 +1,5 @@
-//! An *outlet* is a descriptor that a thread of its own writes to. A pipe or a terminal that nobody
-//! reads holds up that thread and nobody else. What waits to be written is bounded in bytes.
+//! An *outlet* is a descriptor with a thread of its own that writes to it. If nobody reads a pipe
+//! or a terminal, only this thread waits. The bytes that wait to be written are bounded.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -9,23 +9,24 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-/// One write takes no more, so that a slow reader frees room little by little: a Linux pipe's size.
+/// The most bytes of one write: the size of a Linux pipe. So a slow reader frees room little by
+/// little.
 const WRITE_BYTES: usize = 64 << 10;
 
-/// How long the thread waits where the descriptor is in non-blocking mode, which a parent may have
-/// left on, and full.
+/// The pause of the thread when the descriptor is full and in non-blocking mode, which a parent
+/// process may have left on.
 const RETRY: Duration = Duration::from_millis(10);
 
-/// A buffer that has grown beyond this is given back when it has been written.
+/// A larger buffer is freed after it has been written.
 const KEPT_BYTES: usize = 256 << 10;
 
-/// How long one line that is said by itself waits for a reader.
+/// The longest time that a single line waits for a reader.
 const SAY_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Writes one line, unless nobody reads it within a second.
 ///
 /// # Errors
-/// Where it could not be written.
+/// If the line could not be written.
 pub fn say(descriptor: impl AsFd, line: &str) -> io::Result<()> {
     let outlet = Outlet::start(descriptor, "say", line.len())?;
     outlet.push(format!("{line}\n").as_bytes());
@@ -35,7 +36,7 @@ pub fn say(descriptor: impl AsFd, line: &str) -> io::Result<()> {
     }
 }
 
-/// A descriptor and what waits to be written to it. The thread lives as long as the program.
+/// A descriptor and the bytes that wait for it. The thread lives as long as the program.
 #[derive(Clone, Debug)]
 pub struct Outlet(Arc<Shared>);
 
@@ -43,35 +44,35 @@ pub struct Outlet(Arc<Shared>);
 struct Shared {
     state: Mutex<State>,
     capacity: usize,
-    /// Told when there is something to write and the thread waits for it.
+    /// Notified when the thread waits and there is something to write.
     more: Condvar,
-    /// Told when something was written.
+    /// Notified when something was written.
     progress: Condvar,
-    /// Told when there is room, or never will be.
+    /// Notified when there is room, or never will be.
     room: Notify,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    /// What the thread has not taken yet.
+    /// Bytes that the thread has not taken yet.
     buffer: Vec<u8>,
-    /// All that is not written yet: the buffer, and what the thread has taken.
+    /// The number of all unwritten bytes: those in the buffer, and those that the thread has taken.
     waiting: usize,
-    /// All that was ever written.
+    /// The number of bytes ever written.
     written: u64,
-    /// Lines that found no room, or could not be written.
+    /// Lines that found no room or could not be written.
     lost_lines: u64,
-    /// How the last write ended, if not well.
+    /// The error of the last write, if it failed.
     error: Option<io::ErrorKind>,
     is_idle: bool,
 }
 
 impl Outlet {
-    /// Starts the thread. It writes to a duplicate of `descriptor`: the locks of [`std::io`] are
-    /// not involved.
+    /// Starts the thread. It writes to a duplicate of `descriptor`, without the locks of
+    /// [`std::io`].
     ///
     /// # Errors
-    /// Where there can't be another descriptor, or another thread.
+    /// If the system grants no descriptor or no thread.
     pub fn start(descriptor: impl AsFd, name: &str, capacity: usize) -> io::Result<Self> {
         let mut file = File::from(descriptor.as_fd().try_clone_to_owned()?);
         let outlet = Self(Arc::new(Shared {
@@ -88,7 +89,7 @@ impl Outlet {
         Ok(outlet)
     }
 
-    /// Has a line written, unless so many bytes wait already: then it is lost, and counted.
+    /// Queues a line, unless too many bytes already wait. Then the line is lost, and counted.
     pub fn offer(&self, line: &[u8], capacity: usize) {
         let mut state = self.0.state();
         if state.waiting.saturating_add(line.len()) > capacity {
@@ -98,7 +99,7 @@ impl Outlet {
         }
     }
 
-    /// Has this written, even where there is no room.
+    /// Queues bytes even if there is no room.
     pub fn push(&self, bytes: &[u8]) {
         self.0.push(self.0.state(), bytes);
     }
@@ -106,7 +107,7 @@ impl Outlet {
     /// Whether there is room.
     ///
     /// # Errors
-    /// Where the last write failed.
+    /// If the last write failed.
     pub fn has_room(&self) -> Result<bool, io::ErrorKind> {
         let state = self.0.state();
         match state.error {
@@ -115,7 +116,7 @@ impl Outlet {
         }
     }
 
-    /// Waits until there is room, or a write has failed.
+    /// Waits until there is room or a write fails.
     pub async fn room(&self) {
         loop {
             let told = self.0.room.notified();
@@ -137,14 +138,14 @@ impl Outlet {
         }
     }
 
-    /// Lines that were lost so far.
+    /// The number of lines lost so far.
     #[must_use]
     pub fn lost_lines(&self) -> u64 {
         self.0.state().lost_lines
     }
 
-    /// Blocks until all is written, or nothing was for as long as `stalled`, or `patience` is over.
-    /// Returns how many bytes still wait.
+    /// Blocks until everything is written, or nothing was written for `stalled`, or `patience` is
+    /// over. Returns the number of bytes that still wait.
     #[must_use]
     pub fn drain(&self, stalled: Duration, patience: Duration) -> usize {
         let end = Instant::now() + patience;
@@ -181,7 +182,7 @@ impl Shared {
         }
     }
 
-    /// The thread.
+    /// The main loop of the thread.
     fn write(&self, file: &mut File) {
         let mut taken = Vec::new();
         loop {
@@ -221,8 +222,8 @@ impl Shared {
         self.gone(state, count);
     }
 
-    /// What can't be written is lost; what comes later is tried again: a disk that was full has
-    /// room some day.
+    /// Bytes that can't be written are lost. Later bytes are tried again, because a full disk may
+    /// have room again.
     fn lost<'a>(&self, rest: &'a [u8], error: io::ErrorKind) -> &'a [u8] {
         let mut state = self.state();
         state.error = Some(error);
@@ -233,7 +234,8 @@ impl Shared {
 
     fn gone(&self, mut state: MutexGuard<'_, State>, count: usize) {
         state.waiting -= count;
-        // Those who wait for room wait for much of it, so that they are not woken for every little.
+        // Waiters are woken only when there is much room, so that they aren't woken for every small
+        // write.
         let tell = state.error.is_some() || state.waiting <= self.capacity / 2;
         drop(state);
         self.progress.notify_all();

@@ -1,6 +1,6 @@
 //! A *process* of a pool is one living guest: an instance that answers requests one by one, and a
-//! row in the table from its birth to its end. It shares no memory with any other, and its end
-//! touches no other.
+//! row in the table from its birth to its end. Processes share no memory, and the end of one leaves
+//! the others alone.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,32 +8,31 @@ use std::time::{Duration, Instant};
 use crate::exit::{Crash, Exit};
 use crate::message::{Request, Response};
 use crate::pid::Pid;
-use crate::sandbox::{Handlers, Instance};
+use crate::sandbox::{Instance, PreparedHandler};
 use crate::table::{Life, Row, Table};
 
-/// One living guest.
 #[derive(Debug)]
 pub(crate) struct Process {
-    // Dropped in this order: the end is told when the memory is the host's again.
+    // Dropped in this order: the end is announced after the host has the memory back.
     instance: Instance,
     life: Life,
-    /// Memory and tables in use when the process had just started, in bytes.
+    /// Bytes of memories and tables in use just after the start.
     first_memory: u64,
 }
 
 impl Process {
-    /// Creates a process and runs its start code, for at most `patience`.
+    /// Creates a process and runs its start code, for at most `time_limit`.
     ///
     /// # Errors
-    /// Where the start code fails: why, and what the log has of it.
+    /// If the start code fails: the exit, and the reason for the log.
     pub(crate) async fn start(
-        handlers: &Handlers,
+        handler: &PreparedHandler,
         table: &Table,
         pool: u32,
-        patience: Duration,
+        time_limit: Duration,
     ) -> Result<Self, (Exit, String)> {
         let mut life = table.enter_handler(pool);
-        match handlers.instantiate(life.row(), patience).await {
+        match handler.instantiate(life.row(), time_limit).await {
             Ok(instance) => {
                 life.log_start();
                 let first_memory = instance.memory();
@@ -45,33 +44,31 @@ impl Process {
             }
             Err(crash) => {
                 let failed = (crash.exit, crash.reason.clone());
-                life.failed(crash);
+                life.set_crash(crash);
                 Err(failed)
             }
         }
     }
 
-    /// The number of the process.
     #[must_use]
     pub(crate) fn pid(&self) -> Pid {
         self.life.pid()
     }
 
-    /// What the table knows of the process.
     pub(crate) fn row(&self) -> &Arc<Row> {
         self.life.row()
     }
 
-    /// Memory and tables in use, in bytes: now, and when the process had just started.
+    /// Bytes of memories and tables in use: now, and just after the start.
     #[must_use]
     pub(crate) fn memory(&self) -> (u64, u64) {
         (self.instance.memory(), self.first_memory)
     }
 
-    /// Sends the process a request and receives its response. `now`: when the request is sent.
+    /// Sends the process a request and receives its response. `now` is the start of the request.
     ///
     /// # Errors
-    /// A [`Crash`], with which the process must be [ended](Process::fail).
+    /// A [`Crash`], to be passed to [`Process::fail`].
     pub(crate) async fn handle(
         &mut self,
         request: &Request,
@@ -84,26 +81,26 @@ impl Process {
         Ok(response)
     }
 
-    /// Says why the process will have ended, should it be dropped without a word: whatever runs in
-    /// a request's task is dropped with that task.
-    pub(crate) fn presume(&mut self, exit: Exit) {
-        self.life.presume(exit);
+    /// Sets the exit that counts if the process is dropped. A process that runs in a request's task
+    /// is dropped with that task.
+    pub(crate) fn set_exit(&mut self, exit: Exit) {
+        self.life.set_exit(exit);
     }
 
-    /// Ends the process. Its memory and its open files go back to the host.
+    /// Ends the process. The host gets the memory and open files back.
     pub(crate) fn end(mut self, exit: Exit) {
-        self.life.presume(exit);
+        self.life.set_exit(exit);
     }
 
-    /// Ends the process, which has failed.
+    /// Ends a failed process.
     pub(crate) fn fail(mut self, crash: Crash) {
-        self.life.failed(crash);
+        self.life.set_crash(crash);
     }
 
-    /// Ends the process over a response that it should not have given.
+    /// Ends the process because its response is invalid.
     pub(crate) fn reject(mut self, reason: String) {
         let output = self.instance.last_lines();
-        self.life.failed(Crash {
+        self.life.set_crash(Crash {
             exit: Exit::Response,
             reason,
             output,

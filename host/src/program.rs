@@ -1,5 +1,5 @@
-//! A *program* can run by itself, without HTTP: its root is started with arguments, and its end is
-//! the program's end.
+//! A *program* that runs by itself, without HTTP. Its root process gets arguments, and the program
+//! ends with its root process.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,23 +13,23 @@ use crate::settings::Settings;
 use crate::table::{Kind, Table};
 use crate::tree::Tree;
 
-/// How long a program that has ended waits for a reader of its output who reads nothing: a pager
-/// waits for a person.
+/// How long an ended program waits for a reader of its output that reads nothing, for example a
+/// pager that waits for a person.
 const UNREAD: Duration = Duration::from_secs(10);
 
 /// The same for a program that was stopped.
 const UNREAD_WHEN_STOPPED: Duration = Duration::from_secs(1);
 
-/// A program that is compiled.
+/// A compiled program.
 #[derive(Debug)]
 pub struct Program(Loaded);
 
-/// Why a program could not be run to its end.
+/// Why a program could not run to its end.
 #[derive(Debug)]
 pub enum RunError {
-    /// It could not be started.
+    /// The program could not be started.
     Start(StartError),
-    /// Its output can't be written; [`BrokenPipe`](io::ErrorKind::BrokenPipe) where its reader has
+    /// The output can't be written. [`BrokenPipe`](io::ErrorKind::BrokenPipe) if its reader has
     /// gone.
     Output(io::Error),
 }
@@ -38,7 +38,7 @@ impl Program {
     /// Opens the root folder and compiles the module.
     ///
     /// # Errors
-    /// Where the root folder can't be opened, or the module is not a program that can be run here.
+    /// If the root folder can't be opened, or the module is not a program that this host can run.
     pub async fn load(settings: Settings) -> Result<Self, StartError> {
         let loaded = Loaded::new(settings).await?;
         match loaded.kind() {
@@ -47,8 +47,8 @@ impl Program {
         }
     }
 
-    /// Runs the program until its root ends, or until `stop` completes: none then. All its
-    /// processes end with it.
+    /// Runs the program until its root process ends, and returns its exit. If `stop` completes
+    /// first, returns `None`. In both cases all processes end.
     ///
     /// # Errors
     /// [`RunError`].
@@ -68,12 +68,12 @@ impl Program {
             error = sandbox::output_failed() => return Err(RunError::Output(error)),
         };
         tree.end_all().await;
-        let patience = match exit {
+        let time_limit = match exit {
             Some(_) => UNREAD,
             None => UNREAD_WHEN_STOPPED,
         };
         tokio::select! {
-            bytes = sandbox::output_written(patience) => if bytes > 0 {
+            bytes = sandbox::output_written(time_limit) => if bytes > 0 {
                 tracing::warn!(bytes, "nobody reads the output: the rest of it is lost");
             },
             () = stop, if exit.is_some() => {}
@@ -86,8 +86,8 @@ impl Program {
         let (compiled, root, settings) = self.0.into_parts();
         let plan = Plan::new(Kind::Program, &settings, false).map_err(StartError::Settings)?;
         let table = Arc::new(Table::new(plan.table));
-        let patience = settings.limits.request_time;
-        let tree = guests::tree(compiled, plan.sandbox, root, table, patience);
+        let time_limit = settings.limits.request_time;
+        let tree = guests::tree(compiled, plan.sandbox, root, table, time_limit);
         tree.map_err(StartError::Load)
     }
 }

@@ -1,49 +1,47 @@
-//! Keeps a log line that anybody can cause from filling the log: at most one a second is written,
-//! and the next one says how many were not.
+//! Limits a log line that anybody can cause to one a second. The next line says how many were
+//! skipped.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// The least time between two lines of a kind. Whoever watches a log sees what happens, and a flood
-/// costs nothing.
+/// The least time between two lines of one kind. A reader of the log still sees what happens, and a
+/// flood of events costs nothing.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// One kind of line.
+/// The limiter of one kind of line.
 #[derive(Debug, Default)]
-pub(crate) struct Rate(Mutex<State>);
+pub(crate) struct Rate(Mutex<Count>);
 
 #[derive(Debug, Default)]
-struct State {
-    /// When the last line was written.
+struct Count {
     written: Option<Instant>,
-    /// Lines since then.
+    /// Lines skipped since then.
     skipped: u64,
 }
 
 impl Rate {
-    /// Nothing was written yet.
     pub(crate) const fn new() -> Self {
-        Self(Mutex::new(State {
+        Self(Mutex::new(Count {
             written: None,
             skipped: 0,
         }))
     }
 
-    /// Whether a line may be written, and if so, how many were skipped before it.
+    /// Whether a line may be written. If so, returns how many were skipped before it.
     pub(crate) fn admit(&self) -> Option<u64> {
         self.admit_at(Instant::now())
     }
 
     fn admit_at(&self, now: Instant) -> Option<u64> {
-        // Plain values: a panic elsewhere leaves nothing half-done in them.
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // These are plain values: a panic elsewhere leaves nothing half-done in them.
+        let mut count = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let is_early = |written| now.saturating_duration_since(written) < PAUSE;
-        if state.written.is_some_and(is_early) {
-            state.skipped += 1;
+        if count.written.is_some_and(is_early) {
+            count.skipped += 1;
             return None;
         }
-        state.written = Some(now);
-        Some(std::mem::take(&mut state.skipped))
+        count.written = Some(now);
+        Some(std::mem::take(&mut count.skipped))
     }
 }
 

@@ -1,6 +1,6 @@
-//! The *root* of a program is kept alive while the host serves: where it ends, another is started,
-//! at longer and longer intervals if none of them comes to take a request. Requests go to whichever
-//! root there is.
+//! Keeps the *root process* of a program alive while the host serves. When it ends, the keeper
+//! starts another. The pauses grow if root processes end without having taken a request. Each
+//! request goes to the current root process.
 
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,87 +14,86 @@ use crate::message::{Request, Response};
 use crate::pid::Pid;
 use crate::supervisor::{FIRST_PAUSE, LONGEST_PAUSE, longer};
 use crate::table::{NotAdmitted, ProcessError, Waiting};
-use crate::tree::{Closing, Root, Tree};
+use crate::tree::{Closing, RootProcess, Tree};
 
-/// How long a request waits for a root that is being started again. Starting one takes
-/// microseconds; it waits for longer only where the descendants of the last one have not left room
-/// for it.
-const ROOT_PATIENCE: Duration = Duration::from_secs(1);
+/// The longest time that a request waits for a new root process. A start takes microseconds. It
+/// takes longer only while descendants of the last root process use up a limit.
+const START_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// When there was no room for a root, it is tried again after this while. Descendants of one that
-/// has ended end at their next tick.
+/// The pause before the next try if a limit leaves no room for a root process. Descendants of an
+/// ended root process end at their next tick.
 const ROOM_PAUSE: Duration = Duration::from_millis(5);
 
-/// A program that serves.
+/// Serves requests with a program.
 #[derive(Debug)]
-pub(crate) struct RootKeeper {
+pub(crate) struct RootSupervisor {
     tree: Arc<Tree>,
-    state: Mutex<State>,
-    /// Told when there is another root.
+    restart: Mutex<Restart>,
+    /// Notified when a root process is started.
     started: Notify,
-    /// The last root ended without having taken a request, and none has been answered since.
+    /// Whether the last root process ended without having taken a request, and none has answered
+    /// since.
     is_failing: AtomicBool,
     _closing: Closing,
 }
 
 #[derive(Debug)]
-struct State {
-    /// One that was started and that nobody watches yet.
-    root: Option<Root>,
-    /// When the next one is started, where the host backs off.
+struct Restart {
+    /// A started root process that [`RootSupervisor::maintain`] has not taken over yet.
+    root: Option<RootProcess>,
+    /// The time of the next start, while the keeper backs off.
     next: Option<Instant>,
 }
 
-/// Why a request was not answered.
+/// Why a request got no answer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Unanswered {
-    /// The root's mailbox is full.
+    /// The root process's mailbox is full.
     Full,
-    /// There is no root; another is started in so long.
+    /// There is no root process. The next start comes after this time.
     NoRoot(Duration),
-    /// The host is stopping.
     Closed,
-    /// The process that was to answer ended.
+    /// The process that held the request ended.
     Ended(Pid, Exit),
-    /// The time was over. Who was to answer, and whether that one ends for it.
+    /// The deadline passed. The process that held the request, and whether it ends for this.
     Late(Option<(Pid, bool)>),
 }
 
-impl RootKeeper {
-    /// Starts the root of this tree; [`RootKeeper::keep`] keeps it alive.
+impl RootSupervisor {
+    /// Starts the root process of this tree. [`RootSupervisor::maintain`] keeps one alive.
     ///
     /// # Errors
-    /// Where not even one process may be started.
+    /// If the limits don't allow even one process.
     pub(crate) fn new(tree: Arc<Tree>) -> Result<Self, ProcessError> {
         let root = Some(tree.start_root(Vec::new())?);
         Ok(Self {
             _closing: tree.closing(),
             tree,
-            state: Mutex::new(State { root, next: None }),
+            restart: Mutex::new(Restart { root, next: None }),
             started: Notify::new(),
             is_failing: AtomicBool::new(false),
         })
     }
 
-    /// Starts another root whenever one ends, until the host stops. One that had taken a request is
-    /// replaced at once: that request may be why it ended. Otherwise the pauses become longer and
-    /// longer.
-    pub(crate) async fn keep(&self) {
+    /// Starts another root process whenever one ends, until the host stops. One that had taken a
+    /// request is replaced at once, because the request may have ended it. Otherwise the pauses
+    /// grow.
+    pub(crate) async fn maintain(&self) {
         let mut pause = Duration::ZERO;
         while !self.tree.table().is_closed() {
-            let root = self.state().root.take();
+            let root = self.restart().root.take();
             let Some(mut root) = root.or_else(|| self.tree.start_root(Vec::new()).ok()) else {
                 tokio::time::sleep(ROOM_PAUSE).await;
                 continue;
             };
             let started = Instant::now();
-            self.state().next = None;
+            self.restart().next = None;
             self.started.notify_waiters();
             let (pid, exit) = (root.pid.get(), root.ended().await);
             if self.tree.table().is_closed() {
                 return;
             }
-            let is_sound = root.was_asked() || started.elapsed() > LONGEST_PAUSE;
+            let is_sound = root.has_taken_request() || started.elapsed() > LONGEST_PAUSE;
             self.is_failing.store(!is_sound, Ordering::Relaxed);
             pause = if is_sound {
                 Duration::ZERO
@@ -104,13 +103,13 @@ impl RootKeeper {
             let pause_ms = pause.as_millis() as u64;
             tracing::error!(pid, %exit, pause_ms, "the root has ended, and is started again");
             if !pause.is_zero() {
-                self.state().next = Some(Instant::now() + pause);
+                self.restart().next = Some(Instant::now() + pause);
                 tokio::time::sleep(pause).await;
             }
         }
     }
 
-    /// Asks the program, which has until `deadline`.
+    /// Sends the program a request and waits for the response until `deadline`.
     ///
     /// # Errors
     /// [`Unanswered`].
@@ -129,34 +128,34 @@ impl RootKeeper {
                 }
                 Ok((pid, response))
             }
-            // Not its own doing: the host has ended them all.
+            // Not the process's own failure: the host has ended all processes.
             Ok((_, Err(_))) if table.is_closed() => Err(Unanswered::Closed),
             Ok((pid, Err(exit))) => Err(Unanswered::Ended(pid, exit)),
             Err(_elapsed) => Err(Unanswered::Late(table.expire(waiting.client()))),
         }
     }
 
-    /// Ends the program; some of it may still run for a moment.
+    /// Tells all processes to end. Some may run for another moment.
     pub(crate) fn close(&self) {
         self.tree.table().close();
     }
 
-    /// Ends the program, and waits for that.
+    /// Ends all processes, and waits for their end.
     pub(crate) async fn end(&self) {
         self.tree.end_all().await;
     }
 
-    /// Puts a request into the root's mailbox. While a root is being started, it waits for that.
+    /// Puts a request into the root process's mailbox. If a root process is about to start, waits
+    /// for it.
     async fn admit(
         &self,
         mut request: Box<Request>,
         deadline: Instant,
     ) -> Result<Waiting<'_>, Unanswered> {
         let table = self.tree.table();
-        let patience = deadline.min(Instant::now() + ROOT_PATIENCE);
+        let time_limit = deadline.min(Instant::now() + START_TIMEOUT);
         loop {
-            // Asked for before the look at the table: a root that is started in between is not
-            // missed.
+            // Registered before the look into the table, so that a start in between isn't missed.
             let mut started = pin!(self.started.notified());
             started.as_mut().enable();
             request = match table.admit(request) {
@@ -167,12 +166,12 @@ impl RootKeeper {
             if table.is_closed() {
                 return Err(Unanswered::Closed);
             }
-            let next = self.state().next;
+            let next = self.restart().next;
             let pause = next.map(|next| next.saturating_duration_since(Instant::now()));
             if let Some(pause) = pause {
                 return Err(Unanswered::NoRoot(pause));
             }
-            if tokio::time::timeout_at(patience.into(), started)
+            if tokio::time::timeout_at(time_limit.into(), started)
                 .await
                 .is_err()
             {
@@ -181,7 +180,7 @@ impl RootKeeper {
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn restart(&self) -> MutexGuard<'_, Restart> {
+        self.restart.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

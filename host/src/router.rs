@@ -1,6 +1,6 @@
-//! A *router* takes what one process sends to the receiver. The router alone knows what a pid
-//! stands for: a process of this host, which has a mailbox, or a client, which has none and waits
-//! on its connection. Another host's process would be a third case here, and nowhere else.
+//! A *router* takes the messages of one process to their receivers. Only the router knows whether a
+//! pid stands for a process, which has a mailbox, or for a client, which has none and waits on its
+//! connection. A process on another host would be a third case here, and nowhere else.
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -14,51 +14,44 @@ use crate::message::{Content, Message, Request, Response};
 use crate::pid::Pid;
 use crate::table::Table;
 
-/// What a process sends.
+/// An outgoing message.
 #[derive(Debug)]
 pub(crate) enum Outgoing {
-    /// Bytes, for a process.
+    /// Bytes for a process.
     Data {
-        /// Of the sender's choice.
+        /// Chosen by the sender.
         tag: u64,
-        /// Copied out of the sender.
         bytes: Vec<u8>,
     },
-    /// The reply to a call, for the caller.
+    /// The reply to a call, for its caller.
     Reply {
-        /// The call's.
+        /// The tag of the call.
         tag: u64,
-        /// Copied out of the sender.
         bytes: Vec<u8>,
     },
-    /// A client's request, for a process, with the duty to answer.
-    Request {
-        /// The client that waits.
-        client: Pid,
-        /// The client's request.
-        request: Box<Request>,
-    },
-    /// The response, for a client.
+    /// A client's request for a process, with the duty to answer it.
+    Request { client: Pid, request: Box<Request> },
+    /// The response for a client.
     Response(Box<Response>),
 }
 
-/// The way from one process to all others.
+/// The sending side of one process.
 #[derive(Debug)]
 pub(crate) struct Router {
-    /// The process that sends.
+    /// The sending process.
     from: Pid,
-    /// Its own.
+    /// The sending process's mailbox.
     mailbox: Arc<Mailbox>,
     table: Arc<Table>,
     known: Correspondents,
-    /// Whom it owes a reply.
+    /// The callers that wait for this process's reply.
     callers: Callers,
     calls: Option<Calls>,
 }
 
-/// The mailboxes that a process sent to last, so that most messages need no look into the table.
-/// The last bits of a pid choose its place: processes that are spawned together don't displace each
-/// other.
+/// The mailboxes that the process sent to last, so that most messages need no look-up in the table.
+/// The last bits of a pid choose its place, so that processes that are spawned together don't
+/// displace each other.
 #[derive(Debug, Default)]
 struct Correspondents([Option<(Pid, Arc<Mailbox>)>; 4]);
 
@@ -76,11 +69,11 @@ impl Router {
         }
     }
 
-    /// Sends, and does not wait.
+    /// Sends without waiting.
     ///
     /// # Errors
-    /// Those of [`Mailbox::send`], [`Table::forward`] and [`Table::answer`];
-    /// [`MailError::NotYours`] where a client is sent data; [`MailError::NoProcess`] where nobody
+    /// Those of [`Mailbox::send`], [`Table::forward`] and [`Table::answer`].
+    /// [`MailError::NotYours`] if data is sent to a client. [`MailError::NoProcess`] if nobody
     /// waits for the reply.
     pub(crate) fn send(&mut self, to: Pid, content: Outgoing) -> Result<(), MailError> {
         match content {
@@ -101,38 +94,38 @@ impl Router {
         }
     }
 
-    /// As [`Router::send`], and waits until the receiver has taken the message; for `patience` at
-    /// most. A reply and a response are taken at once.
+    /// Sends like [`Router::send`], and waits for at most `time_limit` until the receiver has taken
+    /// the message. A reply and a response are taken at once.
     ///
     /// # Errors
-    /// Those of [`Router::send`] but for [`MailError::Full`], and [`MailError::TimedOut`].
+    /// Those of [`Router::send`] without [`MailError::Full`], and [`MailError::TimedOut`].
     pub(crate) async fn send_wait(
         &mut self,
         to: Pid,
         content: Outgoing,
-        patience: Duration,
+        time_limit: Duration,
     ) -> Result<(), MailError> {
         match content {
             Outgoing::Data { tag, bytes } => {
                 let message = self.message(Content::Data { tag, bytes });
                 let (wake, posted) = self.mailbox(to)?.post(message)?;
                 wake.wake();
-                posted.taken(patience).await
+                posted.taken(time_limit).await
             }
             Outgoing::Request { client, request } => {
                 let sent = self
                     .table
-                    .forward_wait(self.from, to, client, request, patience);
+                    .forward_wait(self.from, to, client, request, time_limit);
                 sent.await
             }
             Outgoing::Reply { .. } | Outgoing::Response(_) => self.send(to, content),
         }
     }
 
-    /// Calls: sends, and does not wait yet for the reply, which [`Router::poll_reply`] does.
+    /// Sends a call. [`Router::poll_reply`] waits for the reply.
     ///
     /// # Errors
-    /// Those of [`Router::send`]; [`MailError::NoProcess`] where the process calls itself.
+    /// Those of [`Router::send`]; [`MailError::NoProcess`] if the process calls itself.
     pub(crate) fn call(&mut self, to: Pid, bytes: Vec<u8>) -> Result<(), MailError> {
         if to == self.from {
             return Err(MailError::NoProcess);
@@ -155,14 +148,14 @@ impl Router {
         Ok(())
     }
 
-    /// Waits for the reply to the call that was begun last, until `deadline`.
+    /// Waits for the reply to the latest call, until `deadline`.
     pub(crate) fn poll_reply(
         &mut self,
         cx: &mut Context<'_>,
         deadline: Instant,
     ) -> Poll<Result<Vec<u8>, MailError>> {
         let Some(calls) = &mut self.calls else {
-            return Poll::Ready(Err(MailError::NoProcess)); // nobody was called
+            return Poll::Ready(Err(MailError::NoProcess)); // no call was sent
         };
         calls.poll(cx, deadline).map_err(|error| match error {
             NoReply::Ended => MailError::NoProcess,
@@ -170,14 +163,14 @@ impl Router {
         })
     }
 
-    /// Waits no longer for a reply.
+    /// Stops waiting for a reply.
     pub(crate) fn give_up(&mut self) {
         if let Some(calls) = &mut self.calls {
             calls.give_up();
         }
     }
 
-    /// Holds a caller whose call the process has received, until the process replies.
+    /// Holds the caller of a received call until the process replies.
     pub(crate) fn hold(&mut self, pid: Pid, caller: Caller) {
         self.callers.hold(pid, caller);
     }
@@ -196,7 +189,8 @@ impl Router {
 
 impl Drop for Router {
     fn drop(&mut self) {
-        self.mailbox.keep(std::mem::take(&mut self.callers));
+        self.mailbox
+            .store_callers(std::mem::take(&mut self.callers));
     }
 }
 

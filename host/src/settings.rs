@@ -1,6 +1,6 @@
-//! *Settings* say what is served, by how many processes, within which limits. All have defaults. A
-//! setting that only one kind of module heeds is optional, so that a host can refuse it for the
-//! other.
+//! *Settings* say which module serves, with how many processes, and within which limits. All have
+//! defaults. A setting that only one kind of module uses is optional, so that a host can refuse it
+//! for the other kind.
 
 use std::num::NonZeroU64;
 use std::path::PathBuf;
@@ -8,67 +8,68 @@ use std::time::Duration;
 
 use crate::steps::Steps;
 
-/// The most processes: the address space of one process of Linux, 2^47 bytes, has room for so many
-/// memories of 4 GiB and their guards, and for half as much again of everything else.
+/// The largest number of processes. Linux gives one process an address space of 2^47 bytes. That
+/// has room for this many memories of 4 GiB with their guards, and for half as much again of
+/// everything else.
 pub const MAX_PROCESSES: u32 = 20_000;
 
-/// Processes per core that a pool grows to by default: enough that some tens of slow requests leave
-/// room for quick ones, few enough that all of them at their memory limit fit a usual machine.
+/// Processes per core that a pool grows to by default. Enough that some tens of slow requests leave
+/// room for quick ones; few enough that all of them at their memory limit fit a usual machine.
 pub const WORKERS_PER_CORE: u32 = 32;
 
-/// Everything that can be set.
+/// All settings of a host.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// The folder that guests may read.
+    /// The root folder: guests may read the files in it.
     pub root: PathBuf,
-    /// The worker.
+    /// The component to run.
     pub module: Module,
-    /// What each process, request and client may have.
+    /// Limits of each process, request and client.
     pub limits: Limits,
-    /// How many processes there are, where the module exports `handle`.
+    /// The number of processes, for modules that export `handle`.
     pub pool: PoolSettings,
-    /// How many of everything there may be, where the module exports `run`.
+    /// The limits of the process tree, for modules that export `run`.
     pub program: ProgramSettings,
-    /// Where guests print to.
+    /// Where the output of guests goes.
     pub output: Output,
-    /// Whether responses say which process made them, in the field `x-wasm-pid`.
+    /// Whether each response names the process that made it, in the field `x-wasm-pid`.
     pub expose_pid: bool,
-    /// Times the steps of each request, where on.
+    /// Times the steps of each request, if on.
     pub steps: Steps,
 }
 
-/// What each process, request and client may have.
+/// Limits of each process, request and client.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Memory of one process in bytes, all its memories and tables together.
+    /// Memory of one process in bytes: the sum of its memories and tables.
     pub memory: u64,
     /// Files that one process may have open.
     pub open_files: u32,
     /// The largest request body, in bytes.
     pub body: u64,
-    /// The largest response body in bytes that is copied out of a process. Files may be larger.
+    /// The largest response body that is copied out of a process, in bytes. Files may be larger.
     pub response: u64,
-    /// From the moment a process has a request until it must have answered. Start code, and reading
-    /// the request's body, may each take as long.
+    /// The longest time from the moment a process has a request until its answer. Start code may
+    /// take as long, and so may reading the request's body.
     pub request_time: Duration,
-    /// How long a client may take to send a head, or to read any of a response; also how long a
-    /// connection may be idle.
+    /// The longest time in which a client sends a head, or takes no byte of a response. Also the
+    /// longest time that a connection may be idle.
     pub header_time: Duration,
-    /// Connections at one time. None: 4096, or as many as the limit on open files leaves room for.
+    /// Connections at one time. `None`: 4096, or fewer if the limit on open files leaves less room.
     pub connections: Option<usize>,
 }
 
-/// How requests meet processes. None means the default.
+/// How a pool assigns requests to processes. `None` means the default.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct PoolSettings {
     /// The structuring. [`Mode::Pool`] by default.
     pub mode: Option<Mode>,
-    /// How many processes. One per core, up to [`WORKERS_PER_CORE`] for each core, by default.
+    /// The number of processes. By default one per core, growing to [`WORKERS_PER_CORE`] per core.
     pub workers: Option<Workers>,
-    /// A process is replaced after so many requests, less up to an eighth at random. Never by
+    /// A process is replaced after this many requests, less up to an eighth at random. Never by
     /// default.
     pub max_requests: Option<NonZeroU64>,
-    /// A process beyond the minimum ends when it had nothing to do for so long. 10 s by default.
+    /// A process beyond the minimum ends after it was idle for this long. 10 s by default.
     pub idle_timeout: Option<Duration>,
     /// Requests that may wait for a process. 1,024 by default.
     pub queue: Option<usize>,
@@ -76,44 +77,45 @@ pub struct PoolSettings {
     pub queue_timeout: Option<Duration>,
 }
 
-/// The three structurings of a server.
+/// The three ways to structure a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// Processes serve one request after the other.
+    /// Each process serves one request after the other.
     Pool,
     /// Each process serves one request.
     PerRequest,
-    /// There is one process, which serves one request after the other.
+    /// There is one process. It serves one request after the other.
     Single,
 }
 
-/// How many processes a pool has.
+/// The number of processes in a pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Workers {
-    /// So many are kept alive. With [`Mode::PerRequest`] they wait ready, and have served nobody.
+    /// The pool keeps this many alive. With [`Mode::PerRequest`], it keeps this many ready that
+    /// have served nobody.
     pub min: u32,
-    /// So many are alive at most. From 1 to [`MAX_PROCESSES`].
+    /// At most this many are alive. From 1 to [`MAX_PROCESSES`].
     pub max: u32,
 }
 
-/// How many of everything a program may have. None means the default.
+/// The limits of a program's process tree. `None` means the default.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ProgramSettings {
     /// Processes alive at one time. 4,096 by default.
     pub processes: Option<u32>,
     /// Children of one process. 1,024 by default.
     pub children: Option<usize>,
-    /// Messages in one mailbox; as many processes may be monitored. 4,096 by default.
+    /// Messages in one mailbox. A process may monitor as many processes. 4,096 by default.
     pub mailbox_messages: Option<usize>,
     /// Bytes in one mailbox. 8 MiB by default.
     pub mailbox_bytes: Option<u64>,
     /// Bytes of one message between processes. 1 MiB by default.
     pub message: Option<u64>,
-    /// Registered names in all. 1,024 by default.
+    /// Registered names in total. 1,024 by default.
     pub names: Option<usize>,
 }
 
-/// Where a component comes from.
+/// The source of a component.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Module {
     /// The static file server that is compiled into this library.
@@ -122,17 +124,17 @@ pub enum Module {
     File(PathBuf),
 }
 
-/// Where guests' standard output and standard error go.
+/// The destination of guests' standard output and standard error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Output {
     /// Into the log, line by line.
     Log,
-    /// To those of the host, as they are.
+    /// To standard output and standard error of the host, unchanged.
     Inherit,
 }
 
-/// One setting, for errors to name.
-#[allow(missing_docs)] // named after the fields above
+/// The name of one setting, for errors.
+#[allow(missing_docs)] // the variants are named after the fields above
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Setting {
     Memory,
@@ -170,7 +172,7 @@ impl Default for Settings {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            memory: 64 << 20, // as much as small interpreters need, and eight times what most do
+            memory: 64 << 20, // small interpreters need this much; most guests need an eighth
             open_files: 64,
             body: 1 << 20,
             response: 64 << 20,
@@ -182,8 +184,8 @@ impl Default for Limits {
 }
 
 impl PoolSettings {
-    /// The settings that were made, the first of them if any.
-    pub(crate) fn given(&self) -> Option<Setting> {
+    /// The first setting that is set, if any.
+    pub(crate) fn first_set(&self) -> Option<Setting> {
         let Self {
             mode,
             workers,
@@ -192,7 +194,7 @@ impl PoolSettings {
             queue,
             queue_timeout,
         } = self;
-        let given = [
+        let all = [
             (mode.is_some(), Setting::Mode),
             (workers.is_some(), Setting::Workers),
             (max_requests.is_some(), Setting::MaxRequests),
@@ -200,16 +202,16 @@ impl PoolSettings {
             (queue.is_some(), Setting::Queue),
             (queue_timeout.is_some(), Setting::QueueTimeout),
         ];
-        first(given)
+        first(all)
     }
 
-    /// The structuring, with its default.
+    /// The structuring, or its default.
     #[must_use]
     pub fn mode(&self) -> Mode {
         self.mode.unwrap_or(Mode::Pool)
     }
 
-    /// How many processes, with the defaults for a machine of so many cores.
+    /// The number of processes, or its default on a machine with this many cores.
     #[must_use]
     pub fn workers(&self, cores: u32) -> Workers {
         match (self.mode(), self.workers) {
@@ -227,7 +229,7 @@ impl PoolSettings {
 }
 
 impl ProgramSettings {
-    pub(crate) fn given(&self) -> Option<Setting> {
+    pub(crate) fn first_set(&self) -> Option<Setting> {
         let Self {
             processes,
             children,
@@ -236,7 +238,7 @@ impl ProgramSettings {
             message,
             names,
         } = self;
-        let given = [
+        let all = [
             (processes.is_some(), Setting::Processes),
             (children.is_some(), Setting::Children),
             (mailbox_messages.is_some(), Setting::MailboxMessages),
@@ -244,7 +246,7 @@ impl ProgramSettings {
             (message.is_some(), Setting::Message),
             (names.is_some(), Setting::Names),
         ];
-        first(given)
+        first(all)
     }
 
     /// Processes alive at one time.

@@ -1,27 +1,25 @@
-//! Stopping in two steps: first nothing new is begun, then nothing is waited for.
+//! The host stops in two steps. First it begins nothing new; then it waits for nothing.
 
 use tokio::sync::watch;
 
-/// How far the host has come on its way to stopping.
+/// The progress of stopping.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Phase {
-    /// Not stopping.
     Serving,
-    /// No new connections and no new requests; those that run may finish.
+    /// New connections and requests are refused. Running requests may finish.
     Draining,
-    /// The grace time is over: whatever still runs is answered for it.
+    /// The grace time is over. Requests that still run are answered with an error.
     Ending,
 }
 
-/// The one who says how far it has come.
+/// Announces the phases.
 #[derive(Debug)]
 pub(crate) struct Stopper(watch::Sender<Phase>);
 
-/// The view of everybody else.
+/// Waits for the phases. Everybody but the [`Stopper`] has one of these.
 #[derive(Clone, Debug)]
 pub(crate) struct Stopping(watch::Receiver<Phase>);
 
-/// Both ends.
 #[must_use]
 pub(crate) fn channel() -> (Stopper, Stopping) {
     let (sender, receiver) = watch::channel(Phase::Serving);
@@ -29,14 +27,14 @@ pub(crate) fn channel() -> (Stopper, Stopping) {
 }
 
 impl Stopper {
-    /// Moves on to `phase`.
+    /// Announces `phase`.
     pub(crate) fn enter(&self, phase: Phase) {
         self.0.send_replace(phase);
     }
 }
 
 impl Stopping {
-    /// Waits until `phase` is reached or passed. A stopper that is gone has reached everything.
+    /// Waits until `phase` is reached or passed. Returns at once if the stopper is dropped.
     pub(crate) async fn reached(&mut self, phase: Phase) {
         let _gone = self.0.wait_for(|now| *now >= phase).await;
     }

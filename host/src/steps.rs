@@ -1,8 +1,8 @@
-//! The *steps* of a request, and what each costs: the work per request of a server, from a packet
-//! that came in to a packet that went out. Whoever does a step times it here; what is counted are
-//! sums, so that a request's share is a division away.
+//! The *steps* of a request, and the time that each takes: a server's work per request, from a
+//! packet in to a packet out. Each step is timed by the file that does it. The times are summed up,
+//! so that dividing by the number of requests gives a request's share.
 //!
-//! [`Steps`] that are off, which is the default, read no clock: timing costs a branch.
+//! [`Steps`] are off by default. Then they read no clock, and timing costs a branch.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -10,40 +10,40 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-/// What a server does for one request, in this order.
+/// A server's work for one request, in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// From the first bytes of a request, when they are read, to the whole of it as a message.
+    /// From reading the first bytes of a request until the whole request is a message.
     Receive,
-    /// Creating who answers it, or finding one and handing it over; and afterwards ending or
-    /// putting back.
+    /// Creating a process or thread to answer, or finding an idle one and handing the request over.
+    /// Afterwards, ending it or putting it back.
     HandOver,
-    /// Whoever answers, at work; without the files that are read meanwhile.
+    /// The run of the process or thread that answers, without its file operations.
     Run,
-    /// Opening, asking about and reading files.
+    /// Opening, examining and reading files.
     Files,
-    /// From the response to its last byte's write.
+    /// From the response until its last byte is written.
     Reply,
 }
 
-/// A handle on the sums, for everybody who does a step.
+/// A handle on the sums. Each file that does a step has a clone.
 #[derive(Clone, Debug, Default)]
 pub struct Steps(Option<Arc<Sums>>);
 
 #[derive(Debug, Default)]
 struct Sums([Sum; 5]);
 
-/// On cache lines of its own: a step of one thread must not slow down another step of another.
+/// Aligned to cache lines of its own: one thread's step must not slow down another thread's.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 struct Sum {
     count: AtomicU64,
-    /// Signed: what is [taken out](Timing::out_of) of a step may be noted before the step itself
-    /// is.
+    /// Signed: the time that is [taken out](Timing::out_of) of a step may be subtracted before the
+    /// step itself is added.
     nanoseconds: AtomicI64,
 }
 
-/// A step under way. It ends when this is dropped, however the step ends.
+/// A step under way. Dropping this ends the step, on every path.
 #[derive(Debug)]
 #[must_use = "a step ends when this is dropped"]
 pub struct Timing(Option<Running>);
@@ -56,9 +56,9 @@ struct Running {
     since: Instant,
 }
 
-/// All sums, at one time. What `--steps` prints.
+/// All sums at one moment. `--steps` prints them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[allow(missing_docs)] // as in `Step`
+#[allow(missing_docs)] // named after the variants of `Step`
 pub struct Totals {
     pub receive: Total,
     pub hand_over: Total,
@@ -67,17 +67,18 @@ pub struct Totals {
     pub reply: Total,
 }
 
-/// One step, all requests together.
+/// The sum of one step over all requests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Total {
-    /// How often it was timed: taking a process and giving it back are two, and so are two reads.
+    /// How often the step was timed. Taking a process and giving it back are two, and so are two
+    /// reads.
     pub count: u64,
-    /// How long it took, in sum.
+    /// The time of all of them together.
     pub nanoseconds: u64,
 }
 
 impl Steps {
-    /// Steps that are timed, if `is_wanted`.
+    /// Steps that are on if `is_wanted`.
     #[must_use]
     pub fn on_if(is_wanted: bool) -> Self {
         Self(is_wanted.then(Arc::default))
@@ -93,20 +94,20 @@ impl Steps {
         }))
     }
 
-    /// Whether anybody wants to know.
+    /// Whether the steps are timed.
     #[must_use]
     pub fn are_on(&self) -> bool {
         self.0.is_some()
     }
 
-    /// Adds to a step without counting it once more: it goes on.
+    /// Adds time to a step that goes on, without counting the step again.
     pub fn more(&self, step: Step, time: Duration) {
         if let Some(sums) = &self.0 {
             sums.of(step).add(nanoseconds(time));
         }
     }
 
-    /// Counts a step, and adds what it took so far.
+    /// Counts a step, and adds its time so far.
     pub fn took(&self, step: Step, time: Duration) {
         if let Some(sums) = &self.0 {
             sums.of(step).count.fetch_add(1, Ordering::Relaxed);
@@ -114,7 +115,7 @@ impl Steps {
         }
     }
 
-    /// The sums so far; nothing if they are off.
+    /// The sums so far; `None` if the steps are off.
     #[must_use]
     pub fn totals(&self) -> Option<Totals> {
         let sums = self.0.as_ref()?;
@@ -129,7 +130,7 @@ impl Steps {
 }
 
 impl Timing {
-    /// The time of this step is none of that one's, which is under way.
+    /// Subtracts the time of this step from that of the enclosing `step`.
     pub fn out_of(mut self, step: Step) -> Self {
         if let Some(running) = &mut self.0 {
             running.out_of = Some(step);
@@ -173,7 +174,7 @@ impl Sum {
     }
 }
 
-/// A sum of them overflows after three hundred years of work.
+/// The duration in nanoseconds. A sum of these overflows after three hundred years of work.
 fn nanoseconds(time: Duration) -> i64 {
     i64::try_from(time.as_nanos()).unwrap_or(i64::MAX)
 }

@@ -1,10 +1,9 @@
-//! The *supervisor* starts processes. Where they can't even be started it backs off, so that a
-//! broken module costs a start now and then and not all of a core; the first that starts again ends
-//! that.
+//! The *supervisor* starts processes. If a start fails, it backs off, so that a broken module costs
+//! an occasional start and not a whole core. The first successful start ends the back-off.
 //!
-//! A process that fails while it serves is no reason to back off: that request failed, and the next
-//! one gets another process at once. Starting one takes microseconds, which is all that a storm of
-//! crashes can cost.
+//! A process that fails while it serves is no reason to back off. Only that request fails, and the
+//! next one gets a new process at once. A start takes microseconds, so that is all a storm of
+//! crashes costs.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,16 +11,16 @@ use std::time::{Duration, Instant};
 
 use crate::exit::Exit;
 use crate::process::Process;
-use crate::sandbox::Handlers;
+use crate::sandbox::PreparedHandler;
 use crate::table::Table;
 
-/// The first pause after a failed start; each further one doubles it.
+/// The first pause after a failed start. Each further failure doubles the pause.
 pub(crate) const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
-/// The longest pause: how late at most it is noticed that processes can be started again.
+/// The longest pause, and so the longest time until a recovery is noticed.
 pub(crate) const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
-/// The pause after one of this length.
+/// The pause that follows a pause of this length.
 #[must_use]
 pub(crate) fn longer(pause: Duration) -> Duration {
     (pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE)
@@ -30,31 +29,31 @@ pub(crate) fn longer(pause: Duration) -> Duration {
 /// Starts processes of one module.
 #[derive(Debug)]
 pub(crate) struct Supervisor {
-    handlers: Handlers,
+    handler: PreparedHandler,
     table: Arc<Table>,
-    /// The number of the pool that the processes are for.
+    /// The number of the processes' pool.
     pool: u32,
-    /// How long start code may take.
-    patience: Duration,
-    /// Whether `health` has anything to say; spares the common case its lock.
+    /// The longest time for start code.
+    time_limit: Duration,
+    /// Whether `health` differs from its default. Spares the common case the lock.
     failing: AtomicBool,
     health: Mutex<Health>,
 }
 
 #[derive(Debug, Default)]
 struct Health {
-    /// The pause that is under way or was the last.
+    /// The current or last pause.
     pause: Duration,
-    /// No process is started before.
+    /// Until then, no process is started.
     until: Option<Instant>,
 }
 
 /// Why no process was started.
 #[derive(Debug)]
 pub enum StartError {
-    /// The last one could not be started: none is started for this long.
+    /// The last start failed, and the supervisor starts none for this long.
     BackingOff(Duration),
-    /// The start code failed: why, and what the log has of it.
+    /// The start code failed: the exit, and the reason for the log.
     Failed(Exit, String),
 }
 
@@ -72,25 +71,25 @@ impl std::fmt::Display for StartError {
 impl std::error::Error for StartError {}
 
 impl Supervisor {
-    /// Start code may take as long as `patience`.
+    /// Creates a supervisor. `time_limit` is the longest time for start code.
     #[must_use]
     pub(crate) fn new(
-        handlers: Handlers,
+        handler: PreparedHandler,
         table: Arc<Table>,
         pool: u32,
-        patience: Duration,
+        time_limit: Duration,
     ) -> Self {
         Self {
-            handlers,
+            handler,
             table,
             pool,
-            patience,
+            time_limit,
             failing: AtomicBool::new(false),
             health: Mutex::default(),
         }
     }
 
-    /// Starts a process, unless it is too early for that.
+    /// Starts a process, unless the supervisor backs off.
     ///
     /// # Errors
     /// [`StartError`].
@@ -98,7 +97,7 @@ impl Supervisor {
         if let Some(pause) = self.pause() {
             return Err(StartError::BackingOff(pause));
         }
-        match Process::start(&self.handlers, &self.table, self.pool, self.patience).await {
+        match Process::start(&self.handler, &self.table, self.pool, self.time_limit).await {
             Ok(process) => {
                 self.recover();
                 Ok(process)
@@ -110,7 +109,7 @@ impl Supervisor {
         }
     }
 
-    /// How long no process is started, if so.
+    /// The rest of the current pause, if any.
     fn pause(&self) -> Option<Duration> {
         if !self.failing.load(Ordering::Relaxed) {
             return None;
@@ -137,7 +136,7 @@ impl Supervisor {
         self.failing.store(true, Ordering::Relaxed);
         let now = Instant::now();
         if health.until.is_some_and(|until| until > now) {
-            return; // its start began before the pause did
+            return; // this start had begun before the pause did
         }
         if health.until.is_none() {
             tracing::error!(
@@ -149,7 +148,7 @@ impl Supervisor {
     }
 
     fn health(&self) -> MutexGuard<'_, Health> {
-        // Plain values, whole after every step: a panic elsewhere leaves nothing half-done in them.
+        // These are plain values, and no step can panic halfway.
         self.health.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

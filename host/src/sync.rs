@@ -1,6 +1,6 @@
-//! The parts that waiting and waking are made of. Files that wait and wake by hand name these types
-//! through this module only, so that a model checker can put its own in their place: `tests/models`
-//! includes the same files beside another `sync`.
+//! The primitives of waiting and waking. Files that wait and wake by hand import these types only
+//! from here, so that a model checker can substitute its own: `tests/models` compiles the same
+//! files against another `sync`.
 
 pub(crate) use std::sync::atomic::{
     AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering,

@@ -1,22 +1,22 @@
-//! Text that a guest or a client chose is cut before it is formatted, copied or logged: it must not
-//! choose how much work and memory it costs.
+//! Cuts text that a guest or a client chose before it is formatted, copied or logged. Otherwise the
+//! guest or the client would choose how much work and memory the text costs.
 
 use std::fmt::{self, Write};
 
-/// What a message shows of a name or a value that is quoted in it, in bytes: enough to recognise
-/// it.
+/// Bytes of a quoted name or value that a message shows: enough to recognise it.
 const QUOTED_BYTES: usize = 128;
 
-/// What JSON makes of a control character: `\u0000`.
+/// The length of a control character that JSON escapes: `\u0000`.
 const JSON_ESCAPE_BYTES: usize = 6;
 
-/// The beginning of `text`, `bytes` long at most.
+/// The beginning of `text`, at most `bytes` long.
 #[must_use]
 pub(crate) fn cut(text: &str, bytes: usize) -> &str {
     &text[..text.floor_char_boundary(bytes)]
 }
 
-/// The beginning of `text` that takes `bytes` at most where the log escapes it, as text or as JSON.
+/// The beginning of `text` that takes at most `bytes` once the log has escaped it, as text or as
+/// JSON.
 #[must_use]
 pub(crate) fn cut_escaped(text: &str, bytes: usize) -> &str {
     let mut room = bytes;
@@ -33,14 +33,13 @@ pub(crate) fn cut_escaped(text: &str, bytes: usize) -> &str {
     &text[..end.map_or(text.len(), |(at, _)| at)]
 }
 
-/// Shows the beginning of `text`, escaped and in quotes; `…` stands for the rest.
+/// Shows the beginning of `text`, escaped and in quotes. `…` stands for the rest.
 #[must_use]
 pub(crate) fn quoted(text: &str) -> impl fmt::Display + fmt::Debug + '_ {
     Quoted(text)
 }
 
-/// Formats into `bytes` at most. Formatting stops there: what would come later is not even
-/// computed.
+/// Formats at most `bytes`, and stops there: the rest is not even computed.
 #[must_use]
 pub(crate) fn formatted(bytes: usize, text: fmt::Arguments<'_>) -> String {
     let mut short = Short::new(bytes);
@@ -48,7 +47,7 @@ pub(crate) fn formatted(bytes: usize, text: fmt::Arguments<'_>) -> String {
     short.text
 }
 
-/// A text that takes no more than a number of bytes, and refuses what is written beyond.
+/// A text of bounded length. It refuses every byte beyond the bound.
 #[derive(Debug)]
 pub(crate) struct Short {
     text: String,
@@ -56,7 +55,6 @@ pub(crate) struct Short {
 }
 
 impl Short {
-    /// An empty text with room for `bytes`.
     #[must_use]
     pub(crate) fn new(bytes: usize) -> Self {
         Self {
@@ -68,13 +66,13 @@ impl Short {
 
 impl Write for Short {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        let fits = cut(text, self.room);
-        self.text.push_str(fits);
-        if fits.len() < text.len() {
-            self.room = 0; // a short piece that comes later must not follow a gap
+        let part = cut(text, self.room);
+        self.text.push_str(part);
+        if part.len() < text.len() {
+            self.room = 0; // a later, shorter piece must not follow a gap
             return Err(fmt::Error);
         }
-        self.room -= fits.len();
+        self.room -= part.len();
         Ok(())
     }
 }

@@ -1,6 +1,6 @@
-//! Threads for work that waits for the disk or takes all of a core, made as they are needed. Where
-//! the system gives no thread, the work is refused with the reason; the runtime's own threads for
-//! this would panic. And a slot for each thread, where it keeps something of its own.
+//! Threads for work that waits for the disk or occupies a core. They are started on demand. If the
+//! system grants no thread, the work fails with the reason; the runtime's own blocking threads
+//! would panic. Also a slot per thread, for data that each thread keeps for itself.
 
 use std::collections::VecDeque;
 use std::io;
@@ -11,14 +11,14 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-/// The most threads at one time. Disks that answer late are waited for by as many at most; tokio's
-/// number.
+/// The most threads at one time, and so the most slow disk reads that can be waited for at once.
+/// The number is tokio's default.
 const MAX_THREADS: usize = 512;
 
-/// How long a thread waits for more to do.
+/// A thread ends after it was idle for this long.
 const IDLE_TIME: Duration = Duration::from_secs(10);
 
-/// All of this process.
+/// The threads of this process.
 static THREADS: Threads = Threads::new(|threads| {
     let builder = std::thread::Builder::new().name("blocking".into());
     let _detached = builder.spawn(|| threads.work())?;
@@ -28,23 +28,24 @@ static THREADS: Threads = Threads::new(|threads| {
 type Job = Box<dyn FnOnce() + Send>;
 
 struct Threads {
-    state: Mutex<State>,
+    queue: Mutex<Queue>,
     more: Condvar,
-    /// Makes one more.
+    /// Starts a thread.
     make: fn(&'static Self) -> io::Result<()>,
 }
 
-struct State {
-    /// Each is waited for by a task, and there are no more than those.
+struct Queue {
+    /// Work that waits for a thread. A task awaits each job, so the queue is no longer than the
+    /// number of tasks.
     jobs: VecDeque<Job>,
     idle: usize,
     count: usize,
 }
 
-/// Runs `work` on a thread. If the caller goes away, work that has not begun never does.
+/// Runs `work` on a thread. If the caller is dropped before the work begins, the work is skipped.
 ///
 /// # Errors
-/// Where there is no thread and none can be made, or the work panicked.
+/// If there is no thread and none can be started, or if the work panics.
 pub(crate) async fn run<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> io::Result<T> {
@@ -58,8 +59,8 @@ pub(crate) async fn run<T: Send + 'static>(
     answered.map_err(|_| io::Error::other("a thread panicked over it"))
 }
 
-/// The number of this thread, below `slots`: threads that keep something of their own keep it in a
-/// slot. Threads beyond `slots` share.
+/// The number of this thread, modulo `slots`. Threads use it to find data of their own. With more
+/// threads than slots, threads share.
 pub(crate) fn slot(slots: usize) -> usize {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     thread_local! {
@@ -71,7 +72,7 @@ pub(crate) fn slot(slots: usize) -> usize {
 impl Threads {
     const fn new(make: fn(&'static Self) -> io::Result<()>) -> Self {
         Self {
-            state: Mutex::new(State {
+            queue: Mutex::new(Queue {
                 jobs: VecDeque::new(),
                 idle: 0,
                 count: 0,
@@ -82,47 +83,47 @@ impl Threads {
     }
 
     fn submit(&'static self, job: Job) -> io::Result<()> {
-        let mut state = self.lock();
-        if state.idle <= state.jobs.len() && state.count < MAX_THREADS {
+        let mut queue = self.lock();
+        if queue.idle <= queue.jobs.len() && queue.count < MAX_THREADS {
             match (self.make)(self) {
-                Ok(()) => state.count += 1,
-                // Those that there are come to it.
-                Err(_) if state.count > 0 => {}
+                Ok(()) => queue.count += 1,
+                // The threads that exist will get to the job.
+                Err(_) if queue.count > 0 => {}
                 Err(error) => return Err(error),
             }
         }
-        state.jobs.push_back(job);
-        drop(state);
+        queue.jobs.push_back(job);
+        drop(queue);
         self.more.notify_one();
         Ok(())
     }
 
-    /// What each thread does.
+    /// The main loop of each thread.
     fn work(&self) {
-        let mut state = self.lock();
+        let mut queue = self.lock();
         loop {
-            if let Some(job) = state.jobs.pop_front() {
-                drop(state);
-                // Whoever waits for it sees that it is gone.
+            if let Some(job) = queue.jobs.pop_front() {
+                drop(queue);
+                // The job's sender is dropped, so that the waiting task sees the panic.
                 let _panicked = catch_unwind(AssertUnwindSafe(job));
-                state = self.lock();
+                queue = self.lock();
                 continue;
             }
-            state.idle += 1;
-            let waited = self.more.wait_timeout(state, IDLE_TIME);
+            queue.idle += 1;
+            let waited = self.more.wait_timeout(queue, IDLE_TIME);
             let (again, waited) = waited.unwrap_or_else(PoisonError::into_inner);
-            state = again;
-            state.idle -= 1;
-            if waited.timed_out() && state.jobs.is_empty() {
-                state.count -= 1;
+            queue = again;
+            queue.idle -= 1;
+            if waited.timed_out() && queue.jobs.is_empty() {
+                queue.count -= 1;
                 return;
             }
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // No job runs while it is held, and a queue and two counts are whole after every step.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        // No job runs under this lock, and each step leaves the queue and the counts consistent.
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -148,7 +149,7 @@ mod tests {
         static NONE: Threads = Threads::new(|_| Err(io::ErrorKind::WouldBlock.into()));
         assert!(NONE.submit(Box::new(|| ())).is_err());
         assert!(NONE.lock().jobs.is_empty());
-        // Where there is one, it comes to it.
+        // With one thread, the job waits for it.
         NONE.lock().count = 1;
         assert!(NONE.submit(Box::new(|| ())).is_ok());
         assert_eq!(NONE.lock().jobs.len(), 1);

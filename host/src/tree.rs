@@ -1,6 +1,5 @@
-//! A *tree* is a program that runs: a root process and its descendants, each a task of its own,
-//! each with a mailbox. Whatever ends a process, its end is told here, once, when nothing of it
-//! runs any longer.
+//! A *tree* is a running program: a root process and its descendants, each a task with a mailbox.
+//! The end of a process is announced here, exactly once, after all of it has stopped running.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,47 +10,46 @@ use tokio::sync::{Notify, oneshot};
 use crate::exit::{Crash, Exit};
 use crate::mailbox::Mailbox;
 use crate::pid::Pid;
-use crate::sandbox::{Birth, Programs, Spawn};
+use crate::sandbox::{NewProcess, PreparedProgram, Spawn};
 use crate::scheduler::Scheduler;
 use crate::table::{self, Origin, ProcessError, Table};
 
 /// All processes of one program.
 #[derive(Debug)]
 pub(crate) struct Tree {
-    programs: Programs,
+    program: PreparedProgram,
     table: Arc<Table>,
     scheduler: Scheduler,
-    patience: Duration,
-    /// Processes whose end has not been logged yet.
+    time_limit: Duration,
+    /// Processes whose end has not been logged.
     alive: AtomicUsize,
-    /// Told when there are none.
+    /// Notified when no process is alive.
     all_ended: Notify,
 }
 
-/// The process that the host started itself.
+/// The process that the host itself started.
 #[derive(Debug)]
-pub(crate) struct Root {
-    /// Its number.
+pub(crate) struct RootProcess {
     pub pid: Pid,
     mailbox: Arc<Mailbox>,
     ended: oneshot::Receiver<Exit>,
 }
 
-impl Root {
-    /// Waits until it has ended.
+impl RootProcess {
+    /// Waits until the root process has ended.
     pub(crate) async fn ended(&mut self) -> Exit {
-        // It is told by a guard: only with the whole runtime would it not be.
+        // A guard sends the exit, so only the end of the runtime loses it.
         (&mut self.ended).await.unwrap_or(Exit::Killed)
     }
 
-    /// Whether it has taken a client's request, now or before its end.
+    /// Whether the root process has ever taken a client's request.
     #[must_use]
-    pub(crate) fn was_asked(&self) -> bool {
-        self.mailbox.was_asked()
+    pub(crate) fn has_taken_request(&self) -> bool {
+        self.mailbox.has_taken_request()
     }
 }
 
-/// Ends all processes where it is dropped.
+/// Dropping this ends all processes.
 #[derive(Debug)]
 pub(crate) struct Closing(Arc<Tree>);
 
@@ -62,40 +60,43 @@ impl Drop for Closing {
 }
 
 impl Tree {
-    /// A tree without a root. Start code may take as long as `patience`.
+    /// Creates a tree without a root process. `time_limit` is the longest time for start code.
     ///
     /// # Panics
     /// Outside of a tokio runtime.
     #[must_use]
-    pub(crate) fn new(programs: Programs, table: Arc<Table>, patience: Duration) -> Arc<Self> {
+    pub(crate) fn new(
+        program: PreparedProgram,
+        table: Arc<Table>,
+        time_limit: Duration,
+    ) -> Arc<Self> {
         let scheduler = Scheduler::start();
-        programs.tell(&scheduler);
+        program.set_scheduler(&scheduler);
         Arc::new(Self {
-            programs,
+            program,
             table,
             scheduler,
-            patience,
+            time_limit,
             alive: AtomicUsize::new(0),
             all_ended: Notify::new(),
         })
     }
 
-    /// Who is alive.
     #[must_use]
     pub(crate) fn table(&self) -> &Table {
         &self.table
     }
 
-    /// Has all processes end with whatever keeps this.
+    /// A guard that ends all processes when it is dropped.
     #[must_use]
     pub(crate) fn closing(self: &Arc<Self>) -> Closing {
         Closing(Arc::clone(self))
     }
 
-    /// Ends all processes, and waits until they have: they do at their next tick, unless the
-    /// machine has no time for them at all.
+    /// Ends all processes, and waits for their end. They end at their next tick, unless the machine
+    /// has no time for them.
     pub(crate) async fn end_all(&self) {
-        const PATIENCE: Duration = Duration::from_secs(1);
+        const TIME_LIMIT: Duration = Duration::from_secs(1);
         self.table.close();
         let all_ended = async {
             loop {
@@ -106,17 +107,20 @@ impl Tree {
                 all_ended.await;
             }
         };
-        let _elapsed = tokio::time::timeout(PATIENCE, all_ended).await;
+        let _elapsed = tokio::time::timeout(TIME_LIMIT, all_ended).await;
     }
 
-    /// Starts the root.
+    /// Starts the root process.
     ///
     /// # Errors
-    /// Where the last root's descendants have not left enough room yet, or the host is stopping.
-    pub(crate) fn start_root(self: &Arc<Self>, args: Vec<String>) -> Result<Root, ProcessError> {
-        let (told, ended) = oneshot::channel();
-        let (pid, mailbox) = self.start(Origin::Host, args, Some(told))?;
-        Ok(Root {
+    /// If the last root's descendants still use up a limit, or the host is stopping.
+    pub(crate) fn start_root(
+        self: &Arc<Self>,
+        args: Vec<String>,
+    ) -> Result<RootProcess, ProcessError> {
+        let (exit_sender, ended) = oneshot::channel();
+        let (pid, mailbox) = self.start(Origin::Host, args, Some(exit_sender))?;
+        Ok(RootProcess {
             pid,
             mailbox,
             ended,
@@ -127,31 +131,31 @@ impl Tree {
         self: &Arc<Self>,
         origin: Origin,
         args: Vec<String>,
-        told: Option<oneshot::Sender<Exit>>,
+        exit_sender: Option<oneshot::Sender<Exit>>,
     ) -> Result<(Pid, Arc<Mailbox>), ProcessError> {
         let entry = self.table.enter(origin)?;
         let (pid, parent, mailbox, life) = (entry.pid, entry.parent, entry.mailbox, entry.life);
         self.alive.fetch_add(1, Ordering::Relaxed);
         life.log_start();
-        let birth = Box::new(Birth {
+        let new = Box::new(NewProcess {
             row: Arc::clone(life.row()),
             parent,
             mailbox: Arc::clone(&mailbox),
             args,
             table: Arc::clone(&self.table),
             spawner: Arc::clone(self) as Arc<dyn Spawn>,
-            patience: self.patience,
+            time_limit: self.time_limit,
         });
         let life = Life {
             tree: Arc::clone(self),
             life,
             outcome: None,
-            told,
+            exit_sender,
         };
         let task = self.scheduler.spawn(async move {
-            // Dropped with this task, on its way or before: `life` last, when the instance is gone.
-            let outcome = life.tree.programs.run(birth).await;
-            life.over(outcome);
+            // A task that is killed is dropped: first the instance, then `life`.
+            let outcome = life.tree.program.run(new).await;
+            life.set_outcome(outcome);
         });
         self.table.attach(pid, task);
         Ok((pid, mailbox))
@@ -165,18 +169,18 @@ impl Spawn for Tree {
     }
 }
 
-/// One process's time in the tree. Dropping it tells whomever the end concerns, then has it logged.
+/// One process's time in the tree. Dropping this announces the end, then logs it.
 struct Life {
     tree: Arc<Tree>,
     life: table::Life,
-    /// How the process ended, where it ended by itself.
+    /// The outcome, if the process ended by itself.
     outcome: Option<Result<(), Crash>>,
-    told: Option<oneshot::Sender<Exit>>,
+    exit_sender: Option<oneshot::Sender<Exit>>,
 }
 
 impl Life {
-    /// The process ended by itself.
-    fn over(mut self, outcome: Result<(), Crash>) {
+    /// Sets the outcome of a process that ended by itself.
+    fn set_outcome(mut self, outcome: Result<(), Crash>) {
         self.outcome = Some(outcome);
     }
 }
@@ -187,15 +191,15 @@ impl Drop for Life {
             Ok(()) => Exit::Normal,
             Err(crash) => {
                 let exit = crash.exit;
-                self.life.failed(crash);
+                self.life.set_crash(crash);
                 exit
             }
         });
         let exit = self.tree.table.end(self.life.pid(), own);
-        self.life.presume(exit);
-        self.life.over();
-        if let Some(told) = self.told.take() {
-            let _nobody = told.send(exit);
+        self.life.set_exit(exit);
+        self.life.end();
+        if let Some(exit_sender) = self.exit_sender.take() {
+            let _nobody = exit_sender.send(exit);
         }
         if self.tree.alive.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.tree.all_ended.notify_waiters();

@@ -27,7 +27,7 @@ pub(crate) const PARTS: &[Part] = &[
             Fault {
                 words: "a core that falls asleep does not look at its queue once more",
                 changes: &[(
-                    ".jobs.is_empty() || !self.rise(core)",
+                    ".jobs.is_empty() || !self.leave_idle(core)",
                     ".jobs.len() < usize::MAX",
                 )],
             },
@@ -48,8 +48,8 @@ pub(crate) const PARTS: &[Part] = &[
             Fault {
                 words: "who adds a job looks for a sleeper only before that",
                 changes: &[(
-                    "if self.rise(core) {",
-                    "if idle.is_some() && self.rise(core) {",
+                    "if self.leave_idle(core) {",
+                    "if idle.is_some() && self.leave_idle(core) {",
                 )],
             },
             Fault {
@@ -150,8 +150,8 @@ pub(crate) const PARTS: &[Part] = &[
             Fault {
                 words: "a receiver leaves its waker some time after its look",
                 changes: &[(
-                    "state.waiting = Some((wanted, cx.waker().clone()));",
-                    "drop(state);
+                    "contents.waiting = Some((wanted, cx.waker().clone()));",
+                    "drop(contents);
                      self.lock().waiting = Some((wanted, cx.waker().clone()));",
                 )],
             },
@@ -195,8 +195,8 @@ pub(crate) const PARTS: &[Part] = &[
                         "Err(MailError::TimedOut)",
                     ),
                     (
-                        "let letter = self.mailbox.lock().withdraw(self.number);",
-                        "let letter = ();",
+                        "let queued = self.mailbox.lock().withdraw(self.number);",
+                        "let queued = ();",
                     ),
                 ],
             },
@@ -324,7 +324,8 @@ pub(crate) const PARTS: &[Part] = &[
                     "        if let Some(killed) = self.stacks.push(lease.given_back(), now) {
             return killed.end(Exit::Killed);
         }
-        // Those who join the line do it the other way round: so one of the two sees the other.
+        // The process is on the stack before `attention` is read. [`Pool::claim`] does both in the
+        // other order, so that one side sees the other.
         if self.attention.load(Ordering::SeqCst) {",
                     "        let attention = self.attention.load(Ordering::SeqCst);
         self.stacks.push(lease.given_back(), now);

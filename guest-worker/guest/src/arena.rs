@@ -1,17 +1,17 @@
-//! Memory for components without `std`: an *arena*. It hands out one piece behind the other and
-//! takes nothing back, until the last piece that lives is given back; then all of it is free again.
-//! A worker that keeps nothing from one request to the next has its memory back after each, for the
-//! price of a few additions.
+//! An *arena* allocates memory for components without `std`. It hands out one piece after the other
+//! and reuses nothing, until the last living piece is freed. Then the whole arena is free again. A
+//! worker that keeps nothing from one request to the next gets all its memory back after each
+//! request, for the price of a few additions.
 //!
-//! What is kept for longer keeps everything that was handed out after it, save for the piece at the
-//! very end. A worker that keeps state wants the allocator of `std`.
+//! A piece that lives on keeps all pieces behind it in use, except for the very last one. A worker
+//! that keeps state needs the allocator of `std`.
 
 use core::alloc::{GlobalAlloc, Layout};
 use core::cell::{Cell, UnsafeCell};
 
-/// What an arena has before it asks for more: room for the requests and responses of most workers,
-/// which so never wait for the host to grant memory. It is part of the instance and takes nothing
-/// until it is used.
+/// The arena's initial memory: enough for the requests and responses of most workers, so that these
+/// never wait for the host to grant memory. It is part of the instance, and takes up no pages until
+/// it is used.
 const FIRST_BYTES: usize = 64 << 10;
 
 const WASM_PAGE_BYTES: usize = 64 << 10;
@@ -19,12 +19,12 @@ const WASM_PAGE_BYTES: usize = 64 << 10;
 /// An allocator for [`freestanding!`](crate::freestanding).
 pub struct Arena {
     first: UnsafeCell<[u8; FIRST_BYTES]>,
-    /// The region that pieces come from, by addresses: where it starts, where the next piece may,
-    /// and where it ends. All are 0 until the first piece is asked for.
+    /// The addresses of the current region: its start, the start of the next piece, and its end.
+    /// All are 0 before the first allocation.
     start: Cell<usize>,
     next: Cell<usize>,
     end: Cell<usize>,
-    /// Pieces that were handed out and not given back.
+    /// The number of living pieces.
     living: Cell<usize>,
 }
 
@@ -33,7 +33,7 @@ pub struct Arena {
 unsafe impl Sync for Arena {}
 
 impl Arena {
-    /// An arena of which nothing is used.
+    /// An empty arena.
     #[allow(clippy::new_without_default)] // it is for statics, and they want a `const fn`
     pub const fn new() -> Self {
         Self {
@@ -45,8 +45,8 @@ impl Arena {
         }
     }
 
-    /// The canonical ABI's `realloc`: by it the host gets room for what it copies in. Traps where
-    /// there is none.
+    /// The canonical ABI's `realloc`. The host calls it to get memory for the values that it copies
+    /// in. Traps if there is no memory.
     ///
     /// # Safety
     /// `align` is a power of two; `piece` is one of this arena and lives, with this size and
@@ -78,15 +78,15 @@ impl Arena {
         room
     }
 
-    /// Where a piece of this layout fits, as its first address and the one behind it.
+    /// The place of a piece of this layout: its first address, and the address behind it.
     fn fit(&self, layout: Layout) -> Option<(usize, usize)> {
         let at = self.next.get().checked_next_multiple_of(layout.align())?;
         let behind = at.checked_add(layout.size())?;
         (behind <= self.end.get()).then_some((at, behind))
     }
 
-    /// Makes room for at least this piece. What is left of the region before is given up, unless
-    /// the new one goes on where it ends.
+    /// Makes room for at least this piece. The rest of the old region is given up, unless the new
+    /// region starts where the old one ends.
     #[cold]
     fn grow(&self, layout: Layout) -> Option<()> {
         if self.end.get() == 0 {
@@ -117,7 +117,7 @@ impl Arena {
     }
 }
 
-/// Where so many new pages of linear memory begin, if the host grants them.
+/// Grows linear memory by this many pages. Returns their start, if the host grants them.
 fn more_pages(pages: usize) -> Option<usize> {
     #[cfg(target_family = "wasm")]
     {

@@ -1,4 +1,4 @@
-//! What makes requests easy to read and responses easy to write.
+//! Helpers for reading requests and writing responses.
 
 use alloc::borrow::Cow;
 use alloc::string::String;
@@ -9,8 +9,8 @@ use percent_encoding::percent_decode_str;
 use crate::{Body, Header, Request, Response};
 
 impl Request {
-    /// A request as a client may send it, for tests. What follows the first `?` of `target` is its
-    /// query.
+    /// A request as a client may send it, for tests. The part of `target` after the first `?`
+    /// is its query.
     ///
     /// ```
     /// use wasm_pool_guest::Request;
@@ -49,7 +49,7 @@ impl Request {
         self
     }
 
-    /// The first field of this name, where its value is text. Give `name` in lower case.
+    /// The first field of this name, if its value is text. Give `name` in lower case.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers_named(name).next()
     }
@@ -62,11 +62,10 @@ impl Request {
             .filter_map(|field| core::str::from_utf8(&field.value).ok())
     }
 
-    /// The path, decoded: `/a b` of `/a%20b`. None where what is decoded is not UTF-8.
+    /// The path, decoded: `/a b` for `/a%20b`. None if the decoded path is not UTF-8.
     ///
-    /// A slash that was sent as `%2F` is one like any other then, and `..` may have come as
-    /// `%2e%2e`: whoever makes the path of a file from it wants `wasm-pool-static`, which knows of
-    /// both.
+    /// Decoding turns `%2F` into a slash like any other, and `%2e%2e` into `..`. For paths of files
+    /// use `wasm-pool-static`, which handles both.
     ///
     /// ```
     /// use wasm_pool_guest::Request;
@@ -88,7 +87,7 @@ impl Request {
     }
 
     /// `value` of the first `name=value` in the query, both decoded as forms send them: `+` is a
-    /// space. An escape that is none stands for itself, and what is not UTF-8 becomes U+FFFD.
+    /// space. An invalid escape stands for itself, and bytes that are not UTF-8 become U+FFFD.
     ///
     /// ```
     /// use wasm_pool_guest::Request;
@@ -124,7 +123,7 @@ impl Response {
         Self::of_type(status, "text/plain; charset=utf-8", text.into())
     }
 
-    /// A page in HTML. What comes from elsewhere must be escaped in it already.
+    /// A page in HTML. Text from elsewhere must already be escaped in it.
     ///
     /// ```
     /// use wasm_pool_guest::Response;
@@ -136,7 +135,7 @@ impl Response {
         Self::of_type(status, "text/html; charset=utf-8", html.into())
     }
 
-    /// JSON, which this text is already: `serde_json`, say, has made it.
+    /// JSON. The text must be JSON already, for example from `serde_json`.
     ///
     /// ```
     /// use wasm_pool_guest::Response;
@@ -167,7 +166,7 @@ impl Response {
         self
     }
 
-    /// The first field of this name, in whatever case, where its value is text.
+    /// The first field of this name, in any case, if its value is text.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers
             .iter()
@@ -177,7 +176,7 @@ impl Response {
 }
 
 impl Body {
-    /// The bytes; none where a file is given away instead.
+    /// The bytes; none if the body is a file.
     pub fn bytes(&self) -> Option<&[u8]> {
         match self {
             Self::Bytes(bytes) => Some(bytes),

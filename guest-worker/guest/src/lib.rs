@@ -1,4 +1,4 @@
-//! What guests are written with: the contract's types, its stubs, [`handler!`] and [`program!`].
+//! The library for writing guests: the contract's types, its stubs, [`handler!`] and [`program!`].
 //!
 //! A worker is one function from [`Request`] to [`Response`]:
 //!
@@ -12,7 +12,7 @@
 //! }
 //! ```
 //!
-//! It is tested as any function is, by `cargo test` on the machine that builds it; only calls of
+//! It is tested like any function, with `cargo test` on the machine that builds it. Only calls of
 //! the host, such as opening a file, need the host:
 //!
 //! ```
@@ -28,8 +28,8 @@
 //! assert_eq!(response.body.bytes(), Some("hello, Jörg\n".as_bytes()));
 //! ```
 //!
-//! A program is one function that is the whole life of a process, with [`mailbox`] to talk to
-//! others and [`process`] to start them; see [`talk`] for what makes that short.
+//! A program is one function that is the whole life of a process, with [`mailbox`] for
+//! messages and [`process`] for starting processes. [`talk`] makes the usual patterns short.
 //!
 //! ```
 //! use wasm_pool_guest::mailbox::{self, Incoming};
@@ -84,7 +84,7 @@ pub mod bindings {
     });
 }
 
-/// Those of the world `program`. What both worlds have is generated once.
+/// The stubs of the world `program`. The interfaces that both worlds have are generated once.
 #[allow(missing_docs)] // see above
 pub mod program_bindings {
     wit_bindgen::generate!({
@@ -151,7 +151,7 @@ macro_rules! program {
 /// keeps nothing from one request to the next: its memory is an *arena*, which is free again once
 /// the last piece of it is.
 ///
-/// There is nobody to print what a panic has to say: it traps, and the host's log has the
+/// A panic prints no message, because `std` is missing. It traps, and the host's log has the
 /// backtrace.
 #[macro_export]
 macro_rules! freestanding {
@@ -166,7 +166,7 @@ macro_rules! freestanding {
                 core::arch::wasm32::unreachable()
             }
 
-            /// Where the host puts what it copies in: the canonical ABI's `realloc`.
+            /// The canonical ABI's `realloc`, which the host calls for memory to copy into.
             // SAFETY: no other function has this name: it is `std` that brings it otherwise.
             #[unsafe(no_mangle)]
             unsafe extern "C" fn cabi_realloc(

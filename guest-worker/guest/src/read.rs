@@ -1,13 +1,13 @@
-//! Reading whole files, as `std::fs::read` does where there is a `std::fs`.
+//! Reading whole files, as `std::fs::read` does with `std`.
 
 use alloc::vec::Vec;
 
 use crate::files::{self, ErrorCode};
 
-/// What a file that has grown meanwhile is asked for beyond its size.
+/// The bytes of one read beyond the expected size, for a file that has grown meanwhile.
 const MORE_BYTES: usize = 4 << 10;
 
-/// All that the file at `path` holds.
+/// The whole content of the file at `path`.
 ///
 /// ```no_run
 /// use wasm_pool_guest::files::ErrorCode;
@@ -24,21 +24,21 @@ const MORE_BYTES: usize = 4 << 10;
 /// ```
 ///
 /// # Errors
-/// Those of [`files::open`] and of reading; [`ErrorCode::TooLarge`] where the file doesn't fit into
+/// Those of [`files::open`] and of reading; [`ErrorCode::TooLarge`] if the file doesn't fit into
 /// this process's memory.
 pub fn read(path: &str) -> Result<Vec<u8>, ErrorCode> {
     read_at_most(path, usize::MAX)
 }
 
-/// As [`read`], for a file of at most `most` bytes; of a larger one nothing is read. For files that
-/// others put there.
+/// As [`read`], for a file of at most `most` bytes; nothing of a larger file is read. For files
+/// that others control.
 ///
 /// ```no_run
 /// let settings = wasm_pool_guest::read_at_most("settings.toml", 64 << 10);
 /// ```
 ///
 /// # Errors
-/// Those of [`read`]; [`ErrorCode::TooLarge`] where the file has more bytes, or grows beyond them
+/// Those of [`read`]; [`ErrorCode::TooLarge`] if the file has more bytes, or grows beyond them
 /// meanwhile.
 pub fn read_at_most(path: &str, most: usize) -> Result<Vec<u8>, ErrorCode> {
     let files::Opened { file, metadata } = files::open(path)?;

@@ -8,7 +8,7 @@ use crate::Response;
 use crate::mailbox::{self, Data, ErrorCode, Incoming, Message, Outgoing, Pid};
 use crate::process;
 
-/// What a server sends when it has dealt with a message, and to whom.
+/// A server's answer to a message, with its receiver.
 #[derive(Debug)]
 pub struct Answer {
     to: Pid,

@@ -9,7 +9,7 @@ use wasm_pool_guest::files::Metadata;
 use crate::date;
 use crate::encoding::Coding;
 
-/// What tells one version of a file from another.
+/// The validators of one version of a file: its entity tag and its time of change.
 ///
 /// ```
 /// use wasm_pool_guest::Request;
@@ -26,14 +26,14 @@ use crate::encoding::Coding;
 pub struct Validators {
     /// Quoted, as on the wire.
     etag: String,
-    /// Seconds since 1970: as much of the time of change as HTTP can say.
+    /// The time of change in seconds since 1970, which is HTTP's precision.
     modified: u64,
 }
 
-/// What the conditions of a request come to.
+/// The outcome of a request's conditions.
 #[derive(Debug, PartialEq)]
 pub enum Verdict {
-    /// They hold, or there are none.
+    /// The conditions hold, or there are none.
     Proceed,
     /// The client has this version already: `304`.
     NotModified,
@@ -42,9 +42,9 @@ pub enum Verdict {
 }
 
 impl Validators {
-    /// Size and time of change make the tag. It is a strong one, as other file servers have it: two
-    /// versions share it only if they are as long as each other and the clock didn't move between
-    /// them.
+    /// Makes the tag from the size and the time of change. The tag is strong, as with other file
+    /// servers: two versions share a tag only if they have the same length and the clock did not
+    /// move between them.
     pub fn of(metadata: &Metadata, coding: Option<Coding>) -> Self {
         let (size, modified) = (metadata.size, metadata.modified);
         let (seconds, nanoseconds) = (modified.seconds, modified.nanoseconds);
@@ -102,7 +102,7 @@ impl Validators {
         }
     }
 
-    /// Whether a part of this version continues what the client has, as its `If-Range` tells.
+    /// Whether `If-Range` allows a part of this version: the client has the same version.
     pub fn continue_with(&self, if_range: Option<&str>) -> bool {
         match if_range.map(str::trim) {
             None => true,
@@ -144,7 +144,7 @@ impl<'a> Match<'a> {
     }
 }
 
-/// The tags in a list, with quotes and `W/`. A tag may contain commas. What is malformed ends the
+/// The tags in a list, with quotes and `W/`. A tag may contain commas. A malformed tag ends the
 /// list.
 fn tags(mut list: &str) -> impl Iterator<Item = &str> {
     core::iter::from_fn(move || {
@@ -158,8 +158,7 @@ fn tags(mut list: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// A field that is a date, in seconds since 1970. One that can't be read is as good as none
-/// (13.1.3).
+/// A field that is a date, in seconds since 1970. An unreadable date counts as absent (13.1.3).
 fn date(request: &Request, name: &str) -> Option<u64> {
     date::read(request.header(name)?)
 }

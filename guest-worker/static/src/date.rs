@@ -1,5 +1,5 @@
-//! Dates as HTTP has them (RFC 9110, 5.6.7), in seconds since 1970. Crates that do this want `std`,
-//! and with it half of WASI.
+//! Reads and writes HTTP's dates (RFC 9110, 5.6.7), in seconds since 1970. Crates for this need
+//! `std`, and with it half of WASI.
 
 /// The first second of the year 10000, whose name has a digit too many.
 const TOO_LATE: u64 = 253_402_300_800;

@@ -11,7 +11,7 @@ pub enum Coding {
 }
 
 impl Coding {
-    /// As `Accept-Encoding` and `Content-Encoding` name it.
+    /// The coding's name in `Accept-Encoding` and `Content-Encoding`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Brotli => "br",
@@ -19,7 +19,7 @@ impl Coding {
         }
     }
 
-    /// What the copy's name has in addition; the same word tells its `ETag` from the original's.
+    /// The extension of the copy's name. It also tells the copy's `ETag` from the original's.
     pub fn extension(self) -> &'static str {
         match self {
             Self::Brotli => "br",
@@ -31,10 +31,9 @@ impl Coding {
 /// The codings that a client accepts, the better first: by its weights, then by how small they make
 /// a file.
 ///
-/// `fields` are the values of `Accept-Encoding`. None at all would mean that anything goes, but
-/// clients that say nothing are mostly those that can't unpack. The original is always acceptable
-/// here, also where a client says `identity;q=0`: bytes that it may not like serve it better than
-/// none.
+/// `fields` are the values of `Accept-Encoding`. By the RFC, a request without this field accepts
+/// any coding. But most clients that omit it can't unpack, so they get the original. The original
+/// is always acceptable here, even with `identity;q=0`: it serves the client better than nothing.
 ///
 /// ```
 /// use wasm_pool_static::encoding::{Coding, accepted};
@@ -66,8 +65,8 @@ pub fn accepted<'a>(fields: impl Iterator<Item = &'a str>) -> impl Iterator<Item
     acceptable.map(|(_, coding)| coding)
 }
 
-/// A weight such as `q=0.5` (RFC 9110, 12.4.2), from 0 to 1000. None given is 1; one that can't be
-/// read is 0, to be safe.
+/// A weight such as `q=0.5` (RFC 9110, 12.4.2), from 0 to 1000. A missing weight is 1. An
+/// unreadable one is 0, to be safe.
 fn thousandths(weight: &str) -> u16 {
     let weight = weight.trim();
     if weight.is_empty() {

@@ -13,13 +13,13 @@
 //!     }
 //! }
 //!
-//! // What opens no file also runs outside of the host: in a test, say.
+//! // A call that opens no file also runs outside the host, for example in a test.
 //! assert_eq!(site(Request::new("GET", "/api/version")).status, 200);
 //! assert_eq!(site(Request::new("PUT", "/index.html")).status, 405);
 //! assert_eq!(site(Request::new("GET", "/.git/config")).status, 404);
 //! ```
 //!
-//! This file is the way of one request, from top to bottom. A request takes one call to the host,
+//! This file follows one request, from top to bottom. A request takes one call to the host,
 //! which opens the file or a compressed copy of it. The open file is the body of the response, and
 //! its bytes never enter this process. The worker keeps nothing about a file for the next request:
 //! files may change at any time.
@@ -52,7 +52,7 @@ use media::MediaType;
 use range::Range;
 use refusal::Refusal;
 
-/// Answers with the file that the request's path names below the root, or says why not.
+/// Answers with the file that the request's path names below the root folder, or says why not.
 ///
 /// ```
 /// use wasm_pool_guest::Request;
@@ -66,7 +66,7 @@ pub fn answer(request: &Request) -> Response {
 }
 
 /// As [`answer`], for files that have their URLs below `prefix`: with `/static` the path
-/// `/static/a.css` names the file `a.css`. None where the path, as it was sent, is not below the
+/// `/static/a.css` names the file `a.css`. None if the path, as it was sent, is not below the
 /// prefix.
 ///
 /// ```
@@ -149,7 +149,7 @@ fn with_final_slash(request: &Request, prefix: &str, path: &str) -> Result<Respo
 
 /// Opens a compressed copy that this client can unpack, or else the original, in one call.
 ///
-/// A range is always one of the original: parts of a compressed file are of no use to a client that
+/// A range always refers to the original: parts of a compressed file are useless to a client that
 /// asks for parts. The host passes over a copy that is older than its original: somebody changed
 /// the original and forgot the copy.
 fn open(path: &str, media: MediaType, request: &Request) -> Result<Version, ErrorCode> {
@@ -172,7 +172,7 @@ fn open(path: &str, media: MediaType, request: &Request) -> Result<Version, Erro
     Ok(Version::of(chosen.opened, coding))
 }
 
-/// The file, or the part of it that was asked for.
+/// The file, or the requested part of it.
 fn send(
     version: Version,
     media: MediaType,

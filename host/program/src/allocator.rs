@@ -1,17 +1,17 @@
-//! How the C library keeps memory that was freed. Left to itself it keeps blocks as large as the
-//! largest that was ever freed, up to 32 MiB, in each of many arenas: a burst of large answers
-//! would stay in memory for ever.
+//! Bounds the freed memory that the C library keeps. By default it keeps blocks as large as the
+//! largest ever freed, up to 32 MiB, in each of many arenas. So a burst of large answers would stay
+//! in memory for ever.
 
 /// Blocks of this size and more are mapped by themselves, and given back when they are freed. It is
 /// above the pieces in which files are read and most answers, which are then taken from memory that
 /// is there already.
 const MAPPED_BYTES: i32 = 1 << 20;
 
-/// What an arena keeps at its end. Enough that the pieces of a few clients come and go without a
-/// system call.
+/// The memory that an arena keeps at its end. Enough that the pieces of a few clients come and go
+/// without a system call.
 const KEPT_BYTES: i32 = 4 << 20;
 
-/// Fixes both for the rest of this process's life. Other C libraries than glibc don't know them, or
+/// Sets both for the rest of this process's life. C libraries other than glibc neither know nor
 /// need them.
 pub(crate) fn settle() {
     #[cfg(target_env = "gnu")]

@@ -1,6 +1,6 @@
-//! The log: lines on standard error, written by a thread of its own, so that a terminal that does
-//! not read holds up no request, and no end. If it falls far behind, lines are dropped rather than
-//! memory filled.
+//! The log: lines on standard error, written by a thread of its own. So a terminal that does not
+//! read holds up no request, and not the end. If the thread falls far behind, lines are dropped, so
+//! that memory stays bounded.
 
 use std::io;
 use std::time::Duration;
@@ -16,12 +16,11 @@ use wasm_pool_host::outlet::Outlet;
 
 use crate::cli::{LogFormat, LogLevel};
 
-/// What may wait to be written, escaped and formatted; lines beyond are dropped. Some 40,000 lines
-/// of requests.
+/// The most bytes that wait to be written, escaped and formatted. Lines beyond are dropped. This is
+/// some 40,000 lines of requests.
 const WAITING_BYTES: usize = 8 << 20;
 
-/// Of that, what lines of guests' output may take: whatever they print, there is room for what the
-/// host says.
+/// The most of these bytes for guests' output, so that the host's own lines always have room.
 const WAITING_OUTPUT_BYTES: usize = WAITING_BYTES / 2;
 
 /// How long the end waits for a reader that reads nothing, and for one that reads a little now and
@@ -29,8 +28,8 @@ const WAITING_OUTPUT_BYTES: usize = WAITING_BYTES / 2;
 const STALLED: Duration = Duration::from_secs(2);
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// A running log. Dropping it writes what is left, as far as somebody reads, and says how much is
-/// missing.
+/// A running log. Dropping it writes the remaining lines, as far as they are read, and says how
+/// many are missing.
 pub(crate) struct Log(Outlet);
 
 impl Drop for Log {
@@ -83,7 +82,7 @@ impl io::Write for Line<'_> {
 /// Starts the log.
 ///
 /// # Errors
-/// Where its thread can't be started.
+/// If its thread can't be started.
 pub(crate) fn start(format: LogFormat, level: LogLevel) -> io::Result<Log> {
     let outlet = Outlet::start(io::stderr(), "log", WAITING_BYTES)?;
     let ours = match level {
@@ -93,7 +92,7 @@ pub(crate) fn start(format: LogFormat, level: LogLevel) -> io::Result<Log> {
         LogLevel::Info => LevelFilter::INFO,
         LogLevel::Debug => LevelFilter::DEBUG,
     };
-    // What our dependencies have to say is for them, unless something is wrong.
+    // Log entries of dependencies are hidden, unless something is wrong.
     let theirs = ours.min(LevelFilter::WARN);
     let filter = Targets::new()
         .with_default(theirs)

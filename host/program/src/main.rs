@@ -1,4 +1,4 @@
-//! The program: reads the command line, and does what it asks for.
+//! The program: reads the command line and runs its command.
 
 mod allocator;
 mod cli;

@@ -1,5 +1,5 @@
 //! *Signals*: the first SIGINT or SIGTERM stops the program in order, the second ends it at once.
-//! Others that would end it without that are ignored, and the log says so.
+//! Other signals that would end it by default are ignored, and the log says so.
 
 use std::io;
 
@@ -19,7 +19,7 @@ pub(crate) fn stop() -> io::Result<impl Future<Output = Option<SignalKind>>> {
     Ok(async move { stopped.await.ok() })
 }
 
-/// What a shell reports for a program that this signal ended.
+/// The exit code that a shell reports for a program ended by this signal.
 pub(crate) fn exit_code(kind: SignalKind) -> u8 {
     const ENDED_BY_SIGNAL: i32 = 128;
     u8::try_from(ENDED_BY_SIGNAL + kind.as_raw_value()).unwrap_or(u8::MAX)
@@ -54,7 +54,7 @@ pub(crate) fn ignore_others() -> io::Result<()> {
     Ok(())
 }
 
-/// The signals that whoever started this program has it ignore: a bit for each, from the first on.
+/// The signals that this program's parent has it ignore: one bit per signal, from signal 1 on.
 fn ignored() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status

@@ -1,5 +1,5 @@
-//! A *folder*: the root as it was found once. All paths of one call are resolved in one folder,
-//! whatever the root's path leads to meanwhile, and none leads out of it.
+//! A *folder* is the root folder, opened once. All paths of one call are resolved in one folder,
+//! even if the root's path leads elsewhere meanwhile. No path leads out of the folder.
 
 use std::fs::File;
 use std::io;
@@ -10,9 +10,11 @@ use std::sync::Arc;
 use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
-use super::{Entry, FileError, Kind, MAX_DIR_ENTRIES, Patience, blocking, file_error, metadata_of};
+use super::{
+    Blocking, Entry, EntryKind, FileError, MAX_DIR_ENTRIES, blocking, file_error, metadata_of,
+};
 
-/// How a folder itself is opened.
+/// The flags for opening the root folder itself.
 const FOLDER: OFlags = OFlags::RDONLY
     .union(OFlags::DIRECTORY)
     .union(OFlags::CLOEXEC);
@@ -21,21 +23,21 @@ const FOLDER: OFlags = OFlags::RDONLY
 #[derive(Clone, Debug)]
 pub(super) struct Folder {
     dir: Arc<OwnedFd>,
-    /// Device and inode. While `dir` is open no other folder gets this pair.
+    /// Device and inode. No other folder gets this pair while `dir` is open.
     id: (u64, u64),
     pub(super) resolver: Resolver,
 }
 
-/// Who keeps a path beneath the folder.
+/// How paths are kept beneath the folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Resolver {
-    /// `openat2(2)` with `RESOLVE_BENEATH`: one system call, and safe against renames meanwhile.
+    /// `openat2(2)` with `RESOLVE_BENEATH`: one system call, and safe against concurrent renames.
     Kernel {
-        /// Whether it can also be told not to wait for the disk: `RESOLVE_CACHED`, Linux 5.12.
+        /// Whether the kernel can decline to wait for the disk: `RESOLVE_CACHED`, since Linux 5.12.
         can_decline: bool,
     },
-    /// cap-std, name by name, where the kernel is older than Linux 5.6 or a seccomp filter hides
-    /// the call.
+    /// cap-std, name by name. For kernels before Linux 5.6, and seccomp filters that hide
+    /// `openat2`.
     Library,
 }
 
@@ -46,7 +48,7 @@ impl Folder {
         Self::of(dir, resolver)
     }
 
-    /// The folder that `path` leads to by now: this one, as a rule.
+    /// Opens the folder that `path` leads to now. Usually this is the same folder.
     pub(super) async fn look_again(&self, path: &Arc<Path>) -> Result<Self, Errno> {
         let resolver = self.resolver;
         if (resolver == Resolver::Kernel { can_decline: true }) {
@@ -74,14 +76,14 @@ impl Folder {
         self.id == other.id
     }
 
-    /// Opens what `path`, which is [normal](super::path::normal), names in this folder.
+    /// Opens `path` in this folder. The path must be [normal](super::path::normal).
     pub(super) async fn resolve(&self, path: &str, flags: OFlags) -> Result<OwnedFd, FileError> {
-        match self.open_now(path, flags, Patience::Cached) {
+        match self.open_now(path, flags, Blocking::No) {
             Err(Errno::AGAIN) => {
                 let (folder, path) = (self.clone(), path.to_owned());
                 blocking(move || {
                     folder
-                        .open_now(&path, flags, Patience::Disk)
+                        .open_now(&path, flags, Blocking::Yes)
                         .map_err(file_error)
                 })
                 .await
@@ -90,14 +92,14 @@ impl Folder {
         }
     }
 
-    fn open_now(&self, path: &str, flags: OFlags, patience: Patience) -> Result<OwnedFd, Errno> {
-        match (self.resolver, patience) {
-            (Resolver::Kernel { can_decline: true }, Patience::Cached) => {
+    fn open_now(&self, path: &str, flags: OFlags, blocking: Blocking) -> Result<OwnedFd, Errno> {
+        match (self.resolver, blocking) {
+            (Resolver::Kernel { can_decline: true }, Blocking::No) => {
                 open_beneath(&self.dir, path, flags, ResolveFlags::CACHED)
             }
-            (Resolver::Kernel { .. }, Patience::Disk) => {
-                // openat2 answers EAGAIN where a rename meanwhile leaves it unsure that `..` in a
-                // link stays beneath: its manual says to try again.
+            (Resolver::Kernel { .. }, Blocking::Yes) => {
+                // `openat2` returns EAGAIN if a concurrent rename leaves unclear whether `..` in a
+                // link stays beneath the folder. The manual page says to try again.
                 const TRIES: usize = 16;
                 let mut answer = Err(Errno::AGAIN);
                 for _ in 0..TRIES {
@@ -108,14 +110,14 @@ impl Folder {
                 }
                 answer
             }
-            (Resolver::Kernel { can_decline: false } | Resolver::Library, Patience::Cached) => {
+            (Resolver::Kernel { can_decline: false } | Resolver::Library, Blocking::No) => {
                 Err(Errno::AGAIN)
             }
-            (Resolver::Library, Patience::Disk) => open_by_library(&self.dir, path, flags),
+            (Resolver::Library, Blocking::Yes) => open_by_library(&self.dir, path, flags),
         }
     }
 
-    /// The names in `dir`, which `path` led to in this folder. For blocking threads.
+    /// Lists the names in `dir`, which was opened at `path` in this folder. May wait for the disk.
     pub(super) fn list(&self, dir: OwnedFd, path: &str) -> Result<Vec<Entry>, FileError> {
         let mut entries = Vec::new();
         let mut seen = 0;
@@ -133,9 +135,9 @@ impl Folder {
                 continue;
             }; // WIT strings are Unicode
             let kind = match item.file_type() {
-                FileType::RegularFile => Some(Kind::RegularFile),
-                FileType::Directory => Some(Kind::Directory),
-                // A link, or a file system that does not say.
+                FileType::RegularFile => Some(EntryKind::RegularFile),
+                FileType::Directory => Some(EntryKind::Directory),
+                // A link, or a file system that doesn't report kinds.
                 FileType::Symlink | FileType::Unknown => self.kind_at(&format!("{path}/{name}")),
                 FileType::Fifo
                 | FileType::Socket
@@ -151,14 +153,14 @@ impl Folder {
         Ok(entries)
     }
 
-    fn kind_at(&self, path: &str) -> Option<Kind> {
-        let fd = self.open_now(path, OFlags::PATH, Patience::Disk).ok()?;
+    fn kind_at(&self, path: &str) -> Option<EntryKind> {
+        let fd = self.open_now(path, OFlags::PATH, Blocking::Yes).ok()?;
         Some(metadata_of(fd.as_fd()).ok()?.kind)
     }
 }
 
 impl Resolver {
-    /// What this kernel can do.
+    /// Finds the best resolver that this kernel supports.
     fn of(dir: &OwnedFd) -> Self {
         let probe = |extra| open_beneath(dir, ".", OFlags::PATH, extra).is_ok();
         if probe(ResolveFlags::empty()) {
@@ -181,12 +183,12 @@ fn open_beneath(
     rustix::fs::openat2(dir, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve)
 }
 
-/// The same through cap-std, which walks the path itself and never leaves the folder.
+/// Opens through cap-std, which walks the path itself and never leaves the folder.
 fn open_by_library(dir: impl AsFd, path: &str, flags: OFlags) -> Result<OwnedFd, Errno> {
     use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
     let dir = dir.as_fd().try_clone_to_owned().map_err(errno)?;
     let mut options = OpenOptions::new();
-    // Access mode and O_CLOEXEC are cap-std's own to set.
+    // cap-std sets the access mode and O_CLOEXEC itself.
     options
         .read(true)
         .custom_flags((flags - OFlags::RDONLY).bits().cast_signed());
@@ -199,7 +201,7 @@ fn open_by_library(dir: impl AsFd, path: &str, flags: OFlags) -> Result<OwnedFd,
 fn errno(error: io::Error) -> Errno {
     match Errno::from_io_error(&error) {
         Some(errno) => errno,
-        // cap-std's own word for "leads out of the folder".
+        // cap-std reports a path that leads out of the folder like this.
         None if error.kind() == io::ErrorKind::PermissionDenied => Errno::PERM,
         None => Errno::IO,
     }

@@ -1,11 +1,11 @@
-//! The disk, seen through one folder. *Root* is the folder that guests may read; an *open file* is
-//! a descriptor in it, or a copy of a small one. Nothing else in this program opens a path that a
-//! guest asked for, and no path leads out: the kernel resolves it beneath the root, links and races
-//! included.
+//! The files that guests may read. The *root folder* is the only folder that guests can see. An
+//! *open file* is a descriptor of a file in it, or a copy of a small file. Nothing else in this
+//! program opens a path that a guest asked for. No path leads out of the root folder: the kernel
+//! resolves it beneath the folder, including links and concurrent renames.
 //!
-//! A call first tries what can be done without waiting for the disk, on the thread it is on. What
-//! the kernel has not cached is finished on threads that may wait, so that a cold disk holds up
-//! nobody else.
+//! Each call first tries to finish without waiting for the disk, on its own thread. If the kernel
+//! hasn't cached the data, a blocking thread finishes the call, so that a slow disk delays no other
+//! process.
 
 mod folder;
 mod open;
@@ -33,15 +33,14 @@ use tokio::time::Instant;
 use crate::rate::Rate;
 use crate::threads;
 
-/// The most that one read returns. A guest chooses how much it asks for, so the host bounds what it
-/// allocates; 1 MiB is enough that the call itself no longer costs anything beside the copy.
+/// The most bytes that one read returns. The guest chooses the size, so the host must bound its
+/// allocation. At 1 MiB, the call itself costs nothing beside the copy.
 pub(crate) const MAX_READ_BYTES: usize = 1 << 20;
 
-/// The most entries that reading a directory returns. A million names would be 50 MB of answer.
+/// The most entries that reading a directory returns. A million names would take 50 MB.
 pub(crate) const MAX_DIR_ENTRIES: usize = 10_000;
 
-/// Why a call failed. The same closed set as `error-code` in `wit/files.wit`, which says what each
-/// means.
+/// Why a call failed. These are the cases of `error-code` in `wit/files.wit`, which explains each.
 #[allow(missing_docs)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FileError {
@@ -58,28 +57,24 @@ pub enum FileError {
     Io,
 }
 
-/// The most variants of a file that one call looks for: one for each content coding that a web
-/// server knows, and some to spare. Looking for a variant that is not there costs the host a system
-/// call.
+/// The most variants of a file that one call tries: one for each content coding that web servers
+/// know, and some to spare. Each variant that doesn't exist costs a system call.
 pub(crate) const MAX_VARIANTS: usize = 8;
 
-/// What a path names.
+/// The kind of thing that a path names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
-    /// A regular file.
+pub(crate) enum EntryKind {
     RegularFile,
-    /// A directory.
     Directory,
 }
 
-/// What is known of a file without reading it.
+/// The metadata of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Metadata {
-    /// File or directory.
-    pub kind: Kind,
+    pub kind: EntryKind,
     /// In bytes.
     pub size: u64,
-    /// Seconds since 1970; earlier ones are zero.
+    /// Seconds since 1970; earlier times count as 0.
     pub modified_seconds: u64,
     /// Nanoseconds within the second.
     pub modified_nanoseconds: u32,
@@ -88,44 +83,42 @@ pub(crate) struct Metadata {
 /// A file that was just opened.
 #[derive(Debug)]
 pub(crate) struct Opened {
-    /// The file.
     pub file: OpenFile,
-    /// The file's metadata at that moment.
+    /// The metadata at the moment of opening.
     pub metadata: Metadata,
 }
 
-/// One name in a directory.
+/// One entry of a directory.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Entry {
-    /// The name, without a path.
+    /// The name, without its path.
     pub name: String,
-    /// What it names, links followed.
-    pub kind: Kind,
+    /// The kind of the target if the entry is a link.
+    pub kind: EntryKind,
 }
 
-/// The folder that guests may read: the one that its path leads to. Where a deployment has the path
-/// lead to another folder, this is seen within a second.
+/// The root folder: whatever folder its path leads to. If the path leads to another folder after a
+/// deployment, calls see the new folder within a second.
 #[derive(Clone, Debug)]
-pub(crate) struct Root {
+pub(crate) struct RootFolder {
     path: Arc<Path>,
     recent: Arc<Recent>,
 }
 
-/// How patient a call may be.
+/// Whether a call may wait for the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Patience {
-    /// Only what the kernel has cached; `EAGAIN` otherwise.
-    Cached,
-    /// As long as the disk takes. For threads that may wait.
-    Disk,
+enum Blocking {
+    /// No: fails with `EAGAIN` if the kernel hasn't cached the data.
+    No,
+    /// Yes. For blocking threads.
+    Yes,
 }
 
-impl Root {
-    /// Opens the folder at `path`; a relative one is taken from where the program is now, once and
-    /// for all.
+impl RootFolder {
+    /// Opens the folder at `path`. A relative path is resolved against the current directory, once.
     ///
     /// # Errors
-    /// Where there is no such folder, or it can't be read.
+    /// If the folder doesn't exist or can't be read.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
         let path = std::path::absolute(path)?;
         let folder = Folder::open(&path)?;
@@ -144,28 +137,28 @@ impl Root {
         if let Some(opened) = self.recent.get(&path) {
             return Ok(opened);
         }
-        // O_NONBLOCK: opening a FIFO would otherwise wait for its writer. It means nothing to
+        // O_NONBLOCK: opening a FIFO would otherwise wait for its writer. The flag has no effect on
         // regular files.
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
         let folder = self.folder().await;
         let fd = folder.resolve(&path, flags).await?;
         let metadata = metadata_of(fd.as_fd())?;
         match metadata.kind {
-            Kind::RegularFile => {
+            EntryKind::RegularFile => {
                 let content = Content::of(fd, metadata).await;
                 self.recent.put(&folder, &path, &content);
                 let file = OpenFile::of(content);
                 Ok(Opened { file, metadata })
             }
-            Kind::Directory => Err(FileError::IsDirectory),
+            EntryKind::Directory => Err(FileError::IsDirectory),
         }
     }
 
-    /// Opens the first of these variants that can be opened and is not older than the file at
-    /// `path`, or that file. With the variant's position.
+    /// Opens the first variant that can be opened and isn't older than the file at `path`.
+    /// Otherwise opens that file. Returns the variant's index.
     ///
     /// # Errors
-    /// Those of [`Root::open_file`] for `path`.
+    /// Those of [`RootFolder::open_file`] for `path`.
     pub(crate) async fn open_variant(
         &self,
         path: &str,
@@ -184,7 +177,7 @@ impl Root {
         Ok((original, None))
     }
 
-    /// What is known of the file or directory at `path`.
+    /// The metadata of the file or directory at `path`.
     ///
     /// # Errors
     /// See [`FileError`].
@@ -194,10 +187,10 @@ impl Root {
         metadata_of(fd.as_fd())
     }
 
-    /// The names in a directory, sorted; what can't be served is left out.
+    /// The names in a directory, sorted, without those that can't be served.
     ///
     /// # Errors
-    /// See [`FileError`]; [`FileError::TooLarge`] past [`MAX_DIR_ENTRIES`].
+    /// See [`FileError`]. [`FileError::TooLarge`] for more than [`MAX_DIR_ENTRIES`] names.
     pub(crate) async fn read_dir(&self, path: &str) -> Result<Vec<Entry>, FileError> {
         let path = normal(path)?.into_owned();
         let folder = self.folder().await;
@@ -206,7 +199,7 @@ impl Root {
         blocking(move || folder.list(dir, &path)).await
     }
 
-    /// The folder that the path leads to. Where nobody has looked for a while, this does.
+    /// The folder that the path leads to. Looks again if the last look is too old.
     async fn folder(&self) -> Folder {
         let (folder, is_old) = self.recent.folder();
         if !is_old {
@@ -219,8 +212,7 @@ impl Root {
 }
 
 impl Metadata {
-    /// In whole seconds: some compressors copy the time of the original, and not all copy its
-    /// fractions.
+    /// Compares whole seconds: some compressors copy the time of the original without its fraction.
     fn is_older(&self, other: &Self) -> bool {
         self.modified_seconds < other.modified_seconds
     }
@@ -232,8 +224,8 @@ fn metadata_of(fd: impl AsFd) -> Result<Metadata, FileError> {
 
 fn metadata(stat: &Stat) -> Result<Metadata, FileError> {
     let kind = match FileType::from_raw_mode(stat.st_mode) {
-        FileType::RegularFile => Kind::RegularFile,
-        FileType::Directory => Kind::Directory,
+        FileType::RegularFile => EntryKind::RegularFile,
+        FileType::Directory => EntryKind::Directory,
         FileType::Symlink
         | FileType::Fifo
         | FileType::Socket
@@ -241,7 +233,7 @@ fn metadata(stat: &Stat) -> Result<Metadata, FileError> {
         | FileType::BlockDevice
         | FileType::Unknown => return Err(FileError::NotSupported),
     };
-    // Before 1970 is zero; the kernel keeps nanoseconds below a second.
+    // Times before 1970 count as 0. The kernel keeps nanoseconds below a second.
     let modified_seconds = u64::try_from(stat.st_mtime).unwrap_or(0);
     let modified_nanoseconds = u32::try_from(stat.st_mtime_nsec).unwrap_or(0);
     let size = u64::try_from(stat.st_size).unwrap_or(0);
@@ -253,8 +245,8 @@ fn metadata(stat: &Stat) -> Result<Metadata, FileError> {
     })
 }
 
-/// What the guest is told of the kernel's answer. What is none of its business is `Io`, and is
-/// logged.
+/// Maps the kernel's error to the guest's. Errors that are none of the guest's business become `Io`
+/// and are logged.
 fn file_error(errno: Errno) -> FileError {
     match errno {
         Errno::NOENT => FileError::NoEntry,
@@ -272,7 +264,7 @@ fn file_error(errno: Errno) -> FileError {
     }
 }
 
-/// Runs `work` on a thread that may wait.
+/// Runs `work` on a blocking thread.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, FileError> + Send + 'static,
 ) -> Result<T, FileError> {

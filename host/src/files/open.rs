@@ -1,4 +1,4 @@
-//! An *open file*: a descriptor, or a copy of a small file.
+//! An *open file* is a descriptor, or a copy of a small file.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -7,13 +7,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use rustix::io::{Errno, ReadWriteFlags};
 
-use super::{FileError, MAX_READ_BYTES, Metadata, Patience, blocking, file_error, metadata_of};
+use super::{Blocking, FileError, MAX_READ_BYTES, Metadata, blocking, file_error, metadata_of};
 
-/// Files of at most this many bytes are copied when they are opened. For larger ones the copy would
-/// no longer cost less than opening and asking, and 256 of these are no more than 16 MiB.
+/// Files of at most this many bytes are copied when they are opened. A larger copy would cost more
+/// than opening the file again. 256 copies take at most 16 MiB.
 pub(super) const SMALL: usize = 64 << 10;
 
-/// A regular file, open for reading. Dropping it closes it.
+/// A regular file, open for reading. Dropping this closes the file.
 #[derive(Debug)]
 #[expect(unreachable_pub)] // the generated stubs re-export it
 pub struct OpenFile {
@@ -22,14 +22,14 @@ pub struct OpenFile {
     position: u64,
 }
 
-/// What reading an open file gives.
+/// The source of an open file's bytes.
 #[derive(Clone, Debug)]
 pub(super) enum Content {
-    /// A small file as it was when it was opened: what it says of itself and what it holds are of
-    /// one look at it, whatever becomes of it on the disk.
+    /// A small file as it was when it was opened, whatever happens on the disk later. Metadata and
+    /// bytes come from one look at the file.
     Copy { metadata: Metadata, bytes: Bytes },
-    /// Any other file, as it is when it is read. Shared with a read that a blocking thread still
-    /// has under way when the process is already gone.
+    /// Any other file, as it is when it is read. Shared with reads on blocking threads, which may
+    /// outlive the process.
     Live(Arc<OwnedFd>),
 }
 
@@ -39,21 +39,21 @@ impl OpenFile {
         Self { content, position }
     }
 
-    /// The next bytes, at most `nbytes` and at most [`MAX_READ_BYTES`]; empty at the end of the
+    /// The next bytes: at most `nbytes`, and at most [`MAX_READ_BYTES`]. Empty at the end of the
     /// file.
     ///
     /// # Errors
-    /// [`FileError::Io`] where the disk fails.
+    /// [`FileError::Io`] if the disk fails.
     pub(crate) async fn read(&mut self, nbytes: usize) -> Result<Bytes, FileError> {
         let bytes = self.read_at(self.position, nbytes).await?;
         self.position += bytes.len() as u64;
         Ok(bytes)
     }
 
-    /// As [`OpenFile::read`], from `offset`, leaving the position alone.
+    /// Reads at `offset` like [`OpenFile::read`], without moving the position.
     ///
     /// # Errors
-    /// [`FileError::Io`] where the disk fails.
+    /// [`FileError::Io`] if the disk fails.
     pub(crate) async fn read_at(&self, offset: u64, nbytes: usize) -> Result<Bytes, FileError> {
         let fd = match &self.content {
             Content::Copy { bytes, .. } => {
@@ -62,8 +62,7 @@ impl OpenFile {
             }
             Content::Live(fd) => fd,
         };
-        // No file has bytes past what the kernel's offsets can say, and the kernel minds being
-        // asked.
+        // The kernel rejects offsets past this one, and no file has bytes there.
         const LAST_OFFSET: u64 = i64::MAX as u64;
         let possible = usize::try_from(LAST_OFFSET.saturating_sub(offset)).unwrap_or(usize::MAX);
         let nbytes = nbytes.min(MAX_READ_BYTES).min(possible);
@@ -73,8 +72,8 @@ impl OpenFile {
         read(fd, offset, nbytes).await
     }
 
-    /// How many bytes of the host's memory this open file holds: those of a small file's copy, 0 of
-    /// any other. Open files of one path may share a copy, and each says that it holds all of it.
+    /// The bytes of host memory that this open file holds: the size of the copy, or 0 without one.
+    /// Several open files may share a copy; each reports all of it.
     #[must_use]
     pub(crate) fn held(&self) -> usize {
         match &self.content {
@@ -83,11 +82,10 @@ impl OpenFile {
         }
     }
 
-    /// Size, time and kind: of a small file as it was when it was opened, of others as they are
-    /// now.
+    /// The metadata: for a copy, of the moment of opening; otherwise, of this moment.
     ///
     /// # Errors
-    /// [`FileError::Io`] where the disk fails.
+    /// [`FileError::Io`] if the disk fails.
     pub(crate) fn stat(&self) -> Result<Metadata, FileError> {
         match &self.content {
             Content::Copy { metadata, .. } => Ok(*metadata),
@@ -97,7 +95,8 @@ impl OpenFile {
 }
 
 impl Content {
-    /// What was just opened: as a copy if it is small, and not being written at this moment.
+    /// The content of a file that was just opened: a copy if the file is small and isn't being
+    /// written at this moment.
     pub(super) async fn of(fd: OwnedFd, metadata: Metadata) -> Self {
         let fd = Arc::new(fd);
         let Some(size) = usize::try_from(metadata.size)
@@ -106,7 +105,7 @@ impl Content {
         else {
             return Self::Live(fd);
         };
-        // One byte more than there should be, to see whether it has grown.
+        // One byte more than expected, to notice a file that has grown.
         let bytes = read(&fd, 0, size + 1).await;
         let is_whole =
             |bytes: &Bytes| bytes.len() == size && metadata_of(fd.as_fd()) == Ok(metadata);
@@ -117,14 +116,13 @@ impl Content {
     }
 }
 
-/// Bytes of a file, if need be from the disk.
+/// Reads bytes of a file, from the disk if necessary.
 async fn read(fd: &Arc<OwnedFd>, offset: u64, nbytes: usize) -> Result<Bytes, FileError> {
-    let read = match read_now(fd, offset, nbytes, Patience::Cached) {
-        // Not in the page cache, or a file system that can't tell.
+    let read = match read_now(fd, offset, nbytes, Blocking::No) {
+        // Not in the page cache, or the file system can't tell.
         Err(Errno::AGAIN | Errno::OPNOTSUPP | Errno::NOSYS) => {
             let fd = Arc::clone(fd);
-            blocking(move || read_now(&fd, offset, nbytes, Patience::Disk).map_err(file_error))
-                .await
+            blocking(move || read_now(&fd, offset, nbytes, Blocking::Yes).map_err(file_error)).await
         }
         other => other.map_err(file_error),
     };
@@ -135,11 +133,11 @@ fn read_now(
     fd: &OwnedFd,
     offset: u64,
     nbytes: usize,
-    patience: Patience,
+    blocking: Blocking,
 ) -> Result<Vec<u8>, Errno> {
-    let flags = match patience {
-        Patience::Cached => ReadWriteFlags::NOWAIT,
-        Patience::Disk => ReadWriteFlags::empty(),
+    let flags = match blocking {
+        Blocking::No => ReadWriteFlags::NOWAIT,
+        Blocking::Yes => ReadWriteFlags::empty(),
     };
     let mut bytes = vec![0; nbytes];
     let got = rustix::io::retry_on_intr(|| {

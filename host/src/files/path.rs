@@ -1,20 +1,19 @@
-//! A path as a guest wrote it, in the one way to write it: two ways to say the same are one file in
-//! the cache.
+//! Normalises paths that guests ask for, so that all spellings of a path are one file in the cache.
 
 use std::borrow::Cow;
 
 use super::FileError;
 
-/// The kernel's, with the NUL at the end. A guest may pass megabytes.
+/// The kernel's limit, including the NUL at the end. Without it, a guest could pass megabytes.
 const PATH_MAX: usize = 4096;
 
-/// The path without names that say nothing: `.`, and the empty ones of repeated slashes. A slash at
-/// the end stays, since it asks for a folder, and so does a `.` there. A path that is normal
-/// already, as nearly all are, isn't copied.
+/// Removes redundant names from a path: `.`, and the empty names of repeated slashes. A slash or
+/// `.` at the end asks for a folder, so it becomes one slash. A path that is already normal, as
+/// nearly all are, isn't copied.
 ///
 /// # Errors
-/// Where it needs no look at the disk to refuse the path. `..` is refused even where it would stay
-/// beneath the root: whoever wants `b` need not ask for `a/../b`.
+/// If the path can be refused without looking at the disk. `..` is refused even where it would stay
+/// beneath the root folder: a guest can ask for `b` instead of `a/../b`.
 pub(super) fn normal(path: &str) -> Result<Cow<'_, str>, FileError> {
     if path.len() >= PATH_MAX {
         return Err(FileError::NameTooLong);

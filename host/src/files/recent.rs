@@ -1,16 +1,17 @@
-//! The folder that the root's path leads to, and files that were opened in it a moment ago. Opening
-//! and closing is half the cost of reading a small file, so a file that is asked for again is found
-//! here by its path. A small file is here with a copy of its bytes, and is not read again either.
+//! Caches the root folder and recently opened files by path. Opening and closing is half the cost
+//! of reading a small file. A small file is cached with a copy of its bytes, so it isn't read again
+//! either.
 //!
-//! Each thread has files of its own, so that threads don't meet; the bound is for all together.
+//! Each thread caches its own files, so that threads don't contend. One bound counts the files of
+//! all threads.
 //!
-//! An entry is believed for a moment only: a change of a file is seen [`FILE_VALIDITY`] later at
-//! most, and a path that leads to another folder [`FOLDER_VALIDITY`] later than that. Files go with
-//! their folder. An old length is never remembered with new bytes: a copy has both from one look at
-//! the file, and of a file without a copy only the descriptor is remembered.
+//! An entry is valid for a moment only. A change of a file is seen at most [`FILE_VALIDITY`] later.
+//! A root path that leads to another folder is seen at most [`FOLDER_VALIDITY`] later than that;
+//! cached files are dropped with their folder. A cached length always matches its bytes: a copy has
+//! both from one look at the file, and without a copy only the descriptor is cached.
 //!
-//! Nobody watches the disk: whoever asks looks again where the last look is too old, so that an
-//! idle host stays idle.
+//! No task watches the disk, so that an idle host stays idle. A call looks again if the last look
+//! is too old.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -26,36 +27,36 @@ use super::open::{Content, OpenFile};
 use super::{Opened, metadata};
 use crate::threads;
 
-/// Shorter than anybody would notice, and still thousands of requests long under load.
+/// Shorter than anybody would notice. Under load, still as long as thousands of requests.
 const FILE_VALIDITY: Duration = Duration::from_millis(100);
 
-/// With [`FILE_VALIDITY`], a second: soon enough for who puts up a new release, and too seldom to
-/// cost anything.
+/// Together with [`FILE_VALIDITY`], this is a second: soon enough for a deployment, and too seldom
+/// to cost anything.
 const FOLDER_VALIDITY: Duration = Duration::from_millis(900);
 
-/// The most files, and so descriptors or copies, that are kept.
+/// The most cached files, and so the most descriptors or copies.
 pub(crate) const MAX_RECENT_FILES: usize = 256;
 
-/// More than most machines have cores; threads beyond share.
+/// Most machines have fewer cores. With more threads than shards, threads share.
 const SHARDS: usize = 32;
 
-/// The folder of one root, and its recent files.
+/// The root folder, and its recent files.
 #[derive(Debug)]
 pub(super) struct Recent {
-    root: Mutex<Root>,
+    current: Mutex<Current>,
     shards: [Shard; SHARDS],
-    /// Files in all shards.
+    /// The number of files in all shards.
     count: AtomicUsize,
-    /// Whether [`sweep`] is at work.
+    /// Whether [`sweep`] is running.
     is_swept: AtomicBool,
 }
 
 #[derive(Debug)]
-struct Root {
+struct Current {
     folder: Folder,
-    /// When somebody last looked where the root's path leads.
+    /// The time of the last look at the root's path.
     looked: Instant,
-    /// Whether it led nowhere.
+    /// Whether the root's path led nowhere at that look.
     is_lost: bool,
 }
 
@@ -73,7 +74,7 @@ struct File {
 impl Recent {
     pub(super) fn new(folder: Folder) -> Self {
         Self {
-            root: Mutex::new(Root {
+            current: Mutex::new(Current {
                 folder,
                 looked: Instant::now(),
                 is_lost: false,
@@ -84,15 +85,15 @@ impl Recent {
         }
     }
 
-    /// The folder, and whether the last look at where the root's path leads is too old.
+    /// The folder, and whether the last look at the root's path is too old.
     pub(super) fn folder(&self) -> (Folder, bool) {
-        let root = self.root();
-        let is_old = root.looked.elapsed() >= FOLDER_VALIDITY;
-        (root.folder.clone(), is_old)
+        let current = self.current();
+        let is_old = current.looked.elapsed() >= FOLDER_VALIDITY;
+        (current.folder.clone(), is_old)
     }
 
-    /// Takes in the outcome of a look at the root's path, begun at `looked`; returns the folder
-    /// from now on. Where the path leads nowhere the last folder stays.
+    /// Applies the outcome of a look at the root's path that began at `looked`. Returns the current
+    /// folder. If the path leads nowhere, the last folder stays.
     pub(super) fn follow(
         &self,
         looked: Instant,
@@ -100,19 +101,19 @@ impl Recent {
         path: &Path,
     ) -> Folder {
         let path = path.display();
-        let mut root = self.root();
-        if looked <= root.looked {
-            return root.folder.clone(); // another look was later, and was faster
+        let mut current = self.current();
+        if looked <= current.looked {
+            return current.folder.clone(); // a later look has already finished
         }
-        root.looked = looked;
-        let was_lost = std::mem::replace(&mut root.is_lost, found.is_err());
+        current.looked = looked;
+        let was_lost = std::mem::replace(&mut current.is_lost, found.is_err());
         match found {
-            Ok(folder) if root.folder.is(&folder) => folder,
+            Ok(folder) if current.folder.is(&folder) => folder,
             Ok(folder) => {
-                root.folder = folder.clone();
-                drop(root);
-                // Behind the line above: a file that is put meanwhile is of the new folder, or is
-                // forgotten here.
+                current.folder = folder.clone();
+                drop(current);
+                // After the folder is replaced: a file that is cached meanwhile is either of the
+                // new folder or dropped here.
                 self.forget(|_| true);
                 tracing::info!(root = %path, "the root leads to another folder");
                 folder
@@ -121,13 +122,13 @@ impl Recent {
                 if !was_lost {
                     tracing::warn!(root = %path, %error, "the root leads nowhere; the last folder stays");
                 }
-                root.folder.clone()
+                current.folder.clone()
             }
         }
     }
 
-    /// The file that this path meant a moment ago. One that can be read live must still have a
-    /// name: it was deleted otherwise, or another took its place, and that is seen at once.
+    /// The cached file of this path. A file without a copy must still have a name. Otherwise it was
+    /// deleted or replaced, which is seen at once.
     pub(super) fn get(&self, path: &str) -> Option<Opened> {
         let shard = &self.shards[threads::slot(SHARDS)];
         let content = {
@@ -153,15 +154,15 @@ impl Recent {
         Some(Opened { file, metadata })
     }
 
-    /// Keeps a file that was just opened in this folder, if there is room and the folder is still
-    /// the root's.
+    /// Caches a file that was just opened in this folder, if there is room and the folder is still
+    /// the root folder.
     pub(super) fn put(self: &Arc<Self>, folder: &Folder, path: &str, content: &Content) {
         let mut files = self.shards[threads::slot(SHARDS)].files();
         let is_new = !files.contains_key(path);
         if is_new && !self.has_room() {
             return;
         }
-        if !self.root().folder.is(folder) {
+        if !self.current().folder.is(folder) {
             self.count.fetch_sub(usize::from(is_new), Ordering::Relaxed);
             return;
         }
@@ -174,14 +175,14 @@ impl Recent {
         }
     }
 
-    /// Whether one more file may be kept. It is counted then.
+    /// Counts one more file, if there is room for it. Returns whether there is.
     fn has_room(&self) -> bool {
         let one_more = |count: usize| (count < MAX_RECENT_FILES).then_some(count + 1);
         let order = Ordering::Relaxed;
         self.count.fetch_update(order, order, one_more).is_ok()
     }
 
-    /// Closes some files.
+    /// Drops the files for which `is_over` holds.
     fn forget(&self, is_over: impl Fn(&File) -> bool) {
         for shard in &self.shards {
             let closed: Vec<_> = shard.files().extract_if(|_, file| is_over(file)).collect();
@@ -189,20 +190,20 @@ impl Recent {
         }
     }
 
-    fn root(&self) -> MutexGuard<'_, Root> {
-        // Whole after every step, whatever happened elsewhere.
-        self.root.lock().unwrap_or_else(PoisonError::into_inner)
+    fn current(&self) -> MutexGuard<'_, Current> {
+        // No step can panic halfway, so a poisoned lock still guards a whole value.
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Shard {
     fn files(&self) -> MutexGuard<'_, HashMap<Box<str>, File>> {
-        // A table of whole entries, whatever happened elsewhere.
+        // No step can panic halfway, so a poisoned lock still guards whole entries.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Closes files that are no longer believed, until none is left.
+/// Drops files that are no longer valid, until none is left.
 async fn sweep(recent: Weak<Recent>) {
     loop {
         tokio::time::sleep(FILE_VALIDITY).await;
@@ -214,7 +215,7 @@ async fn sweep(recent: Weak<Recent>) {
             continue;
         }
         recent.is_swept.store(false, Ordering::SeqCst);
-        // A file that was put before that line did not start another sweep.
+        // A file that was cached before the store did not start another sweep.
         let is_empty = recent.count.load(Ordering::SeqCst) == 0;
         if is_empty || recent.is_swept.swap(true, Ordering::SeqCst) {
             return;

@@ -1,4 +1,4 @@
-//! What every resolver must keep to, and what is seen of files that change.
+//! Rules for every resolver, and how soon changes of files are seen.
 
 use std::os::unix::fs::symlink;
 use std::time::{Duration, Instant};
@@ -10,8 +10,8 @@ use super::folder::Resolver;
 use super::open::SMALL;
 use super::*;
 
-/// A root with a bit of everything in it, and a secret beside it.
-fn folder() -> (tempfile::TempDir, [Root; 3]) {
+/// A root folder with one entry of each sort, and a secret file beside it.
+fn folder() -> (tempfile::TempDir, [RootFolder; 3]) {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let root = dir.path().join("root");
     std::fs::create_dir_all(root.join("folder")).expect("a folder");
@@ -37,22 +37,22 @@ const RESOLVERS: [Resolver; 3] = [
     Resolver::Library,
 ];
 
-fn resolved_by(root: &Path, resolver: Resolver) -> Root {
+fn resolved_by(root: &Path, resolver: Resolver) -> RootFolder {
     let mut folder = Folder::open(root).expect("the root");
     folder.resolver = resolver;
-    Root {
+    RootFolder {
         path: root.into(),
         recent: Arc::new(Recent::new(folder)),
     }
 }
 
-/// Looks again and again, for longer than anything here takes.
+/// Checks repeatedly, for longer than any test here takes.
 async fn eventually(is_so: impl AsyncFn() -> bool) {
     const LOOK_AGAIN: Duration = Duration::from_millis(10);
-    const PATIENCE: Duration = Duration::from_secs(60);
+    const TIME_LIMIT: Duration = Duration::from_secs(60);
     let start = Instant::now();
     while !is_so().await {
-        assert!(start.elapsed() < PATIENCE, "it never was");
+        assert!(start.elapsed() < TIME_LIMIT, "it never was");
         tokio::time::sleep(LOOK_AGAIN).await;
     }
 }
@@ -105,9 +105,9 @@ async fn every_resolver_lists_what_can_be_served() {
         kind,
     };
     let expected = [
-        listed("file", Kind::RegularFile),
-        listed("folder", Kind::Directory),
-        listed("inside", Kind::RegularFile),
+        listed("file", EntryKind::RegularFile),
+        listed("folder", EntryKind::Directory),
+        listed("inside", EntryKind::RegularFile),
     ];
     for root in &roots {
         assert_eq!(
@@ -138,7 +138,8 @@ async fn reading_moves_the_position_and_reading_at_does_not() {
 
 #[tokio::test]
 async fn what_happens_to_a_file_is_seen() {
-    // Of a small file within a moment, and whole; of a larger one at once.
+    // A change of a small file is seen within a moment, and as a whole. A change of a larger file
+    // is seen at once.
     for padding in [0, SMALL] {
         let (dir, [root, ..]) = folder();
         let path = dir.path().join("root/file");
@@ -167,7 +168,7 @@ async fn what_happens_to_a_file_is_seen() {
         std::fs::rename(&other, &path).expect("renamed");
         seen(Ok("replaced".into())).await;
         std::fs::rename(&path, &other).expect("renamed");
-        // For a moment the path may still mean it.
+        // The old path may be valid for a moment.
         eventually(async || read().await == Err(FileError::NoEntry)).await;
         std::fs::rename(&other, &path).expect("renamed");
         seen(Ok("replaced".into())).await;
@@ -189,7 +190,7 @@ async fn an_open_file_that_is_small_stays_as_it_was() {
 #[tokio::test]
 async fn all_ways_to_write_a_path_are_one_file() {
     let (_dir, roots) = folder();
-    let copy = async |root: &Root, path: &str| {
+    let copy = async |root: &RootFolder, path: &str| {
         let file = root.open_file(path).await.expect("the file").file;
         let Content::Copy { bytes, .. } = file.content else {
             panic!("small files are copied");
@@ -198,8 +199,8 @@ async fn all_ways_to_write_a_path_are_one_file() {
     };
     for root in &roots {
         for path in ["./file", ".//file", "././file"] {
-            // The bytes of a file that was opened anew are elsewhere. So they are where this thread
-            // comes to the second path so late that the copy is not believed any more.
+            // Bytes of a file that was opened again are at another address. This also happens if
+            // the thread is so late with the second path that the copy is no longer valid.
             eventually(async || {
                 let kept = copy(root, "file").await;
                 kept.as_ptr() == copy(root, path).await.as_ptr()
@@ -213,7 +214,7 @@ async fn all_ways_to_write_a_path_are_one_file() {
 async fn the_root_is_followed_by_every_resolver() {
     let (dir, roots) = folder();
     let root = dir.path().join("root");
-    let read = async |root: &Root| -> Result<Bytes, FileError> {
+    let read = async |root: &RootFolder| -> Result<Bytes, FileError> {
         root.open_file("file").await?.file.read(100).await
     };
     let all = async |expected: Result<Bytes, FileError>| {

@@ -1,5 +1,5 @@
-//! Why a host does not start, and why a request has no answer: each in one enum, whatever the kind
-//! of the module.
+//! Why a host does not start, and why a request has no answer. One enum each, for all kinds of
+//! module.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -15,22 +15,22 @@ use crate::table::ProcessError;
 /// Why a host could not be started.
 #[derive(Debug)]
 pub enum StartError {
-    /// The folder that guests may read can't be opened.
+    /// The root folder can't be opened.
     Root {
-        /// Its path.
+        /// The path of the folder.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         error: io::Error,
     },
-    /// The settings don't fit each other, or the module.
+    /// The settings contradict each other or the kind of the module.
     Settings(SettingsError),
     /// The module can't be run.
     Load(LoadError),
     /// A process of the pool could not be started.
     Process(supervisor::StartError),
-    /// The root of the program could not be started.
+    /// The root process of the program could not be started.
     ProgramRoot(ProcessError),
-    /// The module exports `handle`, and only a program can run without HTTP.
+    /// The module exports `handle`. Only a program can run without HTTP.
     NotAProgram,
     /// The system gives no thread to compile on.
     Thread(io::Error),
@@ -39,25 +39,25 @@ pub enum StartError {
 /// Why a request was not answered by a guest.
 #[derive(Debug)]
 pub enum Unanswered {
-    /// As many requests wait as may.
+    /// As many requests wait as may wait.
     LineFull,
-    /// The request waited for a process for as long as a request may.
+    /// The request waited for a process for the longest allowed time.
     WaitedTooLong,
-    /// No process could be started. Another start is tried after this pause, where it is known.
+    /// No process could be started. The next start comes after this pause, if it is known.
     NotStarted(Option<Duration>),
-    /// The program has ended, and is started again after this pause.
+    /// The program's root process has ended. The next one starts after this pause.
     NoRoot(Duration),
     /// The host is stopping.
     Stopping,
     /// The guest did not answer in time.
     Late,
-    /// The process that had the request ended before it answered.
+    /// The process that held the request ended before it answered.
     Ended(Exit),
-    /// The guest's response is not HTTP. Its process has been ended.
+    /// The guest's response is not HTTP. Its process ends.
     BadResponse,
-    /// The request's body has more bytes than it may have, or is broken off.
+    /// The request's body exceeds its limit, or could not be read to its end.
     BadBody,
-    /// The host's disk failed over the response's file. This is no fault of the guest's.
+    /// The host's disk failed while reading the response's file. The guest is not at fault.
     Disk,
 }
 
@@ -96,7 +96,7 @@ impl From<Refusal> for Unanswered {
 }
 
 impl Unanswered {
-    /// The same in a sentence for the client.
+    /// The text for the client.
     pub(crate) fn text(&self) -> &'static str {
         match self {
             Self::LineFull | Self::WaitedTooLong => "all processes are busy",

@@ -1,9 +1,9 @@
-//! *Guests* are whoever answers requests. This floor alone knows which kinds of module there are:
-//! how each is planned, started, asked, kept alive and ended.
+//! *Guests* answer requests. Only this floor knows the kinds of module: how each is planned,
+//! started, asked, kept alive and ended.
 //!
-//! Loading has three steps: [`Compiled`] says what a module is, a [`Plan`] says what it will have,
-//! and [`Guests::start`] reserves that and starts the first processes. The guests of one loading
-//! are a *generation*; requests that run go on with theirs when another takes its place.
+//! Loading has three steps. [`Compiled`] tells the kind of a module, a [`Plan`] sets its limits,
+//! and [`Guests::start`] reserves memory and starts the first processes. The guests of one loading
+//! are a *generation*. If another generation takes its place, running requests stay with theirs.
 
 mod errors;
 mod plan;
@@ -17,11 +17,11 @@ use arc_swap::ArcSwap;
 use crate::body::Body;
 use crate::deadline;
 use crate::exit::{Crash, Exit};
-use crate::files::Root;
+use crate::files::RootFolder;
 use crate::message::{Request, Response};
 use crate::pid::Pid;
 use crate::pool::{Pool, Refusal};
-use crate::root::{RootKeeper, Unanswered as RootUnanswered};
+use crate::root::{RootSupervisor, Unanswered as RootUnanswered};
 use crate::sandbox::{self, Compiled, LoadError};
 use crate::settings::{Settings, Workers};
 use crate::shutdown::{Phase, Stopping};
@@ -33,7 +33,7 @@ pub use errors::{StartError, Unanswered};
 pub(crate) use plan::Plan;
 pub use plan::SettingsError;
 
-/// Whoever answers the requests of one host.
+/// The guests that answer the requests of one host.
 #[derive(Debug)]
 pub(crate) struct Guests {
     current: ArcSwap<Generation>,
@@ -53,72 +53,78 @@ struct Generation {
 
 #[derive(Debug)]
 enum Answering {
-    /// Processes that are handed one request at a time.
+    /// Each process gets one request at a time.
     Pool(Arc<Pool>),
-    /// A program, whose root has each request in its mailbox.
-    Program(RootKeeper),
+    /// The root process gets every request in its mailbox.
+    Program(RootSupervisor),
 }
 
-/// What is known so far of who answers a request.
+/// The process that answers a request, as far as it is known.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Trace {
     /// The process that has the request, or had it last.
     pub(crate) pid: Option<Pid>,
-    /// The exit of that process, if the request ended it.
+    /// The exit of this process, if the request ended it.
     pub(crate) exit: Option<Exit>,
 }
 
 /// Why a response can't be sent.
 #[derive(Debug)]
 pub(crate) enum Unsendable {
-    /// The response is not HTTP: the guest's fault.
+    /// The response is not HTTP. The guest is at fault.
     Malformed(String),
-    /// The host's disk fails: not the guest's fault.
+    /// The host's disk failed. The guest is not at fault.
     Disk,
 }
 
-/// The tree of a program, without any process.
+/// Creates the tree of a program, without any process.
 ///
 /// # Errors
-/// Where there is not enough memory, or the module wants what this host does not have.
+/// If there is too little memory, or the module needs something that this host lacks.
 pub(crate) fn tree(
     compiled: Compiled,
     sandbox: sandbox::Settings,
-    root: Root,
+    root_folder: RootFolder,
     table: Arc<Table>,
-    patience: Duration,
+    time_limit: Duration,
 ) -> Result<Arc<Tree>, LoadError> {
-    let programs = compiled.reserve_programs(sandbox, root)?;
-    Ok(Tree::new(programs, table, patience))
+    let program = compiled.reserve_program(sandbox, root_folder)?;
+    Ok(Tree::new(program, table, time_limit))
 }
 
 impl Guests {
-    /// Reserves what the plan says, and starts the processes that are kept alive.
+    /// Reserves the resources of the plan, and starts the processes that are kept alive.
     ///
     /// # Errors
     /// [`StartError`].
     pub(crate) async fn start(
         compiled: Compiled,
         plan: Plan,
-        root: Root,
+        root_folder: RootFolder,
         settings: &Settings,
         stopping: Stopping,
     ) -> Result<Self, StartError> {
         let table = Arc::new(Table::new(plan.table));
-        let patience = settings.limits.request_time;
+        let time_limit = settings.limits.request_time;
         let answering = match compiled.kind() {
             Kind::Handler => {
-                let handlers = compiled.reserve_handlers(plan.sandbox, root);
-                let handlers = handlers.map_err(StartError::Load)?;
-                let supervisor = Supervisor::new(handlers, Arc::clone(&table), 0, patience);
+                let handler = compiled.reserve_handler(plan.sandbox, root_folder);
+                let handler = handler.map_err(StartError::Load)?;
+                let supervisor = Supervisor::new(handler, Arc::clone(&table), 0, time_limit);
                 let pool = Arc::new(Pool::new(supervisor, plan.pool));
                 pool.warm().await.map_err(StartError::Process)?;
                 Answering::Pool(pool)
             }
             Kind::Program => {
-                let tree = tree(compiled, plan.sandbox, root, Arc::clone(&table), patience);
-                let keeper = RootKeeper::new(tree.map_err(StartError::Load)?);
-                Answering::Program(keeper.map_err(StartError::ProgramRoot)?)
+                let tree = tree(
+                    compiled,
+                    plan.sandbox,
+                    root_folder,
+                    Arc::clone(&table),
+                    time_limit,
+                );
+                let root = RootSupervisor::new(tree.map_err(StartError::Load)?);
+                Answering::Program(root.map_err(StartError::ProgramRoot)?)
             }
         };
         let generation = Generation {
@@ -135,8 +141,8 @@ impl Guests {
         })
     }
 
-    /// Has a guest answer the request. `judge` makes something of the response while its process
-    /// can still be ended for it.
+    /// Has a guest answer the request. `judge` converts the response while the process can still be
+    /// ended for it.
     ///
     /// # Errors
     /// [`Unanswered`].
@@ -162,7 +168,7 @@ impl Guests {
         }
     }
 
-    /// Has a process of the pool handle the request.
+    /// Has a process of the pool answer the request.
     async fn call<T>(
         &self,
         pool: &Arc<Pool>,
@@ -174,7 +180,8 @@ impl Guests {
         let timing = self.steps.time(Step::HandOver);
         let mut lease = match pool.take_idle() {
             Some(lease) => lease,
-            // On the heap: this future is as large as starting a process is, and rarely needed.
+            // On the heap: this future includes starting a process, which is large and rarely
+            // needed.
             None => {
                 let taken = self.unless_ending(Box::pin(pool.take())).await;
                 taken.unwrap_or(Err(Refusal::Closed))?
@@ -226,13 +233,14 @@ impl Guests {
     /// Has a program answer the request.
     async fn ask<T>(
         &self,
-        root: &RootKeeper,
+        root: &RootSupervisor,
         deadline: Instant,
         request: Request,
         trace: &mut Trace,
         judge: impl AsyncFnOnce(Response) -> Result<T, Unsendable>,
     ) -> Result<T, Unanswered> {
-        // Where the host stops, all processes end, and whoever waits for one of them is told.
+        // If the host stops, it ends all processes, and so every request in a program gets an
+        // answer.
         let answer = root.ask(request, deadline).await;
         let (pid, response) = answer.map_err(|unanswered| match unanswered {
             RootUnanswered::Ended(pid, exit) => {
@@ -262,7 +270,7 @@ impl Guests {
         }
     }
 
-    /// The outcome of `call`; none where the host can't wait for it any longer.
+    /// The outcome of `call`; `None` if the host reaches [`Phase::Ending`] first.
     async fn unless_ending<T>(&self, call: impl Future<Output = T>) -> Option<T> {
         let ending = || {
             let mut stopping = self.stopping.clone();
@@ -287,7 +295,7 @@ impl Guests {
         &self.table
     }
 
-    /// Requests that wait for a process.
+    /// The number of requests that wait for a process.
     pub(crate) fn in_line(&self) -> usize {
         match &self.current.load().answering {
             Answering::Pool(pool) => pool.in_line(),
@@ -295,7 +303,7 @@ impl Guests {
         }
     }
 
-    /// Ends a process. Whether there was one.
+    /// Ends a process. Returns whether it existed.
     pub(crate) fn kill(&self, pid: Pid) -> bool {
         let Some(row) = self.table.row(pid) else {
             return false;
@@ -312,16 +320,16 @@ impl Guests {
         true
     }
 
-    /// Keeps as many processes alive as should be, until these guests are closed.
-    pub(crate) async fn keep(&self) {
+    /// Keeps the wanted number of processes alive, until these guests are closed.
+    pub(crate) async fn maintain(&self) {
         let generation = self.current.load_full();
         match &generation.answering {
-            Answering::Pool(pool) => pool.keep().await,
-            Answering::Program(root) => root.keep().await,
+            Answering::Pool(pool) => pool.maintain().await,
+            Answering::Program(root) => root.maintain().await,
         }
     }
 
-    /// Begins nothing new. Idle processes end at once; of a program, all.
+    /// Refuses new requests. In a pool, idle processes end at once; in a program, all processes do.
     pub(crate) fn close(&self) {
         match &self.current.load().answering {
             Answering::Pool(pool) => pool.close(),
@@ -340,7 +348,7 @@ impl Guests {
 }
 
 impl Generation {
-    /// Waits for a whole body: today's kinds take no other.
+    /// Collects the whole body, because both kinds of module take no other.
     async fn collect(&self, body: Body) -> Result<Body, Unanswered> {
         let deadline = Instant::now() + self.request_time;
         let collected = deadline::by(deadline, body.collect(self.max_body)).await;

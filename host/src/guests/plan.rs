@@ -1,6 +1,5 @@
-//! A *plan* is what a module of a known kind will have: its settings, with their defaults, checked
-//! once. Settings that a kind does not heed are refused: whoever makes one would wait for its
-//! effect in vain.
+//! A *plan* gives a module of a known kind its settings, with defaults, all checked. A setting that
+//! has no effect for the kind is refused, because its user would wait for the effect in vain.
 
 use std::time::Duration;
 
@@ -10,27 +9,28 @@ use crate::settings::{MAX_PROCESSES, Mode, Setting, Settings, Workers};
 use crate::table::Kind;
 use crate::{descriptors, mailbox, sandbox, table};
 
-/// Descriptors beside those of connections and guests: the root, the runtime, the log, files that
-/// were opened a moment ago, and some to spare.
+/// Descriptors beside those of connections and guests: the root folder, the runtime, the log,
+/// recent files, and some to spare.
 const OWN_DESCRIPTORS: u64 = 64 + MAX_RECENT_FILES as u64;
 
-/// A guest that lists a folder has that open for a moment, and what a link in it leads to.
+/// A guest that lists a folder briefly has two more files open: the folder, and the target of a
+/// link in it.
 const IN_PASSING: u64 = 2;
 
-/// A connection has a socket and, while a file is being sent, that file.
+/// A connection has a socket, and a file while one is being sent.
 const PER_CONNECTION: u64 = 2;
 
-/// Connections by default; nginx's default is 512 per core, and most are idle.
+/// Connections by default. For comparison, nginx's default is 512 per core. Most connections are
+/// idle.
 const CONNECTIONS: usize = 4096;
 
-/// One page of linear memory: nothing runs in less.
+/// One page of linear memory. Nothing runs in less.
 const MIN_MEMORY: u64 = 64 << 10;
 
 /// The most linear memory that wasm's 32-bit addresses reach.
 const MAX_MEMORY: u64 = 4 << 30;
 
-/// The head of a request may weigh so much in a mailbox, beside its body: more than hyper's buffer
-/// takes.
+/// The most bytes of a request's head in a mailbox, beside its body. hyper's buffer holds less.
 const HEAD_BYTES: u64 = 512 << 10;
 
 const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -40,7 +40,7 @@ const CHILDREN: usize = 1024;
 const MAILBOX_MESSAGES: usize = 4096;
 const NAMES: usize = 1024;
 
-/// What a module will have.
+/// The settings of a module, with defaults.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
     pub(crate) workers: Workers,
@@ -53,21 +53,21 @@ pub(crate) struct Plan {
 /// Why settings can't be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SettingsError {
-    /// A module of this kind does not heed the setting.
+    /// The setting has no effect for this kind of module.
     OtherKind {
-        /// The setting that was made.
+        /// The setting.
         setting: Setting,
         /// The kind of the module.
         kind: Kind,
     },
-    /// With this mode the setting has no meaning.
+    /// The setting has no effect with this mode.
     OtherMode {
-        /// The setting that was made.
+        /// The setting.
         setting: Setting,
         /// The mode.
         mode: Mode,
     },
-    /// A number is not in its range.
+    /// A number is out of range.
     OutOfRange {
         /// The setting.
         setting: Setting,
@@ -78,16 +78,16 @@ pub enum SettingsError {
         /// The most it may be.
         most: u64,
     },
-    /// A mailbox has no room for one message, or for the largest request.
+    /// A mailbox is too small for the largest message or request.
     Mailbox {
-        /// Bytes that a mailbox may hold.
+        /// The bytes that a mailbox may hold.
         given: u64,
-        /// Bytes of the largest message or request.
+        /// The bytes of the largest message or request.
         needs: u64,
     },
     /// The system allows fewer open files than the host may need.
     Descriptors {
-        /// Connections that were asked for.
+        /// The requested number of connections.
         connections: usize,
         /// Open files that the host may need.
         needs: u64,
@@ -97,7 +97,7 @@ pub enum SettingsError {
 }
 
 impl Settings {
-    /// Checks everything that does not depend on the module's kind.
+    /// Checks everything that does not depend on the kind of the module.
     ///
     /// # Errors
     /// [`SettingsError`].
@@ -121,17 +121,17 @@ impl Settings {
             in_range(Setting::Workers, min.into(), 0, max.into())?;
         }
         let mode = self.pool.mode();
-        let unheeded = match mode {
+        let unused = match mode {
             Mode::Pool => None,
             Mode::PerRequest => self.pool.max_requests.map(|_| Setting::MaxRequests),
             Mode::Single => self.pool.workers.map(|_| Setting::Workers),
         };
-        let unheeded = unheeded.or_else(|| {
-            // In these modes no process waits to be ended.
+        let unused = unused.or_else(|| {
+            // In the other modes no process waits to be ended.
             let timeout = self.pool.idle_timeout.filter(|_| mode != Mode::Pool);
             timeout.map(|_| Setting::IdleTimeout)
         });
-        if let Some(setting) = unheeded {
+        if let Some(setting) = unused {
             return Err(SettingsError::OtherMode { setting, mode });
         }
         self.mailbox_has_room(self.program.message())?;
@@ -150,7 +150,8 @@ impl Settings {
         Ok(())
     }
 
-    /// How many open files are left beside those of connections, the host's own, and `guests`.
+    /// The open files that the system allows beyond connections and the host's own. Fails if fewer
+    /// than `guests`.
     fn descriptors(&self, connections: usize, guests: u64) -> Result<u64, SettingsError> {
         let allowed = descriptors::allowed();
         let others = (connections as u64).saturating_mul(PER_CONNECTION);
@@ -168,8 +169,8 @@ impl Settings {
 }
 
 impl Plan {
-    /// What a module of this kind has by these settings, which have been
-    /// [checked](Settings::check). `is_served`: requests come over HTTP.
+    /// Plans for a module of this kind. The settings must have been [checked](Settings::check).
+    /// `is_served` says whether requests come over HTTP.
     ///
     /// # Errors
     /// [`SettingsError`].
@@ -178,18 +179,18 @@ impl Plan {
         settings: &Settings,
         is_served: bool,
     ) -> Result<Self, SettingsError> {
-        let unheeded = match kind {
-            Kind::Handler => settings.program.given(),
+        let unused = match kind {
+            Kind::Handler => settings.program.first_set(),
             Kind::Program if settings.steps.are_on() => Some(Setting::Steps),
-            Kind::Program => settings.pool.given(),
+            Kind::Program => settings.pool.first_set(),
         };
-        if let Some(setting) = unheeded {
+        if let Some(setting) = unused {
             return Err(SettingsError::OtherKind { setting, kind });
         }
         let limits = &settings.limits;
         let workers = settings.pool.workers(cores());
         let (instances, reserved) = match kind {
-            // Processes that may run at the same time are sure to have their files.
+            // Reserved, so that no process finds all files taken by others.
             Kind::Handler => {
                 let instances = workers.max + OVERLAP;
                 let each = u64::from(limits.open_files) + IN_PASSING;
@@ -249,7 +250,7 @@ impl Plan {
     }
 }
 
-/// As many connections as descriptors leave room for, up to the default.
+/// As many connections as the descriptors allow, up to the default.
 fn fitting_connections(guests: u64) -> usize {
     let left = descriptors::allowed().saturating_sub(OWN_DESCRIPTORS.saturating_add(guests));
     let left = usize::try_from(left / PER_CONNECTION).unwrap_or(usize::MAX);

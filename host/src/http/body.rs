@@ -1,4 +1,4 @@
-//! The body of a response as hyper takes it: piece by piece, while the client takes it.
+//! The body of a response in hyper's form: piece by piece, as the client takes it.
 
 use std::io;
 use std::pin::Pin;
@@ -14,7 +14,7 @@ use crate::steps::Steps;
 pub(super) struct ResponseBody(State);
 
 enum State {
-    /// The usual case is small: hyper moves it around.
+    /// Keeps this type small, because hyper moves it around.
     Bytes(Bytes),
     Reader(Box<Reader>),
 }
@@ -31,8 +31,8 @@ impl ResponseBody {
         Self::from(Bytes::new())
     }
 
-    /// A guest's body. The first piece of a file is read before the head is sent: a small file goes
-    /// out with its head in one write, and a disk that fails is answered for.
+    /// A guest's body. The first piece of a file is read before the head is sent. So a small file
+    /// goes out with its head in one write, and a failing disk still gets an error status.
     pub(super) async fn of(body: body::Body, steps: &Steps) -> Result<Self, BodyError> {
         let mut reader = match body {
             body::Body::Bytes(bytes) => return Ok(Self::from(bytes)),

@@ -1,5 +1,5 @@
-//! Connections: accepted up to a number, watched for clients who make no progress, drained when the
-//! host stops.
+//! Accepts connections up to a limit, ends those whose clients make no progress, and drains them
+//! when the host stops.
 
 use std::convert::Infallible;
 use std::io;
@@ -26,13 +26,13 @@ use super::socket::{Hints, Socket};
 use super::stopwatch::Stopwatch;
 use crate::shutdown::Phase;
 
-/// After the grace time, what clients have to read their 503.
+/// The time after the grace time in which clients may read their 503.
 const LINGER: Duration = Duration::from_millis(500);
 
-/// When the host has run out of descriptors or memory, it looks again after this while.
+/// The pause after the host has run out of descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// What a connection beyond `--max-connections` is sent, before it is closed.
+/// The answer to a connection beyond `--max-connections`, which is then closed.
 const TURNED_AWAY: &[u8] =
     b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nconnection: close\r\n\
     content-type: text/plain; charset=utf-8\r\ncontent-length: 54\r\n\r\n\
@@ -81,8 +81,8 @@ impl Service {
     }
 }
 
-/// Whether accepting failed for one connection only: Linux passes on what happened to it
-/// (accept(2), Error handling). The next one is not worse for it.
+/// Whether accepting failed for one connection only. Linux passes on an error of that connection
+/// (accept(2), Error handling). The next connection is unaffected.
 fn is_of_one_client(error: &io::Error) -> bool {
     let errno = Errno::from_io_error(error);
     errno.is_some_and(|errno| {
@@ -106,8 +106,9 @@ fn is_of_one_client(error: &io::Error) -> bool {
 }
 
 fn turn_away(stream: &TcpStream) {
-    // What has come already is read, lest closing resets the connection before the answer is read.
-    // A fresh socket takes an answer of this size at once, or the client is gone.
+    // Bytes that have arrived are read, because closing with unread bytes would reset the
+    // connection before the client reads the answer. A fresh socket takes an answer of this size at
+    // once, or the client is gone.
     let _ = stream.try_read(&mut [0; 4096]);
     let _ = stream.try_write(TURNED_AWAY);
 }
@@ -118,9 +119,9 @@ async fn serve(
     service: Arc<Service>,
     _permit: OwnedSemaphorePermit,
 ) {
-    // Responses are written whole; waiting for more to send would only delay them.
+    // Responses are written whole, so waiting for more bytes would only delay them.
     let _ = stream.set_nodelay(true);
-    // hyper reads by one half, and everybody writes to the whole and watches it.
+    // hyper reads through one half. The rest of the host writes to and watches the whole socket.
     let (read, stream) = stream.split();
     let stream: &TcpStream = stream.as_ref();
     let (activity, hints) = (Activity::new(), Hints::new());
@@ -157,7 +158,7 @@ async fn serve(
     };
     if result.is_none() {
         connection.as_mut().graceful_shutdown();
-        // What has begun may finish.
+        // Requests that have begun may finish.
         result = tokio::select! {
             biased;
             result = alarm.watch(connection.as_mut(), reset.as_mut()) => Some(result),
@@ -187,8 +188,8 @@ async fn serve(
     }
 }
 
-/// Throws away what a refused client still sends, so that it gets to read the answer: closing the
-/// connection with bytes unread would reset it (RFC 9112, section 9.6).
+/// Discards the bytes that a refused client still sends, so that the client can read the answer.
+/// Closing the connection with unread bytes would reset it (RFC 9112, section 9.6).
 async fn discard(stream: &TcpStream) {
     const SCRATCH_BYTES: usize = 16 << 10;
     let all = async {

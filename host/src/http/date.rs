@@ -1,12 +1,12 @@
-//! The `date` of responses. hyper's own would stay where it is when the clock is set back, for as
-//! long as the clock was ahead; this one is right again with the next response.
+//! The `date` of responses. If the clock is set back, hyper's own date would stand still until the
+//! clock has caught up. This one is right again with the next response.
 
 use std::cell::RefCell;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use hyper::header::HeaderValue;
 
-/// The date, written once a second in each thread.
+/// The date, written once a second per thread.
 struct Cache {
     /// Since 1970.
     second: u64,
@@ -23,7 +23,7 @@ impl Cache {
     }
 
     fn of(second: u64) -> Self {
-        // The format has four digits for the year, and no clock shows a later one.
+        // The format has four digits for the year. No clock shows a later one.
         const LAST_SECOND: u64 = 253_402_300_799;
         let time = UNIX_EPOCH + Duration::from_secs(second.min(LAST_SECOND));
         let value = HeaderValue::try_from(httpdate::fmt_http_date(time));
@@ -34,7 +34,7 @@ impl Cache {
     }
 }
 
-/// What the clock says now.
+/// The time of the system's clock.
 pub(super) fn now() -> HeaderValue {
     thread_local! {
         static CACHE: RefCell<Cache> = RefCell::new(Cache::of(0));

@@ -1,5 +1,5 @@
-//! Clients who are refused before any process has heard of them, and what the log says of it: at
-//! most one line a second for each reason, whatever they send.
+//! Logs refused clients that no process has seen. Each reason gets at most one line a second,
+//! whatever clients send.
 
 use std::fmt::Display;
 
@@ -29,8 +29,7 @@ pub(super) enum Reason {
 pub(super) struct Refusals([Rate; Reason::COUNT]);
 
 impl Refusals {
-    /// Writes a line, unless there was one just before. `detail`: what there is to say beside the
-    /// reason.
+    /// Writes a line, unless there was one within the last second. `detail` adds to the reason.
     pub(super) fn note(&self, reason: Reason, client: &dyn Display, detail: Option<&str>) {
         let Some(skipped) = self.0[reason as usize].admit() else {
             return;
@@ -40,7 +39,7 @@ impl Refusals {
         tracing::warn!(reason, %client, detail, skipped, "request refused");
     }
 
-    /// What has to be said of a fault, if no process had part in it.
+    /// Logs a fault that no process had part in.
     pub(super) fn note_fault(&self, fault: &Fault, client: &str) {
         if let Some((reason, detail)) = Reason::of(fault) {
             self.note(reason, &client, detail);
@@ -61,7 +60,7 @@ impl Reason {
             Fault::BodyTooSlow => Some((Self::BodyTooSlow, None)),
             Fault::Unanswered(Unanswered::LineFull) => Some((Self::QueueFull, None)),
             Fault::Unanswered(Unanswered::WaitedTooLong) => Some((Self::QueueTimeout, None)),
-            // Whoever noticed the others has a line of its own for them.
+            // The other faults are logged where they are noticed.
             Fault::Unanswered(
                 Unanswered::NotStarted(_)
                 | Unanswered::NoRoot(_)

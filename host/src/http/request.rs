@@ -1,4 +1,4 @@
-//! From hyper's request to ours: the first copy. Bounded in size and in time before anything is
+//! Converts hyper's request to ours: the first copy. Size and time are bounded before anything is
 //! taken from the pool, so that a slow client costs a connection and no process.
 
 use std::sync::Arc;
@@ -16,11 +16,12 @@ use super::fault::Fault;
 use super::target::{Target, is_host, is_target};
 use crate::message::{Headers, Request};
 
-/// What is read and thrown away of a body that is too large, so that its client, still sending,
-/// gets to read the answer: closing the connection at once would reset it (RFC 9112, section 9.6).
+/// The most bytes that are read and discarded of a body that is too large, so that a client that
+/// still sends can read the answer. Closing the connection at once would reset it (RFC 9112,
+/// section 9.6).
 pub(super) const DISCARD_BYTES: u64 = 16 << 20;
 
-/// For how long, at most.
+/// The longest time for discarding them.
 pub(super) const DISCARD_TIME: Duration = Duration::from_secs(1);
 
 pub(super) async fn receive(
@@ -46,7 +47,7 @@ pub(super) async fn receive(
     check_host(&head)?;
     check_framing(&head.headers)?;
     let mut headers = Headers::with_capacity(head.headers.len() + 1);
-    // A target that names its host has the last word (RFC 9112, section 3.2.2).
+    // A host in the target overrides the field (RFC 9112, section 3.2.2).
     let authority = target.authority.map(str::as_bytes);
     if let (Some(authority), false) = (authority, head.headers.contains_key(HOST)) {
         headers.push(HOST.as_str(), authority);
@@ -86,8 +87,8 @@ fn check_host(head: &Parts) -> Result<(), Fault> {
     }
 }
 
-/// Where a body ends must be beyond doubt, or a proxy before us and we could see different requests
-/// in the same bytes. `Transfer-Encoding` is `chunked`, once, or it is not there (RFC 9112, section
+/// The end of a body must be unambiguous. Otherwise a proxy before us and we could see different
+/// requests in the same bytes. `Transfer-Encoding` is `chunked`, once, or absent (RFC 9112, section
 /// 6.1).
 fn check_framing(headers: &HeaderMap) -> Result<(), Fault> {
     let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
@@ -100,7 +101,7 @@ fn check_framing(headers: &HeaderMap) -> Result<(), Fault> {
     }
 }
 
-/// The whole body. `waits`: the client sends it only when it is asked to, by reading.
+/// Reads the whole body. `waits` says whether the client sends it only on request, by our reading.
 async fn read(mut body: Incoming, waits: bool, settings: &Settings) -> Result<Vec<u8>, Fault> {
     let limit = settings.max_body;
     if body.size_hint().lower() > limit {

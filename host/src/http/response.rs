@@ -1,5 +1,5 @@
-//! From a guest's response to hyper's. A guest may answer anything; what is not HTTP is the guest's
-//! failure.
+//! Converts a guest's response to hyper's. A guest may answer anything. A response that is not HTTP
+//! is the guest's failure.
 
 use bytes::Bytes;
 use hyper::header::{
@@ -16,10 +16,10 @@ use crate::message;
 use crate::steps::Steps;
 use crate::text;
 
-/// Fields of one response. More would not fit what clients take.
+/// The most fields of one response. Clients take no more.
 const MAX_HEADERS: usize = 256;
 
-/// These speak of the connection, and the connection is the host's (RFC 9110, section 7.6.1).
+/// Fields that belong to the connection, and so to the host (RFC 9110, section 7.6.1).
 const OF_THE_CONNECTION: [HeaderName; 7] = [
     CONNECTION,
     TE,
@@ -30,11 +30,11 @@ const OF_THE_CONNECTION: [HeaderName; 7] = [
     HeaderName::from_static("proxy-connection"),
 ];
 
-/// Makes hyper's response of a guest's.
+/// Converts a guest's response.
 ///
 /// # Errors
-/// [`Unsendable::Malformed`] where the response is not HTTP, [`Unsendable::Disk`] where its file
-/// can't be read.
+/// [`Unsendable::Malformed`] if the response is not HTTP; [`Unsendable::Disk`] if its file can't be
+/// read.
 pub(super) async fn judge(
     response: message::Response,
     is_head: bool,
@@ -55,7 +55,7 @@ pub(super) async fn judge(
         return Err(malformed(format!("a body with status {status}")));
     }
     let stated = stated_length(&headers)?;
-    // The answer to HEAD, and 304, may state the length of a body that is not there.
+    // A response to HEAD, and a 304, may state the length of an absent body.
     let may_state_other = (is_head || status == StatusCode::NOT_MODIFIED) && length == Some(0);
     if let (Some(stated), Some(length)) = (stated, length)
         && stated != length

@@ -1,6 +1,6 @@
-//! The socket of a connection, as hyper sees it: one head at a time, whole, and behind it its body.
-//! So it is known where every head begins, also in requests that are sent in a row; and while a
-//! client is still sending a head, hyper has nothing of it and takes the connection for idle.
+//! The socket of a connection, as hyper sees it: one whole head at a time, and its body behind it.
+//! So the start of every head is known, even of pipelined requests. While a client is still sending
+//! a head, hyper sees none of it and takes the connection for idle.
 
 use std::io;
 use std::pin::Pin;
@@ -17,21 +17,21 @@ use super::heads::{Flaw, Framing, Scan, Whole};
 use super::patience::Activity;
 use super::stopwatch::Stopwatch;
 
-/// What hyper is given in place of a head that it must not have. So the refusal is answered like
-/// any other, and behind the answers before it.
+/// Stands in for a head that hyper must not see. So the refusal is answered like any other request,
+/// behind the answers before it.
 const STAND_IN: &[u8] = b"GET / HTTP/1.1\r\nhost: \r\n\r\n";
 
-/// What is kept of the memory for bytes that hyper can't have yet. Few clients ever need any.
+/// The capacity that an empty buffer for held bytes keeps. Few clients ever need any.
 const KEPT_BYTES: usize = 4 << 10;
 
-/// What the socket and the requests of one connection tell each other. They are in one task.
+/// State that the socket and the requests of one connection share. Both run in one task.
 #[derive(Debug)]
 pub(super) struct Hints {
-    /// Of the head that hyper was given last: a [`Flaw`], or 0.
+    /// The flaw of the last head that hyper was given: a [`Flaw`], or 0.
     flaw: AtomicU8,
-    /// What follows it: [`Hints::UNTOLD`], [`Hints::CHUNKED`] or so many bytes.
+    /// The body behind this head: [`Hints::UNTOLD`], [`Hints::CHUNKED`] or its length in bytes.
     body: AtomicU64,
-    /// Some of a head is there, and not all.
+    /// Whether a head has arrived in part.
     has_half: AtomicBool,
 }
 
@@ -47,14 +47,14 @@ impl Hints {
         }
     }
 
-    /// Says how long the body is behind the head that hyper has just read; nothing if it is
-    /// chunked.
+    /// Tells the length of the body behind the head that hyper has just read; none for a chunked
+    /// body.
     pub(super) fn tell_body(&self, length: Option<u64>) {
         let length = length.unwrap_or(Self::CHUNKED);
         self.body.store(length, Ordering::Relaxed);
     }
 
-    /// What is wrong with the head that hyper has just read.
+    /// The flaw of the head that hyper has just read.
     pub(super) fn flaw(&self) -> Option<Flaw> {
         match self.flaw.load(Ordering::Relaxed) {
             0 => None,
@@ -82,8 +82,7 @@ impl Hints {
     }
 }
 
-/// A socket that hands out heads whole, and notes when its client sends and when it takes what is
-/// sent.
+/// A socket that hands out whole heads, and notes when its client sends and when it takes bytes.
 pub(super) struct Socket<'a> {
     read: ReadHalf<'a>,
     /// The same socket. Whoever serves the connection has it too.
@@ -92,22 +91,23 @@ pub(super) struct Socket<'a> {
     hints: &'a Hints,
     stopwatch: Stopwatch,
     stage: Stage,
-    /// What was read and hyper can't have yet: some of a head, or what follows a whole one.
+    /// Bytes that were read and that hyper can't have yet: a part of a head, or bytes behind a
+    /// whole one.
     held: BytesMut,
 }
 
-/// What hyper reads next.
+/// The next thing that hyper reads.
 enum Stage {
     /// A head, once it is whole.
     Head(Scan),
-    /// So much of what is held is a head, or the rest of one.
+    /// This many of the held bytes belong to a head, or to the rest of one.
     Give(usize),
-    /// It has a head, and is yet to say what follows.
+    /// hyper has the head, and has not told yet what follows.
     Given,
     Body(Framing),
-    /// Nothing more: the head that would be next is refused.
+    /// Nothing: the next head is refused.
     Refused(&'static [u8]),
-    /// Whatever comes: the client sends no more, or what it sends is hyper's to refuse.
+    /// Anything: the client sends no more, or hyper itself refuses its bytes.
     Rest,
 }
 
@@ -142,8 +142,8 @@ impl<'a> Socket<'a> {
         }
     }
 
-    /// Reads until a head is whole, or has a flaw, or the client sends no more. Nearly always one
-    /// read is one head, and hyper has it in its own memory already.
+    /// Reads until a head is whole, has a flaw, or the client sends no more. Nearly always one read
+    /// gets one head, directly into hyper's memory.
     fn poll_head(
         &mut self,
         mut scan: Scan,
@@ -233,7 +233,7 @@ impl<'a> Socket<'a> {
         }
     }
 
-    /// Moves what is held, at most `most` bytes, to hyper.
+    /// Moves at most `most` of the held bytes to hyper.
     fn give(&mut self, most: usize, buffer: &mut ReadBuf<'_>) -> usize {
         let count = most.min(self.held.len()).min(buffer.remaining());
         buffer.put_slice(&self.held[..count]);
@@ -249,7 +249,7 @@ impl<'a> Socket<'a> {
         written
     }
 
-    /// As `TcpStream` does it, but for a stream that is shared.
+    /// As in `TcpStream`, but for a shared stream.
     fn poll_write_by(
         &self,
         cx: &mut Context<'_>,

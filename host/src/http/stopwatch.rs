@@ -1,5 +1,5 @@
-//! Times the two steps of a request that only its connection sees: receiving it, and replying. Both
-//! begin or end at the socket, in other hands than those that know what the bytes mean.
+//! Times the two steps of a request that only its connection sees: receiving and replying. Both
+//! begin or end at the socket, which doesn't know the meaning of the bytes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::steps::{Step, Steps};
 
-/// One per connection, shared by its socket and its requests. Off, it is nothing.
+/// One per connection, shared by its socket and its requests. Empty if the steps are off.
 #[derive(Clone, Debug)]
 pub(super) struct Stopwatch(Option<Arc<Running>>);
 
@@ -15,10 +15,10 @@ pub(super) struct Stopwatch(Option<Arc<Running>>);
 struct Running {
     steps: Steps,
     connected: Instant,
-    /// When the first bytes of the request under way came, in nanoseconds after `connected`, or
+    /// The arrival of the first bytes of the current request, in nanoseconds after `connected`, or
     /// [`NOT_SET`].
     arrived: AtomicU64,
-    /// Until when the reply under way is accounted for, the same way.
+    /// The time until which the current reply is accounted for, in the same unit.
     replied: AtomicU64,
 }
 
@@ -36,7 +36,7 @@ impl Stopwatch {
         }))
     }
 
-    /// A request's head is there: what is written from now on is no longer part of the reply before
+    /// A request's head has arrived. Bytes written from now on no longer belong to the reply before
     /// it.
     pub(super) fn began(&self) {
         if let Some(running) = &self.0 {
@@ -44,37 +44,35 @@ impl Stopwatch {
         }
     }
 
-    /// Bytes came in. Those that follow the first belong to the same request.
+    /// Bytes came in. Bytes behind the first ones belong to the same request.
     pub(super) fn arrived(&self) {
         if let Some(running) = &self.0 {
             let now = running.now();
             let order = Ordering::Relaxed;
-            // Fails where others came before it, which is as it should be.
+            // Fails if earlier bytes have set it, as intended.
             let _ = running.arrived.compare_exchange(NOT_SET, now, order, order);
         }
     }
 
-    /// The request is there, whole.
+    /// The whole request has arrived.
     pub(super) fn received(&self) {
         if let Some(running) = &self.0 {
             let now = running.now();
             let arrived = running.arrived.swap(NOT_SET, Ordering::Relaxed);
-            // A client who sends the next request before it has this answer: it came with the last
-            // bytes.
+            // The client sent the next request before this answer, together with the last bytes.
             let since = if arrived == NOT_SET { now } else { arrived };
             running.steps.took(Step::Receive, between(since, now));
         }
     }
 
-    /// The request under way is refused before it is whole. It was not received, and counts as
-    /// nothing.
+    /// The current request is refused before it is whole. It counts as not received.
     pub(super) fn refused(&self) {
         if let Some(running) = &self.0 {
             running.arrived.store(NOT_SET, Ordering::Relaxed);
         }
     }
 
-    /// The response is there.
+    /// The response is ready.
     pub(super) fn answered(&self) {
         if let Some(running) = &self.0 {
             running.replied.store(running.now(), Ordering::Relaxed);
@@ -82,7 +80,7 @@ impl Stopwatch {
         }
     }
 
-    /// Bytes went out; nobody here knows whether they are the last.
+    /// Bytes went out. This file can't know whether they are the last.
     pub(super) fn written(&self) {
         if let Some(running) = &self.0 {
             let before = running.replied.load(Ordering::Relaxed);

@@ -1,6 +1,6 @@
-//! A *mailbox* is where a process finds what others sent it: a queue, bounded in messages and in
-//! bytes, that one process takes from and any other may add to. The news that a monitored process
-//! has ended has a place reserved, so that a full mailbox never loses it.
+//! A *mailbox* is the queue of messages for one process. It is bounded in messages and in bytes.
+//! One process takes from it, and any process may add to it. The news that a monitored process has
+//! ended has a reserved place, so that a full mailbox never loses it.
 
 #[cfg(test)]
 mod tests;
@@ -16,40 +16,40 @@ use crate::message::{Content, Message};
 use crate::pid::Pid;
 use crate::sync::{Elapsed, Mutex, MutexGuard, oneshot, timeout};
 
-/// Places that an empty mailbox keeps. The memory of a longer queue goes back to the host when the
-/// queue is empty.
-const KEPT_PLACES: usize = 64;
+/// Places that an empty mailbox keeps allocated. When a longer queue becomes empty, its memory goes
+/// back to the host.
+const IDLE_CAPACITY: usize = 64;
 
-/// How much a mailbox holds.
+/// The bounds of a mailbox.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Settings {
-    /// Messages. The receiver may monitor as many processes, and their ends come on top.
+    /// The most messages. The receiver may monitor as many processes, and the news of their ends
+    /// comes on top.
     pub messages: usize,
-    /// Bytes of all messages together.
+    /// The most bytes, of all messages together.
     pub bytes: usize,
 }
 
-/// Why nothing was sent, or nothing received.
+/// Why a message was not sent or not received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum MailError {
-    /// No process and no client has this pid, or not any longer.
+    /// No process and no client has this pid, or it has ended or left.
     NoProcess,
-    /// The mailbox has as many messages, or as many bytes, as it may.
+    /// The mailbox already has as many messages or bytes as it may.
     Full,
-    /// More bytes than one message may have.
+    /// The message has more bytes than it may.
     TooLarge,
-    /// This process may not send this, or not to this receiver.
+    /// The process may not send this message, or not to this receiver.
     NotYours,
-    /// The time was over.
     TimedOut,
 }
 
-/// Which message is wanted.
+/// The messages that a receiver asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wanted {
-    /// The oldest.
+    /// The oldest message.
     Any,
-    /// The oldest of this sender.
+    /// The oldest message from this sender.
     From(Pid),
 }
 
@@ -57,70 +57,70 @@ pub(crate) enum Wanted {
 #[derive(Debug)]
 pub(crate) struct Mailbox {
     settings: Settings,
-    state: Mutex<State>,
-    /// Where the replies to the receiver's calls go, past the queue. Most processes make none.
+    contents: Mutex<Contents>,
+    /// Where the replies to the receiver's calls go, past the queue. Created at the first call,
+    /// because most processes make none.
     slot: OnceLock<Arc<Slot>>,
 }
 
 #[derive(Debug, Default)]
-struct State {
-    queue: VecDeque<Letter>,
-    /// Messages in the queue that count, and their bytes.
+struct Contents {
+    queue: VecDeque<Queued>,
+    /// Messages in the queue that count against the bounds, and their bytes.
     messages: usize,
     bytes: usize,
-    /// Places for the ends of monitored processes: of the living and of those whose end is in the
-    /// queue.
+    /// Places reserved for the ends of monitored processes: for those that live, and for those
+    /// whose end is in the queue.
     reserved: usize,
     next_number: u64,
-    /// The receiver sleeps until a message comes that it wants.
+    /// Set while the receiver sleeps: the messages it waits for, and how to wake it.
     waiting: Option<(Wanted, Waker)>,
-    /// How often the receiver came to take something.
+    /// How often the receiver has looked for a message.
     visits: u64,
-    /// The client whose request it took at its last visit.
+    /// The client whose request the receiver took at its last visit.
     working_for: Option<Pid>,
-    /// The receiver has taken a request.
-    was_asked: bool,
-    /// The callers whom the receiver owed a reply when it stopped.
+    /// Whether the receiver has ever taken a request.
+    has_taken_request: bool,
+    /// The callers that the receiver owed a reply when it stopped.
     callers: Callers,
     closed: bool,
 }
 
-/// A message on its way.
+/// A queued message.
 #[derive(Debug)]
-struct Letter {
-    /// Ascending in the queue, so that a sender finds its letter again.
+struct Queued {
+    /// Ascending in the queue, so that a sender finds its message again.
     number: u64,
     message: Message,
-    postage: Postage,
+    quota: Quota,
 }
 
-/// Whose allowance a letter takes.
+/// What a queued message counts against.
 #[derive(Debug)]
-enum Postage {
-    /// The mailbox's: the letter counts.
+enum Quota {
+    /// The bounds of the mailbox.
     Counted,
-    /// The sender's: the sender waits until the letter is taken, and so can have no second one.
+    /// Its sender, which waits until the message is taken. So each sender has one at most.
     Sender(oneshot::Sender<()>),
-    /// A monitor's: the place was reserved.
+    /// The place that a monitor reserved.
     Reserved,
 }
 
-/// The receiver to wake, once all locks are released.
+/// The receiver to wake after all locks are released.
 #[derive(Debug)]
 #[must_use]
 pub(crate) struct Wake {
     waker: Option<Waker>,
-    /// As [`Mailbox::visits`], when the message was added.
+    /// [`Mailbox::visits`] at the moment when the message was added.
     pub visits: u64,
 }
 
 impl Mailbox {
-    /// An empty one.
     #[must_use]
     pub(crate) fn new(settings: Settings) -> Self {
         Self {
             settings,
-            state: Mutex::default(),
+            contents: Mutex::default(),
             slot: OnceLock::new(),
         }
     }
@@ -130,38 +130,39 @@ impl Mailbox {
         self.slot.get_or_init(Arc::default)
     }
 
-    /// Adds a message.
+    /// Adds a message to the queue.
     ///
     /// # Errors
-    /// [`MailError::Full`], and [`MailError::NoProcess`] where the receiver has ended.
+    /// [`MailError::Full`]; [`MailError::NoProcess`] if the receiver has ended.
     pub(crate) fn send(&self, message: Message) -> Result<Wake, MailError> {
         let weight = message.content.weight();
-        let mut state = self.lock();
-        if state.closed {
+        let mut contents = self.lock();
+        if contents.closed {
             return Err(MailError::NoProcess);
         }
-        let fits = weight <= self.settings.bytes - state.bytes;
-        if state.messages >= self.settings.messages || !fits {
+        let fits = weight <= self.settings.bytes - contents.bytes;
+        if contents.messages >= self.settings.messages || !fits {
             return Err(MailError::Full);
         }
-        state.messages += 1;
-        state.bytes += weight;
-        Ok(state.add(message, Postage::Counted, self.calls()))
+        contents.messages += 1;
+        contents.bytes += weight;
+        Ok(contents.add(message, Quota::Counted, self.calls()))
     }
 
-    /// Adds a message whose sender waits until the receiver takes it. The message doesn't count: a
-    /// process waits for one at a time, and a message is withdrawn when its sender stops waiting.
+    /// Adds a message whose sender waits until the receiver takes it. The message doesn't count
+    /// against the bounds: a process sends one such message at a time, and the message is withdrawn
+    /// when the sender stops waiting.
     ///
     /// # Errors
-    /// [`MailError::NoProcess`] where the receiver has ended.
+    /// [`MailError::NoProcess`] if the receiver has ended.
     pub(crate) fn post(self: &Arc<Self>, message: Message) -> Result<(Wake, Posted), MailError> {
-        let mut state = self.lock();
-        if state.closed {
+        let mut contents = self.lock();
+        if contents.closed {
             return Err(MailError::NoProcess);
         }
-        let number = state.next_number;
+        let number = contents.next_number;
         let (sender, taken) = oneshot::channel();
-        let wake = state.add(message, Postage::Sender(sender), self.calls());
+        let wake = contents.add(message, Quota::Sender(sender), self.calls());
         let posted = Posted {
             mailbox: Arc::clone(self),
             number,
@@ -170,47 +171,46 @@ impl Mailbox {
         Ok((wake, posted))
     }
 
-    /// Reserves a place for the end of a process. Returns whether there was one.
+    /// Reserves a place for the news of an end. Returns whether a place was free.
     pub(crate) fn reserve(&self) -> bool {
-        let mut state = self.lock();
-        let granted = state.reserved < self.settings.messages;
-        state.reserved += usize::from(granted);
+        let mut contents = self.lock();
+        let granted = contents.reserved < self.settings.messages;
+        contents.reserved += usize::from(granted);
         granted
     }
 
-    /// Puts the end of a process into its reserved place.
+    /// Puts the news of an end into its reserved place.
     pub(crate) fn deliver(&self, down: Message) -> Option<Wake> {
-        let mut state = self.lock();
-        (!state.closed).then(|| state.add(down, Postage::Reserved, self.calls()))
+        let mut contents = self.lock();
+        (!contents.closed).then(|| contents.add(down, Quota::Reserved, self.calls()))
     }
 
-    /// Takes a message, if there is one.
+    /// Takes a wanted message, if there is one.
     pub(crate) fn try_receive(&self, wanted: Wanted) -> Option<Message> {
         self.lock().visit(wanted)
     }
 
-    /// Takes a message, or wakes the task of `cx` when a wanted message has come. A receiver that
-    /// stops waiting calls [`Mailbox::stop_waiting`].
+    /// Takes a wanted message, or has the task of `cx` woken when one comes. A receiver that stops
+    /// waiting calls [`Mailbox::stop_waiting`].
     pub(crate) fn poll_receive(&self, cx: &Context<'_>, wanted: Wanted) -> Poll<Message> {
-        let mut state = self.lock();
-        if let Some(message) = state.visit(wanted) {
-            state.waiting = None;
+        let mut contents = self.lock();
+        if let Some(message) = contents.visit(wanted) {
+            contents.waiting = None;
             return Poll::Ready(message);
         }
-        state.waiting = Some((wanted, cx.waker().clone()));
+        contents.waiting = Some((wanted, cx.waker().clone()));
         Poll::Pending
     }
 
-    /// The receiver no longer waits.
     pub(crate) fn stop_waiting(&self) {
         self.lock().waiting = None;
     }
 
-    /// Takes a message, and waits for one. With `from`, only as long as that mailbox is open: its
-    /// process sends nothing after its end.
+    /// Waits for a wanted message and takes it. With `from`, it waits only while that mailbox is
+    /// open: a process sends nothing after its end.
     ///
     /// # Errors
-    /// [`MailError::NoProcess`] where `from` is closed and left nothing behind.
+    /// [`MailError::NoProcess`] if `from` is closed and no wanted message is left.
     pub(crate) async fn receive(
         &self,
         wanted: Wanted,
@@ -225,81 +225,80 @@ impl Mailbox {
         receive.await
     }
 
-    /// Wakes the receiver to look again at what it waits for.
-    pub(crate) fn rouse(&self) -> Wake {
-        let mut state = self.lock();
+    /// Has the receiver look again for what it waits for.
+    pub(crate) fn interrupt(&self) -> Wake {
+        let mut contents = self.lock();
         Wake {
-            waker: state.waiting.take().map(|(_, waker)| waker),
-            visits: state.visits + self.calls(),
+            waker: contents.waiting.take().map(|(_, waker)| waker),
+            visits: contents.visits + self.calls(),
         }
     }
 
-    /// Messages that wait to be received.
+    /// The number of messages in the queue.
     pub(crate) fn len(&self) -> usize {
         self.lock().queue.len()
     }
 
-    /// How often the receiver has come to take something, or to call somebody.
+    /// How often the receiver has looked for a message or called a process.
     pub(crate) fn visits(&self) -> u64 {
         self.lock().visits + self.calls()
     }
 
-    /// Whether the receiver has done nothing but work for this client since there were `visits`:
-    /// since then it has called nobody, and has received this client's request or nothing.
+    /// Whether the receiver works only for this client since `visits` was read. It does if it isn't
+    /// waiting, has called no process, and has received nothing but this client's request.
     pub(crate) fn is_stuck(&self, visits: u64, client: Pid) -> bool {
-        let state = self.lock();
-        let came = state.visits + self.calls() - visits;
+        let contents = self.lock();
+        let came = contents.visits + self.calls() - visits;
         let calls = self.slot.get().is_some_and(|slot| slot.is_awaited());
-        let is_away = state.waiting.is_none() && !calls;
-        is_away && (came == 0 || came == 1 && state.working_for == Some(client))
+        let is_away = contents.waiting.is_none() && !calls;
+        is_away && (came == 0 || came == 1 && contents.working_for == Some(client))
     }
 
-    /// Keeps the callers whom the receiver owes a reply until [`Mailbox::close`]: no caller hears
-    /// of the end before the table knows of it.
-    pub(crate) fn keep(&self, callers: Callers) {
+    /// Stores the callers that the receiver owes a reply until [`Mailbox::close`]. So no caller
+    /// hears of the end before the table knows of it.
+    pub(crate) fn store_callers(&self, callers: Callers) {
         self.lock().callers = callers;
     }
 
-    /// The receiver has ended. Its messages are dropped, which tells the senders that wait and the
-    /// callers.
+    /// Closes the mailbox when the receiver has ended. Dropping its messages tells the callers and
+    /// the senders that wait.
     pub(crate) fn close(&self) {
         let left = {
-            let mut state = self.lock();
-            let closed = State {
+            let mut contents = self.lock();
+            let closed = Contents {
                 closed: true,
-                was_asked: state.was_asked,
-                ..State::default()
+                has_taken_request: contents.has_taken_request,
+                ..Contents::default()
             };
-            std::mem::replace(&mut *state, closed)
+            std::mem::replace(&mut *contents, closed)
         };
         drop(left); // outside the lock: it wakes senders and callers
     }
 
-    /// Whether the receiver has taken a request, now or before its end.
+    /// Whether the receiver has ever taken a request. Closing the mailbox keeps this.
     #[must_use]
-    pub(crate) fn was_asked(&self) -> bool {
-        self.lock().was_asked
+    pub(crate) fn has_taken_request(&self) -> bool {
+        self.lock().has_taken_request
     }
 
-    /// Whether the receiver has ended.
     #[must_use]
     pub(crate) fn is_closed(&self) -> bool {
         self.lock().closed
     }
 
-    /// How many calls the receiver has made.
+    /// The number of calls that the receiver has made.
     fn calls(&self) -> u64 {
         self.slot.get().map_or(0, |slot| slot.made())
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // Whole after every step: a panic elsewhere leaves nothing half-done in it.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Contents> {
+        // No step can panic halfway, so a poisoned lock still guards a whole value.
+        self.contents.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
-    fn add(&mut self, message: Message, postage: Postage, calls: u64) -> Wake {
+impl Contents {
+    fn add(&mut self, message: Message, quota: Quota, calls: u64) -> Wake {
         let number = self.next_number;
         self.next_number += 1;
         let awaited = |&mut (wanted, _): &mut (Wanted, Waker)| wanted.matches(&message);
@@ -307,10 +306,10 @@ impl State {
             waker: self.waiting.take_if(awaited).map(|(_, waker)| waker),
             visits: self.visits + calls,
         };
-        self.queue.push_back(Letter {
+        self.queue.push_back(Queued {
             number,
             message,
-            postage,
+            quota,
         });
         wake
     }
@@ -318,49 +317,47 @@ impl State {
     fn visit(&mut self, wanted: Wanted) -> Option<Message> {
         self.visits += 1;
         self.working_for = None;
-        let letter = match wanted {
+        let queued = match wanted {
             Wanted::Any => self.queue.pop_front()?,
             Wanted::From(_) => {
-                let matches = |letter: &Letter| wanted.matches(&letter.message);
+                let matches = |queued: &Queued| wanted.matches(&queued.message);
                 let at = self.queue.iter().position(matches)?;
                 self.queue.remove(at)?
             }
         };
-        self.discount(&letter);
-        let Letter {
-            message, postage, ..
-        } = letter;
-        if let Postage::Sender(taken) = postage {
+        self.release_quota(&queued);
+        let Queued { message, quota, .. } = queued;
+        if let Quota::Sender(taken) = quota {
             let _gone = taken.send(());
         }
         if let Content::Request { client, .. } = message.content {
             self.working_for = Some(client);
-            self.was_asked = true;
+            self.has_taken_request = true;
         }
         Some(message)
     }
 
-    fn withdraw(&mut self, number: u64) -> Option<Letter> {
+    fn withdraw(&mut self, number: u64) -> Option<Queued> {
         let at = self
             .queue
-            .binary_search_by_key(&number, |letter| letter.number);
-        let letter = self.queue.remove(at.ok()?)?;
-        self.discount(&letter);
-        Some(letter)
+            .binary_search_by_key(&number, |queued| queued.number);
+        let queued = self.queue.remove(at.ok()?)?;
+        self.release_quota(&queued);
+        Some(queued)
     }
 
-    /// Gives back the allowance of a letter that has left the queue.
-    fn discount(&mut self, letter: &Letter) {
-        match letter.postage {
-            Postage::Counted => {
+    /// Gives back the allowance of a message that has left the queue.
+    fn release_quota(&mut self, queued: &Queued) {
+        match queued.quota {
+            Quota::Counted => {
                 self.messages -= 1;
-                self.bytes -= letter.message.content.weight();
+                self.bytes -= queued.message.content.weight();
             }
-            Postage::Sender(_) => {}
-            Postage::Reserved => self.reserved -= 1,
+            Quota::Sender(_) => {}
+            Quota::Reserved => self.reserved -= 1,
         }
-        if self.queue.is_empty() && self.queue.capacity() > KEPT_PLACES {
-            self.queue.shrink_to(KEPT_PLACES);
+        if self.queue.is_empty() && self.queue.capacity() > IDLE_CAPACITY {
+            self.queue.shrink_to(IDLE_CAPACITY);
         }
     }
 }
@@ -383,7 +380,7 @@ impl Wake {
     }
 }
 
-/// A message in a mailbox, as its sender sees it, which waits. Dropping this withdraws the message.
+/// A message in a mailbox whose sender waits. Dropping this withdraws the message.
 #[derive(Debug)]
 pub(crate) struct Posted {
     mailbox: Arc<Mailbox>,
@@ -392,13 +389,13 @@ pub(crate) struct Posted {
 }
 
 impl Posted {
-    /// Waits until the message is taken, for `patience` at most. Then it withdraws the message.
+    /// Waits for at most `time_limit` until the message is taken. Then withdraws it.
     ///
     /// # Errors
-    /// [`MailError::TimedOut`], and [`MailError::NoProcess`] where the receiver ends first. The
-    /// message was not taken, and never will be.
-    pub(crate) async fn taken(mut self, patience: Duration) -> Result<(), MailError> {
-        match self.wait(patience).await {
+    /// [`MailError::TimedOut`]; [`MailError::NoProcess`] if the receiver ends first. In both cases
+    /// the message was not taken and never will be.
+    pub(crate) async fn taken(mut self, time_limit: Duration) -> Result<(), MailError> {
+        match self.wait(time_limit).await {
             Ok(taken) => taken,
             Err(_elapsed) => self.withdraw().unwrap_or(Err(MailError::TimedOut)),
         }
@@ -407,16 +404,16 @@ impl Posted {
     /// Waits until the message is taken or never will be.
     ///
     /// # Errors
-    /// Where the message is still in the mailbox after `patience`.
+    /// If the message is still in the mailbox after `time_limit`.
     pub(crate) async fn wait(
         &mut self,
-        patience: Duration,
+        time_limit: Duration,
     ) -> Result<Result<(), MailError>, Elapsed> {
-        let taken = timeout(patience, &mut self.taken).await?;
+        let taken = timeout(time_limit, &mut self.taken).await?;
         Ok(taken.map_err(|_closed| MailError::NoProcess))
     }
 
-    /// Takes the message back. If it has left the mailbox, says what became of it.
+    /// Withdraws the message. If it has already left the mailbox, returns its outcome.
     pub(crate) fn withdraw(&mut self) -> Option<Result<(), MailError>> {
         let withdrawn = self.mailbox.lock().withdraw(self.number);
         match withdrawn {
@@ -428,12 +425,12 @@ impl Posted {
 
 impl Drop for Posted {
     fn drop(&mut self) {
-        let letter = self.mailbox.lock().withdraw(self.number);
-        drop(letter); // outside the lock
+        let queued = self.mailbox.lock().withdraw(self.number);
+        drop(queued); // outside the lock
     }
 }
 
-/// A process that waits for a message.
+/// A receiver that waits for a message.
 struct Receive<'a> {
     mailbox: &'a Mailbox,
     wanted: Wanted,
@@ -448,7 +445,7 @@ impl Future for Receive<'_> {
         let received = self.mailbox.poll_receive(cx, self.wanted);
         self.asleep = received.is_pending();
         if self.asleep && self.from.is_some_and(Mailbox::is_closed) {
-            // The last message may have come since the look.
+            // A last message may have come between the two checks.
             let last = self.mailbox.try_receive(self.wanted);
             return Poll::Ready(last.ok_or(MailError::NoProcess));
         }

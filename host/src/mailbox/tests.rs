@@ -4,12 +4,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake as Waking, Waker};
 use std::time::Duration;
 
-use super::{KEPT_PLACES, MailError, Mailbox, Settings, Wake, Wanted};
+use super::{IDLE_CAPACITY, MailError, Mailbox, Settings, Wake, Wanted};
 use crate::exit::Exit;
 use crate::message::{Content, Message};
 use crate::pid::Pid;
 
-const NO_PATIENCE: Duration = Duration::ZERO;
+const NO_TIME: Duration = Duration::ZERO;
 
 fn mailbox() -> Arc<Mailbox> {
     Arc::new(Mailbox::new(Settings {
@@ -22,7 +22,7 @@ fn pid(number: u64) -> Pid {
     Pid::new(number).expect("nobody has 0")
 }
 
-/// A message of so many bytes.
+/// A message of this many bytes.
 fn message(sender: u64, bytes: usize) -> Message {
     Message {
         sender: pid(sender),
@@ -47,7 +47,7 @@ fn send(mailbox: &Mailbox, sender: u64, bytes: usize) -> Result<(), MailError> {
     mailbox.send(message(sender, bytes)).map(Wake::wake)
 }
 
-/// The sender of what is received, or 0.
+/// The sender of the received message, or 0 if there is none.
 fn take(mailbox: &Mailbox, wanted: Wanted) -> u64 {
     let message = mailbox.try_receive(wanted);
     message.map_or(0, |message| message.sender.get())
@@ -138,13 +138,13 @@ async fn a_message_that_is_waited_for_does_not_count_and_is_withdrawn() {
     assert_eq!(send(&mailbox, 1, 10), Ok(()));
     let (_, posted) = mailbox.post(message(2, 10)).expect("it is open");
     assert_eq!(send(&mailbox, 3, 0), Ok(()));
-    assert_eq!(posted.taken(NO_PATIENCE).await, Err(MailError::TimedOut));
+    assert_eq!(posted.taken(NO_TIME).await, Err(MailError::TimedOut));
     for sender in [1, 3, 0] {
         assert_eq!(take(&mailbox, Wanted::Any), sender);
     }
     let (_, posted) = mailbox.post(message(2, 10)).expect("it is open");
     assert_eq!(take(&mailbox, Wanted::Any), 2);
-    assert_eq!(posted.taken(NO_PATIENCE).await, Ok(()));
+    assert_eq!(posted.taken(NO_TIME).await, Ok(()));
 }
 
 #[tokio::test]
@@ -154,7 +154,7 @@ async fn a_mailbox_that_is_closed_takes_nothing() {
     let (_, posted) = mailbox.post(message(2, 0)).expect("it is open");
     mailbox.close();
     assert!(mailbox.is_closed());
-    assert_eq!(posted.taken(NO_PATIENCE).await, Err(MailError::NoProcess));
+    assert_eq!(posted.taken(NO_TIME).await, Err(MailError::NoProcess));
     assert_eq!(send(&mailbox, 3, 0), Err(MailError::NoProcess));
     assert!(mailbox.post(message(3, 0)).is_err());
     assert!(mailbox.deliver(down(3)).is_none());
@@ -196,12 +196,12 @@ fn a_receiver_that_comes_for_nothing_else_is_stuck_with_its_client() {
 #[test]
 fn what_a_burst_took_is_given_back() {
     let mailbox = Mailbox::new(Settings {
-        messages: 10 * KEPT_PLACES,
+        messages: 10 * IDLE_CAPACITY,
         bytes: 0,
     });
-    for _ in 0..10 * KEPT_PLACES {
+    for _ in 0..10 * IDLE_CAPACITY {
         assert_eq!(send(&mailbox, 1, 0), Ok(()));
     }
     while take(&mailbox, Wanted::Any) != 0 {}
-    assert!(mailbox.lock().queue.capacity() < 2 * KEPT_PLACES);
+    assert!(mailbox.lock().queue.capacity() < 2 * IDLE_CAPACITY);
 }

@@ -1,5 +1,5 @@
-//! A *lease* is a process on its *seat*: idle on a stack, or in the hands of one request. Both are
-//! given back by letting go.
+//! A *lease* is a process on its *seat*, idle on a stack or in use by one request. Dropping a lease
+//! ends the process and frees the seat.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -10,15 +10,15 @@ use crate::message::{Request, Response};
 use crate::pid::Pid;
 use crate::process::Process;
 
-/// The right to have one process alive. Dropped, it goes to the next in line.
+/// The right to have one process alive. Dropping it passes it to the next request in line.
 ///
-/// A seat keeps its pool, and the pool keeps the seats of idle processes: closing the pool undoes
-/// that knot.
+/// A seat holds a reference to its pool, and the pool holds the seats of idle processes. Closing
+/// the pool breaks this cycle.
 #[derive(Debug)]
 pub(super) struct Seat(Arc<Pool>);
 
 impl Seat {
-    /// A seat that has been taken.
+    /// Wraps a seat that has been taken.
     pub(super) fn of(pool: &Arc<Pool>) -> Self {
         Self(Arc::clone(pool))
     }
@@ -30,14 +30,14 @@ impl Seat {
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        self.0.vacate();
+        self.0.free_seat();
     }
 }
 
-/// A process on its seat. A lease that is dropped ends its process.
+/// A process on its seat. Dropping this ends the process.
 #[derive(Debug)]
 pub(crate) struct Lease {
-    // Dropped in this order: the process's memory is free before another may take its seat.
+    // Dropped in this order: the process's memory is free before another may take the seat.
     process: Process,
     seat: Seat,
 }
@@ -47,16 +47,16 @@ impl Lease {
         Self { process, seat }
     }
 
-    /// The lease in the hands of a request. A request that drops it before it is answered has lost
-    /// its client, and a half-run instance is never called again.
+    /// Marks the lease as used by a request. If the request drops it before the answer, the client
+    /// has left, and a half-run instance is never called again.
     pub(super) fn handed_out(mut self) -> Self {
-        self.process.presume(Exit::ClientLeft);
+        self.process.set_exit(Exit::ClientLeft);
         self
     }
 
-    /// The lease in nobody's hands.
+    /// Marks the lease as used by no request.
     pub(super) fn given_back(mut self) -> Self {
-        self.process.presume(Exit::Stopped);
+        self.process.set_exit(Exit::Stopped);
         self
     }
 
@@ -81,23 +81,23 @@ impl Lease {
         self.process.handle(request, now, deadline).await
     }
 
-    /// Ends the process, which has failed.
+    /// Ends the failed process.
     pub(crate) fn fail(self, crash: Crash) {
         self.process.fail(crash);
     }
 
-    /// Ends the process, which answered with something that is not a response.
+    /// Ends the process because its response is invalid.
     pub(crate) fn reject(self, reason: String) {
         self.process.reject(reason);
     }
 
     /// Ends the process.
     pub(crate) fn end(self, exit: Exit) {
-        self.vacate(exit);
+        self.free_seat(exit);
     }
 
-    /// Ends the process, and keeps its seat for another.
-    pub(super) fn vacate(self, exit: Exit) -> Seat {
+    /// Ends the process, and returns its seat.
+    pub(super) fn free_seat(self, exit: Exit) -> Seat {
         self.process.end(exit);
         self.seat
     }

@@ -1,10 +1,10 @@
-//! The *pool* knows who is idle. A request takes a process from it, and the call runs on the task
-//! that read the request: taking is popping from a stack, most recently used first, and wakes
-//! nobody. With none idle the pool grows; at its size the request waits in a line, bounded in
-//! length and in time.
+//! The *pool* knows which processes are idle. A request takes a process, and the call runs on the
+//! task that read the request. Taking is popping the most recently used process from a stack, and
+//! wakes no thread. If no process is idle, the pool starts one. If the pool has its full size, the
+//! request waits in a line that is bounded in length and time.
 //!
-//! Each thread has a stack of its own for idle processes, so that threads don't meet; a thread
-//! whose stack is empty takes from another's. The pool counts *seats*: a process that is idle,
+//! Each thread has its own stack of idle processes, so that threads don't contend. A thread with an
+//! empty stack takes from another stack. The pool counts *seats*: a process that is idle,
 //! running or being started has one, and there are as many as the pool may have processes. A
 //! [`Lease`] is a process with its seat.
 
@@ -28,52 +28,51 @@ use lease::Seat;
 use seats::{Claim, Grant, Seats, Waiting};
 use stacks::Stacks;
 
-/// Processes that may be started ahead of the one they replace, beyond the pool's size. Starting
-/// takes microseconds, so few overlap.
+/// Processes beyond the pool's size that may be started to replace others. A start takes
+/// microseconds, so few overlap.
 pub(crate) const OVERLAP: u32 = 4;
 
-/// A process whose memory has grown by this share of what it may still grow, since it started, is
-/// replaced between two requests, before a request has to fail for want of memory.
+/// A process is replaced between two requests when it has used this share of the memory that it
+/// could still grow by after its start. Otherwise a later request would fail for lack of memory.
 const HIGH_WATER: (u64, u64) = (3, 4);
 
-/// How many processes there are, and how long each lives.
+/// The number of processes in a pool, and the lifetime of each.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Settings {
-    /// Whether a process serves one request or many.
     pub(crate) reuse: Reuse,
-    /// Kept alive even when idle. Where each serves one request, these wait ready and have served
-    /// none.
+    /// Processes that are kept alive even if idle. With [`Reuse::OneRequest`], they are ready and
+    /// have served nobody.
     pub(crate) min: u32,
-    /// The most that are alive, save for [`OVERLAP`].
+    /// The most processes alive, not counting [`OVERLAP`].
     pub(crate) max: u32,
-    /// Requests that one process serves at most; an eighth of it is jitter, so that processes that
-    /// were started together do not end together.
+    /// The most requests of one process. Up to an eighth less at random, so that processes that
+    /// were started together don't end together.
     pub(crate) max_requests: Option<NonZeroU64>,
-    /// The memory of one process, in bytes; see [`Exit::Grown`].
+    /// The memory limit of one process in bytes. See [`Exit::Grown`].
     pub(crate) memory: u64,
-    /// Beyond `min`, a process ends when it had nothing to do for so long.
+    /// Processes beyond `min` end after they were idle for this long.
     pub(crate) idle_timeout: Duration,
-    /// Requests that may wait in line.
+    /// The most requests in line.
     pub(crate) queue: usize,
-    /// The longest that a request waits.
+    /// The longest time that a request waits in line.
     pub(crate) queue_timeout: Duration,
 }
 
 /// How many requests a process serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reuse {
-    /// A process is created for the request, and ends with it.
+    /// One. The process is created for the request, and ends with it.
     OneRequest,
     /// Any number, one after the other.
     ManyRequests,
 }
 
-/// Why a request gets no process.
+/// Why a request got no process.
 #[derive(Debug)]
 pub(crate) enum Refusal {
     /// All processes are busy and the line is full.
     LineFull,
-    /// The request stood in line for the whole of the queue timeout.
+    /// The request waited for the whole queue timeout.
     WaitedTooLong,
     /// No process could be started.
     NotStarted(StartError),
@@ -88,20 +87,20 @@ pub(crate) struct Pool {
     settings: Settings,
     stacks: Stacks,
     seats: Seats,
-    /// Somebody waits in line, or the pool is closed: a process that comes back concerns others
-    /// than its own thread. Written where that changes, and read by every request.
+    /// Whether a request waits in line, or the pool is closed. If so, whoever gives back a process
+    /// or a seat must check the line. Every request reads this; it is written only when it changes.
     attention: AtomicBool,
-    /// Wakes [`Pool::keep`] when there are fewer processes than `min`.
+    /// Notified when fewer processes than `min` are alive.
     missing: Notify,
-    /// Told when there are none.
+    /// Notified when no process is alive.
     all_ended: Notify,
     overlap: Arc<Semaphore>,
-    /// Each thread's part of `min`.
+    /// The part of `min` that one thread keeps ready.
     share: usize,
 }
 
 impl Pool {
-    /// An empty pool; [`Pool::warm`] fills it.
+    /// Creates an empty pool. [`Pool::warm`] fills it.
     ///
     /// # Panics
     /// Outside of a tokio runtime.
@@ -120,10 +119,10 @@ impl Pool {
         }
     }
 
-    /// Starts the processes that are kept alive.
+    /// Starts the `min` processes.
     ///
     /// # Errors
-    /// Where one can't be started.
+    /// If a process can't be started.
     pub(crate) async fn warm(self: &Arc<Self>) -> Result<(), StartError> {
         while let Some(seat) = self.claim_missing() {
             let started = self.supervisor.start().await;
@@ -133,12 +132,12 @@ impl Pool {
         Ok(())
     }
 
-    /// Takes a process that is idle.
+    /// Takes an idle process.
     pub(crate) fn take_idle(&self) -> Option<Lease> {
         self.stacks.pop().map(Lease::handed_out)
     }
 
-    /// Takes a new process, or the next that becomes free, where none is idle.
+    /// Takes a new process if none is idle, or the next one that becomes free.
     ///
     /// # Errors
     /// [`Refusal`].
@@ -146,8 +145,8 @@ impl Pool {
         let found = match self.claim()? {
             Claim::Found(found) => found,
             Claim::Waiting(mut waiting) => {
-                let patience = self.settings.queue_timeout;
-                match timeout(patience, waiting.granted()).await {
+                let time_limit = self.settings.queue_timeout;
+                match timeout(time_limit, waiting.granted()).await {
                     Ok(Some(granted)) => granted,
                     Ok(None) => return Err(Refusal::Closed),
                     Err(_elapsed) => return Err(Refusal::WaitedTooLong),
@@ -164,7 +163,8 @@ impl Pool {
         Ok(lease.handed_out())
     }
 
-    /// A seat or a place in line, where no process was idle a moment ago.
+    /// Finds a process or a seat, or joins the line. Called after [`Pool::take_idle`] found
+    /// nothing.
     fn claim(self: &Arc<Self>) -> Result<Claim<'_>, Refusal> {
         let may_overtake = !self.attention.load(Ordering::SeqCst);
         if may_overtake && let Some(seat) = self.take_seat(self.settings.max) {
@@ -176,17 +176,17 @@ impl Pool {
         }
         let claim = match line.join(self.settings.queue) {
             Some((ticket, granted)) => {
-                // Whoever joins the line says so first, and looks for a process and a seat
-                // afterwards.
+                // Joining the line must come before the look for a process or a seat.
+                // [`Pool::put_back`] does both in the other order, so that one side sees the other.
                 self.attention.store(true, Ordering::SeqCst);
                 let found = match line.in_line() {
                     1 => self.find(Stacks::pop_surely),
-                    _ => None, // others were first
+                    _ => None, // earlier requests come first
                 };
                 if found.is_some() {
                     line.leave(ticket);
                 }
-                self.settle(&line);
+                self.update_attention(&line);
                 let waiting = || Claim::Waiting(Waiting::new(self, ticket, granted));
                 Ok(found.map_or_else(waiting, Claim::Found))
             }
@@ -208,52 +208,52 @@ impl Pool {
         idle.or_else(|| self.take_seat(self.settings.max).map(Grant::Seat))
     }
 
-    /// A seat, where fewer than `most` are taken.
+    /// Takes a seat, if fewer than `most` are taken.
     fn take_seat(self: &Arc<Self>, most: u32) -> Option<Seat> {
         self.seats.take_below(most).then(|| Seat::of(self))
     }
 
-    /// Keeps the pool at its size until it is closed: replaces processes that died, ends those that
-    /// have long been idle.
-    pub(crate) async fn keep(self: &Arc<Self>) {
+    /// Keeps the pool at its size until it is closed. Replaces processes that ended, and ends
+    /// processes that were idle for too long.
+    pub(crate) async fn maintain(self: &Arc<Self>) {
         let rounds = (self.settings.idle_timeout / 4)
             .clamp(Duration::from_millis(10), Duration::from_secs(1));
         while !self.seats.line().is_closed() {
-            // A round that comes too early finds nothing to do: either reason is as good as the
-            // other.
+            // The reason for waking doesn't matter: a round that comes too early finds nothing to
+            // do.
             let _elapsed = timeout(rounds, self.missing.notified()).await;
             self.end_idle();
             while let Some(seat) = self.claim_missing() {
                 match self.supervisor.start().await {
                     Ok(process) => self.put_back(Lease::new(process, seat)),
                     Err(StartError::BackingOff(pause)) => {
-                        drop(seat); // somebody in line may have more luck by then
+                        drop(seat); // a request in line may succeed with it
                         tokio::time::sleep(pause).await;
                     }
-                    Err(StartError::Failed(..)) => {} // the log has it
+                    Err(StartError::Failed(..)) => {} // already logged
                 }
             }
         }
     }
 
-    /// Requests that wait for a process.
+    /// The number of requests in line.
     pub(crate) fn in_line(&self) -> usize {
         self.seats.line().in_line()
     }
 
-    /// Ends a process of this pool that is idle, and whose row says already that it is killed. One
-    /// that works is told by its row.
+    /// Ends an idle process that its row already marks as killed. A process that works sees the
+    /// mark itself.
     pub(crate) fn kill_idle(&self, pid: Pid) {
         if let Some(lease) = self.stacks.remove(pid) {
             lease.end(Exit::Killed);
         }
     }
 
-    /// Ends all idle processes; those that run end with their requests, and nothing new is begun.
+    /// Refuses new requests and ends all idle processes. Running processes end with their requests.
     pub(crate) fn close(self: &Arc<Self>) {
         let mut line = self.seats.line();
         line.close();
-        self.settle(&line);
+        self.update_attention(&line);
         drop(line);
         self.end_all_idle();
         self.missing.notify_one();
@@ -262,7 +262,7 @@ impl Pool {
     /// Ends all processes, and waits until they have: one that is just being started ends when it
     /// would be put back.
     pub(crate) async fn end(self: &Arc<Self>) {
-        const PATIENCE: Duration = Duration::from_secs(1); // start code may take longer
+        const TIME_LIMIT: Duration = Duration::from_secs(1); // start code may take longer
         self.close();
         let all_ended = async {
             loop {
@@ -273,7 +273,7 @@ impl Pool {
                 all_ended.await;
             }
         };
-        let _elapsed = timeout(PATIENCE, all_ended).await;
+        let _elapsed = timeout(TIME_LIMIT, all_ended).await;
     }
 
     fn end_all_idle(&self) {
@@ -282,7 +282,7 @@ impl Pool {
         }
     }
 
-    /// A seat for a process that should be alive and is not.
+    /// Takes a seat if fewer than `min` processes are alive.
     fn claim_missing(self: &Arc<Self>) -> Option<Seat> {
         let is_closed = self.seats.line().is_closed();
         (!is_closed).then(|| self.take_seat(self.settings.min))?
@@ -297,10 +297,11 @@ impl Pool {
         }
     }
 
-    /// The request is answered: the process is free for the next, or has served its share.
+    /// Gives a process back after its request. It serves on, or is replaced if it served its share
+    /// or grew too large.
     pub(crate) fn release(self: &Arc<Self>, lease: Lease) {
         if self.settings.reuse == Reuse::OneRequest {
-            return self.prepare_next(lease.vacate(Exit::Served));
+            return self.prepare_next(lease.free_seat(Exit::Served));
         }
         match self.retirement(lease.process()) {
             None => self.put_back(lease),
@@ -308,22 +309,23 @@ impl Pool {
         }
     }
 
-    /// A process is free, and brings its seat: onto this thread's stack, or to the head of the
-    /// line.
+    /// Puts a free process, with its seat, on this thread's stack. If requests wait in line, serves
+    /// them.
     fn put_back(self: &Arc<Self>, lease: Lease) {
         let now = Instant::now();
         lease.process().row().is_idle(now);
         if let Some(killed) = self.stacks.push(lease.given_back(), now) {
             return killed.end(Exit::Killed);
         }
-        // Those who join the line do it the other way round: so one of the two sees the other.
+        // The process is on the stack before `attention` is read. [`Pool::claim`] does both in the
+        // other order, so that one side sees the other.
         if self.attention.load(Ordering::SeqCst) {
             self.serve_line();
         }
     }
 
-    /// A seat is free: to the head of the line, which starts its own process.
-    fn vacate(self: &Arc<Self>) {
+    /// Frees a seat. If requests wait in line, the first gets the seat and starts its own process.
+    fn free_seat(self: &Arc<Self>) {
         if self.seats.give_back() {
             self.all_ended.notify_waiters();
         }
@@ -335,7 +337,7 @@ impl Pool {
         }
     }
 
-    /// Hands idle processes and free seats to those in line.
+    /// Hands idle processes and free seats to the requests in line.
     fn serve_line(self: &Arc<Self>) {
         let mut line = self.seats.line();
         if line.is_closed() {
@@ -349,39 +351,39 @@ impl Pool {
         {
             left_over = line.grant(found);
         }
-        self.settle(&line);
+        self.update_attention(&line);
         drop(line);
-        // All in line had just left.
+        // All requests in line have just left.
         match left_over {
             Some(Grant::Process(lease)) => self.put_back(lease),
             Some(Grant::Seat(_)) | None => {} // a seat gives itself back
         }
     }
 
-    /// Says whether processes and seats that become free concern others.
-    fn settle(&self, line: &seats::Guard<'_>) {
+    /// Sets `attention` for the current state of the line.
+    fn update_attention(&self, line: &seats::Guard<'_>) {
         let wanted = line.is_closed() || line.in_line() > 0;
         self.attention.store(wanted, Ordering::SeqCst);
     }
 
-    /// Starts a new process on the old one's seat, and only then ends the old one: if the new one
-    /// can't be started, the old one goes on. None of this is on a request's path.
+    /// Starts a new process on the old one's seat, and then ends the old one. If the start fails,
+    /// the old process goes on. This runs off the request's path.
     fn replace(self: &Arc<Self>, old: Lease, exit: Exit) {
         let Ok(overlap) = Arc::clone(&self.overlap).try_acquire_owned() else {
-            return self.put_back(old); // others are being replaced; after its next request, then
+            return self.put_back(old); // enough others are being replaced; tried after its next request
         };
         let (pool, old) = (Arc::clone(self), old.given_back());
         tokio::spawn(async move {
             match pool.supervisor.start().await {
-                Ok(new) => pool.put_back(Lease::new(new, old.vacate(exit))),
+                Ok(new) => pool.put_back(Lease::new(new, old.free_seat(exit))),
                 Err(StartError::BackingOff(_) | StartError::Failed(..)) => pool.put_back(old),
             }
             drop(overlap);
         });
     }
 
-    /// A process has served its one request: the next one is made ready on its seat, off the
-    /// request's path, if fewer are ready for this thread than should be.
+    /// Starts the next process on the seat of one that has served its only request, off the
+    /// request's path. If enough processes are ready for this thread, frees the seat instead.
     fn prepare_next(&self, seat: Seat) {
         let are_ready = self.stacks.len_here() >= self.share;
         if are_ready || self.attention.load(Ordering::SeqCst) {
@@ -396,10 +398,10 @@ impl Pool {
         });
     }
 
-    /// Why this process should serve no more, if so.
+    /// The reason why this process should serve no more, if any.
     fn retirement(&self, process: &Process) -> Option<Exit> {
         if let Some(most) = self.settings.max_requests {
-            let jitter = scramble(process.pid()) % (most.get() / 8 + 1);
+            let jitter = mix(process.pid()) % (most.get() / 8 + 1);
             if process.row().served() >= most.get() - jitter {
                 return Some(Exit::Served);
             }
@@ -411,8 +413,8 @@ impl Pool {
     }
 }
 
-/// Well-mixed bits of a pid, as jitter: the finalizer of SplitMix64.
-fn scramble(pid: Pid) -> u64 {
+/// Well-mixed bits of a pid: the finalizer of SplitMix64.
+fn mix(pid: Pid) -> u64 {
     let mut bits = pid.get().wrapping_mul(0x9E37_79B9_7F4A_7C15);
     bits = (bits ^ (bits >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     bits = (bits ^ (bits >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);

@@ -1,5 +1,5 @@
-//! *Seats*, and the line of requests that wait for one. Seats are a count; the line is under a
-//! lock, which a request takes only where no process is idle and no seat is free.
+//! *Seats*, and the line of requests that wait for one. Seats are a counter. The line is behind a
+//! lock, which a request takes only if no process is idle and no seat is free.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, PoisonError};
@@ -9,9 +9,8 @@ use super::Pool;
 use super::lease::{Lease, Seat};
 use crate::sync::{AtomicU32, Mutex, MutexGuard, Ordering, oneshot};
 
-/// Requests that wait for a process belong to one burst, and are logged as one, until for so long
-/// none has waited.
-const CALM: Duration = Duration::from_secs(10);
+/// A burst of waiting requests is logged once. It ends when no request has waited for this long.
+const BURST_GAP: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Default)]
 pub(super) struct Seats {
@@ -24,33 +23,32 @@ pub(super) struct Seats {
 struct Line {
     waiters: VecDeque<Waiter>,
     next_ticket: u64,
-    /// When the last request found all processes busy.
+    /// When a request last found all processes busy.
     saturated: Option<Instant>,
     is_closed: bool,
 }
 
-/// One request in line, by the ticket it drew.
+/// A request in line, identified by its ticket.
 #[derive(Debug)]
 struct Waiter {
     ticket: u64,
     grant: oneshot::Sender<Grant>,
 }
 
-/// What a request takes, or is handed at the head of the line: always a seat, with a process on it
-/// or without.
+/// A seat for a request, with or without a process on it.
 #[derive(Debug)]
 pub(super) enum Grant {
     Process(Lease),
     Seat(Seat),
 }
 
-/// What a request that asks for a process has at once.
+/// The outcome of [`Pool::claim`].
 pub(super) enum Claim<'a> {
     Found(Grant),
     Waiting(Waiting<'a>),
 }
 
-/// The line, while nobody else has it.
+/// The line, locked.
 pub(super) struct Guard<'a>(MutexGuard<'a, Line>);
 
 impl Seats {
@@ -58,7 +56,7 @@ impl Seats {
         self.taken.load(Ordering::SeqCst)
     }
 
-    /// Takes a seat, where fewer than `most` are taken.
+    /// Takes a seat if fewer than `most` are taken. Returns whether it did.
     pub(super) fn take_below(&self, most: u32) -> bool {
         let order = Ordering::SeqCst;
         let one_more = |taken: u32| (taken < most).then_some(taken + 1);
@@ -71,7 +69,7 @@ impl Seats {
     }
 
     pub(super) fn line(&self) -> Guard<'_> {
-        // No code that could panic runs under this lock.
+        // No code under this lock can panic.
         Guard(self.line.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
@@ -85,7 +83,7 @@ impl Guard<'_> {
         self.0.waiters.len()
     }
 
-    /// Joins the line, unless it has as many requests as it may.
+    /// Joins the line, unless it already has `most` requests.
     pub(super) fn join(&mut self, most: usize) -> Option<(u64, oneshot::Receiver<Grant>)> {
         if self.0.waiters.len() >= most {
             return None;
@@ -97,41 +95,41 @@ impl Guard<'_> {
         Some((ticket, granted))
     }
 
-    /// Leaves the line.
     pub(super) fn leave(&mut self, ticket: u64) {
-        // Tickets in line are in order.
+        // Tickets in line are ascending.
         let place = |waiter: &Waiter| waiter.ticket;
         if let Ok(at) = self.0.waiters.binary_search_by_key(&ticket, place) {
             self.0.waiters.remove(at);
         }
     }
 
-    /// Hands something to the head of the line. Gives it back where nobody is there.
+    /// Hands a grant to the head of the line. Gives it back if the line is empty.
     pub(super) fn grant(&mut self, mut grant: Grant) -> Option<Grant> {
         while let Some(waiter) = self.0.waiters.pop_front() {
             match waiter.grant.send(grant) {
                 Ok(()) => return None,
-                Err(back) => grant = back, // it has just left
+                Err(back) => grant = back, // this request has just left
             }
         }
         Some(grant)
     }
 
-    /// Whether the request that finds all processes busy is the first to do so in a while.
+    /// Whether this is the first request in a while that found all processes busy.
     pub(super) fn begins_burst(&mut self) -> bool {
         let now = Instant::now();
         let last = self.0.saturated.replace(now);
-        last.is_none_or(|last| now.duration_since(last) > CALM)
+        last.is_none_or(|last| now.duration_since(last) > BURST_GAP)
     }
 
-    /// Those in line are told, and nobody joins any more.
+    /// Closes the line. Requests in it are refused, and no more may join.
     pub(super) fn close(&mut self) {
         self.0.is_closed = true;
         self.0.waiters.clear();
     }
 }
 
-/// A place in line. Dropped, it is given up, and a grant that came meanwhile goes to the next.
+/// A place in line. Dropping it leaves the line; a grant that came meanwhile goes to the next
+/// request.
 pub(super) struct Waiting<'a> {
     pool: &'a Arc<Pool>,
     ticket: u64,
@@ -147,7 +145,7 @@ impl<'a> Waiting<'a> {
         }
     }
 
-    /// Waits for a grant; none where the pool is closed.
+    /// Waits for a grant. `None` if the pool is closed.
     pub(super) async fn granted(&mut self) -> Option<Grant> {
         (&mut self.granted).await.ok()
     }
@@ -162,7 +160,7 @@ impl Drop for Waiting<'_> {
             Err(_) => {
                 let mut line = self.pool.seats.line();
                 line.leave(self.ticket);
-                self.pool.settle(&line);
+                self.pool.update_attention(&line);
             }
         }
     }

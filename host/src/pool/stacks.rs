@@ -1,6 +1,5 @@
-//! Idle processes, in a *stack* for each thread, most recently used last. The memory of a process
-//! that ran on a thread is in that core's cache; moving it to another costs more than a small call
-//! itself.
+//! Idle processes, in one *stack* per thread, most recently used last. The memory of a process that
+//! ran on a thread is in that core's cache. Moving it to another core costs more than a small call.
 
 use std::collections::VecDeque;
 use std::sync::PoisonError;
@@ -11,7 +10,7 @@ use crate::pid::Pid;
 use crate::sync::{AtomicUsize, Mutex, MutexGuard, Ordering};
 use crate::threads;
 
-/// More than most machines have cores; threads beyond share.
+/// Most machines have fewer cores. With more threads than stacks, threads share.
 const STACKS: usize = 32;
 
 #[derive(Debug)]
@@ -21,7 +20,7 @@ pub(super) struct Stacks([Stack; STACKS]);
 #[repr(align(128))] // two cache lines: threads that write here must not slow each other down
 struct Stack {
     idle: Mutex<VecDeque<Idle>>,
-    /// As many as there are in `idle`, for a quick look. Another thread may see a change late.
+    /// The length of `idle`, readable without the lock. Another thread may see a change late.
     len: AtomicUsize,
 }
 
@@ -56,7 +55,7 @@ impl Stacks {
         if let Some(idle) = self.0[threads::slot(STACKS)].take(VecDeque::pop_back) {
             return Some(idle.lease);
         }
-        // Another thread may be faster; then there is another stack to look at, or none.
+        // Another thread may be faster. Then another stack may still have a process.
         while let Some(stack) = self.most_recent(&may_have) {
             if let Some(idle) = stack.take(VecDeque::pop_back) {
                 return Some(idle.lease);
@@ -85,7 +84,7 @@ impl Stacks {
         None
     }
 
-    /// How many processes this thread has.
+    /// The number of processes on this thread's stack.
     pub(super) fn len_here(&self) -> usize {
         self.0[threads::slot(STACKS)].len.load(Ordering::Relaxed)
     }
@@ -129,7 +128,7 @@ impl Stack {
     }
 
     fn idle(&self) -> MutexGuard<'_, VecDeque<Idle>> {
-        // Whole after every step: a panic elsewhere leaves nothing half-done here.
+        // No step can panic halfway, so a poisoned lock still guards a whole value.
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,22 +1,22 @@
 //! A *backtrace* in one line: the functions that a guest was in when it trapped, innermost first.
-//! The guest chose their names, so reading them is bounded in number, in length, and in what comes
-//! out.
+//! The guest chose their names. So the number of names, their length and the size of the line are
+//! bounded.
 
 use crate::text;
 
-/// Frames that are looked at: as many as wasmtime collects.
+/// Frames in a line: as many as wasmtime collects.
 const MAX_FRAMES: usize = 20;
 
-/// A longer name is shown as it is, and cut: demangling it costs more than it says. Names of Rust's
-/// generic functions have some hundred bytes.
+/// A longer name is cut, and not demangled: demangling would cost more than it tells. Names of
+/// Rust's generic functions have some hundred bytes.
 const DEMANGLED_BYTES: usize = 2 << 10;
 
-/// What all names of a backtrace come to, at most. The name of a generic type may name itself many
-/// times over: a few mangled bytes can stand for gigabytes.
+/// The most bytes of all names in a backtrace. A generic type's name may contain itself many times
+/// over, so a few mangled bytes can stand for gigabytes.
 const NAMES_BYTES: usize = 4 << 10;
 
-/// What Rust runs between a panic and the trap. Every panic begins with these, and they say nothing
-/// about it.
+/// Functions that Rust runs between a panic and its trap. Every panic has them, so they tell
+/// nothing about this one.
 const PANIC_MACHINERY: &[&str] = &[
     "__rust_abort",
     "__rust_start_panic",
@@ -35,10 +35,10 @@ const PANIC_MACHINERY: &[&str] = &[
     "std::sys::pal::",
 ];
 
-/// A function: its name, if the module has one for it, and its number.
+/// A function: its name, if the module has one, and its number.
 pub(crate) type Frame<'a> = (Option<&'a str>, u32);
 
-/// The names of these functions.
+/// The names of these functions, in one line.
 pub(crate) fn line<'a>(frames: impl IntoIterator<Item = Frame<'a>>) -> String {
     let mut room = NAMES_BYTES;
     let mut names: Vec<(String, u32)> = Vec::new();
@@ -57,23 +57,22 @@ pub(crate) fn line<'a>(frames: impl IntoIterator<Item = Frame<'a>>) -> String {
         }
     }
     let machinery = names.iter().take_while(|(name, _)| is_machinery(name));
-    // Without anything else, it is all there is to say.
-    let told = match names.split_at(machinery.count()) {
+    // A backtrace of nothing but machinery is shown as it is.
+    let shown = match names.split_at(machinery.count()) {
         (all, []) => all,
         (_, rest) => rest,
     };
-    let told: Vec<String> = told
+    let shown: Vec<String> = shown
         .iter()
         .map(|(name, times)| match times {
             1 => name.clone(),
             _ => format!("{name} ({times} times)"),
         })
         .collect();
-    told.join(" < ")
+    shown.join(" < ")
 }
 
-/// A name as its author wrote it if it is one of Rust's, and as it is otherwise; in so many bytes
-/// at most.
+/// Demangles the name if it is one of Rust's. Returns at most `bytes` of it.
 fn readable(name: &str, bytes: usize) -> String {
     let short = (name.len() <= DEMANGLED_BYTES).then_some(name);
     match short.and_then(|name| rustc_demangle::try_demangle(name).ok()) {
@@ -82,8 +81,8 @@ fn readable(name: &str, bytes: usize) -> String {
     }
 }
 
-/// Whether this is one of [`PANIC_MACHINERY`]: a whole name, or all of a module whose name ends
-/// with `::`.
+/// Whether the name is in [`PANIC_MACHINERY`]. An entry that ends with `::` stands for a whole
+/// module.
 fn is_machinery(name: &str) -> bool {
     let name = name.trim_start_matches('<');
     let is = |known: &&str| name == *known || known.ends_with("::") && name.starts_with(*known);

@@ -1,37 +1,35 @@
-//! Looks at a module without running it: what it exports, what it imports, whether it would run
-//! here.
+//! Checks a module without running it: its exports, its imports, and whether this host can run it.
 
 use super::excerpt::{excerpt, printable};
 use super::{LoadError, contract, engine, handler, kind_of, program};
 use crate::settings::Module;
 use crate::table::Kind;
 
-/// What [`check`] found.
+/// The outcome of [`check`].
 #[derive(Debug)]
 pub struct Report {
-    /// Names of what the module exports. Names here are as the module has them, version included;
-    /// letters that can't be seen are spelled out.
+    /// Names of the exports. Names here include the version, and show invisible characters escaped.
     pub exports: Vec<String>,
-    /// Names of what it imports, and whether this host has them.
+    /// The imports, and whether this host has them.
     pub imports: Vec<Import>,
-    /// Why it would not run here, if so.
+    /// Why this host can't run the module, if so.
     pub obstacle: Option<String>,
 }
 
 /// One import.
 #[derive(Debug)]
 pub struct Import {
-    /// Its name.
+    /// The name of the import.
     pub name: String,
-    /// Whether this host has an interface of that name. Its functions may still not fit.
+    /// Whether this host has an interface of this name. Its functions may still differ in type.
     pub provided: bool,
 }
 
-/// Compiles the module and compares it with what this host offers and calls, where a process may
-/// have `memory` bytes.
+/// Compiles the module, and compares its imports and exports with the host's. `memory` is the
+/// memory in bytes that a process may have.
 ///
 /// # Errors
-/// Where it can't be read or compiled: there is nothing to report on then.
+/// If the module can't be read or compiled.
 pub fn check(module: &Module, memory: u64) -> Result<Report, LoadError> {
     let component = engine::compile_only(module)?;
     let engine = component.engine();
@@ -53,7 +51,7 @@ pub fn check(module: &Module, memory: u64) -> Result<Report, LoadError> {
     });
     let obstacle = match prepared {
         Err(error) => Some(excerpt(&format!("{error:#}"))),
-        Ok(()) => engine::fits(&component, memory)
+        Ok(()) => engine::check_memory(&component, memory)
             .err()
             .map(|error| error.to_string()),
     };
@@ -64,7 +62,8 @@ pub fn check(module: &Module, memory: u64) -> Result<Report, LoadError> {
     })
 }
 
-/// WASI promises that 0.2 only grows, so a module of any 0.2 finds its interfaces in ours.
+/// Whether this host has the interface. WASI promises that 0.2 only grows, so any 0.2 interface is
+/// in ours.
 fn provided(import: &str) -> bool {
     const WASI: [&str; 6] = ["cli", "clocks", "filesystem", "io", "random", "sockets"];
     let wasi = |(name, version): (&str, &str)| {

@@ -1,16 +1,16 @@
-//! What shapes compiled code. The build script includes this file: it compiles the built-in worker,
-//! and that code must fit the engines that run it.
+//! The settings that shape compiled code. The build script includes this file too, so that the
+//! built-in worker's code matches the engines that run it.
 
 use wasmtime::{Config, WasmBacktraceDetails};
 
-/// The same for every engine here, so that one's code runs in another.
+/// One configuration for all engines, so that code from one runs in another.
 pub(crate) fn config() -> Config {
     let mut config = Config::new();
     config
         .epoch_interruption(true)
-        // A backtrace names functions. A guest's debug information would add lines, and is never
-        // read: its reader recurses as deep as the guest nests it, and a guest could end the host
-        // by that.
+        // A backtrace names functions only. The guest's debug information could add line numbers,
+        // and is never read. Its reader recurses as deep as the guest nests it, so a guest could
+        // end the host.
         .wasm_backtrace_details(WasmBacktraceDetails::Disable);
     config
 }

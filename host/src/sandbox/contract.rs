@@ -1,6 +1,5 @@
-//! The *contract* by its name and its version, as `wit/` has them. A module that was built for
-//! another version of the contract is refused before anything of it is linked: the linker's own
-//! words would be about types that differ.
+//! The name and version of the *contract*, as in `wit/`. A module that was built for another
+//! version is refused before it is linked: the linker's error would only speak of differing types.
 
 use wasmtime::component::Component;
 use wasmtime::{Result, format_err};
@@ -13,7 +12,7 @@ const WIT: &str = include_str!("../../../wit/worker.wit");
 /// The interfaces of the contract.
 pub(super) const INTERFACES: [&str; 4] = ["files", "http", "mailbox", "process"];
 
-/// The name of one of [`INTERFACES`] in a component: `wasm-pool:worker/files@0.2.0`, say.
+/// The full name of one of [`INTERFACES`], such as `wasm-pool:worker/files@0.2.0`.
 pub(super) fn interface(name: &str) -> String {
     let (package, version) = package();
     format!("{package}/{name}@{version}")
@@ -22,8 +21,8 @@ pub(super) fn interface(name: &str) -> String {
 /// Refuses a module that imports another version of the contract.
 ///
 /// # Errors
-/// A sentence that names the import, the version of this host, and what to do.
-pub(super) fn fits(component: &Component) -> Result<()> {
+/// A sentence with the import, the version of this host, and the remedy.
+pub(super) fn check_version(component: &Component) -> Result<()> {
     let (package, version) = package();
     let kind = component.component_type();
     let mut imports = kind.imports(component.engine());
@@ -41,7 +40,7 @@ pub(super) fn fits(component: &Component) -> Result<()> {
     }
 }
 
-/// The name of the package and its version: `wasm-pool:worker` and `0.2.0`, say.
+/// The name and the version of the package, such as `wasm-pool:worker` and `0.2.0`.
 fn package() -> (&'static str, &'static str) {
     let mut lines = WIT.lines();
     let package = lines.find_map(|line| line.strip_prefix("package ")?.strip_suffix(';'));

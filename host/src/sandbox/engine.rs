@@ -1,6 +1,5 @@
-//! The *engine* compiles a module and keeps the memory that its instances live in. Every number
-//! here is a size of that memory, and is taken from the pool's size, so that the engine can't run
-//! out before the pool does.
+//! The *engine* compiles a module and holds the memory of its instances. The numbers here size this
+//! memory. They follow from the pool's size, so that the engine can't run out before the pool does.
 
 use std::path::Path;
 
@@ -14,50 +13,49 @@ use super::mappings::most_instances;
 use super::{LoadError, Settings, code, names, source};
 use crate::settings::Module;
 
-/// The stack of wasm frames: what Linux's threads have in other pools, and more than any guest
-/// should need.
+/// The stack of wasm frames. Other process pools on Linux give each thread as much; no guest should
+/// need more.
 const STACK_BYTES: usize = 512 << 10;
 
-/// Beyond it, the same again for the host's own frames while it serves a guest's call.
+/// A fiber has as much again, for the host's own frames while it serves a guest's call.
 const FIBER_BYTES: usize = 2 * STACK_BYTES;
 
-/// What a slot keeps mapped when its instance ends, for the next to find without page faults.
-/// From measurements: the default worker touches less than this in each.
+/// Memory that a slot keeps mapped after its instance ends, so that the next instance has no page
+/// faults there. Measured: the default worker touches less than this in each.
 const KEEP_MEMORY_BYTES: usize = 256 << 10;
 const KEEP_TABLE_BYTES: usize = 64 << 10;
 const KEEP_STACK_BYTES: usize = 64 << 10;
 
-/// Slots that stay mapped while nobody uses them; others are given back to the system when their
-/// instance ends. Few, so that instances that come and go find the same memory, still in the core's
-/// cache.
+/// Unused slots that stay mapped. The memory of other slots goes back to the system when their
+/// instance ends. Few, so that successive instances reuse memory that is still in the core's cache.
 const WARM_SLOTS: u32 = 8;
 
-/// Elements in one table: function pointers, in practice. Rust guests use some hundreds,
-/// interpreters some ten thousand.
+/// Elements in one table, mostly function pointers. Rust guests use some hundreds, interpreters
+/// some ten thousand.
 const TABLE_ELEMENTS: u64 = 20_000;
 
-/// The host's bookkeeping for one component and for one core instance; they grow with the number of
-/// imports and exports. Virtual until used.
+/// The host's bookkeeping for one component and for one core instance. It grows with the number of
+/// imports and exports. The memory is virtual until it is used.
 const INSTANCE_BYTES: usize = 1 << 20;
 
 const WASM_PAGE_BYTES: u64 = 64 << 10;
 
-/// Built from `guest-worker/`, and compiled, by the build script.
+/// The built-in worker, compiled by the build script from `guest-worker/`.
 const BUILT_IN_WORKER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/worker.cwasm"));
 
-/// Compiles the module, before an engine with memory exists: only the compiled component tells how
-/// many memories and tables an instance of it has.
+/// Compiles the module, before an engine with memory exists. Only the compiled component tells how
+/// many memories and tables an instance has.
 pub(super) fn compile_only(module: &Module) -> Result<Component, LoadError> {
     let compiler = Engine::new(&config()).map_err(LoadError::Host)?;
     compile(&compiler, module)
 }
 
-/// The same component for an engine that has room for its instances.
+/// The same component in an engine with room for its instances.
 pub(super) fn reserve(compiled: &Component, settings: &Settings) -> Result<Component, LoadError> {
     let instances = settings.instances;
     let reserve = |error| LoadError::Reserve { instances, error };
 
-    fits(compiled, settings.memory)?;
+    check_memory(compiled, settings.memory)?;
     let memories = compiled
         .resources_required()
         .map_or(1, |needs| needs.num_memories);
@@ -76,12 +74,12 @@ pub(super) fn reserve(compiled: &Component, settings: &Settings) -> Result<Compo
 
     let bytes = compiled.serialize().map_err(LoadError::Host)?;
     // SAFETY: `deserialize` trusts its bytes to come from `serialize` of this version of wasmtime.
-    // These come from the line above; nobody else has had a hand on them.
+    // The line above made them, and nothing else has touched them.
     unsafe { Component::deserialize(&engine, &bytes) }.map_err(reserve)
 }
 
-/// Whether the module can start with this much memory.
-pub(super) fn fits(component: &Component, memory: u64) -> Result<(), LoadError> {
+/// Checks that the module can start with this much memory.
+pub(super) fn check_memory(component: &Component, memory: u64) -> Result<(), LoadError> {
     let pages = component
         .resources_required()
         .and_then(|needs| needs.max_initial_memory_size);
@@ -95,8 +93,8 @@ pub(super) fn fits(component: &Component, memory: u64) -> Result<(), LoadError> 
 fn compile(engine: &Engine, module: &Module) -> Result<Component, LoadError> {
     let compiled = match module {
         // SAFETY: `deserialize` trusts its bytes to come from `precompile_component` of this
-        // version of wasmtime. The build script has them from there, and Cargo has one version for
-        // both; the engine compares.
+        // version of wasmtime. The build script made them with it, Cargo uses one version for both,
+        // and the engine compares the versions.
         Module::BuiltIn => unsafe { Component::deserialize(engine, BUILT_IN_WORKER) },
         Module::File(path) => binary(path, &source::read(path)?)
             .and_then(|binary| Component::from_binary(engine, &binary)),
@@ -107,15 +105,15 @@ fn compile(engine: &Engine, module: &Module) -> Result<Component, LoadError> {
     })
 }
 
-/// The module as a binary, whatever it is written as.
+/// The module as a binary. Text is translated.
 fn binary(path: &Path, module: &[u8]) -> wasmtime::Result<Vec<u8>> {
     let binary = wat::Parser::new().parse_bytes(Some(path), module);
     let mut binary = binary?.into_owned();
-    names::forget_long(&mut binary);
+    names::drop_long_names(&mut binary);
     Ok(binary)
 }
 
-/// For engines that compile, and for those that run.
+/// The configuration of engines that compile and of engines that run.
 pub(super) fn config() -> Config {
     let mut config = code::config();
     config
@@ -126,7 +124,7 @@ pub(super) fn config() -> Config {
 
 fn pool(settings: &Settings, needs: Option<ResourcesRequired>) -> InstanceAllocationStrategy {
     let instances = settings.instances;
-    // A component that imports core modules can't tell; it can't be instantiated here either.
+    // A component that imports core modules can't tell. It can't be instantiated here either.
     let (memories, tables, table_elements) = needs.map_or((1, 1, 0), |needs| {
         (
             needs.num_memories,
@@ -134,7 +132,7 @@ fn pool(settings: &Settings, needs: Option<ResourcesRequired>) -> InstanceAlloca
             needs.max_initial_table_size.unwrap_or(0),
         )
     });
-    // Tables count as memory: one that could never be granted need not be reserved either.
+    // Tables count as memory, so there is no need to reserve a table larger than the memory limit.
     let most_elements = settings.memory / TABLE_ELEMENT_BYTES as u64;
     let table_elements = table_elements.max(TABLE_ELEMENTS).min(most_elements);
     let table_elements = usize::try_from(table_elements).unwrap_or(usize::MAX);
@@ -157,7 +155,8 @@ fn pool(settings: &Settings, needs: Option<ResourcesRequired>) -> InstanceAlloca
         .table_keep_resident(KEEP_TABLE_BYTES)
         .async_stack_keep_resident(KEEP_STACK_BYTES)
         .max_unused_warm_slots(WARM_SLOTS)
-        // Linux 6.7 and later say which pages an instance touched, so that only those are reset.
+        // Since Linux 6.7 the kernel reports the touched pages of an instance, so that only those
+        // are reset.
         .pagemap_scan(Enabled::Auto);
     pool.into()
 }

@@ -1,17 +1,17 @@
-//! An *excerpt* is what people see of a text that a module's author chose, alone or in a compiler's
-//! message: short, and without what a terminal would obey.
+//! An *excerpt* is the visible part of text that a module's author chose, alone or in a compiler's
+//! message. It is short, and has no control characters that a terminal would obey.
 
-/// A linker's longest sentence has room. A compiler shows the line that it fails at, and all of a
-/// module may be one.
+/// Enough for a linker's longest sentence. A compiler shows the line of an error, and a whole
+/// module may be one line.
 const LINE_LETTERS: usize = 400;
 
-/// The first lines are the cause of the rest.
+/// The first lines state the cause of the rest.
 const LINES: usize = 20;
 
-/// In place of what is left out.
+/// Marks omitted text.
 const CUT: char = '…';
 
-/// The first lines, and the beginning of each.
+/// The beginnings of the first lines.
 pub(super) fn excerpt(text: &str) -> String {
     let mut lines: Vec<_> = text.lines().take(LINES).map(beginning).collect();
     if text.lines().nth(LINES).is_some() {
@@ -30,7 +30,7 @@ fn beginning(line: &str) -> String {
     shown
 }
 
-/// The same text, with what is not meant to be seen spelled out.
+/// The text with invisible characters escaped.
 pub(super) fn printable(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for letter in text.chars() {

@@ -1,5 +1,4 @@
-//! Why a guest can't be run, and why one that ran does so no longer, in words that need no
-//! wasmtime.
+//! Why a module can't be run, and why an instance failed, in terms that need no wasmtime.
 
 use std::path::PathBuf;
 
@@ -12,95 +11,95 @@ use crate::exit::{self, Crash, Exit};
 use crate::settings::Module;
 use crate::text;
 
-/// Why an instance failed: a crash, before the instance was asked for its last words.
+/// Why an instance failed: a [`Crash`] without the last lines of output.
 #[derive(Debug)]
 pub(super) struct Cause {
     pub(super) exit: Exit,
     reason: String,
 }
 
-/// Why a module can't be served.
+/// Why a module can't be loaded.
 #[derive(Debug)]
 pub enum LoadError {
-    /// Its file can't be read.
+    /// The module's file can't be read.
     Read {
-        /// The file.
+        /// The path.
         path: PathBuf,
-        /// What the disk said.
+        /// The system's error.
         error: std::io::Error,
     },
-    /// Its path leads to something that can't be read like a file, and may have no end.
+    /// The path leads to something other than a regular file, which may have no end.
     NotAFile {
-        /// Where it was looked for.
+        /// The path.
         path: PathBuf,
-        /// What is there.
+        /// The kind of thing at this path.
         kind: &'static str,
     },
-    /// Its file is larger than any module may be.
+    /// The module's file is too large.
     FileTooLarge {
-        /// The file.
+        /// The path.
         path: PathBuf,
-        /// Its size.
+        /// The size of the file.
         bytes: u64,
-        /// The largest that is read.
+        /// The largest allowed size.
         most: u64,
     },
-    /// Its file is of another kind.
+    /// The module's file is not WebAssembly.
     NotWasm {
-        /// The file.
+        /// The path.
         path: PathBuf,
-        /// What it looks like.
+        /// The kind of file that it looks like.
         looks: &'static str,
     },
-    /// It is a core module, as built for `wasm32-wasip1` or `wasm32-unknown-unknown`.
+    /// The file is a core module, as built for `wasm32-wasip1` or `wasm32-unknown-unknown`.
     CoreModule {
-        /// The file.
+        /// The path.
         path: PathBuf,
     },
-    /// It does not compile.
+    /// The module does not compile.
     Compile {
-        /// Which module.
+        /// The module.
         module: Module,
-        /// What the compiler said.
+        /// The compiler's error.
         error: wasmtime::Error,
     },
-    /// It needs an import that this host does not have, or has no export that this host can call.
+    /// The module needs an import that this host lacks, or lacks an export that this host calls.
     Contract {
-        /// Which module.
+        /// The module.
         module: Module,
-        /// What the linker said.
+        /// The linker's error.
         error: wasmtime::Error,
     },
-    /// It starts with more memory than a process may have.
+    /// The module starts with more memory than a process may have.
     TooLarge {
-        /// What its largest memory starts with, in bytes.
+        /// The initial size of its largest memory, in bytes.
         needs: u64,
-        /// What a process may have, in bytes.
+        /// The memory that a process may have, in bytes.
         memory: u64,
     },
-    /// The system has too few memory mappings for so many instances.
+    /// The system has too few memory mappings for the instances.
     Mappings {
-        /// How many were wanted.
+        /// The wanted number of instances.
         instances: u32,
-        /// How many memories each of them has.
+        /// The memories of each instance.
         memories: u32,
-        /// How many the system has room for.
+        /// The most instances that the system has mappings for.
         most: u64,
     },
-    /// The memory for so many instances can't be reserved.
+    /// The memory for the instances can't be reserved.
     Reserve {
-        /// How many were wanted.
+        /// The wanted number of instances.
         instances: u32,
-        /// What the allocator said.
+        /// The allocator's error.
         error: wasmtime::Error,
     },
-    /// The host's own side of the contract is broken.
+    /// wasmtime or the host's side of the contract can't be set up.
     Host(wasmtime::Error),
 }
 
 impl Cause {
-    /// The log has the beginning of `reason`: a guest chooses the names in a backtrace and in a
-    /// response that is not HTTP.
+    /// Keeps the beginning of `reason` for the log. A guest chooses the names in a backtrace, and
+    /// parts of a response that is not HTTP.
     pub(super) fn new(exit: Exit, reason: &str) -> Self {
         const LOGGED_BYTES: usize = 4 << 10;
         let reason = text::cut_escaped(reason, LOGGED_BYTES).to_owned();
@@ -115,26 +114,27 @@ impl Cause {
         Self::new(Exit::Response, reason)
     }
 
-    /// Reads wasmtime's error. `starved`: the instance was refused memory while it ran.
-    pub(super) fn of(error: &wasmtime::Error, starved: bool) -> Self {
+    /// The cause behind wasmtime's error. `refused_memory` says whether the instance was refused
+    /// memory while it ran.
+    pub(super) fn of(error: &wasmtime::Error, refused_memory: bool) -> Self {
         if let Some(I32Exit(code)) = error.downcast_ref() {
             let exit = Exit::Code(code.cast_unsigned());
             return Self::new(exit, &format!("exit code {code}"));
         }
         let exit = match error.downcast_ref::<Trap>() {
             Some(Trap::StackOverflow) => Exit::Stack,
-            // A guest whose allocator is refused aborts, and an abort is a trap.
-            Some(_) | None if starved => Exit::Memory,
+            // A guest whose allocation is refused usually aborts, and an abort is a trap.
+            Some(_) | None if refused_memory => Exit::Memory,
             Some(_) => Exit::Trap,
-            // An error without wasm frames comes from reading what the guest returned.
+            // An error without wasm frames comes from reading the guest's result.
             None if error.downcast_ref::<WasmBacktrace>().is_none() => Exit::Response,
             None => Exit::Trap,
         };
         Self::new(exit, &describe(error))
     }
 
-    /// The same for a process that has not begun to run: the one thing that is not its own doing is
-    /// that there was no memory for it.
+    /// The same cause for a process that has not begun to run. An [`Exit::Response`] then means
+    /// that there was no memory to start the process.
     pub(super) fn at_start(self) -> Self {
         if self.exit == Exit::Response {
             let exit = Exit::Memory;
@@ -143,7 +143,7 @@ impl Cause {
         self
     }
 
-    /// The crash, with the last lines that the instance printed.
+    /// The crash: this cause, with the last lines that the instance printed.
     pub(super) fn with_output(self, output: Option<String>) -> Crash {
         let Self { exit, reason } = self;
         Crash {
@@ -212,9 +212,9 @@ impl std::fmt::Display for LoadError {
 
 impl std::error::Error for LoadError {}
 
-/// The cause and the wasm frames, innermost first, in one line.
+/// The cause and the wasm frames in one line, innermost frame first.
 fn describe(error: &wasmtime::Error) -> String {
-    /// What names and values that a guest chose may add to a cause.
+    /// The most bytes of a cause, which may quote names and values that a guest chose.
     const CAUSE_BYTES: usize = 1 << 10;
     let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() else {
         return text::formatted(CAUSE_BYTES, format_args!("{error:#}"));

@@ -1,7 +1,6 @@
-//! The server stub of `files`: it turns the arguments of a call into plain values, calls the
-//! `files` floor, and turns the outcome into values of the contract. It adds two rules about
-//! processes: how many files one may have open, and that the copies of small files count as its
-//! memory.
+//! The server stub of `files`. It turns the arguments of a call into plain values, calls the
+//! `files` floor, and turns the outcome into values of the contract. It adds two rules: how many
+//! files a process may have open, and that copies of small files count as the process's memory.
 
 use wasmtime::Result;
 use wasmtime::StoreContextMut;
@@ -16,26 +15,25 @@ use super::state::{HasState, State};
 use crate::files::{self, FileError, OpenFile};
 use crate::steps::{Step, Timing};
 
-/// An error of the outer result ends the process: it used a handle that is not its own, say. The
-/// guest looks at the inner result.
+/// An error of the outer result ends the process, for example when it uses a handle that is not its
+/// own. The guest sees the inner result.
 type Answer<T> = Result<Result<T, ErrorCode>>;
 
-/// Files that are open during one call, in addition to those that the process has: the original,
-/// while a variant of it is opened.
+/// One more file is open while a variant is opened: the original.
 const ORIGINAL: u32 = 1;
 
-/// As [`ORIGINAL`]: a folder that is listed, and the target of a link in it.
+/// Two more files are open while a folder is listed: the folder, and the target of a link in it.
 const FOLDER_AND_LINK: u32 = 2;
 
-/// Gives a guest the functions of `files`. The functions that take a path are not the generated
-/// ones: these would end a process over a path that is too long to be copied, and the contract has
-/// an error code for it.
+/// Links the functions of `files`. The generated functions would end a process if a path is too
+/// long to be copied. The contract has an error code for this case, so functions that take a path
+/// are written here.
 pub(super) fn add_to_linker<T: HasState>(linker: &mut Linker<T>) -> Result<()> {
     type Path = (Bounded<String>,);
     bindings::add_to_linker::<_, State>(linker, T::state)?;
     linker.allow_shadowing(true);
     let mut files = linker.instance(&contract::interface("files"))?;
-    /// A stub whose one argument is a path.
+    /// Defines a stub with a path as its only argument.
     macro_rules! by_path {
         ($name:literal, $call:path) => {
             files.func_wrap_async($name, |mut store: StoreContextMut<'_, T>, (path,): Path| {
@@ -79,8 +77,8 @@ impl Host for State {
         if !self.admit_file() {
             return Ok(Err(ErrorCode::TooManyOpen));
         }
-        let opened = self.root().open_file(&path).await;
-        self.keep(opened)
+        let opened = self.root_folder().open_file(&path).await;
+        self.push_file(opened)
     }
 
     async fn open_variant(&mut self, path: String, variants: Vec<String>) -> Answer<Chosen> {
@@ -91,24 +89,24 @@ impl Host for State {
         if !self.admit_file() {
             return Ok(Err(ErrorCode::TooManyOpen));
         }
-        let passing = self.pass(ORIGINAL);
-        let variants = match passing {
+        let briefly_open = self.admit_briefly(ORIGINAL);
+        let variants = match briefly_open {
             Some(_) => &variants[..],
             None => &[],
         };
-        let (opened, which) = match self.root().open_variant(&path, variants).await {
+        let (opened, which) = match self.root_folder().open_variant(&path, variants).await {
             Ok((opened, which)) => (Ok(opened), which),
             Err(error) => (Err(error), None),
         };
-        let kept = self.keep(opened)?;
+        let opened = self.push_file(opened)?;
         let which = which.and_then(|nth| u32::try_from(nth).ok());
-        Ok(kept.map(|opened| Chosen { opened, which }))
+        Ok(opened.map(|opened| Chosen { opened, which }))
     }
 
     async fn stat(&mut self, path: String) -> Answer<Metadata> {
         let _timing = self.time_files();
         Ok(self
-            .root()
+            .root_folder()
             .stat(&path)
             .await
             .map(Metadata::from)
@@ -117,10 +115,10 @@ impl Host for State {
 
     async fn read_dir(&mut self, path: String) -> Answer<Vec<Entry>> {
         let _timing = self.time_files();
-        let Some(_passing) = self.pass(FOLDER_AND_LINK) else {
+        let Some(_open) = self.admit_briefly(FOLDER_AND_LINK) else {
             return Ok(Err(ErrorCode::TooManyOpen));
         };
-        let entries = self.root().read_dir(&path).await;
+        let entries = self.root_folder().read_dir(&path).await;
         Ok(entries
             .map(|entries| entries.into_iter().map(Entry::from).collect())
             .map_err(ErrorCode::from))
@@ -159,18 +157,19 @@ impl HostFile for State {
 
     fn drop(&mut self, file: Resource<OpenFile>) -> Result<()> {
         let _timing = self.time_files();
-        self.give_away(file).map(drop)
+        self.remove_file(file).map(drop)
     }
 }
 
 impl State {
-    /// A guest that calls waits, and so does no work of its own meanwhile.
+    /// Times the call as files, and not as run: the guest does no work of its own meanwhile.
     fn time_files(&self) -> Timing {
         self.settings().steps.time(Step::Files).out_of(Step::Run)
     }
 
-    /// Gives a file that was just opened, and that was admitted before, to the process.
-    fn keep(&mut self, opened: Result<files::Opened, FileError>) -> Answer<Opened> {
+    /// Stores a just opened file in the process's table of handles. [`State::admit_file`] has
+    /// counted it before.
+    fn push_file(&mut self, opened: Result<files::Opened, FileError>) -> Answer<Opened> {
         let error = match opened {
             Ok(files::Opened { file, metadata }) if self.limits.charge(file.held()) => {
                 let (file, metadata) = (self.table.push(file)?, metadata.into());
@@ -179,15 +178,15 @@ impl State {
             Ok(_no_memory) => ErrorCode::TooManyOpen,
             Err(error) => error.into(),
         };
-        self.dismiss_file();
+        self.release_file();
         Ok(Err(error))
     }
 
-    /// Takes an open file from the process.
-    pub(super) fn give_away(&mut self, file: Resource<OpenFile>) -> Result<OpenFile> {
+    /// Takes an open file out of the process's table of handles.
+    pub(super) fn remove_file(&mut self, file: Resource<OpenFile>) -> Result<OpenFile> {
         let file = self.table.delete(file)?;
         self.limits.discharge(file.held());
-        self.dismiss_file();
+        self.release_file();
         Ok(file)
     }
 }
@@ -216,11 +215,11 @@ impl From<FileError> for ErrorCode {
     }
 }
 
-impl From<files::Kind> for Kind {
-    fn from(kind: files::Kind) -> Self {
+impl From<files::EntryKind> for Kind {
+    fn from(kind: files::EntryKind) -> Self {
         match kind {
-            files::Kind::RegularFile => Self::RegularFile,
-            files::Kind::Directory => Self::Directory,
+            files::EntryKind::RegularFile => Self::RegularFile,
+            files::EntryKind::Directory => Self::Directory,
         }
     }
 }

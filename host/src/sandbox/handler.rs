@@ -1,4 +1,4 @@
-//! An *instance* of a module whose world is `handler`: a request is copied in, a response is copied
+//! An *instance* of a module with the world `handler`. The host copies a request in and a response
 //! out.
 
 use std::pin::pin;
@@ -18,26 +18,26 @@ use crate::message::{Request, Response};
 use crate::steps::Step;
 use crate::table::Row;
 
-/// A module whose world is `handler`, ready to be instantiated any number of times.
-pub(crate) struct Handlers {
+/// A module with the world `handler`, ready to be instantiated any number of times.
+pub(crate) struct PreparedHandler {
     prepared: HandlerPre<State>,
     common: Arc<Common>,
 }
 
-/// One living guest: its memory, its handles, and the way to call it.
+/// One living guest: its memory, its handles, and its exported function.
 pub(crate) struct Instance {
     store: Store<State>,
     guest: Handler,
     common: Arc<Common>,
 }
 
-/// What a handler needs that this host does not have, or what it does not export.
+/// Links a handler. Fails if the handler needs a missing import or lacks an export.
 pub(super) fn prepare(component: &Component) -> Result<HandlerPre<State>, wasmtime::Error> {
     let linker = linker(component.engine())?;
     linker.instantiate_pre(component).and_then(HandlerPre::new)
 }
 
-impl Handlers {
+impl PreparedHandler {
     pub(super) fn new(prepared: HandlerPre<State>, common: Common) -> Self {
         Self {
             prepared,
@@ -45,25 +45,25 @@ impl Handlers {
         }
     }
 
-    /// Creates an instance and runs its start code, for at most `patience`.
+    /// Creates an instance and runs its start code, for at most `time_limit`.
     ///
     /// # Errors
-    /// Where the start code traps or outstays a limit.
+    /// If the start code traps or exceeds a limit.
     pub(crate) async fn instantiate(
         &self,
         row: &Arc<Row>,
-        patience: Duration,
+        time_limit: Duration,
     ) -> Result<Instance, Crash> {
         let common = &self.common;
         let mut store = store(self.prepared.engine(), State::new(common, row), HEAD_BYTES);
-        let deadline = Instant::now() + patience;
+        let deadline = Instant::now() + time_limit;
         let started = {
             let starting = pin!(self.prepared.instantiate_async(&mut store));
-            deadline::by(deadline, common.clock.during(row, starting)).await
+            deadline::by(deadline, common.clock.run(row, starting)).await
         };
         let cause = match started {
             Some(Ok(guest)) => {
-                store.data_mut().limits.take_starved(); // it coped
+                store.data_mut().limits.forgive_refused_memory();
                 return Ok(Instance {
                     store,
                     guest,
@@ -78,10 +78,10 @@ impl Handlers {
 }
 
 impl Instance {
-    /// Copies the request in, calls the guest, copies the response out.
+    /// Copies the request in, calls the guest, and copies the response out.
     ///
     /// # Errors
-    /// A [`Crash`], after which the instance must be dropped.
+    /// A [`Crash`]. The instance must be dropped afterwards.
     pub(crate) async fn handle(
         &mut self,
         request: &Request,
@@ -110,12 +110,12 @@ impl Instance {
             body: request.body.bytes(),
             client: &request.client,
         };
-        // Dropping the call where the timer fires unwinds the guest's stack.
+        // When the timer fires, dropping the call unwinds the guest's stack.
         let timing = self.common.settings.steps.time(Step::Run);
         let row = Arc::clone(&self.store.data().row);
         let answer = {
             let call = pin!(self.guest.call_handle(&mut self.store, lowered));
-            let call = pin!(self.common.clock.during(&row, call));
+            let call = pin!(self.common.clock.run(&row, call));
             let unless = deadline::unless(call, || async {
                 tokio::select! {
                     () = tokio::time::sleep_until(deadline.into()) => Cause::deadline(),
@@ -131,11 +131,11 @@ impl Instance {
             Ok(Err(error)) => return Err(cause(&mut self.store, &error)),
             Err(cause) => return Err(cause),
         };
-        self.store.data_mut().limits.take_starved(); // it coped
-        self.take(response)
+        self.store.data_mut().limits.forgive_refused_memory();
+        self.take_response(response)
     }
 
-    /// The last lines that it printed to standard error, for the request that it served last.
+    /// The last lines that the guest printed to standard error while it served its last request.
     #[must_use]
     pub(crate) fn last_lines(&self) -> Option<String> {
         self.store.data().last_lines()
@@ -147,15 +147,16 @@ impl Instance {
         self.store.data().limits.bytes()
     }
 
-    fn take(&mut self, response: http::Response) -> Result<Response, Cause> {
+    fn take_response(&mut self, response: http::Response) -> Result<Response, Cause> {
         let max_response = self.common.settings.max_response;
         let response = response.within().ok_or_else(|| {
             Cause::response(&format!("its head has more than {HEAD_BYTES} bytes"))
         })?;
-        let response =
-            self.store.data_mut().take(response).map_err(|error| {
-                Cause::response(&format!("its file handle is not open: {error}"))
-            })?;
+        let response = self
+            .store
+            .data_mut()
+            .take_response(response)
+            .map_err(|error| Cause::response(&format!("its file handle is not open: {error}")))?;
         let copied = response.copied();
         if copied > max_response {
             return Err(Cause::response(&format!(
@@ -174,8 +175,8 @@ impl std::fmt::Debug for Instance {
     }
 }
 
-impl std::fmt::Debug for Handlers {
+impl std::fmt::Debug for PreparedHandler {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Handlers").finish_non_exhaustive()
+        f.debug_struct("PreparedHandler").finish_non_exhaustive()
     }
 }

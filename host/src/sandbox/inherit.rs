@@ -1,5 +1,5 @@
-//! The host's own standard output and standard error, where guests print to them: a process that
-//! prints waits while nobody reads, and nobody else does.
+//! Passes guests' output to the host's own standard output and standard error. If nobody reads
+//! them, only the process that prints waits.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -16,44 +16,43 @@ use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError, StreamResult};
 use crate::outlet::Outlet;
 use crate::threads;
 
-/// What may wait for a reader: as much as waits in a pipe. Each process may add one more
-/// [`WRITE_BYTES`] to each.
+/// Bytes that may wait for a reader in each outlet: as many as in a pipe. Each process may add one
+/// more [`WRITE_BYTES`] to each.
 const WAITING_BYTES: usize = 64 << 10;
 
-/// What a process may write at one go.
+/// The most bytes of one write.
 const WRITE_BYTES: usize = 4 << 10;
 
-/// How long the end of a program waits for a reader that reads a little now and then.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// The end of a program waits at most this long for a reader that reads slowly.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(60);
 
 static OUTLETS: OnceLock<Outlets> = OnceLock::new();
 
-/// Both, written by one thread where they are one file, so that lines come in the order in which
-/// they were printed.
+/// Both streams. If they are one file, one thread writes them, so that lines keep their order.
 struct Outlets {
-    stdout: Terminal,
-    stderr: Terminal,
+    stdout: HostStream,
+    stderr: HostStream,
 }
 
 #[derive(Clone, Debug)]
-struct Terminal {
+struct HostStream {
     outlet: Outlet,
-    /// Or a file, or a pipe.
-    is_one: bool,
+    /// Whether the stream is a terminal, and not a file or a pipe.
+    is_terminal: bool,
 }
 
-/// One of them, as one process has it: any number of handles share it.
+/// One stream as seen by one process. All its handles share this.
 #[derive(Clone, Debug)]
 pub(super) struct Inherited(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    terminal: Terminal,
-    /// The process was told that it may write, and has not yet.
+    stream: HostStream,
+    /// The process may write once: `check_write` has allowed it, and it has not written since.
     may_write: AtomicBool,
 }
 
-/// Starts the threads, once.
+/// Starts the threads that write, once per host process.
 pub(super) fn start() -> io::Result<()> {
     if OUTLETS.get().is_some() {
         return Ok(());
@@ -66,13 +65,13 @@ pub(super) fn start() -> io::Result<()> {
         Outlet::start(&stderr, "stderr", WAITING_BYTES)?
     };
     let _first = OUTLETS.set(Outlets {
-        stdout: Terminal {
+        stdout: HostStream {
             outlet,
-            is_one: stdout.is_terminal(),
+            is_terminal: stdout.is_terminal(),
         },
-        stderr: Terminal {
+        stderr: HostStream {
             outlet: errors,
-            is_one: stderr.is_terminal(),
+            is_terminal: stderr.is_terminal(),
         },
     });
     Ok(())
@@ -84,20 +83,19 @@ fn same_file(one: impl AsFd, other: impl AsFd) -> bool {
     one.is_ok() && one == rustix::fs::fstat(other).map(file)
 }
 
-/// Standard output and standard error, for one process.
+/// Standard output and standard error for one process. `None` before [`start`].
 pub(super) fn streams() -> Option<(Inherited, Inherited)> {
     let Outlets { stdout, stderr } = OUTLETS.get()?;
-    let stream = |terminal: &Terminal| {
+    let stream = |stream: &HostStream| {
         Inherited(Arc::new(Inner {
-            terminal: terminal.clone(),
+            stream: stream.clone(),
             may_write: AtomicBool::new(false),
         }))
     };
     Some((stream(stdout), stream(stderr)))
 }
 
-/// Waits until standard output can't be written any more: whoever read it has gone, or a disk is
-/// full.
+/// Waits until standard output can't be written: its reader has gone, or a disk is full.
 pub(crate) async fn output_failed() -> io::Error {
     match OUTLETS.get() {
         Some(outlets) => outlets.stdout.outlet.failed().await.into(),
@@ -105,22 +103,22 @@ pub(crate) async fn output_failed() -> io::Error {
     }
 }
 
-/// Waits until all that guests printed is written, or nobody reads any of it for as long as
-/// `unread`. Returns how many bytes are left.
+/// Waits until all output of guests is written, or until nobody has read any of it for `unread`.
+/// Returns the number of bytes left.
 pub(crate) async fn output_written(unread: Duration) -> usize {
     let Some(Outlets { stdout, stderr }) = OUTLETS.get() else {
         return 0;
     };
     let drained = threads::run(move || {
-        let left = stdout.outlet.drain(unread, PATIENCE);
-        left + stderr.outlet.drain(unread, PATIENCE)
+        let left = stdout.outlet.drain(unread, DRAIN_TIMEOUT);
+        left + stderr.outlet.drain(unread, DRAIN_TIMEOUT)
     });
     drained.await.unwrap_or(0)
 }
 
 impl IsTerminal for Inherited {
     fn is_terminal(&self) -> bool {
-        self.0.terminal.is_one
+        self.0.stream.is_terminal
     }
 }
 
@@ -130,19 +128,16 @@ impl StdoutStream for Inherited {
     }
 
     fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
-        Box::new(tokio::io::sink()) // WASI 0.3 asks for this, which guests here don't have
+        Box::new(tokio::io::sink()) // only WASI 0.3 calls this, and guests here don't have it
     }
 }
 
 impl OutputStream for Inherited {
-    /// Where the outlet has failed, whatever is printed is lost: whether that ends the program is
-    /// decided elsewhere.
+    /// If the outlet has failed, writes succeed and are lost. [`output_failed`] decides whether the
+    /// program ends.
     fn check_write(&mut self) -> StreamResult<usize> {
-        let Inner {
-            terminal,
-            may_write,
-        } = &*self.0;
-        if terminal.outlet.has_room().unwrap_or(true) {
+        let Inner { stream, may_write } = &*self.0;
+        if stream.outlet.has_room().unwrap_or(true) {
             may_write.store(true, Ordering::Relaxed);
         }
         Ok(if may_write.load(Ordering::Relaxed) {
@@ -153,17 +148,14 @@ impl OutputStream for Inherited {
     }
 
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
-        let Inner {
-            terminal,
-            may_write,
-        } = &*self.0;
+        let Inner { stream, may_write } = &*self.0;
         if bytes.len() > WRITE_BYTES || !may_write.swap(false, Ordering::Relaxed) {
             return Err(StreamError::trap(
                 "it wrote more than `check-write` allowed",
             ));
         }
-        if terminal.outlet.has_room().is_ok() {
-            terminal.outlet.push(&bytes);
+        if stream.outlet.has_room().is_ok() {
+            stream.outlet.push(&bytes);
         }
         Ok(())
     }
@@ -177,7 +169,7 @@ impl OutputStream for Inherited {
 impl Pollable for Inherited {
     async fn ready(&mut self) {
         if !self.0.may_write.load(Ordering::Relaxed) {
-            self.0.terminal.outlet.room().await;
+            self.0.stream.outlet.room().await;
             self.0.may_write.store(true, Ordering::Relaxed);
         }
     }

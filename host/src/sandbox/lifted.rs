@@ -1,21 +1,20 @@
-//! What a guest hands over, copied within bounds. wasmtime counts what one call makes the host
-//! copy, against the store's *fuel*, and ends the process where that is used up. Here the call is
-//! told instead, and what is large by design, a body, has a bound of its own.
+//! Lifts guests' values within bounds. wasmtime counts the bytes that one call makes the host copy
+//! against the store's *fuel*, and ends the process when the fuel is used up. With the types here
+//! the stub gets an error instead, and bodies, which are large by design, are exempt.
 
 use wasmtime::component::__internal::{CanonicalAbiInfo, InstanceType, InterfaceType, LiftContext};
 use wasmtime::component::{ComponentType, Lift};
 use wasmtime::{Result, ValRaw, format_err};
 
-/// A value that a guest hands over, unless it is more than one call may copy: then nothing of it is
-/// kept.
+/// A value from the guest, or `Beyond` if it exceeds the bytes that one call may copy.
 #[derive(Debug)]
 pub(super) enum Bounded<T> {
     Within(T),
     Beyond,
 }
 
-/// The body of a request or a response. It costs no fuel: a call has one at most, and it has no
-/// more bytes than the guest's memory, where each has one place. Fuel is for what can name the same
+/// The body of a request or a response. Lifting it takes no fuel: a call has at most one body, and
+/// a body has at most as many bytes as the guest's memory. Fuel bounds lists that can name the same
 /// bytes many times.
 #[derive(Debug)]
 pub struct Bulk(pub Vec<u8>);
@@ -29,7 +28,7 @@ impl<T> Bounded<T> {
     }
 
     fn of(lifted: Result<T>) -> Result<Self> {
-        /// wasmtime's error has no public type. A test says when its text changes.
+        /// wasmtime's error has no public type. A test fails if its text changes.
         const FUEL_USED_UP: &str = "fuel allocated for hostcalls has been exhausted";
         match lifted {
             Ok(value) => Ok(Self::Within(value)),
@@ -39,7 +38,7 @@ impl<T> Bounded<T> {
     }
 }
 
-// SAFETY: layout and type are those of `T`, and all that depends on them is done by `T`.
+// SAFETY: the layout and the type are those of `T`, and `T` does everything that depends on them.
 unsafe impl<T: ComponentType> ComponentType for Bounded<T> {
     type Lower = T::Lower;
 
@@ -50,7 +49,7 @@ unsafe impl<T: ComponentType> ComponentType for Bounded<T> {
     }
 }
 
-// SAFETY: as above; `T` reads, and only its outcome is changed.
+// SAFETY: as above. `T` reads, and only the outcome is converted.
 unsafe impl<T: Lift> Lift for Bounded<T> {
     fn linear_lift_from_flat(
         cx: &mut LiftContext<'_>,
@@ -79,7 +78,7 @@ impl Bulk {
     }
 }
 
-// SAFETY: layout and type are those of `Vec<u8>`, which is `list<u8>`.
+// SAFETY: the layout and the type are those of `Vec<u8>`, which is `list<u8>`.
 unsafe impl ComponentType for Bulk {
     type Lower = <Vec<u8> as ComponentType>::Lower;
 
@@ -90,8 +89,8 @@ unsafe impl ComponentType for Bulk {
     }
 }
 
-// SAFETY: a `list<u8>` is its address and its length, two numbers of 32 bits in this order, and any
-// address is good for bytes. `copy` reads no byte outside of the memory.
+// SAFETY: a `list<u8>` is an address and a length, two 32-bit numbers in this order, and bytes need
+// no alignment. `copy` reads no byte outside the memory.
 unsafe impl Lift for Bulk {
     fn linear_lift_from_flat(
         cx: &mut LiftContext<'_>,

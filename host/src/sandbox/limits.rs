@@ -1,5 +1,5 @@
-//! What an instance may have. Memory is counted over all memories and tables of the process
-//! together, with what the host holds for it, since that is what the machine has to give.
+//! The memory limit of an instance. It bounds the sum of all memories and tables of the process,
+//! and of the memory that the host holds for it: the machine has to provide all of them.
 
 use std::sync::Arc;
 
@@ -7,18 +7,19 @@ use wasmtime::ResourceLimiter;
 
 use crate::table::Row;
 
-/// What a table takes for each of its elements: a pointer.
+/// Bytes per element of a table: a pointer.
 pub(super) const TABLE_ELEMENT_BYTES: usize = size_of::<usize>();
 
-/// Counts, and refuses. A refusal is `memory.grow`'s -1: the guest may cope with it.
+/// Counts memory, and refuses growth past the limit. The guest sees a refusal as -1 from
+/// `memory.grow`, and may survive it.
 #[derive(Debug)]
 pub(super) struct Limits {
     max_bytes: u64,
     bytes: u64,
-    /// Bytes before the last memory grew: what counts again where the system has no pages for it.
+    /// `bytes` before the last growth. Restored if the system has no pages for the growth.
     before: u64,
-    starved: bool,
-    /// The row of the process, for others to read.
+    refused_memory: bool,
+    /// The row of the process, which others read.
     row: Arc<Row>,
 }
 
@@ -28,20 +29,20 @@ impl Limits {
             max_bytes,
             bytes: 0,
             before: 0,
-            starved: false,
+            refused_memory: false,
             row: Arc::clone(row),
         }
     }
 
-    /// Counts `desired` bytes in the place of `current`, if the process may have them and
-    /// `is_possible`.
+    /// Replaces `current` by `desired` bytes in the count, if the limit allows it and `is_possible`
+    /// holds. Returns whether it does.
     fn grow(&mut self, current: usize, desired: usize, is_possible: bool) -> bool {
         let wanted = self
             .bytes
             .saturating_sub(current as u64)
             .saturating_add(desired as u64);
         let is_affordable = wanted <= self.max_bytes;
-        self.starved |= !is_affordable;
+        self.refused_memory |= !is_affordable;
         let granted = is_affordable && is_possible;
         if granted {
             self.before = self.bytes;
@@ -50,8 +51,8 @@ impl Limits {
         granted
     }
 
-    /// Counts what the host holds for the process outside of its memories, if it may have that. Who
-    /// may not is not starved: the host does without.
+    /// Counts memory that the host holds for the process, if the limit allows it. A refusal here
+    /// doesn't count as refused memory, because the host copes.
     pub(super) fn charge(&mut self, bytes: usize) -> bool {
         let wanted = self.bytes.saturating_add(bytes as u64);
         let granted = wanted <= self.max_bytes;
@@ -61,7 +62,7 @@ impl Limits {
         granted
     }
 
-    /// The host no longer holds so many bytes for the process.
+    /// Uncounts memory that the host held for the process.
     pub(super) fn discharge(&mut self, bytes: usize) {
         self.hold(self.bytes.saturating_sub(bytes as u64));
     }
@@ -71,22 +72,27 @@ impl Limits {
         self.row.has_memory(bytes);
     }
 
-    /// Memory and tables in use, and what the host holds for the process, in bytes.
+    /// Bytes in use: memories, tables, and memory that the host holds for the process.
     pub(super) fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// Whether memory was refused since the last time this was asked.
-    pub(super) fn take_starved(&mut self) -> bool {
-        std::mem::take(&mut self.starved)
+    /// Forgets a refusal of memory: the guest has survived it.
+    pub(super) fn forgive_refused_memory(&mut self) {
+        self.refused_memory = false;
+    }
+
+    /// Whether memory was refused since the last call of this.
+    pub(super) fn take_refused_memory(&mut self) -> bool {
+        std::mem::take(&mut self.refused_memory)
     }
 }
 
-/// Growth that wasmtime itself would refuse is refused here first, so that it does not count: it
-/// asks here before it looks at the maximum.
+/// wasmtime asks here before it checks a memory's or table's own maximum. Growth past that maximum
+/// must be refused here, so that it isn't counted.
 impl ResourceLimiter for Limits {
-    /// A module that is refused by its own maximum is not starved: no other `max_bytes` would help
-    /// it.
+    /// A module that exceeds its own maximum doesn't count as refused memory: a larger limit would
+    /// not help.
     fn memory_growing(
         &mut self,
         current: usize,
@@ -97,14 +103,15 @@ impl ResourceLimiter for Limits {
         Ok(self.grow(current, desired, is_possible))
     }
 
-    /// The system has no pages, or no mapping, for what was granted a moment ago.
+    /// Undoes the last growth: the system has no pages or no mapping for it.
     fn memory_grow_failed(&mut self, _error: wasmtime::Error) -> wasmtime::Result<()> {
         self.hold(self.bytes.min(self.before));
-        self.starved = true;
+        self.refused_memory = true;
         Ok(())
     }
 
-    /// The maximum of a table may be the pool's, so that who is refused by it is starved.
+    /// A table's maximum may be the engine's and not the module's, so exceeding it counts as
+    /// refused memory.
     fn table_growing(
         &mut self,
         current: usize,
@@ -113,13 +120,13 @@ impl ResourceLimiter for Limits {
     ) -> wasmtime::Result<bool> {
         let bytes = |elements: usize| elements.saturating_mul(TABLE_ELEMENT_BYTES);
         let is_possible = maximum.is_none_or(|maximum| desired <= maximum);
-        self.starved |= !is_possible;
+        self.refused_memory |= !is_possible;
         Ok(self.grow(bytes(current), bytes(desired), is_possible))
     }
 
-    /// More elements than there are numbers: nothing was granted.
+    /// The number of elements overflows, and nothing was counted.
     fn table_grow_failed(&mut self, _error: wasmtime::Error) -> wasmtime::Result<()> {
-        self.starved = true;
+        self.refused_memory = true;
         Ok(())
     }
 }

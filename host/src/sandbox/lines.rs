@@ -1,32 +1,32 @@
-//! *Lines* are what the log has of a guest's output: bytes are split at newlines, and counted
-//! against bounds, so that a guest that prints without end is cut and not the log.
+//! *Lines* of a guest's output for the log. Output is split at newlines and counted against bounds,
+//! so that a guest that prints without end is cut short, and not the log.
 
 use std::time::{Duration, Instant};
 
 use crate::text;
 
-/// A longer line is logged in pieces of this size; also the most that a line takes where it is
-/// escaped.
+/// A longer line is logged in pieces of this size. Escaped text of a line is cut at this size too.
 pub(crate) const MAX_LINE_BYTES: usize = 4 << 10;
 
-/// Lines that are logged of one process in one second, and of one request. The rest is counted.
+/// The most logged lines of one process in a second, and for one request. Further lines are only
+/// counted.
 const LINES_PER_SECOND: u32 = 1_000;
 const LINES_PER_REQUEST: u32 = 256;
 
-/// How much is kept of the last lines of standard error: a panic's place and message, and what led
-/// to it.
+/// The most bytes of a process's last lines: enough for a panic's place and message, and some lines
+/// before it.
 const LAST_BYTES: usize = 1 << 10;
 
-/// Rust's advice to its user. Nobody can take it here: guests have no environment.
+/// Rust's advice after a panic. Nobody can follow it here, because guests have no environment.
 const ADVICE: &[u8] = b"note: run with `RUST_BACKTRACE=";
 
-/// Splits bytes into lines. Keeps at most one that is unfinished.
+/// Splits bytes into lines. Holds at most one unfinished line.
 #[derive(Debug, Default)]
 pub(crate) struct Splitter {
     unfinished: Vec<u8>,
 }
 
-/// Which lines may be logged.
+/// The budget of lines that may be logged.
 #[derive(Debug)]
 pub(crate) struct Allowance {
     second: Instant,
@@ -35,7 +35,7 @@ pub(crate) struct Allowance {
     in_request: u32,
 }
 
-/// The last lines that were printed while one request was served.
+/// The last lines that were printed during one request.
 #[derive(Debug, Default)]
 pub(crate) struct LastLines {
     request: u64,
@@ -43,8 +43,8 @@ pub(crate) struct LastLines {
 }
 
 impl Splitter {
-    /// Adds bytes, and says each line that they finish.
-    pub(crate) fn push(&mut self, mut bytes: &[u8], mut say: impl FnMut(&[u8])) {
+    /// Adds bytes, and passes each finished line to `emit`.
+    pub(crate) fn push(&mut self, mut bytes: &[u8], mut emit: impl FnMut(&[u8])) {
         while !bytes.is_empty() {
             let room = MAX_LINE_BYTES - self.unfinished.len();
             let piece = &bytes[..bytes.len().min(room)];
@@ -53,21 +53,21 @@ impl Splitter {
             self.unfinished.extend_from_slice(line);
             bytes = &bytes[newline.map_or(line.len(), |at| at + 1)..];
             if newline.is_some() || self.unfinished.len() == MAX_LINE_BYTES {
-                self.say(&mut say);
+                self.emit(&mut emit);
             }
         }
     }
 
-    /// Says what is unfinished, if anything is.
-    pub(crate) fn finish(&mut self, mut say: impl FnMut(&[u8])) {
+    /// Passes the unfinished line to `emit`, if there is one.
+    pub(crate) fn finish(&mut self, mut emit: impl FnMut(&[u8])) {
         if !self.unfinished.is_empty() {
-            self.say(&mut say);
+            self.emit(&mut emit);
         }
     }
 
-    fn say(&mut self, say: &mut impl FnMut(&[u8])) {
+    fn emit(&mut self, emit: &mut impl FnMut(&[u8])) {
         if !self.unfinished.starts_with(ADVICE) {
-            say(&self.unfinished);
+            emit(&self.unfinished);
         }
         self.unfinished.clear();
     }
@@ -83,7 +83,7 @@ impl Allowance {
         }
     }
 
-    /// Whether one more line may be logged now, while this request is served; 0 for none.
+    /// Whether one more line may be logged now. `request` is the current request; 0 for none.
     pub(crate) fn admits(&mut self, now: Instant, request: u64) -> bool {
         if now.saturating_duration_since(self.second) >= Duration::from_secs(1) {
             (self.second, self.in_second) = (now, 0);
@@ -100,7 +100,7 @@ impl Allowance {
 }
 
 impl LastLines {
-    /// Adds a line, and forgets what is too old for it: what was printed for another request, too.
+    /// Adds a line. Drops older lines that no longer fit, and all lines of another request.
     pub(crate) fn add(&mut self, line: &str, request: u64) {
         if self.request != request {
             self.text.clear();
@@ -120,7 +120,7 @@ impl LastLines {
         self.text.push_str(line);
     }
 
-    /// What was printed for this request, if anything was.
+    /// The last lines of this request, if any.
     pub(crate) fn of(&self, request: u64) -> Option<&str> {
         (self.request == request && !self.text.is_empty()).then_some(&*self.text)
     }

@@ -1,9 +1,9 @@
-//! The server stub of `mailbox`: it turns the arguments of a call into plain values, judges the
-//! size of what leaves the process, and hands it to the process's router. What comes back is turned
+//! The server stub of `mailbox`. It turns the arguments of a call into plain values, checks the
+//! size of outgoing messages, and passes them to the process's router. It turns incoming messages
 //! into values of the contract.
 //!
-//! Processes that talk do little else but call this stub. So its messages have a shape of their own
-//! (`wire`), which costs a third less than the shape that `bindgen!` would give them.
+//! Processes that talk call little else, so the messages have types of their own (`wire`). They
+//! cost a third less than the types that `bindgen!` would generate.
 
 use std::future::{poll_fn, ready};
 use std::pin::{Pin, pin};
@@ -16,7 +16,7 @@ use wasmtime::{Result, StoreContextMut};
 
 use super::contract;
 use super::lifted::Bounded;
-use super::program::Own;
+use super::program::ProgramState;
 use super::state::{HEAD_BYTES, State};
 use super::wire::{Data, ErrorCode, Forward, Message, Sent};
 use crate::mailbox::{MailError, Wanted};
@@ -24,19 +24,19 @@ use crate::message::{self, Request};
 use crate::pid::Pid;
 use crate::router::Outgoing;
 
-/// An error of the outer result ends the process; the guest looks at the inner result. A tuple,
-/// since a function of the component model may have several results.
+/// An error of the outer result ends the process. The guest sees the inner result. The tuple is
+/// there because a function of the component model may have several results.
 type Answer<T> = Result<(Outcome<T>,)>;
 
 /// The result of a call, for the guest.
 type Outcome<T> = std::result::Result<T, ErrorCode>;
 
-/// A call that may have to wait: the process does then, its thread does not.
+/// A call that may have to wait. Only the process waits, and not its thread.
 type Waiting<'a, T> = Box<dyn Future<Output = Result<(T,)>> + Send + 'a>;
 
-/// Gives a program the functions of `mailbox`.
-pub(super) fn add_to_linker(linker: &mut Linker<Own>) -> Result<()> {
-    type Store<'a> = StoreContextMut<'a, Own>;
+/// Links the functions of `mailbox`.
+pub(super) fn add_to_linker(linker: &mut Linker<ProgramState>) -> Result<()> {
+    type Store<'a> = StoreContextMut<'a, ProgramState>;
     let mut mailbox = linker.instance(&contract::interface("mailbox"))?;
     mailbox.func_wrap("self", |store: Store<'_>, (): ()| {
         Ok((store.data().state.pid.get(),))
@@ -45,9 +45,9 @@ pub(super) fn add_to_linker(linker: &mut Linker<Own>) -> Result<()> {
         store.data_mut().send(to, content)
     })?;
     mailbox.func_wrap("try-receive", |mut store: Store<'_>, (): ()| {
-        let own = store.data_mut();
-        let message = own.mailbox.try_receive(Wanted::Any);
-        Ok((message.map(|message| own.lower(message)),))
+        let data = store.data_mut();
+        let message = data.mailbox.try_receive(Wanted::Any);
+        Ok((message.map(|message| data.lower(message)),))
     })?;
     mailbox.func_wrap_async(
         "send-wait",
@@ -97,7 +97,7 @@ pub(super) fn add_to_linker(linker: &mut Linker<Own>) -> Result<()> {
     })
 }
 
-impl Own {
+impl ProgramState {
     fn send(&mut self, to: u64, content: Bounded<Sent>) -> Answer<()> {
         let outgoing = self.outgoing(content)?;
         let sent = match (Pid::new(to), outgoing) {
@@ -111,8 +111,8 @@ impl Own {
     async fn send_wait(&mut self, to: u64, content: Bounded<Sent>, timeout_ms: u32) -> Answer<()> {
         let sent = match (Pid::new(to), self.outgoing(content)?) {
             (Some(to), Ok(outgoing)) => {
-                let patience = milliseconds(timeout_ms);
-                let sent = self.router.send_wait(to, outgoing, patience);
+                let time_limit = milliseconds(timeout_ms);
+                let sent = self.router.send_wait(to, outgoing, time_limit);
                 noting(sent).await.account(&mut self.state)
             }
             (None, Ok(_)) => Err(MailError::NoProcess),
@@ -154,8 +154,8 @@ impl Own {
         Message::new(message, &mut self.router)
     }
 
-    /// What the guest sends, judged by its size. The outer error: the guest gives away a file that
-    /// is not its own.
+    /// Converts an outgoing message and checks its size. The outer result is an error if the guest
+    /// hands over a file that is not its own.
     fn outgoing(
         &mut self,
         content: Bounded<Sent>,
@@ -186,7 +186,7 @@ impl Own {
                 )
             }
             Sent::Response(response) => {
-                let response = Box::new(self.state.take(response)?);
+                let response = Box::new(self.state.take_response(response)?);
                 if response.head() as u64 > HEAD_BYTES {
                     return Ok(Err(MailError::TooLarge));
                 }
@@ -217,23 +217,23 @@ impl Own {
             .flatten();
         match other {
             Some(other) => self.mailbox.receive(wanted, Some(other.mailbox())).await,
-            // Its last message may have come since we looked.
+            // A last message may have come since the first look.
             None => self.mailbox.try_receive(wanted).ok_or(MailError::NoProcess),
         }
     }
 }
 
-/// A process that waits for any message. A future that is written out is moved less than one that
-/// is composed, and most waits are this one and [`Calling`].
+/// Waits for any message. Most waits are this one and [`Calling`], so both are written by hand: the
+/// compiler moves them less than composed futures.
 struct Receiving<'a, T> {
-    store: StoreContextMut<'a, Own>,
-    /// Makes the result of the call.
+    store: StoreContextMut<'a, ProgramState>,
+    /// Makes the result of the call from the message.
     result: fn(Message) -> T,
     asleep: bool,
 }
 
 impl<'a, T> Receiving<'a, T> {
-    fn new(store: StoreContextMut<'a, Own>, result: fn(Message) -> T) -> Self {
+    fn new(store: StoreContextMut<'a, ProgramState>, result: fn(Message) -> T) -> Self {
         Self {
             store,
             result,
@@ -247,11 +247,11 @@ impl<T> Future for Receiving<'_, T> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let has_slept = self.asleep;
-        let own = self.store.data_mut();
-        let received = own.mailbox.poll_receive(cx, Wanted::Any);
-        let received = received.map(|message| own.lower(message));
+        let data = self.store.data_mut();
+        let received = data.mailbox.poll_receive(cx, Wanted::Any);
+        let received = received.map(|message| data.lower(message));
         if has_slept && received.is_ready() {
-            own.state.slices.waited();
+            data.state.slices.waited();
             begin_slice(&mut self.store);
         }
         self.asleep = received.is_pending();
@@ -267,19 +267,19 @@ impl<T> Drop for Receiving<'_, T> {
     }
 }
 
-/// A process that waits for the reply to its call.
+/// Waits for the reply to a call.
 struct Calling<'a> {
-    store: StoreContextMut<'a, Own>,
+    store: StoreContextMut<'a, ProgramState>,
     deadline: Instant,
     has_slept: bool,
     is_over: bool,
 }
 
 impl<'a> Calling<'a> {
-    fn new(store: StoreContextMut<'a, Own>, patience: Duration) -> Self {
+    fn new(store: StoreContextMut<'a, ProgramState>, time_limit: Duration) -> Self {
         Self {
             store,
-            deadline: Instant::now() + patience,
+            deadline: Instant::now() + time_limit,
             has_slept: false,
             is_over: false,
         }
@@ -291,8 +291,8 @@ impl Future for Calling<'_> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let deadline = self.deadline;
-        let own = self.store.data_mut();
-        let reply = own.router.poll_reply(cx, deadline);
+        let data = self.store.data_mut();
+        let reply = data.router.poll_reply(cx, deadline);
         self.is_over = reply.is_ready();
         if self.is_over && self.has_slept {
             self.store.data_mut().state.slices.waited();
@@ -311,8 +311,8 @@ impl Drop for Calling<'_> {
     }
 }
 
-/// A process that has waited gets a whole tick again: the tick in which it began to wait is over.
-fn begin_slice(store: &mut StoreContextMut<'_, Own>) {
+/// Gives a process that has waited a whole tick again: the tick in which it began to wait is over.
+fn begin_slice(store: &mut StoreContextMut<'_, ProgramState>) {
     if store.data_mut().state.slices.take_waited() {
         store.set_epoch_deadline(1);
     }
@@ -324,7 +324,7 @@ struct Noted<T> {
     waited: bool,
 }
 
-/// Waits, and notes whether it had to: only a process that waited begins a new slice of time.
+/// Runs a call and notes whether it waited. Only a process that waited begins a new slice.
 async fn noting<F: Future>(call: F) -> Noted<F::Output> {
     let mut call = pin!(call);
     let mut waited = false;

@@ -1,17 +1,18 @@
-//! How many instances the system has memory mappings for. A host that ran out of them could not
-//! allocate for itself either.
+//! The number of instances that the system has memory mappings for. Without this bound the host
+//! could use up all mappings, and then it could not allocate for itself.
 
-/// A memory has its image, its heap, and what is beyond it.
+/// A memory takes three mappings: its image, its heap, and the reserved rest.
 const PER_MEMORY: u64 = 3;
 
-/// An instance has a stack, that one's guard page, and one to spare. All tables together are one
+/// An instance takes a stack, the stack's guard page, and one to spare. All tables together are one
 /// mapping.
 const PER_INSTANCE: u64 = 3;
 
-/// Mappings of the host itself: its code, threads, arenas, and messages so large that each is one.
+/// Mappings of the host itself: its code, threads, arenas, and large messages.
 const OWN: u64 = 4096;
 
-/// How many instances with so many memories can be mapped. Any number where the system doesn't say.
+/// The most instances that can be mapped, each with this many memories. `u64::MAX` if the system
+/// doesn't tell.
 #[must_use]
 pub(super) fn most_instances(memories: u32) -> u64 {
     let allowed = std::fs::read_to_string("/proc/sys/vm/max_map_count").ok();

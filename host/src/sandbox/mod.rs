@@ -1,9 +1,9 @@
-//! The *sandbox* is the only door to wasmtime. Above it there are modules, instances that take a
-//! request and give a response, and failures in plain words; below it there are engines, stores,
-//! linkers and traps.
+//! The *sandbox* is the only door to wasmtime. The floors above see modules, instances that turn a
+//! request into a response, and failures in plain words. Engines, stores, linkers and traps stay in
+//! here.
 //!
-//! A module is compiled once. From then on an instance is a slot of memory that already exists,
-//! mapped copy-on-write: creating one takes about as long as opening a file.
+//! A module is compiled once. After that an instance is a reserved slot of memory, mapped
+//! copy-on-write. Creating an instance takes about as long as opening a file.
 
 mod backtrace;
 mod bindings;
@@ -36,42 +36,42 @@ use wasmtime::component::Component;
 
 pub use check::{Import, Report, check};
 pub use failure::LoadError;
-pub(crate) use handler::{Handlers, Instance};
+pub(crate) use handler::{Instance, PreparedHandler};
 pub(crate) use inherit::{output_failed, output_written};
 pub use output::GUEST_OUTPUT;
-pub(crate) use program::{Birth, Programs, Spawn};
+pub(crate) use program::{NewProcess, PreparedProgram, Spawn};
 
-use crate::files::Root;
+use crate::files::RootFolder;
 use crate::settings::{Module, Output};
 use crate::steps::Steps;
 use crate::table::Kind;
 use clock::Clock;
 use state::Common;
 
-/// What instances are made of and what they may use.
+/// Limits and output of all instances of one module.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
-    /// Instances that may exist at one time. Memory for them is reserved, not used, at the start.
+    /// The most instances at one time. Their memory is reserved at the start, and not used yet.
     pub(crate) instances: u32,
-    /// The most memory that one instance may have, in bytes, all its memories and tables together.
+    /// The most memory of one instance in bytes: the sum of its memories and tables.
     pub(crate) memory: u64,
-    /// The largest response body, in bytes, that is copied out of an instance.
+    /// The largest response body that is copied out of an instance, in bytes.
     pub(crate) max_response: u64,
-    /// The largest request body, in bytes, that one process may send another.
+    /// The largest request body that one process may send to another, in bytes.
     pub(crate) max_body: u64,
-    /// The most bytes that one process may send another in one message.
+    /// The most bytes of one message between processes.
     pub(crate) max_message: u64,
-    /// The most files that one instance may have open.
+    /// The most open files of one instance.
     pub(crate) max_open_files: u32,
-    /// The most files that all of them together may have open.
+    /// The most open files of all instances together.
     pub(crate) max_open_files_in_all: u32,
-    /// Where guests print to.
+    /// Where guests' output goes.
     pub(crate) output: Output,
-    /// Times the steps of a request, where on.
+    /// Times the steps of a request, if on.
     pub(crate) steps: Steps,
 }
 
-/// A module that is compiled, and known to be of a kind. It has no memory to run in yet.
+/// A compiled module of a known kind. No memory is reserved for it yet.
 pub(crate) struct Compiled {
     module: Module,
     component: Component,
@@ -79,11 +79,11 @@ pub(crate) struct Compiled {
 }
 
 impl Compiled {
-    /// Compiles a module, and finds out its kind. A module with neither export is a handler that
-    /// lacks its own; one with both can't say which it is.
+    /// Compiles a module and finds out its kind. A module that exports neither `handle` nor `run`
+    /// counts as a handler without its export. One that exports both is refused.
     ///
     /// # Errors
-    /// Where the module is not a component, or not one that this host can run.
+    /// If the module is not a component, or not one that this host can run.
     pub(crate) fn read(module: Module) -> Result<Self, LoadError> {
         let component = engine::compile_only(&module)?;
         match kind_of(&component) {
@@ -103,15 +103,15 @@ impl Compiled {
     /// Reserves memory for processes that answer requests.
     ///
     /// # Errors
-    /// Where there is not enough, or the module wants what this host does not have.
-    pub(crate) fn reserve_handlers(
+    /// If there is too little memory, or the module needs something that this host lacks.
+    pub(crate) fn reserve_handler(
         self,
         settings: Settings,
-        root: Root,
-    ) -> Result<Handlers, LoadError> {
-        let (component, common) = self.reserve(settings, root)?;
+        root_folder: RootFolder,
+    ) -> Result<PreparedHandler, LoadError> {
+        let (component, common) = self.reserve(settings, root_folder)?;
         match handler::prepare(&component) {
-            Ok(prepared) => Ok(Handlers::new(prepared, common)),
+            Ok(prepared) => Ok(PreparedHandler::new(prepared, common)),
             Err(error) => Err(self.contract(error)),
         }
     }
@@ -119,20 +119,24 @@ impl Compiled {
     /// Reserves memory for the processes of a program.
     ///
     /// # Errors
-    /// Where there is not enough, or the module wants what this host does not have.
-    pub(crate) fn reserve_programs(
+    /// If there is too little memory, or the module needs something that this host lacks.
+    pub(crate) fn reserve_program(
         self,
         settings: Settings,
-        root: Root,
-    ) -> Result<Programs, LoadError> {
-        let (component, common) = self.reserve(settings, root)?;
+        root_folder: RootFolder,
+    ) -> Result<PreparedProgram, LoadError> {
+        let (component, common) = self.reserve(settings, root_folder)?;
         match program::prepare(&component) {
-            Ok(prepared) => Ok(Programs::new(prepared, common)),
+            Ok(prepared) => Ok(PreparedProgram::new(prepared, common)),
             Err(error) => Err(self.contract(error)),
         }
     }
 
-    fn reserve(&self, settings: Settings, root: Root) -> Result<(Component, Common), LoadError> {
+    fn reserve(
+        &self,
+        settings: Settings,
+        root_folder: RootFolder,
+    ) -> Result<(Component, Common), LoadError> {
         let host = |error: std::io::Error| LoadError::Host(error.into());
         if settings.output == Output::Inherit {
             inherit::start().map_err(host)?;
@@ -141,7 +145,7 @@ impl Compiled {
         let clock = Clock::start(component.engine().weak()).map_err(host)?;
         let common = Common {
             clock,
-            root,
+            root_folder,
             settings,
             open_files: AtomicU32::new(0),
         };
@@ -164,7 +168,7 @@ impl std::fmt::Debug for Compiled {
 }
 
 fn kind_of(component: &Component) -> wasmtime::Result<Kind> {
-    contract::fits(component)?;
+    contract::check_version(component)?;
     let exported = component.component_type();
     let has = |name| {
         let mut exports = exported.exports(component.engine());

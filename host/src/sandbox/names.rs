@@ -1,32 +1,32 @@
-//! The names of a module's functions are the one part of it beside its code that the host keeps,
-//! for backtraces. At each trap they are copied, one for each frame, whatever their length: so a
-//! module's names are all forgotten where one of them is absurdly long.
+//! Drops the function names of a module if one of them is absurdly long. Beside the code, names are
+//! the only part of a module that the host keeps, for backtraces. At each trap the host copies one
+//! name per frame, whatever its length.
 
-/// Names of Rust's generic functions have some hundred bytes, the longest seen some thousand.
+/// Names of Rust's generic functions have some hundred bytes, and the longest seen some thousand.
 const MAX_NAME_BYTES: usize = 64 << 10;
 
-/// How a core module and a component begin. The second half says which it is.
+/// The preamble of a core module and of a component. The second half tells them apart.
 const HEADER_BYTES: usize = 8;
 const MODULE: &[u8] = b"\0asm\x01\0\0\0";
 
-/// What sections are called by number: custom ones in both, and what else a component consists of.
+/// Numbers of sections: custom sections, which both formats have, and the sections of a component
+/// that contain further modules.
 const CUSTOM: u8 = 0;
 const CORE_MODULE: u8 = 1;
 const COMPONENT: u8 = 4;
 
-/// The section that has the names, and the part of it that has those of functions.
+/// The custom section with names, and its part with the names of functions.
 const NAMES: &[u8] = b"name";
 const FUNCTIONS: u8 = 1;
 
-/// What it is called where nobody shall find it.
-const FORGOTTEN: &[u8; NAMES.len()] = b"long";
+/// The new title of a section whose names are dropped.
+const DROPPED: &[u8; NAMES.len()] = b"long";
 
-/// Bytes that are read from the front. What is malformed ends early: the compiler says what is
-/// wrong with it.
+/// Reads bytes from the front. Malformed input ends early, and the compiler reports it later.
 struct Reader<'a>(&'a mut [u8]);
 
-/// Renames each section of names in this binary that has one that is too long.
-pub(super) fn forget_long(binary: &mut [u8]) {
+/// Retitles each section of names in this binary that contains too long a name.
+pub(super) fn drop_long_names(binary: &mut [u8]) {
     let mut unread = vec![binary];
     while let Some(binary) = unread.pop() {
         let is_module = binary.starts_with(MODULE);
@@ -36,7 +36,7 @@ pub(super) fn forget_long(binary: &mut [u8]) {
         let mut sections = Reader(sections);
         while let Some((kind, content)) = sections.part() {
             match kind {
-                CUSTOM if is_module => forget(content),
+                CUSTOM if is_module => drop_if_long(content),
                 CORE_MODULE | COMPONENT if !is_module => unread.push(content),
                 _ => {}
             }
@@ -44,14 +44,14 @@ pub(super) fn forget_long(binary: &mut [u8]) {
     }
 }
 
-/// Renames this custom section if it has too long a name of a function.
-fn forget(section: &mut [u8]) {
+/// Retitles this custom section if it has too long a name of a function.
+fn drop_if_long(section: &mut [u8]) {
     let mut content = Reader(section);
     let Some(title) = content.bytes() else {
         return;
     };
     if title == NAMES && content.has_long_name().unwrap_or(false) {
-        title.copy_from_slice(FORGOTTEN);
+        title.copy_from_slice(DROPPED);
     }
 }
 
@@ -63,7 +63,7 @@ impl<'a> Reader<'a> {
         Some(taken)
     }
 
-    /// A number in LEB128, of 32 bits at most.
+    /// A number in LEB128, of at most 32 bits.
     fn number(&mut self) -> Option<usize> {
         let mut number = 0_u64;
         for shift in (0..35).step_by(7) {
@@ -76,13 +76,13 @@ impl<'a> Reader<'a> {
         None
     }
 
-    /// A length, and so many bytes.
+    /// A length, followed by that many bytes.
     fn bytes(&mut self) -> Option<&'a mut [u8]> {
         let length = self.number()?;
         self.take(length)
     }
 
-    /// A section or a part of one: its kind and what is in it.
+    /// The kind and the content of a section, or of a part of one.
     fn part(&mut self) -> Option<(u8, &'a mut [u8])> {
         let kind = self.take(1)?[0];
         Some((kind, self.bytes()?))

@@ -1,6 +1,6 @@
-//! What a guest prints becomes lines of the log, with its pid and the request that it serves; or,
-//! in a program that is run by itself, goes on to the host's own output. All handles that a process
-//! has of one stream are one stream.
+//! Turns guests' output into lines of the log, with the pid and the current request. A program that
+//! runs by itself prints to the host's own output instead (`inherit`). All handles that a process
+//! has of one stream share that stream.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,18 +15,17 @@ use super::lines::{Allowance, LastLines, MAX_LINE_BYTES, Splitter};
 use crate::pid::Pid;
 use crate::text;
 
-/// The target of events that are lines of guests' output: the log gives them less room than its
-/// own.
+/// The target of log events with guests' output. The log gives such lines less room than its own.
 pub const GUEST_OUTPUT: &str = "wasm_pool_host::guest";
 
-/// A guest that has had so many lines logged at one go lets others run before it prints on.
+/// A guest that has had this many lines logged in one go yields before it prints more.
 const LINES_AT_ONCE: u32 = 64;
 
-/// All that one process prints, as log lines.
+/// Logs the output of one process.
 #[derive(Debug)]
 pub(super) struct Printer {
     pid: Pid,
-    /// The request that the process serves; 0 for none.
+    /// The current request; 0 for none.
     request: AtomicU64,
     has_skipped: AtomicBool,
     printed: Mutex<Printed>,
@@ -36,26 +35,26 @@ pub(super) struct Printer {
 struct Printed {
     streams: [Splitter; 2],
     allowance: Allowance,
-    /// Lines since the last one that was logged.
+    /// Lines that were skipped since the last logged line.
     skipped: u64,
     /// Lines that were logged since the guest last waited.
     at_once: u32,
     last: LastLines,
 }
 
-/// One of the two streams of a process.
+/// A standard stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Name {
     Stdout,
     Stderr,
 }
 
-/// A stream, or a handle of it: any number of handles share one stream.
+/// A handle of a stream. All handles share one stream.
 #[derive(Clone, Debug)]
 pub(super) struct Stream(Arc<Printer>, Name);
 
 impl Printer {
-    /// Nothing is printed yet; the process serves this request.
+    /// A printer for a process that serves this request.
     pub(super) fn new(pid: Pid, request: u64) -> Arc<Self> {
         Arc::new(Self {
             pid,
@@ -75,19 +74,19 @@ impl Printer {
         Stream(Arc::clone(self), name)
     }
 
-    /// The process serves this request now.
+    /// Sets the current request.
     pub(super) fn serves(&self, request: u64) {
         self.request.store(request, Ordering::Relaxed);
     }
 
-    /// The request has been served: how many lines were skipped is known.
+    /// Ends the current request, and logs how many lines were skipped.
     pub(super) fn served(&self) {
         if self.has_skipped.load(Ordering::Relaxed) {
-            self.say_skipped(&mut self.printed());
+            self.log_skipped(&mut self.printed());
         }
     }
 
-    /// The last lines on standard error, of the request that the process serves.
+    /// The last lines on standard error during the current request.
     pub(super) fn last_lines(&self) -> Option<String> {
         let mut printed = self.printed();
         self.finish(&mut printed);
@@ -121,13 +120,13 @@ impl Printer {
         if !admitted {
             printed.skipped += 1;
             self.has_skipped.store(true, Ordering::Relaxed);
-            // A panic is known by its last lines, however much was printed before.
+            // Kept although it isn't logged: the last lines explain a panic.
             if name == Name::Stderr {
                 printed.last.add(&String::from_utf8_lossy(line), request);
             }
             return;
         }
-        self.say_skipped(printed);
+        self.log_skipped(printed);
         printed.at_once += 1;
         let line = String::from_utf8_lossy(line);
         if name == Name::Stderr {
@@ -143,7 +142,7 @@ impl Printer {
         );
     }
 
-    fn say_skipped(&self, printed: &mut Printed) {
+    fn log_skipped(&self, printed: &mut Printed) {
         let lines = std::mem::take(&mut printed.skipped);
         if lines > 0 {
             self.has_skipped.store(false, Ordering::Relaxed);
@@ -157,7 +156,7 @@ impl Drop for Printer {
     fn drop(&mut self) {
         let mut printed = self.printed();
         self.finish(&mut printed);
-        self.say_skipped(&mut printed);
+        self.log_skipped(&mut printed);
     }
 }
 
@@ -182,7 +181,7 @@ impl StdoutStream for Stream {
     }
 
     fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
-        Box::new(tokio::io::sink()) // WASI 0.3 asks for this, which guests here don't have
+        Box::new(tokio::io::sink()) // only WASI 0.3 calls this, and guests here don't have it
     }
 }
 

@@ -1,5 +1,4 @@
-//! The server stub of `process`: each call becomes plain values, then a look into the process
-//! table.
+//! The server stub of `process`. Each call becomes plain values and a call of the process table.
 
 use std::sync::Arc;
 
@@ -10,27 +9,30 @@ use wasmtime_wasi::I32Exit;
 use super::bindings::program::wasm_pool::worker::process as wit;
 use super::contract;
 use super::lifted::Bounded;
-use super::program::Own;
+use super::program::ProgramState;
 use crate::pid::Pid;
 use crate::table::{Origin, ProcessError};
 
-/// The outer result is the process's: an error ends it. The inner one is the guest's to look at.
+/// An error of the outer result ends the process. The guest sees the inner result.
 type Answer<T> = Result<Result<T, wit::ErrorCode>>;
 
-/// Gives a program the functions of `process`. Those that take arguments are not the generated
-/// ones: these would end a process over arguments that are too large to be copied, and the contract
-/// has an error code for it.
-pub(super) fn add_to_linker(linker: &mut Linker<Own>) -> Result<()> {
+/// Links the functions of `process`. The generated functions would end a process if its arguments
+/// are too large to be copied. The contract has an error code for this case, so functions that take
+/// arguments are written here.
+pub(super) fn add_to_linker(linker: &mut Linker<ProgramState>) -> Result<()> {
     type Args = (Bounded<Vec<String>>,);
-    wit::add_to_linker::<_, Own>(linker, |own| own)?;
+    wit::add_to_linker::<_, ProgramState>(linker, |data| data)?;
     linker.allow_shadowing(true);
     let mut process = linker.instance(&contract::interface("process"))?;
-    process.func_wrap("spawn", |store: StoreContextMut<'_, Own>, (args,): Args| {
-        Ok((store.data().start_child(args, false),))
-    })?;
+    process.func_wrap(
+        "spawn",
+        |store: StoreContextMut<'_, ProgramState>, (args,): Args| {
+            Ok((store.data().start_child(args, false),))
+        },
+    )?;
     process.func_wrap(
         "spawn-monitor",
-        |store: StoreContextMut<'_, Own>, (args,): Args| {
+        |store: StoreContextMut<'_, ProgramState>, (args,): Args| {
             Ok((store.data().start_child(args, true),))
         },
     )?;
@@ -38,7 +40,7 @@ pub(super) fn add_to_linker(linker: &mut Linker<Own>) -> Result<()> {
     Ok(())
 }
 
-impl wit::Host for Own {
+impl wit::Host for ProgramState {
     fn spawn(&mut self, args: Vec<String>) -> Answer<u64> {
         Ok(self.start_child(Bounded::Within(args), false))
     }
@@ -77,7 +79,7 @@ impl wit::Host for Own {
     }
 }
 
-impl Own {
+impl ProgramState {
     fn start_child(
         &self,
         args: Bounded<Vec<String>>,

@@ -1,5 +1,5 @@
-//! The life of a *program's* process, from the sandbox's side: an instance whose `run` is called
-//! once, and that receives, sends, spawns and kills through the stubs in `mailbox` and `process`.
+//! The sandbox's side of a *program's* process: an instance whose `run` is called once. It
+//! receives, sends, spawns and kills through the stubs in `mailbox` and `process`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,41 +21,36 @@ use crate::router::Router;
 use crate::scheduler::Scheduler;
 use crate::table::{Origin, ProcessError, Row, Table};
 
-/// A module whose world is `program`, ready to be instantiated any number of times.
-pub(crate) struct Programs {
-    prepared: ProgramPre<Own>,
+/// A module with the world `program`, ready to be instantiated any number of times.
+pub(crate) struct PreparedProgram {
+    prepared: ProgramPre<ProgramState>,
     common: Arc<Common>,
 }
 
-/// Starts children: what a process asks of the floors above.
+/// Starts child processes. The floors above implement this.
 pub(crate) trait Spawn: Send + Sync {
     /// Starts a process with these arguments.
     ///
     /// # Errors
-    /// Where there are too many already.
+    /// If a limit on processes is reached.
     fn spawn(self: Arc<Self>, origin: Origin, args: Vec<String>) -> Result<Pid, ProcessError>;
 }
 
-/// What a process is born with.
-pub(crate) struct Birth {
-    /// Its row in the table.
+/// The inputs of a new process.
+pub(crate) struct NewProcess {
     pub(crate) row: Arc<Row>,
-    /// The process that spawned it.
     pub parent: Option<Pid>,
-    /// Where it receives.
     pub mailbox: Arc<Mailbox>,
-    /// What its parent, or the command line, told it.
+    /// Arguments from the parent or from the command line.
     pub args: Vec<String>,
-    /// Everybody else.
     pub table: Arc<Table>,
-    /// How it gets children.
     pub spawner: Arc<dyn Spawn>,
-    /// How long its start code may take.
-    pub patience: Duration,
+    /// The longest time for the start code.
+    pub time_limit: Duration,
 }
 
-/// What the host keeps for one process.
-pub(super) struct Own {
+/// The host's data of one process.
+pub(super) struct ProgramState {
     pub(super) state: State,
     pub(super) parent: Option<Pid>,
     pub(super) mailbox: Arc<Mailbox>,
@@ -65,50 +60,50 @@ pub(super) struct Own {
     pub(super) router: Router,
 }
 
-/// What a program needs that this host does not have, or what it does not export.
-pub(super) fn prepare(component: &Component) -> Result<ProgramPre<Own>, wasmtime::Error> {
-    let mut linker = linker::<Own>(component.engine())?;
-    http::add_to_linker::<_, Own>(&mut linker, |own| own)?;
+/// Links a program. Fails if the program needs a missing import or lacks an export.
+pub(super) fn prepare(component: &Component) -> Result<ProgramPre<ProgramState>, wasmtime::Error> {
+    let mut linker = linker::<ProgramState>(component.engine())?;
+    http::add_to_linker::<_, ProgramState>(&mut linker, |data| data)?;
     mailbox::add_to_linker(&mut linker)?;
     process::add_to_linker(&mut linker)?;
     linker.instantiate_pre(component).and_then(ProgramPre::new)
 }
 
-impl Programs {
-    pub(super) fn new(prepared: ProgramPre<Own>, common: Common) -> Self {
+impl PreparedProgram {
+    pub(super) fn new(prepared: ProgramPre<ProgramState>, common: Common) -> Self {
         Self {
             prepared,
             common: Arc::new(common),
         }
     }
 
-    /// Tells this scheduler, which runs the processes, of the ticks of their clock.
-    pub(crate) fn tell(&self, scheduler: &Scheduler) {
-        self.common.clock.tell(scheduler.ticked());
+    /// Passes the ticks of the clock to this scheduler, which runs the processes.
+    pub(crate) fn set_scheduler(&self, scheduler: &Scheduler) {
+        self.common.clock.set_scheduler(scheduler.downgrade());
     }
 
-    /// A process, from its first instruction to its last. When this returns, or is dropped, its
-    /// memory and its files are the host's again.
+    /// Runs a process from its first instruction to its last. When this returns or is dropped, the
+    /// host has the process's memory and files back.
     ///
     /// # Errors
-    /// Where it did not just return.
-    pub(crate) async fn run(&self, birth: Box<Birth>) -> Result<(), Crash> {
+    /// If the process ended in any way but by returning from `run` or by exit code 0.
+    pub(crate) async fn run(&self, new: Box<NewProcess>) -> Result<(), Crash> {
         let Common {
             clock, settings, ..
         } = &*self.common;
-        let patience = birth.patience;
-        let row = Arc::clone(&birth.row);
+        let time_limit = new.time_limit;
+        let row = Arc::clone(&new.row);
         let copied = settings.max_message.saturating_add(HEAD_BYTES);
         let mut store = store(
             self.prepared.engine(),
-            Own::new(&self.common, *birth),
+            ProgramState::new(&self.common, *new),
             copied,
         );
         let ran = clock
-            .during(&row, async {
-                // Boxed, as it is over soon: a process that waits is as small as what it may come
-                // back to.
-                let guest = Box::pin(self.start(&mut store, patience)).await?;
+            .run(&row, async {
+                // Boxed to keep the future small: start-up state isn't needed while the process
+                // waits.
+                let guest = Box::pin(self.start(&mut store, time_limit)).await?;
                 let ran = guest.call_run(&mut store).await;
                 ran.map_err(|error| cause(&mut store, &error))
             })
@@ -122,31 +117,31 @@ impl Programs {
 
     async fn start(
         &self,
-        store: &mut Store<Own>,
-        patience: Duration,
+        store: &mut Store<ProgramState>,
+        time_limit: Duration,
     ) -> Result<bindings::Program, Cause> {
         let starting = self.prepared.instantiate_async(&mut *store);
-        let guest = match tokio::time::timeout(patience, starting).await {
+        let guest = match tokio::time::timeout(time_limit, starting).await {
             Ok(Ok(guest)) => guest,
             Ok(Err(error)) => return Err(cause(store, &error).at_start()),
             Err(_elapsed) => return Err(Cause::deadline()),
         };
-        store.data_mut().state.limits.take_starved(); // it coped
+        store.data_mut().state.limits.forgive_refused_memory();
         Ok(guest)
     }
 }
 
-impl Own {
-    fn new(common: &Arc<Common>, birth: Birth) -> Self {
-        let Birth {
+impl ProgramState {
+    fn new(common: &Arc<Common>, new: NewProcess) -> Self {
+        let NewProcess {
             row,
             parent,
             mailbox,
             args,
             table,
             spawner,
-            patience: _,
-        } = birth;
+            time_limit: _,
+        } = new;
         Self {
             state: State::new(common, &row),
             parent,
@@ -163,26 +158,26 @@ impl Own {
     }
 }
 
-impl HasState for Own {
+impl HasState for ProgramState {
     fn state(&mut self) -> &mut State {
         &mut self.state
     }
 }
 
-impl HasData for Own {
+impl HasData for ProgramState {
     type Data<'a> = &'a mut Self;
 }
 
-impl WasiView for Own {
+impl WasiView for ProgramState {
     fn ctx(&mut self) -> WasiCtxView<'_> {
         self.state.ctx()
     }
 }
 
-impl http::Host for Own {}
+impl http::Host for ProgramState {}
 
-impl std::fmt::Debug for Programs {
+impl std::fmt::Debug for PreparedProgram {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Programs").finish_non_exhaustive()
+        f.debug_struct("PreparedProgram").finish_non_exhaustive()
     }
 }

@@ -1,5 +1,5 @@
-//! The *source* of a module: a file, binary or text. What is no WebAssembly is called what it looks
-//! like, since the compiler could only say that it is not.
+//! The *source* of a module: a file, binary or text. A file that isn't WebAssembly is named for
+//! what it looks like, because the compiler could only say what it isn't.
 
 use std::fs::{File, FileType};
 use std::io::Read;
@@ -8,17 +8,17 @@ use std::path::Path;
 
 use super::LoadError;
 
-/// The compiler takes no module that is larger (`MAX_WASM_MODULE_SIZE` of wasmparser).
+/// The compiler refuses larger modules (`MAX_WASM_MODULE_SIZE` of wasmparser).
 const MAX_BYTES: u64 = 1 << 30;
 
-/// Enough to see what a file is. Comments may come first in a text.
+/// Enough to recognise a file. A text may begin with comments.
 const HEAD_BYTES: u64 = 64 << 10;
 
-/// The first half of a binary's preamble; the second tells core modules from components.
+/// The first half of a binary's preamble. The second half tells core modules from components.
 const WASM: &[u8] = b"\0asm";
 const CORE_MODULE: &[u8] = b"\0asm\x01\0\0\0";
 
-/// Where an ELF file names its system, and wasmtime's number there.
+/// The place in an ELF file that names its system, and wasmtime's number for itself.
 const ELF: &[u8] = b"\x7fELF";
 const ELF_SYSTEM: usize = 7;
 const WASMTIME: u8 = 200;
@@ -26,7 +26,7 @@ const WASMTIME: u8 = 200;
 const COMPILED: &str =
     "code that wasmtime has compiled (.cwasm); give the component that it was compiled from";
 
-/// Binaries that people mistake for modules, by their first bytes.
+/// Binaries that are mistaken for modules, by their first bytes.
 const BINARIES: [(&[u8], &str); 10] = [
     (ELF, "a native program or library (ELF)"),
     (b"\xcf\xfa\xed\xfe", "a native program or library (Mach-O)"),
@@ -43,7 +43,7 @@ const BINARIES: [(&[u8], &str); 10] = [
 const JAVASCRIPT: &str = "JavaScript; it must be made a component first";
 const PYTHON: &str = "Python; it must be made a component first";
 
-/// How a first line of JavaScript may begin. Parentheses open WebAssembly's text too.
+/// Beginnings of JavaScript. Some include a parenthesis, as WebAssembly's text does.
 const JAVASCRIPT_BEGINS: [&str; 14] = [
     "(function",
     "(()",
@@ -61,20 +61,20 @@ const JAVASCRIPT_BEGINS: [&str; 14] = [
     "//",
 ];
 
-/// How one of Python may, and these where there is no quote and no brace.
+/// Beginnings of Python. The second list counts only in a line without quotes and braces.
 const PYTHON_BEGINS: [&str; 2] = ["from ", "def "];
 const PERHAPS_PYTHON_BEGINS: [&str; 2] = ["import ", "class "];
 
 /// Reads a whole module.
 ///
 /// # Errors
-/// Where the file can't be read, is none, is too large, or is not a component's.
+/// If the file can't be read, is not a regular file, is too large, or is not a component.
 pub(super) fn read(path: &Path) -> Result<Vec<u8>, LoadError> {
     let unread = |error| LoadError::Read {
         path: path.to_owned(),
         error,
     };
-    // Before it is opened: to open a FIFO is to wait for somebody who writes.
+    // Checked before opening: opening a FIFO waits for a writer.
     let metadata = path.metadata().map_err(unread)?;
     if let Some(kind) = no_file(metadata.file_type()) {
         let path = path.to_owned();
@@ -101,7 +101,7 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>, LoadError> {
     Ok(bytes)
 }
 
-/// What it is instead.
+/// The kind of a file that is not a regular file.
 fn no_file(kind: FileType) -> Option<&'static str> {
     if kind.is_file() {
         None
@@ -116,7 +116,7 @@ fn no_file(kind: FileType) -> Option<&'static str> {
     }
 }
 
-/// What a file that begins like this looks like, unless it may be a module.
+/// What this beginning of a file looks like, unless the file may be a module.
 fn other_than_wasm(head: &[u8]) -> Option<&'static str> {
     if head.starts_with(WASM) {
         return None;
@@ -133,7 +133,7 @@ fn other_than_wasm(head: &[u8]) -> Option<&'static str> {
     }
     let text = match std::str::from_utf8(head) {
         Ok(text) => text,
-        // A letter may be cut where the head ends.
+        // The head may end in the middle of a character.
         Err(error) if error.error_len().is_none() => {
             std::str::from_utf8(&head[..error.valid_up_to()]).unwrap_or_default()
         }
@@ -142,7 +142,7 @@ fn other_than_wasm(head: &[u8]) -> Option<&'static str> {
     other_than_wat(text)
 }
 
-/// WebAssembly's text is comments and parentheses.
+/// What this text looks like, unless it may be WebAssembly's text: comments and parentheses.
 fn other_than_wat(text: &str) -> Option<&'static str> {
     let text = text.trim_start();
     let line = text.lines().next().unwrap_or_default();

@@ -1,5 +1,4 @@
-//! What the host keeps for one instance, whatever its world: files, limits, a share of the clock,
-//! WASI.
+//! The host's data of one instance in either world: files, limits, time slices, WASI.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -17,57 +16,57 @@ use super::output::{Name, Printer};
 use super::{Settings, files, inherit};
 use crate::body::{Body, FileSlice};
 use crate::exit::Crash;
-use crate::files::Root;
+use crate::files::RootFolder;
 use crate::message::Response;
 use crate::pid::Pid;
 use crate::settings::Output;
 use crate::table::Row;
 
-/// WASI's resources in one instance, streams and timers mostly. Each costs the host some hundred
-/// bytes.
+/// WASI resources of one instance, mostly streams and timers. Each takes some hundred bytes of the
+/// host's memory.
 const WASI_RESOURCES: usize = 1_000;
 
-/// Handles of resources in one instance, beside those of files: its own, those that its parts lend
-/// each other, and WASI's. The host keeps some thirty bytes for each.
+/// Handles of one instance beside those of files: its own, those that its components lend each
+/// other, and WASI's. Each takes some thirty bytes of the host's memory.
 const HANDLES: usize = 10_000;
 
-/// The most random bytes that one call returns: the host allocates them.
+/// The most random bytes that one call returns. The host allocates them.
 const RANDOM_BYTES: u64 = 1 << 20;
 
-/// What the head of a request or a response may weigh, in bytes, that an instance hands over; and
-/// whatever else it hands over in one call, be it a path. Much more than any should need, and
-/// copied in some ten microseconds.
+/// The most bytes that an instance hands over in one call, beside a body: for example the head of a
+/// request or a response, or a path. Far more than any of them should need. Copying them takes some
+/// ten microseconds.
 pub(super) const HEAD_BYTES: u64 = 256 << 10;
 
-/// What instances of one module share.
+/// Data that the instances of one module share.
 #[derive(Debug)]
 pub(super) struct Common {
     pub(super) clock: Clock,
-    pub(super) root: Root,
+    pub(super) root_folder: RootFolder,
     pub(super) settings: Settings,
-    /// Files that all instances together have open.
+    /// Open files of all instances together.
     pub(super) open_files: AtomicU32,
 }
 
-/// What the host keeps for one instance.
+/// The host's data of one instance.
 pub(super) struct State {
     common: Arc<Common>,
-    /// Open files, and what WASI keeps.
+    /// Open files and WASI's resources.
     pub(super) table: ResourceTable,
     open_files: u32,
     pub(super) limits: Limits,
     pub(super) slices: Slices,
     pub(super) pid: Pid,
-    /// The row of the process, for others to read.
+    /// The row of the process, which others read.
     pub(super) row: Arc<Row>,
-    /// The request that is served, or was last; 0 for none.
+    /// The current or last request; 0 for none.
     request: u64,
-    /// Both are made when the guest first calls WASI; most never do.
+    /// Both are created when the guest first calls WASI. Most guests never do.
     wasi: Option<Box<WasiCtx>>,
     printer: Option<Arc<Printer>>,
 }
 
-/// What a store holds: this state, in whatever the world adds to it.
+/// The data of a store: a [`State`], alone or with a program's additions.
 pub(super) trait HasState: Send + WasiView + 'static {
     fn state(&mut self) -> &mut State;
 }
@@ -95,11 +94,11 @@ impl State {
         &self.common.settings
     }
 
-    pub(super) fn root(&self) -> &Root {
-        &self.common.root
+    pub(super) fn root_folder(&self) -> &RootFolder {
+        &self.common.root_folder
     }
 
-    /// Serves this request from now on.
+    /// Sets the current request.
     pub(super) fn serves(&mut self, request: u64) {
         self.request = request;
         if let Some(printer) = &self.printer {
@@ -107,23 +106,23 @@ impl State {
         }
     }
 
-    /// The request has been served.
+    /// Ends the current request.
     pub(super) fn served(&self) {
         if let Some(printer) = &self.printer {
             printer.served();
         }
     }
 
-    /// The last lines that it printed to standard error, for the request that it serves.
+    /// The last lines that the guest printed to standard error during the current request.
     pub(super) fn last_lines(&self) -> Option<String> {
         self.printer.as_ref()?.last_lines()
     }
 
-    /// Takes a response from the guest, and with it the file that it gives away.
+    /// Converts a response from the guest, and takes over the file in it.
     ///
     /// # Errors
-    /// Where that file is not its own.
-    pub(super) fn take(&mut self, response: http::Answer) -> wasmtime::Result<Response> {
+    /// If the file is not the guest's own.
+    pub(super) fn take_response(&mut self, response: http::Answer) -> wasmtime::Result<Response> {
         let body = match response.body {
             http::Body::Bytes(bytes) => Body::from(bytes.0),
             http::Body::File(http::FileSlice {
@@ -131,7 +130,7 @@ impl State {
                 offset,
                 length,
             }) => Body::File(FileSlice {
-                file: self.give_away(file)?,
+                file: self.remove_file(file)?,
                 offset,
                 length,
             }),
@@ -148,7 +147,7 @@ impl State {
         })
     }
 
-    /// Whether one more file may be open; from then on it is.
+    /// Counts one more open file, if the limits allow it. Returns whether they do.
     pub(super) fn admit_file(&mut self) -> bool {
         let admitted =
             self.open_files < self.settings().max_open_files && self.common.admit_files(1);
@@ -157,17 +156,18 @@ impl State {
         admitted
     }
 
-    /// One file less is open.
-    pub(super) fn dismiss_file(&mut self) {
+    /// Uncounts an open file.
+    pub(super) fn release_file(&mut self) {
         self.open_files -= 1;
         self.row.has_open_files(self.open_files);
-        self.common.dismiss_files(1);
+        self.common.release_files(1);
     }
 
-    /// Admits files that are open during one call only: as long as this is held.
-    pub(super) fn pass(&self, files: u32) -> Option<Passing> {
+    /// Counts files that are open during one call, until the guard is dropped. `None` if the limit
+    /// is reached.
+    pub(super) fn admit_briefly(&self, files: u32) -> Option<BrieflyOpen> {
         let admitted = self.common.admit_files(files);
-        admitted.then(|| Passing {
+        admitted.then(|| BrieflyOpen {
             common: Arc::clone(&self.common),
             files,
         })
@@ -182,40 +182,40 @@ impl Common {
         self.open_files.fetch_update(order, order, room).is_ok()
     }
 
-    fn dismiss_files(&self, files: u32) {
+    fn release_files(&self, files: u32) {
         self.open_files.fetch_sub(files, Ordering::Relaxed);
     }
 }
 
-/// Files that are open during one call. They count among the files that all instances have open,
-/// but not among those of the process.
-pub(super) struct Passing {
+/// Files that are open during one call. They count towards all instances' limit, and not towards
+/// the process's own.
+pub(super) struct BrieflyOpen {
     common: Arc<Common>,
     files: u32,
 }
 
-impl Drop for Passing {
+impl Drop for BrieflyOpen {
     fn drop(&mut self) {
-        self.common.dismiss_files(self.files);
+        self.common.release_files(self.files);
     }
 }
 
 impl Drop for State {
     fn drop(&mut self) {
-        self.common.dismiss_files(self.open_files);
+        self.common.release_files(self.open_files);
     }
 }
 
-/// A store for one instance. In one call the guest can make the host copy no more than `copied`
-/// bytes, beside a body: a list may name the same bytes many times.
+/// Creates a store for one instance. One call of the guest makes the host copy at most `copied`
+/// bytes, beside a body. Without this bound, a list could name the same bytes many times.
 pub(super) fn store<T: HasState>(engine: &Engine, mut data: T, copied: u64) -> Store<T> {
     let max_open_files = data.state().settings().max_open_files as usize;
     let mut store = Store::new(engine, data);
     store.set_max_component_handles(HANDLES.saturating_add(max_open_files));
     store.limiter(|data| &mut data.state().limits);
     store.set_hostcall_fuel(usize::try_from(copied).unwrap_or(usize::MAX));
-    // At each tick a running guest steps aside. Deadlines need no more than that: the timer around
-    // the call fires meanwhile.
+    // A running guest yields at each tick. This also serves deadlines: the timer around the call
+    // fires meanwhile.
     store.epoch_deadline_callback(|mut store| {
         let State {
             common,
@@ -223,24 +223,24 @@ pub(super) fn store<T: HasState>(engine: &Engine, mut data: T, copied: u64) -> S
             row,
             ..
         } = store.data_mut().state();
-        Ok(common.clock.step_aside(slices, row))
+        Ok(common.clock.yield_at_tick(slices, row))
     });
     store.set_epoch_deadline(1);
     store
 }
 
-/// Why an instance failed, from wasmtime's error.
+/// The cause behind wasmtime's error.
 pub(super) fn cause<T: HasState>(store: &mut Store<T>, error: &wasmtime::Error) -> Cause {
-    let starved = store.data_mut().state().limits.take_starved();
-    Cause::of(error, starved)
+    let refused_memory = store.data_mut().state().limits.take_refused_memory();
+    Cause::of(error, refused_memory)
 }
 
-/// A crash, with what the instance said about it.
+/// A crash, with the last lines that the instance printed.
 pub(super) fn crash<T: HasState>(store: &mut Store<T>, cause: Cause) -> Crash {
     cause.with_output(store.data_mut().state().last_lines())
 }
 
-/// What every guest may import: `files` and WASI 0.2.
+/// Links the imports that both worlds have: `files` and WASI 0.2.
 pub(super) fn linker<T: HasState>(engine: &Engine) -> wasmtime::Result<Linker<T>> {
     let mut linker = Linker::new(engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
@@ -282,7 +282,7 @@ impl WasiView for State {
     }
 }
 
-/// Clocks, random numbers, output and exit; no files, no environment, no arguments, no network.
+/// Clocks, random numbers, output and exit. No files, environment, arguments or network.
 fn context<O: StdoutStream + 'static>(streams: Option<(O, O)>) -> WasiCtx {
     let mut wasi = WasiCtx::builder();
     if let Some((stdout, stderr)) = streams {

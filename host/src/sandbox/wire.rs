@@ -1,7 +1,7 @@
-//! Messages in the shape in which they cross the wall. `bindgen!` would make each as large as the
-//! head of a request, the largest case, and move it again and again. Here a received message is a
-//! small value: large cases are in boxes. The derives check every field against the module's own
-//! idea of the contract before the module runs.
+//! Messages in the form in which they cross the wall. `bindgen!` would make each as large as its
+//! largest case, the head of a request, and move it several times. Here large cases are boxed, so
+//! that a received message is small. The derives check every field against the module's view of the
+//! contract before the module runs.
 
 use wasmtime::component::{ComponentType, Lift, Lower};
 
@@ -12,10 +12,10 @@ use crate::mailbox::MailError;
 use crate::router::Router;
 use crate::{exit, message};
 
-/// The number of a process or a client, not yet known to be one.
+/// The number of a process or a client. Not yet checked.
 pub(super) type Pid = u64;
 
-/// What a guest sends.
+/// A message from a guest.
 #[derive(ComponentType, Lift)]
 #[component(variant)]
 pub(super) enum Sent {
@@ -29,7 +29,7 @@ pub(super) enum Sent {
     Response(Answer),
 }
 
-/// What a guest receives.
+/// A message to a guest.
 #[derive(ComponentType, Lower)]
 #[component(record)]
 pub(super) struct Message {
@@ -57,7 +57,7 @@ pub(super) struct Data {
     pub(super) bytes: Vec<u8>,
 }
 
-/// A request that a process sends on.
+/// A request that a process forwards.
 #[derive(ComponentType, Lift)]
 #[component(record)]
 pub(super) struct Forward {
@@ -113,8 +113,7 @@ pub(super) enum ErrorCode {
 }
 
 impl Message {
-    /// A message as the guest receives it. The right to reply to a call stays here, with the
-    /// router.
+    /// Converts a message for the guest. The right to reply to a call goes to the router.
     pub(super) fn new(message: message::Message, router: &mut Router) -> Self {
         let content = match message.content {
             message::Content::Data { tag, bytes } => Received::Data(Data { tag, bytes }),
@@ -146,7 +145,7 @@ impl From<exit::Exit> for Exit {
         match exit {
             exit::Exit::Normal => Self::Normal,
             exit::Exit::Code(code) => Self::Code(code),
-            // Something that is not of the contract's form is as good as a trap.
+            // A violation of the contract counts as a trap.
             exit::Exit::Trap | exit::Exit::Stack | exit::Exit::Response => Self::Trap,
             exit::Exit::Memory => Self::Memory,
             exit::Exit::Deadline => Self::Deadline,
@@ -186,7 +185,7 @@ impl From<message::Request> for http::Request {
             query: request.query,
             body: match request.body {
                 Body::Bytes(bytes) => bytes.into(),
-                Body::File(_) | Body::Stream(_) => Vec::new(), // collected before it is sent
+                Body::File(_) | Body::Stream(_) => Vec::new(), // bodies are collected before this
             },
             client: (*request.client).to_owned(),
         }

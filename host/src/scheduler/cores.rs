@@ -1,9 +1,10 @@
-//! The *cores* of a scheduler. Each has a queue of its own, and sleeps while that queue is empty.
-//! Nothing here knows what a job is or who runs it.
+//! The *cores* of a scheduler. Each core has its own queue of jobs, and sleeps while the queue is
+//! empty. This file knows nothing of what a job is.
 //!
-//! A core falls asleep in three steps: it leaves its waker, it enters the list of idle cores, and
-//! it looks at its queue once more. Another thread adds a job in two: it pushes the job, and then
-//! it takes the core off the list and wakes it. Whichever comes last sees the other.
+//! A core falls asleep in three steps: it stores its waker, it enters the list of idle cores, and
+//! it checks its queue again. Another thread adds a job in two steps: it pushes the job, then it
+//! takes the core off the list and wakes it. In any interleaving, the later of the two sees the
+//! other's step.
 
 use std::collections::VecDeque;
 use std::sync::{PoisonError, Weak};
@@ -11,28 +12,28 @@ use std::task::{Context, Poll, Waker};
 
 use crate::sync::{AtomicUsize, Mutex, MutexGuard, Ordering};
 
-/// Jobs that wait for a core before it shares them with an idle core. So few run in less time than
-/// waking that core takes.
+/// A core that has more waiting jobs than this shares them with an idle core. Fewer jobs run in
+/// less time than it takes to wake that core.
 const SURPLUS: usize = 4;
 
-/// Jobs until a core lets the runtime have a turn. Most jobs take a microsecond. A job that sees a
-/// tick ends the turn.
+/// The most jobs in one turn, after which the runtime runs other tasks. Most jobs take a
+/// microsecond. A job that sees a tick also ends the turn.
 const TURN: usize = 128;
 
-/// All cores of one scheduler. When they are dropped, the work of each core ends.
+/// All cores of one scheduler. Dropping them ends the work of each core.
 #[derive(Debug)]
 pub(super) struct Cores<T> {
     cores: Box<[Core<T>]>,
-    /// Cores that sleep. Whoever takes a core off this list wakes it.
+    /// Sleeping cores. Whoever takes a core off this list wakes it.
     idle: Mutex<Vec<usize>>,
-    /// The length of `idle`, for a quick look without the lock.
+    /// The length of `idle`, readable without the lock.
     idle_count: AtomicUsize,
-    /// The core that gets the next job from outside, if no core is idle.
+    /// The core that gets the next job from outside if no core is idle.
     next: AtomicUsize,
 }
 
 #[derive(Debug)]
-#[repr(align(128))] // two cache lines: no core's queue shares one with another's
+#[repr(align(128))] // two cache lines: queues of different cores share none
 struct Core<T> {
     queue: Mutex<Queue<T>>,
     waker: Mutex<Option<Waker>>,
@@ -41,12 +42,12 @@ struct Core<T> {
 #[derive(Debug)]
 struct Queue<T> {
     jobs: VecDeque<T>,
-    /// The core has taken a job since the last [`Cores::relieve`].
+    /// Whether the core has taken a job since the last [`Cores::rebalance`].
     moved: bool,
 }
 
-/// Polls the work of a core: one turn, or the end if the cores were dropped. `run` runs a job, and
-/// says whether the job saw a tick of the clock.
+/// Polls the work of a core: runs one turn, or is ready if the cores were dropped. `run` runs a job
+/// and returns whether the job saw a tick of the clock.
 pub(super) fn poll_work<T>(
     cores: &Weak<Cores<T>>,
     core: usize,
@@ -55,7 +56,7 @@ pub(super) fn poll_work<T>(
 ) -> Poll<()> {
     match cores.upgrade() {
         Some(cores) => {
-            cores.rise(core);
+            cores.leave_idle(core);
             cores.turn(core, cx, run);
             Poll::Pending
         }
@@ -73,7 +74,7 @@ impl<T> Cores<T> {
         }
     }
 
-    /// Adds a job that was made ready by a job of this core, on this core's thread.
+    /// Adds a job that another job of this core made ready, on this core's thread.
     pub(super) fn push(&self, core: usize, job: T) {
         let waiting = {
             let mut queue = self.queue(core);
@@ -85,21 +86,22 @@ impl<T> Cores<T> {
         }
     }
 
-    /// Adds a job that was made ready by anything else: a timer, a client, a disk.
+    /// Adds a job that something else made ready: a timer, a client, a disk.
     pub(super) fn inject(&self, job: T) {
         let idle = self.idle().last().copied();
         let core =
             idle.unwrap_or_else(|| self.next.fetch_add(1, Ordering::Relaxed) % self.cores.len());
         self.queue(core).jobs.push_back(job);
-        // Not before the push: a core that falls asleep looks at its queue once more.
-        if self.rise(core) {
+        // The push comes first: a core that is falling asleep checks its queue again.
+        if self.leave_idle(core) {
             self.wake(core);
         }
     }
 
-    /// Called at each tick of the clock. A core whose job sees no ticks leaves the jobs behind it
-    /// waiting, and has too few of them to have shared any: they go to idle cores.
-    pub(super) fn relieve(&self) {
+    /// Gives the jobs of cores that are held up to idle cores, at each tick of the clock. A core is
+    /// held up if its current job sees no ticks: too few jobs wait behind it to be shared by
+    /// [`Cores::push`].
+    pub(super) fn rebalance(&self) {
         for core in 0..self.cores.len() {
             let is_held_up = {
                 let mut queue = self.queue(core);
@@ -112,7 +114,7 @@ impl<T> Cores<T> {
         }
     }
 
-    /// Gives an idle core, if there is one, so many of the jobs that wait for this core.
+    /// Gives a part of this core's waiting jobs to an idle core, if there is one.
     fn share(&self, core: usize, part: impl Fn(usize) -> usize) {
         if self.idle_count.load(Ordering::Relaxed) == 0 {
             return;
@@ -152,7 +154,7 @@ impl<T> Cores<T> {
     }
 
     /// The job that has waited longest for this core. If there is none, this core takes half of the
-    /// jobs that wait for another. A single job stays: its core runs it next.
+    /// jobs that wait for another core. A single job stays, because its core runs it next.
     fn pick(&self, core: usize) -> Option<T> {
         let next = self.queue(core).take();
         next.or_else(|| {
@@ -170,7 +172,7 @@ impl<T> Cores<T> {
         })
     }
 
-    /// Falls asleep, unless a job has come for this core.
+    /// Falls asleep, unless a job has arrived. Returns whether this core sleeps.
     fn sleep(&self, core: usize, cx: &Context<'_>) -> bool {
         *self.cores[core].waker() = Some(cx.waker().clone());
         {
@@ -178,11 +180,11 @@ impl<T> Cores<T> {
             idle.push(core);
             self.idle_count.store(idle.len(), Ordering::Relaxed);
         }
-        self.queue(core).jobs.is_empty() || !self.rise(core)
+        self.queue(core).jobs.is_empty() || !self.leave_idle(core)
     }
 
-    /// Takes this core off the list of idle cores. Whether it was there.
-    fn rise(&self, core: usize) -> bool {
+    /// Takes this core off the list of idle cores. Returns whether it was on the list.
+    fn leave_idle(&self, core: usize) -> bool {
         let mut idle = self.idle();
         let at = idle.iter().position(|&sleeper| sleeper == core);
         at.map(|at| self.take_idle(&mut idle, at)).is_some()

@@ -1,9 +1,9 @@
-//! The *scheduler* says which process runs next, and on which core. Two processes that write to
-//! each other take turns on one core: waking another core takes longer than most processes run. A
-//! core shares the processes that wait for it only where they are more than a few, or have waited
-//! for a whole tick.
+//! The *scheduler* decides which process runs next, and on which core. Two processes that message
+//! each other take turns on one core, because waking another core takes longer than most processes
+//! run. A core shares its waiting processes only if they are more than a few or have waited for a
+//! whole tick.
 //!
-//! Each core is a task of the runtime, so that processes and everything else take turns too.
+//! Each core is a task of the runtime, so that processes also take turns with everything else.
 
 mod cores;
 #[cfg(test)]
@@ -18,32 +18,33 @@ use async_task::Runnable;
 
 use cores::Cores;
 
-/// A process that runs or waits. Dropping this ends the process: before long its future is dropped.
+/// A process that runs or waits. Dropping this ends the process: its future is dropped soon after.
 pub(crate) type Task = async_task::Task<()>;
 
-/// Runs processes on all cores, until the last of its clones and of its processes is gone.
+/// Runs processes on all cores, until all clones of this and all processes are gone.
 #[derive(Clone, Debug)]
 pub(crate) struct Scheduler(Arc<Cores<Runnable>>);
 
-/// A scheduler, as the clock knows it: it is told of ticks, and not kept alive.
+/// A scheduler as seen by the clock, which passes ticks to it and doesn't keep it alive.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Ticked(Weak<Cores<Runnable>>);
+pub(crate) struct WeakScheduler(Weak<Cores<Runnable>>);
 
 thread_local! {
-    /// The core whose turn this thread runs.
+    /// The core that this thread is running a turn of.
     static HERE: Cell<Option<Here>> = const { Cell::new(None) };
 }
 
 #[derive(Clone, Copy)]
 struct Here {
-    /// The address of the scheduler's cores: several schedulers may share the runtime.
+    /// The address of the scheduler's cores. Several schedulers may share the runtime.
     scheduler: usize,
     core: usize,
-    /// The process that ran last saw a tick of the clock.
+    /// Whether the last process saw a tick of the clock.
     ticked: bool,
 }
 
-/// The process that runs on this thread saw a tick of the clock: others have waited long enough.
+/// Notes that the process on this thread saw a tick of the clock, so that other processes get their
+/// turn.
 pub(crate) fn tick() {
     if let Some(here) = HERE.get() {
         HERE.set(Some(Here {
@@ -54,7 +55,7 @@ pub(crate) fn tick() {
 }
 
 impl Scheduler {
-    /// A scheduler with as many cores as this runtime has threads.
+    /// Starts a scheduler with as many cores as this runtime has threads.
     ///
     /// # Panics
     /// Outside of a tokio runtime.
@@ -69,7 +70,8 @@ impl Scheduler {
         Self(cores)
     }
 
-    /// Runs a process. It is next on the core that calls this.
+    /// Runs a process. If a process of this scheduler calls this, the new process joins the queue
+    /// of its core.
     pub(crate) fn spawn(&self, process: impl Future<Output = ()> + Send + 'static) -> Task {
         let cores = Arc::clone(&self.0);
         let schedule = move |runnable| schedule(&cores, runnable);
@@ -78,19 +80,19 @@ impl Scheduler {
         task
     }
 
-    /// The scheduler, as the clock knows it.
+    /// The scheduler, as seen by the clock.
     #[must_use]
-    pub(crate) fn ticked(&self) -> Ticked {
-        Ticked(Arc::downgrade(&self.0))
+    pub(crate) fn downgrade(&self) -> WeakScheduler {
+        WeakScheduler(Arc::downgrade(&self.0))
     }
 }
 
-impl Ticked {
-    /// A tick has passed. Processes that waited for all of it behind a process that sees no ticks
-    /// go to an idle core.
+impl WeakScheduler {
+    /// Passes a tick. Processes that waited for a whole tick behind a process that sees no ticks
+    /// move to an idle core.
     pub(crate) fn tick(&self) {
         if let Some(cores) = self.0.upgrade() {
-            cores.relieve();
+            cores.rebalance();
         }
     }
 }
@@ -103,7 +105,7 @@ fn schedule(cores: &Arc<Cores<Runnable>>, runnable: Runnable) {
     }
 }
 
-/// A core's work, until the scheduler is gone.
+/// The work of one core, until the scheduler is dropped.
 async fn work(cores: Weak<Cores<Runnable>>, core: usize) {
     let here = Here {
         scheduler: cores.as_ptr().addr(),
@@ -117,14 +119,14 @@ async fn work(cores: Weak<Cores<Runnable>>, core: usize) {
     .await;
 }
 
-/// Runs a process until it waits. Whether it saw a tick.
+/// Runs a process until it waits. Returns whether it saw a tick.
 fn run(runnable: Runnable) -> bool {
-    // A panic is one process's end, and not the end of all that wait for this core.
+    // A panic ends this process, and not the other processes that wait for this core.
     let _panicked = std::panic::catch_unwind(AssertUnwindSafe(|| runnable.run()));
     HERE.get().is_some_and(|here| here.ticked)
 }
 
-/// While this lives, the thread runs a core's turn.
+/// Marks the thread as running a core's turn while this lives.
 struct Inside(Option<Here>);
 
 impl Inside {

@@ -8,10 +8,10 @@ use std::time::Duration;
 use super::Scheduler;
 use super::cores::{Cores, poll_work};
 
-/// Longer than anything here takes.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Longer than any test here takes.
+const TIME_LIMIT: Duration = Duration::from_secs(60);
 
-/// Cores whose turns a test takes itself. Jobs are numbers.
+/// Cores whose turns the test runs itself. Jobs are numbers.
 struct ByHand {
     cores: Arc<Cores<u32>>,
     wakings: Vec<Arc<Wakings>>,
@@ -34,7 +34,7 @@ impl ByHand {
         }
     }
 
-    /// The jobs that this core runs in a turn. They see ticks, or not.
+    /// The jobs that this core runs in a turn. `ticked` says whether they see ticks.
     fn turn(&self, core: usize, ticked: bool) -> Vec<u32> {
         let ran = RefCell::new(Vec::new());
         let run = |job| {
@@ -117,13 +117,13 @@ fn a_job_whose_core_did_not_move_for_a_tick_goes_to_an_idle_core() {
     assert_eq!(cores.turn(0, true), [1]);
     cores.cores.push(0, 2);
     cores.wakings();
-    cores.cores.relieve();
+    cores.cores.rebalance();
     assert_eq!(
         cores.wakings(),
         [0, 0],
         "the core has moved since the last tick"
     );
-    cores.cores.relieve();
+    cores.cores.rebalance();
     assert_eq!(cores.wakings(), [0, 1]);
     assert_eq!(cores.turn(1, false), [2]);
 }
@@ -152,13 +152,13 @@ async fn a_process_that_panics_ends_alone() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_process_behind_one_that_sees_no_ticks_is_run() {
     let scheduler = Scheduler::start();
-    let ticked = scheduler.ticked();
+    let ticked = scheduler.downgrade();
     let (done, is_done) = tokio::sync::oneshot::channel();
     let others = scheduler.clone();
     let _holds_its_core = scheduler.spawn(async move {
         let (ran, has_run) = mpsc::channel();
         let _waits_behind = others.spawn(async move { ran.send(()).expect("it is awaited") });
-        done.send(has_run.recv_timeout(PATIENCE))
+        done.send(has_run.recv_timeout(TIME_LIMIT))
             .expect("the test waits");
     });
     let clock = async {

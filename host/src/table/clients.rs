@@ -1,23 +1,23 @@
-//! Clients: who waits outside for a response, and which process owes it. A request and the duty to
-//! answer it move together, in one step under the table's lock.
+//! *Clients* wait outside the host for a response. A process *holds* each client: it owes the
+//! response. A request and the duty to answer it move together, in one step under the table's lock.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::descent::Terminating;
+use super::ancestry::Terminating;
 use super::{Relations, Table};
 use crate::exit::Exit;
 use crate::mailbox::{MailError, Mailbox, Posted, Wake};
 use crate::message::{Content, Message, Request, Response};
 use crate::pid::Pid;
 
-/// Somebody outside who waits for a response.
+/// A client that waits for a response.
 #[derive(Debug)]
 pub(super) struct Client {
     holder: Pid,
-    /// How often the holder had looked into its mailbox when it got the request.
+    /// [`Mailbox::visits`] of the holder when it got the request.
     visits: u64,
     pub(super) answer: oneshot::Sender<Answer>,
 }
@@ -25,26 +25,26 @@ pub(super) struct Client {
 /// Why a request did not get into the root's mailbox.
 #[derive(Debug)]
 pub(crate) enum NotAdmitted {
-    /// There is no root. The request, for the next one.
+    /// There is no root process. The request goes to the next one.
     NoRoot(Box<Request>),
-    /// The mailbox has as many messages, or as many bytes, as it may.
+    /// The mailbox has as many messages or bytes as it may.
     Full,
 }
 
-/// From which process, and its response; or how that process ended, before it gave one.
+/// The holder, and its response or the exit that came before a response.
 pub(super) type Answer = (Pid, Result<Response, Exit>);
 
 impl Table {
     /// Puts a request into the root's mailbox.
     ///
     /// # Errors
-    /// [`NotAdmitted`].
+    /// [`NotAdmitted`], if there is no root process or its mailbox is full.
     pub(crate) fn admit(&self, request: Box<Request>) -> Result<Waiting<'_>, NotAdmitted> {
         let client = self.pids.next();
         let (answer, answered) = oneshot::channel();
-        let mut state = self.lock();
-        let root = state.root;
-        let root = root.and_then(|pid| Some((pid, state.processes.get_mut(&pid)?)));
+        let mut relations = self.lock();
+        let root = relations.root;
+        let root = root.and_then(|pid| Some((pid, relations.processes.get_mut(&pid)?)));
         let Some((holder, root)) = root else {
             return Err(NotAdmitted::NoRoot(request));
         };
@@ -56,8 +56,8 @@ impl Table {
             visits: wake.visits,
             answer,
         };
-        state.clients.insert(client, client_entry);
-        drop(state);
+        relations.clients.insert(client, client_entry);
+        drop(relations);
         wake.wake();
         Ok(Waiting {
             table: self,
@@ -66,11 +66,13 @@ impl Table {
         })
     }
 
-    /// Sends a client's request on, from its holder to the process that answers for it from now on.
+    /// Sends a client's request on from its holder to another process, which holds the client from
+    /// then on.
     ///
     /// # Errors
-    /// [`MailError::NotYours`] where `holder` does not hold the client; [`MailError::NoProcess`]
-    /// where one or the other is gone; [`MailError::Full`]. Then `holder` holds the client still.
+    /// [`MailError::NotYours`] if `holder` does not hold the client; [`MailError::NoProcess`] if
+    /// the client or the receiver is gone; [`MailError::Full`]. In all cases the client keeps its
+    /// holder.
     pub(crate) fn forward(
         &self,
         holder: Pid,
@@ -84,19 +86,19 @@ impl Table {
         })
     }
 
-    /// As [`Table::forward`], and waits until the receiver has taken the request; for `patience` at
-    /// most.
+    /// Forwards like [`Table::forward`], and waits for at most `time_limit` until the receiver has
+    /// taken the request.
     ///
     /// # Errors
-    /// Those of [`Table::forward`], and [`MailError::TimedOut`]. Where the receiver ended before it
-    /// took the request, the client has been told so.
+    /// Those of [`Table::forward`], and [`MailError::TimedOut`]. If the receiver ended before it
+    /// took the request, the client has been told.
     pub(crate) async fn forward_wait(
         &self,
         holder: Pid,
         to: Pid,
         client: Pid,
         request: Box<Request>,
-        patience: Duration,
+        time_limit: Duration,
     ) -> Result<(), MailError> {
         let posted = self.hand_over(holder, to, client, |mailbox| {
             mailbox.post(forwarded(holder, client, request))
@@ -108,7 +110,7 @@ impl Table {
             client,
             posted,
         };
-        match in_line.posted.wait(patience).await {
+        match in_line.posted.wait(time_limit).await {
             Ok(taken) => taken,
             Err(_elapsed) => in_line.take_back().unwrap_or(Err(MailError::TimedOut)),
         }
@@ -121,54 +123,54 @@ impl Table {
         client: Pid,
         put: impl FnOnce(&Arc<Mailbox>) -> Result<(Wake, T), MailError>,
     ) -> Result<T, MailError> {
-        let mut state = self.lock();
-        state.held(client, holder)?;
-        let (wake, put) = match state.processes.get(&to) {
+        let mut relations = self.lock();
+        relations.check_holder(client, holder)?;
+        let (wake, put) = match relations.processes.get(&to) {
             Some(receiver) => put(&receiver.mailbox)?,
-            None if state.clients.contains_key(&to) => return Err(MailError::NotYours),
+            None if relations.clients.contains_key(&to) => return Err(MailError::NotYours),
             None => return Err(MailError::NoProcess),
         };
-        state.move_client(client, holder, to, wake.visits);
-        drop(state);
+        relations.move_client(client, holder, to, wake.visits);
+        drop(relations);
         wake.wake();
         Ok(put)
     }
 
-    /// Answers a client.
+    /// Sends a client its response.
     ///
     /// # Errors
-    /// [`MailError::NotYours`] where `holder` does not hold it, [`MailError::NoProcess`] where it
-    /// has gone.
+    /// [`MailError::NotYours`] if `holder` does not hold the client; [`MailError::NoProcess`] if
+    /// the client has left.
     pub(crate) fn answer(
         &self,
         holder: Pid,
         client: Pid,
         response: Response,
     ) -> Result<(), MailError> {
-        let mut state = self.lock();
-        state.held(client, holder)?;
-        let client_entry = state.clients.remove(&client);
-        state.let_go(client, holder);
-        if let Some(relative) = state.processes.get(&holder) {
+        let mut relations = self.lock();
+        relations.check_holder(client, holder)?;
+        let client_entry = relations.clients.remove(&client);
+        relations.remove_client(client, holder);
+        if let Some(relative) = relations.processes.get(&holder) {
             relative.row.answered();
         }
-        drop(state);
+        drop(relations);
         let answer = client_entry.ok_or(MailError::NoProcess)?.answer;
         let answered = answer.send((holder, Ok(response)));
         answered.map_err(|_left| MailError::NoProcess)
     }
 
-    /// A client's time is up. Returns its holder, and whether that one ends for it: it did nothing
-    /// else since it has the request.
+    /// Handles a client whose time is up. Returns its holder, and whether the holder ends. It ends
+    /// if it has done nothing else since it got the request.
     pub(crate) fn expire(&self, client: Pid) -> Option<(Pid, bool)> {
-        let mut state = self.lock();
-        let &Client { holder, visits, .. } = state.clients.get(&client)?;
-        let mailbox = &state.processes.get(&holder)?.mailbox;
+        let mut relations = self.lock();
+        let &Client { holder, visits, .. } = relations.clients.get(&client)?;
+        let mailbox = &relations.processes.get(&holder)?.mailbox;
         let is_stuck = mailbox.is_stuck(visits, client);
         if is_stuck {
             let mut terminating = Terminating::by(holder, Exit::Deadline);
-            state.signal_exit(&mut terminating);
-            drop(state);
+            relations.signal_exit(&mut terminating);
+            drop(relations);
             self.terminate(terminating);
         }
         Some((holder, is_stuck))
@@ -176,8 +178,8 @@ impl Table {
 }
 
 impl Relations {
-    /// Whether this process holds this client.
-    fn held(&self, client: Pid, holder: Pid) -> Result<(), MailError> {
+    /// Checks that this process holds this client.
+    fn check_holder(&self, client: Pid, holder: Pid) -> Result<(), MailError> {
         match self.clients.get(&client) {
             Some(entry) if entry.holder == holder => Ok(()),
             Some(_) => Err(MailError::NotYours),
@@ -192,16 +194,16 @@ impl Relations {
             entry.filter(|entry| entry.holder == from),
             self.processes.get_mut(&to),
         ) else {
-            return; // the client has left, or is in other hands by now
+            return; // the client has left, or has another holder by now
         };
         (entry.holder, entry.visits) = (to, visits);
         receiver.clients.insert(client);
         if from != to {
-            self.let_go(client, from);
+            self.remove_client(client, from);
         }
     }
 
-    fn let_go(&mut self, client: Pid, holder: Pid) {
+    fn remove_client(&mut self, client: Pid, holder: Pid) {
         if let Some(process) = self.processes.get_mut(&holder) {
             process.clients.remove(&client);
         }
@@ -215,7 +217,7 @@ fn forwarded(holder: Pid, client: Pid, request: Box<Request>) -> Message {
     }
 }
 
-/// A request on its way to another holder, until that one takes it. Dropping this takes it back.
+/// A forwarded request until the receiver takes it. Dropping this takes the request back.
 struct InLine<'a> {
     table: &'a Table,
     holder: Pid,
@@ -225,14 +227,15 @@ struct InLine<'a> {
 }
 
 impl InLine<'_> {
-    /// Takes the request and the client back; or says what became of it.
+    /// Takes the request and the client back. If the request was already taken, returns its
+    /// outcome.
     fn take_back(&mut self) -> Option<Result<(), MailError>> {
-        let mut state = self.table.lock();
+        let mut relations = self.table.lock();
         let taken = self.posted.withdraw();
         if taken.is_none() {
-            let holder = state.processes.get(&self.holder);
+            let holder = relations.processes.get(&self.holder);
             let visits = holder.map_or(0, |holder| holder.mailbox.visits());
-            state.move_client(self.client, self.to, self.holder, visits);
+            relations.move_client(self.client, self.to, self.holder, visits);
         }
         taken
     }
@@ -240,12 +243,12 @@ impl InLine<'_> {
 
 impl Drop for InLine<'_> {
     fn drop(&mut self) {
-        // The sender has been ended while it waited: its clients will be told, this one among them.
+        // The sender was ended while it waited. All its clients are told, this one included.
         let _taken = self.take_back();
     }
 }
 
-/// A client that waits for its response. Dropping this is leaving.
+/// A client that waits for its response. Dropping this removes the client.
 #[derive(Debug)]
 pub(crate) struct Waiting<'a> {
     table: &'a Table,
@@ -254,26 +257,25 @@ pub(crate) struct Waiting<'a> {
 }
 
 impl Waiting<'_> {
-    /// Its number.
     #[must_use]
     pub(crate) fn client(&self) -> Pid {
         self.client
     }
 
-    /// What becomes of it.
+    /// Waits for the response, or for the exit of the process that owed it.
     pub(crate) async fn answer(&mut self) -> Answer {
         let lost = (self.client, Err(Exit::Killed));
-        // A client that leaves the table is told why; and only this one can leave by itself.
+        // Whoever else removes the client from the table sends it an answer.
         (&mut self.answered).await.unwrap_or(lost)
     }
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        let mut state = self.table.lock();
-        let client = state.clients.remove(&self.client);
+        let mut relations = self.table.lock();
+        let client = relations.clients.remove(&self.client);
         if let Some(client) = &client {
-            state.let_go(self.client, client.holder);
+            relations.remove_client(self.client, client.holder);
         }
     }
 }

@@ -1,18 +1,18 @@
-//! *Lives* are the rows of all living processes, in shards: a process is entered in the shard of
-//! the thread that starts it, so that threads that start processes at the same time don't meet.
+//! *Lives* are the rows of all living processes, in shards. A process is entered in the shard of
+//! the thread that starts it, so that threads that start processes at the same time don't contend.
 //!
-//! A [`Life`] is the guard of one row. It writes the two lines of the log, at the beginning and at
-//! the end, and counts the exit.
+//! A [`Life`] is the guard of one row. It logs the beginning and the end of the process, and counts
+//! the exit.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::row::{Birth, Kind, ProcessInfo, Row};
+use super::row::{Identity, Kind, ProcessInfo, Row};
 use crate::exit::{Crash, Exit};
 use crate::pid::Pid;
 use crate::threads;
 
-/// More than most machines have cores; threads beyond share.
+/// Most machines have fewer cores. With more threads than shards, threads share.
 const SHARDS: usize = 32;
 
 /// The rows of all living processes.
@@ -25,15 +25,15 @@ pub(crate) struct Lives {
 #[repr(align(128))] // two cache lines: threads that write here must not slow each other down
 struct Shard {
     rows: Mutex<Rows>,
-    /// Processes that have ended, by [`Exit::index`].
+    /// The number of processes that have ended, by [`Exit::index`].
     exits: [AtomicU64; Exit::ALL.len()],
-    /// Requests that processes answered which have ended.
+    /// Requests answered by processes that have ended.
     served: AtomicU64,
 }
 
 #[derive(Debug, Default)]
 struct Rows {
-    /// A row stays at its place until it goes.
+    /// A row keeps its place until it is removed.
     places: Vec<Option<Arc<Row>>>,
     free: Vec<usize>,
 }
@@ -57,9 +57,9 @@ impl Lives {
         }
     }
 
-    /// Enters a process. Until somebody says otherwise, it will have been stopped.
-    pub(crate) fn enter(&self, birth: Birth) -> Life {
-        let row = Arc::new(Row::new(birth));
+    /// Enters a process. Its exit is [`Exit::Stopped`] unless another is set before the end.
+    pub(crate) fn enter(&self, identity: Identity) -> Life {
+        let row = Arc::new(Row::new(identity));
         let shard = Arc::clone(&self.shards[threads::slot(SHARDS)]);
         let place = shard.rows().add(Arc::clone(&row));
         Life {
@@ -83,7 +83,7 @@ impl Lives {
         self.shards.iter().find_map(of)
     }
 
-    /// All rows, by pid.
+    /// A sample of every row, sorted by pid.
     pub(crate) fn sample(&self) -> Vec<ProcessInfo> {
         let mut rows: Vec<Arc<Row>> = Vec::new();
         for shard in &self.shards {
@@ -94,7 +94,7 @@ impl Lives {
         sampled
     }
 
-    /// How many processes have ended so far, by [`Exit::index`].
+    /// The number of processes that have ended, by [`Exit::index`].
     pub(crate) fn exits(&self) -> [u64; Exit::ALL.len()] {
         std::array::from_fn(|exit| {
             let each = self.shards.iter();
@@ -103,7 +103,7 @@ impl Lives {
         })
     }
 
-    /// Requests that processes have answered, those that live included.
+    /// Requests that all processes have answered, including living ones.
     pub(crate) fn served(&self) -> u64 {
         let of = |shard: &Arc<Shard>| {
             let rows = shard.rows();
@@ -123,27 +123,27 @@ impl Life {
         self.row.pid
     }
 
-    /// Logs the beginning, where it is known that the process may run.
+    /// Logs the start. Called once the process is sure to run.
     pub(crate) fn log_start(&self) {
         let parent = self.row.parent.map(Pid::get);
         tracing::debug!(pid = self.row.pid.get(), parent, "process started");
     }
 
-    /// Says why the process will have ended, should it be dropped without another word: whatever
-    /// runs in a request's task is dropped with that task.
-    pub(crate) fn presume(&mut self, exit: Exit) {
+    /// Sets the exit that counts if this is dropped without a further word. A process that runs in
+    /// a request's task is dropped with that task.
+    pub(crate) fn set_exit(&mut self, exit: Exit) {
         self.exit = exit;
     }
 
-    /// The process has failed.
-    pub(crate) fn failed(&mut self, crash: Crash) {
+    /// Sets the exit of a failed process, and the details for the log.
+    pub(crate) fn set_crash(&mut self, crash: Crash) {
         self.exit = crash.exit;
         self.reason = Some(crash.reason);
         self.output = crash.output;
     }
 
-    /// The process has ended: from now on the table knows it no longer.
-    pub(crate) fn over(&mut self) {
+    /// Ends the life: the table forgets the process.
+    pub(crate) fn end(&mut self) {
         if std::mem::replace(&mut self.is_over, true) {
             return;
         }
@@ -151,7 +151,7 @@ impl Life {
         exits[self.exit.index()].fetch_add(1, Ordering::Relaxed);
         {
             let mut rows = self.shard.rows();
-            // Under the lock: whoever adds up requests counts these once.
+            // Under the lock, so that a sum of requests counts these exactly once.
             served.fetch_add(self.row.served(), Ordering::Relaxed);
             rows.remove(self.place);
         }
@@ -160,7 +160,7 @@ impl Life {
 
     fn is_failure(&self) -> bool {
         match (self.exit, self.row.kind) {
-            // A handler has no business exiting: its request has no answer.
+            // A handler must not exit: its request would have no answer.
             (Exit::Code(_), Kind::Handler) => true,
             (exit, Kind::Handler | Kind::Program) => exit.is_failure(),
         }
@@ -185,13 +185,13 @@ impl Life {
 
 impl Drop for Life {
     fn drop(&mut self) {
-        self.over();
+        self.end();
     }
 }
 
 impl Shard {
     fn rows(&self) -> MutexGuard<'_, Rows> {
-        // Whole after every step: a panic elsewhere leaves nothing half-done here.
+        // No step can panic halfway, so a poisoned lock still guards a whole value.
         self.rows.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,12 +1,12 @@
-//! The *process table*: all processes that live, of a pool or of a program, each with a row.
+//! The *process table* has a row for every living process, of a pool or of a program.
 //!
-//! Processes of a program have *relations* beside that: parents and children, monitors, names, and
-//! clients that they owe a response. One lock guards all relations, so that the end of a process
-//! and whatever happens at the same moment come one after the other. Messages don't pass through
-//! it, except for requests.
+//! The processes of a program also have *relations*: parents and children, monitors, names, and
+//! clients that they owe a response. One lock guards all relations, so that the end of a process is
+//! ordered with everything that happens at the same moment. Messages don't take this lock, except
+//! for requests.
 
+mod ancestry;
 mod clients;
-mod descent;
 mod lives;
 mod row;
 
@@ -18,51 +18,51 @@ use crate::mailbox::{self, MailError, Mailbox, Wake};
 use crate::message::{Content, Message};
 use crate::pid::{Pid, Pids};
 use crate::scheduler::Task;
+use ancestry::Terminating;
 use clients::Client;
 pub(crate) use clients::{NotAdmitted, Waiting};
-use descent::Terminating;
 pub(crate) use lives::Life;
 use lives::Lives;
-use row::Birth;
+use row::Identity;
 pub(crate) use row::Row;
 pub use row::{Kind, ProcessInfo, State};
 
 /// The longest name, in bytes.
 const LONGEST_NAME: usize = 255;
 
-/// How many of everything there may be.
+/// The limits of a program's process tree.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Settings {
-    /// Processes in all.
+    /// Processes in total.
     pub processes: u32,
     /// Children of one process.
     pub children: usize,
-    /// Names in all.
+    /// Names in total.
     pub names: usize,
-    /// What one mailbox holds.
+    /// The bounds of each mailbox.
     pub mailbox: mailbox::Settings,
 }
 
 /// Why a call about processes failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProcessError {
-    /// Nobody has this pid, or not any longer.
+    /// No process has this pid, or it has ended.
     NoProcess,
-    /// Not a descendant.
+    /// The process is no descendant of the caller.
     NotYours,
-    /// As many processes as there may be.
+    /// The limit on processes is reached.
     TooManyProcesses,
-    /// As many children as one may have.
+    /// The limit on children of one process is reached.
     TooManyChildren,
-    /// As many monitored as one mailbox has room for.
+    /// The process monitors as many processes as its mailbox has messages.
     TooManyMonitors,
     /// The arguments are larger than a message may be.
     TooLarge,
     /// Another process has this name.
     NameTaken,
-    /// Empty or too long.
+    /// The name is empty or too long.
     InvalidName,
-    /// As many names as there may be.
+    /// The limit on names is reached.
     TooManyNames,
 }
 
@@ -91,28 +91,28 @@ struct Relative {
     row: Arc<Row>,
     mailbox: Arc<Mailbox>,
     parent: Option<Pid>,
-    /// The root has none, its children one: itself.
+    /// 0 for the root process, 1 for its children.
     ancestors: u32,
-    /// An ancestor further up and how many that one has: with it, any ancestor is found in steps as
-    /// few as the digits of their number. The root's is the root.
+    /// An ancestor further up, and its number of ancestors. With these jumps, finding any ancestor
+    /// takes a number of steps logarithmic in the depth. The root process jumps to itself.
     jump: (Pid, u32),
     children: BTreeSet<Pid>,
-    /// Who is told when it ends.
+    /// The processes that are told when this one ends.
     monitors: BTreeSet<Pid>,
-    /// Of whose ends it is told.
+    /// The processes whose ends this one is told of.
     monitored: BTreeSet<Pid>,
-    /// Who waits for a message of it and no other.
+    /// The processes that wait for a message from this one only.
     expecting: BTreeSet<Pid>,
     names: Vec<Arc<str>>,
-    /// Clients that it holds.
+    /// The clients that the process holds.
     clients: BTreeSet<Pid>,
-    /// Dropping it ends the process.
+    /// Dropping the task ends the process.
     task: Option<Task>,
-    /// Why the process has been told to end, if so.
+    /// The reason, if the process has been told to end.
     exit_signal: Option<Exit>,
 }
 
-/// A new process, not yet running.
+/// A new process that doesn't run yet.
 #[derive(Debug)]
 pub(crate) struct Entry {
     pub pid: Pid,
@@ -124,19 +124,17 @@ pub(crate) struct Entry {
 /// Who starts a process.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Origin {
-    /// The host: it is the root.
+    /// The host starts the root process.
     Host,
     /// Another process.
     Parent {
-        /// Which.
         pid: Pid,
-        /// Whether it is told of the child's end.
+        /// Whether the parent is told of the child's end.
         monitors: bool,
     },
 }
 
 impl Table {
-    /// An empty one.
     #[must_use]
     pub(crate) fn new(settings: Settings) -> Self {
         Self {
@@ -149,7 +147,7 @@ impl Table {
 
     /// Enters a new process of a pool.
     pub(crate) fn enter_handler(&self, pool: u32) -> Life {
-        self.lives.enter(Birth {
+        self.lives.enter(Identity {
             pid: self.pids.next(),
             parent: None,
             kind: Kind::Handler,
@@ -157,7 +155,7 @@ impl Table {
         })
     }
 
-    /// What all processes are doing, by pid.
+    /// A sample of all processes, sorted by pid.
     pub(crate) fn processes(&self) -> Vec<ProcessInfo> {
         let mut processes = self.lives.sample();
         let relations = self.lock();
@@ -175,19 +173,20 @@ impl Table {
         self.lives.find(pid)
     }
 
-    /// How many processes have ended, by [`Exit::index`]; and requests that processes answered.
+    /// The number of processes that have ended, by [`Exit::index`], and the number of answered
+    /// requests.
     pub(crate) fn totals(&self) -> ([u64; Exit::ALL.len()], u64) {
         (self.lives.exits(), self.lives.served())
     }
 
-    /// Enters a new process of a program: a child, whose parent may monitor it from the start, or
-    /// the root.
+    /// Enters a new process of a program: a child, which its parent may monitor from the start, or
+    /// the root process.
     ///
     /// # Errors
-    /// Where there are too many, or the parent or the whole host is to end.
+    /// If a limit is reached, or the parent or the whole host is being ended.
     pub(crate) fn enter(&self, origin: Origin) -> Result<Entry, ProcessError> {
-        let mut state = self.lock();
-        if state.closed || state.processes.len() >= self.settings.processes as usize {
+        let mut relations = self.lock();
+        if relations.closed || relations.processes.len() >= self.settings.processes as usize {
             return Err(ProcessError::TooManyProcesses);
         }
         let pid = self.pids.next();
@@ -197,7 +196,7 @@ impl Table {
         };
         match parent {
             Some(parent) => {
-                let parent = state.process(parent)?;
+                let parent = relations.process(parent)?;
                 if parent.exit_signal.is_some() {
                     return Err(ProcessError::TooManyProcesses);
                 }
@@ -212,14 +211,14 @@ impl Table {
                 }
                 parent.children.insert(pid);
             }
-            None => state.root = Some(pid),
+            None => relations.root = Some(pid),
         }
         let (ancestors, jump) = match parent {
-            Some(parent) => state.below(parent),
+            Some(parent) => relations.child_ancestry(parent),
             None => (0, (pid, 0)),
         };
         let mailbox = Arc::new(Mailbox::new(self.settings.mailbox));
-        let life = self.lives.enter(Birth {
+        let life = self.lives.enter(Identity {
             pid,
             parent,
             kind: Kind::Program,
@@ -240,7 +239,7 @@ impl Table {
             task: None,
             exit_signal: None,
         };
-        state.processes.insert(pid, relative);
+        relations.processes.insert(pid, relative);
         Ok(Entry {
             pid,
             parent,
@@ -249,7 +248,8 @@ impl Table {
         })
     }
 
-    /// Says which task runs the process. One that was told to end meanwhile ends now.
+    /// Stores the task that runs the process. If the process has been told to end meanwhile, it
+    /// ends now.
     pub(crate) fn attach(&self, pid: Pid, task: Task) {
         match self.lock().processes.get_mut(&pid) {
             Some(process) if process.exit_signal.is_none() => process.task = Some(task),
@@ -257,38 +257,42 @@ impl Table {
         }
     }
 
-    /// Ends the relations of a process that runs no more, and tells whom they concern. `own`: the
-    /// exit that the process itself came to, if any. Returns the one that counts.
-    pub(crate) fn end(&self, pid: Pid, own: Option<Exit>) -> Exit {
-        let mut state = self.lock();
-        let Some(process) = state.processes.remove(&pid) else {
-            return Exit::Killed; // only the guard of its task calls this
+    /// Removes the relations of a process that no longer runs, and tells everybody concerned.
+    /// `own_exit` is the exit that the process itself came to, if any. Returns the exit that
+    /// counts.
+    pub(crate) fn end(&self, pid: Pid, own_exit: Option<Exit>) -> Exit {
+        let mut relations = self.lock();
+        let Some(process) = relations.processes.remove(&pid) else {
+            return Exit::Killed; // can't happen: only the guard of the process's task calls this
         };
-        let exit = own.or(process.exit_signal).unwrap_or(Exit::Killed);
-        if state.root == Some(pid) {
-            state.root = None;
+        let exit = own_exit.or(process.exit_signal).unwrap_or(Exit::Killed);
+        if relations.root == Some(pid) {
+            relations.root = None;
         }
-        if let Some(parent) = process.parent.and_then(|pid| state.processes.get_mut(&pid)) {
+        if let Some(parent) = process
+            .parent
+            .and_then(|pid| relations.processes.get_mut(&pid))
+        {
             parent.children.remove(&pid);
         }
         let mut terminating = Terminating::of(process.children);
-        state.signal_exit(&mut terminating);
+        relations.signal_exit(&mut terminating);
         for name in process.names {
-            state.names.remove(&name);
+            relations.names.remove(&name);
         }
         let clients: Vec<_> = process
             .clients
             .iter()
-            .filter_map(|client| state.clients.remove(client))
+            .filter_map(|client| relations.clients.remove(client))
             .collect();
         for monitored in process.monitored {
-            if let Some(monitored) = state.processes.get_mut(&monitored) {
+            if let Some(monitored) = relations.processes.get_mut(&monitored) {
                 monitored.monitors.remove(&pid);
             }
         }
         let mut wakes = Vec::new();
         for monitor in process.monitors {
-            if let Some(monitor) = state.processes.get_mut(&monitor) {
+            if let Some(monitor) = relations.processes.get_mut(&monitor) {
                 monitor.monitored.remove(&pid);
                 let content = Content::Down { pid, exit };
                 let sender = pid;
@@ -298,15 +302,16 @@ impl Table {
         let expecting: Vec<_> = process
             .expecting
             .iter()
-            .filter_map(|other| state.processes.get(other))
+            .filter_map(|other| relations.processes.get(other))
             .map(|other| Arc::clone(&other.mailbox))
             .collect();
-        drop(state);
+        drop(relations);
 
         self.terminate(terminating);
-        // Its monitors have the news by now: whoever finds the mailbox closed finds that too.
+        // The monitors already have the news, so whoever finds the mailbox closed also finds the
+        // news.
         process.mailbox.close();
-        wakes.extend(expecting.iter().map(|other| other.rouse()));
+        wakes.extend(expecting.iter().map(|other| other.interrupt()));
         wakes.into_iter().for_each(Wake::wake);
         for client in clients {
             let _left = client.answer.send((pid, Err(exit)));
@@ -317,21 +322,21 @@ impl Table {
     /// The mailbox of a process.
     ///
     /// # Errors
-    /// [`MailError::NoProcess`]; for a client, [`MailError::NotYours`]: it has none.
+    /// [`MailError::NoProcess`]; [`MailError::NotYours`] for a client, which has no mailbox.
     pub(crate) fn mailbox(&self, pid: Pid) -> Result<Arc<Mailbox>, MailError> {
-        let state = self.lock();
-        match state.processes.get(&pid) {
+        let relations = self.lock();
+        match relations.processes.get(&pid) {
             Some(process) => Ok(Arc::clone(&process.mailbox)),
-            None if state.clients.contains_key(&pid) => Err(MailError::NotYours),
+            None if relations.clients.contains_key(&pid) => Err(MailError::NotYours),
             None => Err(MailError::NoProcess),
         }
     }
 
-    /// The mailbox of a process from which another waits to hear. Until the guard is dropped, the
-    /// other is woken when the process ends. None if it has ended.
+    /// Registers that process `by` waits for a message from process `from`. Until the guard is
+    /// dropped, `by` is woken when `from` ends. `None` if `from` has ended.
     pub(crate) fn expect(&self, from: Pid, by: Pid) -> Option<Expecting<'_>> {
-        let mut state = self.lock();
-        let process = state.processes.get_mut(&from)?;
+        let mut relations = self.lock();
+        let process = relations.processes.get_mut(&from)?;
         process.expecting.insert(by);
         let mailbox = Arc::clone(&process.mailbox);
         Some(Expecting {
@@ -347,16 +352,16 @@ impl Table {
     /// # Errors
     /// [`ProcessError::NoProcess`] and [`ProcessError::TooManyMonitors`].
     pub(crate) fn monitor(&self, monitor: Pid, pid: Pid) -> Result<(), ProcessError> {
-        let mut state = self.lock();
-        if state.process(pid)?.monitors.contains(&monitor) {
+        let mut relations = self.lock();
+        if relations.process(pid)?.monitors.contains(&monitor) {
             return Ok(());
         }
-        let watcher = state.process(monitor)?;
+        let watcher = relations.process(monitor)?;
         if !watcher.mailbox.reserve() {
             return Err(ProcessError::TooManyMonitors);
         }
         watcher.monitored.insert(pid);
-        state.process(pid)?.monitors.insert(monitor);
+        relations.process(pid)?.monitors.insert(monitor);
         Ok(())
     }
 
@@ -369,18 +374,18 @@ impl Table {
         if name.is_empty() || name.len() > LONGEST_NAME {
             return Err(ProcessError::InvalidName);
         }
-        let mut state = self.lock();
-        match state.names.get(name) {
+        let mut relations = self.lock();
+        match relations.names.get(name) {
             Some(&holder) if holder == pid => return Ok(()),
             Some(_) => return Err(ProcessError::NameTaken),
-            None if state.names.len() >= self.settings.names => {
+            None if relations.names.len() >= self.settings.names => {
                 return Err(ProcessError::TooManyNames);
             }
             None => {}
         }
         let name: Arc<str> = name.into();
-        state.process(pid)?.names.push(Arc::clone(&name));
-        state.names.insert(name, pid);
+        relations.process(pid)?.names.push(Arc::clone(&name));
+        relations.names.insert(name, pid);
         Ok(())
     }
 
@@ -391,7 +396,7 @@ impl Table {
     }
 
     fn lock(&self) -> MutexGuard<'_, Relations> {
-        // Whole whenever it is unlocked: no step in between can panic.
+        // No step under this lock can panic, so a poisoned lock still guards a whole value.
         self.relations
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -404,7 +409,7 @@ impl Relations {
     }
 }
 
-/// One process waits to hear from another.
+/// The registration that one process waits for a message from another.
 #[derive(Debug)]
 pub(crate) struct Expecting<'a> {
     table: &'a Table,
@@ -414,7 +419,7 @@ pub(crate) struct Expecting<'a> {
 }
 
 impl Expecting<'_> {
-    /// Of the other.
+    /// The mailbox of the process that is waited for.
     #[must_use]
     pub(crate) fn mailbox(&self) -> &Mailbox {
         &self.mailbox

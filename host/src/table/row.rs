@@ -1,6 +1,6 @@
-//! A *row* is what the host knows of one living process, from its birth to its end. Whoever runs
-//! the process writes its row; anybody may read it at any time. A row is the only memory that both
-//! touch, so that looking at processes costs the requests nothing.
+//! A *row* holds what the host knows of one living process. The task that runs the process writes
+//! the row; anybody may read it at any time. The two share no other memory, so that looking at
+//! processes costs the requests nothing.
 
 use std::future::poll_fn;
 use std::sync::{Arc, PoisonError};
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crate::pid::Pid;
 use crate::sync::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Mutex, MutexGuard, Ordering};
 
-/// Which way of running a process has.
+/// How a process runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// The module exports `handle`: the process answers requests, one after the other.
@@ -19,7 +19,7 @@ pub enum Kind {
     Program,
 }
 
-/// What a process is doing.
+/// The activity of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
     /// The start code runs.
@@ -34,7 +34,7 @@ pub enum State {
     Ending,
 }
 
-/// Aligned to two cache lines: rows of processes that run at the same time share none.
+/// Aligned to two cache lines, so that the rows of processes that run at the same time share none.
 #[derive(Debug)]
 #[repr(align(128))]
 pub(crate) struct Row {
@@ -44,71 +44,71 @@ pub(crate) struct Row {
     pool: u32,
     born: Instant,
     state: AtomicU8,
-    /// Milliseconds after `born`.
+    /// The start of the current state, in milliseconds after `born`.
     since_ms: AtomicU64,
     served: AtomicU64,
     /// The number of the current request; 0 for none.
     request: AtomicU64,
-    /// When the current request began, in milliseconds after `born`.
+    /// The start of the current request, in milliseconds after `born`.
     request_since_ms: AtomicU64,
     memory: AtomicU64,
     cpu_ms: AtomicU64,
     open_files: AtomicU32,
     is_killed: AtomicBool,
-    /// Whoever runs the process and waits.
+    /// Wakes the task that runs the process, while it waits.
     killed: Mutex<Option<Waker>>,
 }
 
-/// What is known of a process before it runs.
+/// The facts that are known before a process runs.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Birth {
+pub(crate) struct Identity {
     pub(crate) pid: Pid,
     pub(crate) parent: Option<Pid>,
     pub(crate) kind: Kind,
     pub(crate) pool: u32,
 }
 
-/// What a row said at one moment.
+/// The content of a row at one moment.
 #[derive(Clone, Debug)]
 pub struct ProcessInfo {
     /// The number of the process.
     pub pid: Pid,
-    /// The process that spawned it. The host itself starts the others.
+    /// The parent process. `None` if the host itself started the process.
     pub parent: Option<Pid>,
-    /// The kind of its module.
+    /// The kind of the process's module.
     pub kind: Kind,
     /// The number of its pool or program in this host.
     pub pool: u32,
-    /// What the process is doing.
+    /// The activity of the process.
     pub state: State,
-    /// For how long it has been doing that.
+    /// How long this activity has lasted.
     pub state_for: Duration,
-    /// Since its birth.
+    /// The time since the birth of the process.
     pub age: Duration,
-    /// Requests it has answered.
+    /// The number of requests that the process has answered.
     pub served: u64,
-    /// The number of the request it works on, and for how long.
+    /// The number of the current request, and how long the process has worked on it.
     pub request: Option<(u64, Duration)>,
-    /// Memory and tables in use, and copies of files that the host holds for it, in bytes.
+    /// Bytes in use: memories, tables, and copies of files that the host holds for the process.
     pub memory: u64,
-    /// CPU time, as the clock's ticks saw it: a process that is never seen running has none.
+    /// CPU time, measured by the clock's ticks. A process that never runs during a tick has none.
     pub cpu: Duration,
-    /// Files it has open.
+    /// The number of files that the process has open.
     pub open_files: u32,
-    /// Messages in its mailbox. Only a program's processes have one.
+    /// The number of messages in the mailbox. Only a program's processes have a mailbox.
     pub messages: Option<usize>,
-    /// The names that it has registered.
+    /// The names that the process has registered.
     pub names: Vec<Arc<str>>,
 }
 
 impl Row {
-    pub(super) fn new(birth: Birth) -> Self {
-        let Birth {
+    pub(super) fn new(identity: Identity) -> Self {
+        let Identity {
             pid,
             parent,
             kind,
             pool,
-        } = birth;
+        } = identity;
         Self {
             pid,
             parent,
@@ -128,37 +128,37 @@ impl Row {
         }
     }
 
-    /// The process is free for a request.
+    /// The process is ready for a request.
     pub(crate) fn is_idle(&self, now: Instant) {
         self.enter(State::Idle, now);
     }
 
-    /// The process works on a request from now on. Its first slice says that it runs.
+    /// The process starts on a request. Its first slice sets [`State::Running`].
     pub(crate) fn begin(&self, request: u64, now: Instant) {
         self.request.store(request, Ordering::Relaxed);
         self.request_since_ms.store(self.ms(now), Ordering::Relaxed);
     }
 
-    /// The request has been answered.
+    /// The process has answered its request.
     pub(crate) fn answered(&self) {
-        // One writer: a load and a store are enough, and cost no locked instruction.
+        // There is one writer, so a load and a store suffice and save a locked instruction.
         let served = self.served.load(Ordering::Relaxed) + 1;
         self.served.store(served, Ordering::Relaxed);
         self.request.store(0, Ordering::Relaxed);
     }
 
-    /// A slice of the guest begins.
+    /// The guest begins a slice.
     pub(crate) fn runs(&self, now: Instant) {
         self.enter(State::Running, now);
     }
 
-    /// The guest's slice ends with a wait. Slices are short: the wait begins when the slice began,
-    /// as far as a reader can tell.
+    /// The guest's slice ends with a wait. The wait keeps the slice's start time: slices are too
+    /// short for a reader to see the difference.
     pub(crate) fn waits(&self) {
         self.state.store(State::Waiting as u8, Ordering::Relaxed);
     }
 
-    /// A tick of the clock saw the guest running, for so long since it began its slice.
+    /// A tick of the clock saw the guest running, this many milliseconds after its slice began.
     pub(crate) fn ran(&self, time_ms: u64) {
         let cpu_ms = self.cpu_ms.load(Ordering::Relaxed);
         self.cpu_ms.store(cpu_ms + time_ms, Ordering::Relaxed);
@@ -176,7 +176,7 @@ impl Row {
         self.served.load(Ordering::Relaxed)
     }
 
-    /// Tells whoever runs the process to end it.
+    /// Tells the task that runs the process to end it.
     pub(crate) fn kill(&self) {
         self.is_killed.store(true, Ordering::SeqCst);
         let waker = self.waker().take();
@@ -189,13 +189,13 @@ impl Row {
         self.is_killed.load(Ordering::SeqCst)
     }
 
-    /// Waits until somebody kills the process.
+    /// Waits until the process is killed.
     pub(crate) async fn killed(&self) {
         poll_fn(|cx| {
             if !self.is_killed() {
                 *self.waker() = Some(cx.waker().clone());
             }
-            // A kill between the two lines finds no waker, and is seen here.
+            // A kill between the two checks finds no waker, and is seen here.
             if self.is_killed() {
                 Poll::Ready(())
             } else {
@@ -223,8 +223,8 @@ impl Row {
         self.killed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What the row says now. Its numbers are read one after the other: they may be of neighbouring
-    /// moments.
+    /// Samples the row. Its values are read one after the other, so they may belong to slightly
+    /// different moments.
     pub(crate) fn sample(&self) -> ProcessInfo {
         let now = Instant::now();
         let age = now.saturating_duration_since(self.born);
@@ -264,7 +264,7 @@ impl State {
         }
     }
 
-    /// One word.
+    /// The state in one word.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {

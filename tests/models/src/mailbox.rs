@@ -98,7 +98,7 @@ fn ends(sends: bool) {
                 send(&own, 2);
             }
             other.close();
-            own.rouse().wake();
+            own.interrupt().wake();
         });
     }
     let received = block_on(own.receive(Wanted::From(pid(2)), Some(&other)));

@@ -37,7 +37,7 @@ impl Process {
         (0, 0)
     }
 
-    pub(crate) fn presume(&mut self, _: Exit) {}
+    pub(crate) fn set_exit(&mut self, _: Exit) {}
 
     pub(crate) fn end(self, _: Exit) {}
 

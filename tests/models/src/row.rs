@@ -5,7 +5,7 @@ use std::sync::Arc;
 use shuttle::future::block_on;
 use shuttle::thread;
 
-use super::tested::{Birth, Kind, Row};
+use super::tested::{Identity, Kind, Row};
 use crate::check::Model;
 use crate::pid::Pid;
 
@@ -22,7 +22,7 @@ pub const MODELS: &[Model] = &[
 ];
 
 fn killed(times: usize) {
-    let row = Arc::new(Row::new(Birth {
+    let row = Arc::new(Row::new(Identity {
         pid: Pid::new(1).expect("nobody has 0"),
         parent: None,
         kind: Kind::Handler,

@@ -119,7 +119,7 @@ fn held_up() {
         let first = world.job(false, move |core| {
             cores.push(core, second);
             while others.jobs.load(Ordering::Relaxed) > 1 {
-                cores.relieve();
+                cores.rebalance();
                 thread::yield_now();
             }
         });

@@ -81,7 +81,7 @@ pub(crate) struct Yardstick {
 }
 
 impl Bench {
-    /// Fits what was asked for together.
+    /// Turns the flags into settings.
     ///
     /// # Errors
     /// A sentence that names the flag.

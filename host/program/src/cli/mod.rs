@@ -26,8 +26,8 @@ pub(crate) use words::Place;
 
 /// Serves HTTP with a pool of isolated WebAssembly processes.
 ///
-/// Each request runs in a process of its own memory: one that crashes fails one request, and is
-/// replaced.
+/// Each request runs in a process with its own memory. A process that crashes fails one request,
+/// and is replaced.
 #[derive(Debug, Parser)]
 #[command(
     name = "wasm-pool-host",
@@ -168,7 +168,7 @@ pub(crate) struct Serve {
     processes: Processes,
 }
 
-/// What goes for every guest.
+/// The flags for every guest.
 #[derive(Args, Debug)]
 pub(crate) struct Guests {
     /// The folder that guests may read; nothing outside of it can be reached [default: .]
@@ -210,12 +210,12 @@ pub(crate) enum LogLevel {
     Debug,
 }
 
-/// How many processes.
+/// The number of processes.
 #[derive(Clone, Copy, Debug)]
 struct Workers(library::Workers);
 
-/// What a process may have by default: as much as small interpreters need, and eight times what
-/// most do.
+/// The default memory of a process: enough for small interpreters, and eight times what most guests
+/// need.
 const DEFAULT_MEMORY: &str = "64MiB";
 
 /// The largest of the sizes that the host must hold in its own memory.
@@ -247,7 +247,7 @@ pub(crate) fn refuse(problem: &str) -> ! {
 }
 
 impl Serve {
-    /// Fits what was asked for together.
+    /// Turns the flags into settings.
     ///
     /// # Errors
     /// A sentence that names the flag.
@@ -286,7 +286,7 @@ impl Serve {
         Ok(settings)
     }
 
-    /// What is served, in a line, once the module's kind is known.
+    /// Describes the running server in a line, once the module's kind is known.
     pub(crate) fn summary(
         &self,
         kind: Kind,

@@ -32,7 +32,7 @@ pub(crate) struct Run {
     processes: Processes,
 }
 
-/// What goes for programs: modules that export `run`.
+/// The flags for programs: modules that export `run`.
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Programs (modules that export `run`)")]
 pub(crate) struct Processes {
@@ -63,7 +63,7 @@ pub(crate) struct Processes {
 }
 
 impl Run {
-    /// Fits what was asked for together.
+    /// Turns the flags into settings.
     ///
     /// # Errors
     /// A sentence that names the flag.
@@ -81,7 +81,7 @@ impl Run {
             limits: Limits {
                 memory,
                 open_files: self.guests.max_open_files,
-                // Nobody is there to take a request or a response, whatever its size.
+                // Without HTTP there are no requests and no responses.
                 body: memory,
                 response: memory,
                 ..Limits::default()

@@ -1,5 +1,5 @@
-//! Binding comes before listening: the port is ours while the module is compiled, and clients are
-//! refused until there is somebody to answer them.
+//! Binds a port before the host listens on it. The port is reserved while the module is compiled,
+//! and clients are refused until the host can answer.
 
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -10,19 +10,19 @@ use tokio::net::TcpSocket;
 use crate::cli::Listen;
 
 /// Connections that the kernel holds until they are accepted. The standard library asks for an
-/// eighth, and a burst of clients would be dropped.
+/// eighth, which would drop a burst of clients.
 const BACKLOG: u32 = 1024;
 
-/// A port that is ours, and where nobody listens yet.
+/// A reserved port on which the host doesn't listen yet.
 pub(super) struct Bound {
     socket: TcpSocket,
     failed: String,
 }
 
-/// Binds the address, or the first that can be bound of those that the name has.
+/// Binds the address. A name may have several addresses: binds the first that can be bound.
 ///
 /// # Errors
-/// One that names the flag.
+/// An error that names the flag.
 pub(super) async fn bind(listen: &Listen) -> anyhow::Result<Bound> {
     let failed = format!("--listen {listen}: can't listen there");
     let addresses = addresses(listen).await.context(failed.clone())?;
@@ -31,7 +31,7 @@ pub(super) async fn bind(listen: &Listen) -> anyhow::Result<Bound> {
         match bind_to(address) {
             Ok(socket) => return Ok(Bound { socket, failed }),
             Err(error) => {
-                // Another address of the same name would hide that somebody else has this one.
+                // Another address of the same name would hide that this one is taken.
                 let is_taken = error.kind() == ErrorKind::AddrInUse;
                 last = anyhow!(error);
                 if is_taken {
@@ -62,7 +62,7 @@ fn bind_to(address: SocketAddr) -> std::io::Result<TcpSocket> {
         SocketAddr::V4(_) => TcpSocket::new_v4(),
         SocketAddr::V6(_) => TcpSocket::new_v6(),
     }?;
-    // Connections of a host that has just ended keep nobody from its port. One that listens still
+    // Connections of a host that has just ended don't block its port. A host that still listens
     // does.
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
@@ -70,10 +70,10 @@ fn bind_to(address: SocketAddr) -> std::io::Result<TcpSocket> {
 }
 
 impl Bound {
-    /// From now on clients can connect.
+    /// Lets clients connect.
     ///
     /// # Errors
-    /// Where another host began to listen there since.
+    /// If another host has begun to listen on the port meanwhile.
     pub(super) fn listen(self) -> anyhow::Result<TcpListener> {
         let listener = self.socket.listen(BACKLOG);
         let listener = listener.and_then(tokio::net::TcpListener::into_std);

@@ -1,5 +1,5 @@
-//! Compiling a large module takes its time. Whoever waits is told what for: on a terminal by a line
-//! that counts the seconds, elsewhere by a line or by an entry of the log.
+//! Reports that a module is being compiled, because large modules take long: on a terminal by a
+//! line that counts the seconds, elsewhere by a line or an entry of the log.
 
 use std::io::{IsTerminal, Write};
 use std::pin::pin;
@@ -10,18 +10,18 @@ use wasm_pool_host::Module;
 
 use crate::cli::{LogFormat, LogLevel};
 
-/// What is compiled by then is not worth a word.
+/// A faster compilation is not reported.
 const MOMENT: Duration = Duration::from_millis(500);
 
 /// How often the line on a terminal is drawn.
 const TICK: Duration = Duration::from_millis(100);
 
-/// How it is said that a module is being compiled.
+/// Where the compilation is reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Said {
     /// On standard error.
     Plainly,
-    /// In the log: what else is on standard error is not JSON.
+    /// In the log: standard error must be JSON only.
     InTheLog,
     Never,
 }
@@ -36,7 +36,7 @@ impl Said {
     }
 }
 
-/// Waits for what compiles the module, and says so where it takes longer than a moment.
+/// Waits for the compilation, and reports it if it takes longer than a moment.
 pub(super) async fn announced<T>(
     module: &Module,
     said: Said,
@@ -55,7 +55,7 @@ pub(super) async fn announced<T>(
             return done;
         }
         Said::Plainly => {
-            // Nobody may read it any longer; that is no reason to fail.
+            // The output may have no reader. This is no reason to fail.
             let _ = writeln!(std::io::stderr(), "wasm-pool-host: compiling {module} …");
         }
         Said::InTheLog => tracing::info!(%module, "compiling"),

@@ -1,4 +1,4 @@
-//! `run`: a program by itself, without HTTP. Its root's exit is the exit code.
+//! `run`: runs a program by itself, without HTTP. The root process's exit is the exit code.
 
 use std::io;
 use std::process::ExitCode;
@@ -10,12 +10,12 @@ use super::{explained, runtime};
 use crate::cli::{Run, refuse};
 use crate::{log, signals};
 
-/// What `timeout` and shells report for a program that ran out of time, aborted or was killed.
+/// The codes of `timeout` and shells for a program that ran out of time, aborted or was killed.
 const TIMED_OUT: u8 = 124;
 const ABORTED: u8 = 128 + 6;
 const KILLED: u8 = 128 + 9;
 
-/// What they report where the reader of the output has gone, as `head` does.
+/// Their code for a program whose reader has gone, as `head` does.
 const READER_GONE: u8 = 128 + 13;
 
 pub(crate) fn run(args: Run) -> anyhow::Result<ExitCode> {

@@ -1,6 +1,5 @@
-//! `serve`: binds, compiles, starts the first processes, and only then listens. A port that is
-//! taken is said before the module is compiled, and no client is accepted by a host that does not
-//! start.
+//! `serve`: binds, compiles, starts the first processes, and only then listens. A taken port is
+//! reported before the module is compiled, and a host that does not start accepts no client.
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -33,7 +32,7 @@ pub(crate) fn serve(mut args: Serve) -> anyhow::Result<ExitCode> {
     let outcome = runtime.block_on(serve_until_stopped(&args, settings, said));
     // While the runtime lives, so that a second signal still ends it all.
     drop(log);
-    // A thread that still waits for a disk must not keep us.
+    // A thread that still waits for a disk must not delay the end.
     runtime.shutdown_background();
     if let Some(signal) = outcome? {
         return Ok(signals::exit_code(signal).into()); // it never served

@@ -1,6 +1,6 @@
-//! The types of `http` as they cross the wall: a request on its way in is borrowed, so that it is
-//! copied once; what a guest hands over is lifted within bounds. The derives check every field
-//! against the module's own idea of the contract before it runs.
+//! The types of `http` as they cross the wall. An incoming request is borrowed, so that it is
+//! copied only once. A guest's values are lifted within bounds. The derives check every field
+//! against the module's view of the contract before the module runs.
 
 use wasmtime::Result;
 use wasmtime::component::{ComponentType, HasData, Lift, Linker, Lower, Resource};
@@ -9,7 +9,7 @@ use crate::files::OpenFile;
 use crate::message;
 use crate::sandbox::lifted::{Bounded, Bulk};
 
-/// A request that goes in.
+/// A request on its way in.
 #[derive(ComponentType, Lower, Clone, Copy, Debug)]
 #[component(record)]
 pub struct Request<'a> {
@@ -22,7 +22,7 @@ pub struct Request<'a> {
     pub client: &'a str,
 }
 
-/// A field of a request that goes in.
+/// A header field of a request on its way in.
 #[derive(ComponentType, Lower, Clone, Copy, Debug)]
 #[component(record)]
 pub struct HeaderParam<'a> {
@@ -30,10 +30,10 @@ pub struct HeaderParam<'a> {
     pub value: &'a [u8],
 }
 
-/// What `handle` returns.
+/// The result of `handle`.
 pub type Response = Bounded<Answer>;
 
-/// A response that comes out.
+/// A response on its way out.
 #[derive(ComponentType, Lift, Debug)]
 #[component(record)]
 pub struct Answer {
@@ -66,7 +66,7 @@ pub struct Header {
     pub value: Vec<u8>,
 }
 
-/// A request that a process sends on.
+/// A request that a process forwards.
 #[derive(ComponentType, Lift, Debug)]
 #[component(record)]
 pub struct Forwarded {
@@ -79,7 +79,7 @@ pub struct Forwarded {
     client: String,
 }
 
-/// `bindgen!` wants these three of whatever stands in for an interface. This one has no functions.
+/// `bindgen!` expects these three items of an interface's stand-in. This one has no functions.
 #[expect(dead_code)]
 pub trait Host {}
 

@@ -1,16 +1,16 @@
 //! The server stubs, generated from `wit/` by wasmtime's `bindgen!`, one module per world.
 
-#[expect(unreachable_pub)] // bindgen! makes them as public as what it generates
+#[expect(unreachable_pub)] // `bindgen!` re-exports its types publicly
 pub mod http;
 
-/// The world `handler`. Its request and its response are those of [`http`], which says why.
+/// The world `handler`, with the requests and responses of [`http`], which explains why.
 pub(super) mod handler {
     wasmtime::component::bindgen!({
         path: "../wit",
         world: "handler",
         imports: {
-            // Opening and reading may wait for the disk. The process waits then, and its thread
-            // does not.
+            // Opening and reading may wait for the disk. Then only the process waits, and not its
+            // thread.
             "wasm-pool:worker/files.[method]file.stat": trappable,
             "wasm-pool:worker/files.[drop]file": trappable,
             default: async | trappable,
@@ -24,8 +24,8 @@ pub(super) mod handler {
     });
 }
 
-/// The world `program`. Its `mailbox` is not this one but the stub in `sandbox/mailbox.rs`, which
-/// says why.
+/// The world `program`. Its `mailbox` is linked by `sandbox/mailbox.rs` instead, which explains
+/// why.
 pub(super) mod program {
     wasmtime::component::bindgen!({
         path: "../wit",

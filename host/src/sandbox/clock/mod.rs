@@ -1,6 +1,6 @@
-//! The *clock* of an engine: while guests run, one thread moves the engine's epoch on, and at each
-//! tick a running guest steps aside for whatever else its thread has to do. While none runs, the
-//! clock rests: a guest that waits costs nothing.
+//! The *clock* of an engine. While guests run, its thread advances the engine's epoch, and at each
+//! tick a running guest yields to the other work of its thread. While no guest runs, the clock
+//! rests: a guest that waits costs nothing.
 
 mod running;
 #[cfg(test)]
@@ -15,64 +15,64 @@ use std::time::{Duration, Instant};
 
 use wasmtime::{EngineWeak, UpdateDeadline};
 
-use crate::scheduler::{self, Ticked};
+use crate::scheduler::{self, WeakScheduler};
 use crate::table::Row;
 use crate::threads;
 use running::Running;
 
-/// The longest that one guest holds its thread while others wait for it. A tick costs the thread
-/// that makes it some microseconds; a millisecond keeps that below one percent of a core, and a
-/// spinning guest below what a client would notice.
+/// The longest time that a guest holds its thread while others wait. A tick costs some microseconds
+/// of a thread's time. At one per millisecond, ticks take less than one percent of a core, and
+/// clients don't notice a spinning guest.
 const TICK: Duration = Duration::from_millis(1);
 
-/// A guest that has run for so many milliseconds without waiting runs long. Nearly all are done
-/// before the first tick.
+/// A guest that has run for this many milliseconds without waiting runs long. Nearly all guests
+/// finish before the first tick.
 const LONG_MS: u64 = 10;
 
-/// The longest pause, in milliseconds. A guest sees no tick while one instruction fills its memory
-/// or the host copies what it hands over; neither takes longer than this where the machine has time
-/// for it.
+/// The longest pause in milliseconds. A guest sees no tick while one instruction fills its memory,
+/// or while the host copies its values. Neither takes longer than this, if the machine has time for
+/// it.
 const LONGEST_PAUSE_MS: u64 = 100;
 
 /// Ticks without a new slice until the clock rests. Waking the clock adds more to a call's latency
 /// than an idle tick costs.
-const RESTLESS_TICKS: u32 = 100;
+const IDLE_TICKS: u32 = 100;
 
-/// Threads count slices in slots of their own; beyond so many, more than most machines have cores,
-/// they share slots. The clock adds them all up at each tick.
+/// Slots in which threads count slices. The clock adds up all slots at each tick. Most machines
+/// have fewer cores; with more threads, threads share slots.
 const SLOTS: usize = 32;
 
-/// One per engine. Its thread ends with the engine.
+/// The clock of one engine. Its thread ends with the engine.
 #[derive(Debug)]
 pub(super) struct Clock {
     shared: Arc<Shared>,
     thread: Thread,
 }
 
-/// What the clock's thread and the guests share.
+/// Data that the clock's thread and the guests share.
 #[derive(Debug)]
 struct Shared {
-    /// A slice is what a guest does from one wait, or one stepping aside, to the next.
+    /// A slice is a guest's run from one wait or yield to the next.
     running: Running<SLOTS>,
     started: Instant,
-    /// Slices that ended by stepping aside; another of the same guest begins at once.
-    aside: AtomicU64,
-    /// Whoever runs the guests, and is told of ticks.
-    scheduler: OnceLock<Ticked>,
+    /// Slices that ended by yielding. The same guest begins another at once.
+    yielded: AtomicU64,
+    /// The scheduler that runs the guests, for passing ticks on.
+    scheduler: OnceLock<WeakScheduler>,
 }
 
-/// What one instance knows of the time: how long it has run without waiting.
+/// How long one instance has run without waiting.
 #[derive(Debug, Default)]
 pub(super) struct Slices {
     ran_ms: u64,
-    /// At the last tick: slices that had begun after a wait, all instances together.
+    /// Slices of all instances that had begun after a wait, as of the last tick.
     begun: u64,
-    /// It has waited, and its next tick is not set yet.
+    /// Whether the guest has waited, and its next tick is not set yet.
     waited: bool,
 }
 
 impl Clock {
-    /// Starts the thread.
+    /// Starts the clock's thread.
     pub(super) fn start(engine: EngineWeak) -> std::io::Result<Self> {
         let shared = Arc::new(Shared::new());
         let thread = std::thread::Builder::new().name("clock".into()).spawn({
@@ -85,13 +85,13 @@ impl Clock {
         })
     }
 
-    /// Has this scheduler be told of ticks from now on.
-    pub(super) fn tell(&self, scheduler: Ticked) {
+    /// Passes ticks to this scheduler from now on. The first call counts.
+    pub(super) fn set_scheduler(&self, scheduler: WeakScheduler) {
         let _told_already = self.shared.scheduler.set(scheduler);
     }
 
-    /// Runs a guest: each poll of this future is a slice.
-    pub(super) async fn during<F: Future>(&self, row: &Row, guest: F) -> F::Output {
+    /// Runs a guest. Each poll of this future is a slice.
+    pub(super) async fn run<F: Future>(&self, row: &Row, guest: F) -> F::Output {
         let mut guest = pin!(guest);
         let Shared { running, .. } = &*self.shared;
         poll_fn(|cx| {
@@ -100,23 +100,23 @@ impl Clock {
             row.runs(self.shared.started + Duration::from_millis(running.since_ms(slot)));
             let polled = guest.as_mut().poll(cx);
             if polled.is_pending() {
-                row.waits(); // the slice began a moment ago
+                row.waits(); // slices are short, so the slice's start time will do
             }
             polled
         })
         .await
     }
 
-    /// What a guest does at a tick. One that runs long and is alone goes on at once. While others
-    /// are served it pauses for as long as it ran, so that it has half of a core at most, and they
-    /// wait for it half as often.
-    pub(super) fn step_aside(&self, slices: &mut Slices, row: &Row) -> UpdateDeadline {
+    /// Decides how a guest yields at a tick. Usually it goes on as soon as its thread's other work
+    /// is done. A guest that runs long while others are served pauses for as long as it ran: it
+    /// gets at most half of a core, and the others wait for it half as often.
+    pub(super) fn yield_at_tick(&self, slices: &mut Slices, row: &Row) -> UpdateDeadline {
         scheduler::tick();
         let since_ms = self.shared.running.since_ms(threads::slot(SLOTS));
         let ran_ms = self.shared.elapsed_ms().saturating_sub(since_ms);
         let ran_ms = ran_ms.clamp(1, LONGEST_PAUSE_MS);
-        let aside = self.shared.aside.fetch_add(1, Ordering::Relaxed) + 1;
-        let begun = self.shared.running.begun().wrapping_sub(aside);
+        let yielded = self.shared.yielded.fetch_add(1, Ordering::Relaxed) + 1;
+        let begun = self.shared.running.begun().wrapping_sub(yielded);
         let alone = std::mem::replace(&mut slices.begun, begun) == begun;
         row.ran(ran_ms);
         slices.ran_ms = slices.ran_ms.saturating_add(ran_ms);
@@ -131,23 +131,23 @@ impl Clock {
 
 impl Drop for Clock {
     fn drop(&mut self) {
-        self.thread.unpark(); // to find that the engine is gone
+        self.thread.unpark(); // to notice that the engine is gone
     }
 }
 
 impl Slices {
-    /// A new call begins.
+    /// Resets the run time for a new call.
     pub(super) fn reset(&mut self) {
         self.ran_ms = 0;
     }
 
-    /// The guest has waited for somebody else.
+    /// Notes that the guest has waited.
     pub(super) fn waited(&mut self) {
         self.ran_ms = 0;
         self.waited = true;
     }
 
-    /// Whether it has waited since this was asked last.
+    /// Whether the guest has waited since the last call of this.
     pub(super) fn take_waited(&mut self) -> bool {
         std::mem::take(&mut self.waited)
     }
@@ -158,7 +158,7 @@ impl Shared {
         Self {
             running: Running::new(),
             started: Instant::now(),
-            aside: AtomicU64::new(0),
+            yielded: AtomicU64::new(0),
             scheduler: OnceLock::new(),
         }
     }
@@ -180,7 +180,7 @@ impl Shared {
             std::thread::sleep(TICK);
             let is_idle = self.running.is_idle(&mut begun);
             idle_ticks = if is_idle { idle_ticks + 1 } else { 0 };
-            if idle_ticks >= RESTLESS_TICKS {
+            if idle_ticks >= IDLE_TICKS {
                 self.running.rest(begun, || self.elapsed_ms());
                 idle_ticks = 0;
             }

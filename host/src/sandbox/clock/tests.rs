@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::running::Running;
 
-/// Longer than anything here takes.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Longer than any test here takes.
+const TIME_LIMIT: Duration = Duration::from_secs(60);
 
 #[test]
 fn guests_run_while_a_slice_does() {
@@ -54,5 +54,5 @@ fn a_slice_wakes_the_clock() {
         }
     });
     let _slice = running.begin(0, clock.thread(), || 5);
-    assert_eq!(has_rested.recv_timeout(PATIENCE), Ok(()));
+    assert_eq!(has_rested.recv_timeout(TIME_LIMIT), Ok(()));
 }

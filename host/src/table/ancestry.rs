@@ -1,5 +1,5 @@
-//! *Descent*: who is whose ancestor, and ending a process with all its descendants. Both are asked
-//! under the table's lock, so neither may cost more where a tree is deep.
+//! *Ancestry*: which process is an ancestor of which, and how to end a process with all its
+//! descendants. Both run under the table's lock, so neither may cost more in a deeper tree.
 
 use super::{ProcessError, Relations, Table};
 use crate::exit::Exit;
@@ -14,18 +14,18 @@ impl Table {
     pub(crate) fn kill(&self, by: Pid, pid: Pid) -> Result<(), ProcessError> {
         let mut terminating = Terminating::of([pid]);
         {
-            let mut state = self.lock();
-            let ancestors = state.process(by)?.ancestors;
-            if pid == by || state.ancestor(pid, ancestors)? != by {
+            let mut relations = self.lock();
+            let ancestors = relations.process(by)?.ancestors;
+            if pid == by || relations.ancestor(pid, ancestors)? != by {
                 return Err(ProcessError::NotYours);
             }
-            state.signal_exit(&mut terminating);
+            relations.signal_exit(&mut terminating);
         }
         self.terminate(terminating);
         Ok(())
     }
 
-    /// Ends any process of a program. Whether there was one.
+    /// Ends any process of a program. Returns whether the process existed.
     pub(crate) fn signal(&self, pid: Pid, exit: Exit) -> bool {
         let mut terminating = Terminating::by(pid, exit);
         {
@@ -39,27 +39,27 @@ impl Table {
         true
     }
 
-    /// Ends all processes: there will be no new ones.
+    /// Ends all processes, and refuses new ones.
     pub(crate) fn close(&self) {
         let root = {
-            let mut state = self.lock();
-            state.closed = true;
-            state.root
+            let mut relations = self.lock();
+            relations.closed = true;
+            relations.root
         };
         self.terminate(Terminating::of(root));
     }
 
-    /// Whether all are to end.
+    /// Whether all processes are told to end.
     #[must_use]
     pub(crate) fn is_closed(&self) -> bool {
         self.lock().closed
     }
 
-    /// Tells these processes to end, and lets others have the table in between. None of them can
-    /// have more children once it is told, so that this comes to an end.
+    /// Tells these processes and their descendants to end, in batches that release the table's lock
+    /// in between. This terminates: a process that has been told can't have more children.
     pub(super) fn terminate(&self, mut terminating: Terminating) {
         loop {
-            terminating.tasks.clear(); // outside of the lock: ending a process wakes a core
+            terminating.tasks.clear(); // outside the lock: ending a process wakes a core
             if terminating.waiting.is_empty() {
                 return;
             }
@@ -69,12 +69,12 @@ impl Table {
 }
 
 impl Relations {
-    /// How many ancestors a new child of `parent` has, and which one it jumps to. Jumps are as long
-    /// as those of a skew-binary list: two of one length above each other are followed by one that
-    /// is longer than both.
-    pub(super) fn below(&self, parent: Pid) -> (u32, (Pid, u32)) {
+    /// The number of ancestors of a new child of `parent`, and the ancestor that the child jumps
+    /// to. Jumps are as long as those of a skew-binary list: after two jumps of the same length in
+    /// a row comes one that spans both.
+    pub(super) fn child_ancestry(&self, parent: Pid) -> (u32, (Pid, u32)) {
         let Some(process) = self.processes.get(&parent) else {
-            return (1, (parent, 0)); // it was there a moment ago, under this same lock
+            return (1, (parent, 0)); // can't happen: the caller found it under the same lock
         };
         let (middle, above_middle) = process.jump;
         let far = self.processes.get(&middle).map(|middle| middle.jump);
@@ -89,11 +89,11 @@ impl Relations {
         (process.ancestors + 1, jump)
     }
 
-    /// The ancestor of `pid`, or `pid` itself, that has this many.
+    /// The process on the path from `pid` up to the root that has this many ancestors.
     pub(super) fn ancestor(&self, pid: Pid, ancestors: u32) -> Result<Pid, ProcessError> {
         let mut at = pid;
         loop {
-            // Where an ancestor is gone, the process has been told to end with it.
+            // A process whose ancestor is gone has been told to end too.
             let process = self.processes.get(&at).ok_or(ProcessError::NoProcess)?;
             at = match (process.jump, process.parent) {
                 _ if process.ancestors <= ancestors => return Ok(at),
@@ -104,10 +104,10 @@ impl Relations {
         }
     }
 
-    /// Tells some of these processes to end, and adds their children: they must not have more
-    /// meanwhile. The first reason counts.
+    /// Tells a batch of these processes to end, and appends their children. A process that has been
+    /// told before keeps its first reason.
     pub(super) fn signal_exit(&mut self, terminating: &mut Terminating) {
-        /// A few microseconds under the lock.
+        /// A batch takes a few microseconds under the lock.
         const AT_ONCE: usize = 64;
         for _ in 0..AT_ONCE {
             let Some((pid, exit)) = terminating.waiting.pop() else {
@@ -128,11 +128,11 @@ impl Relations {
     }
 }
 
-/// Processes that are told to end, and with them all their descendants.
+/// Processes to end, with all their descendants.
 #[derive(Debug)]
 pub(super) struct Terminating {
     waiting: Vec<(Pid, Exit)>,
-    /// Of those that have been told: dropping them ends them.
+    /// Tasks of the processes that have been told. Dropping a task ends its process.
     tasks: Vec<Task>,
 }
 
@@ -145,7 +145,7 @@ impl Terminating {
         }
     }
 
-    /// One process, and why it ends. Its descendants are killed.
+    /// Ends one process for this reason. Its descendants are killed.
     pub(super) fn by(pid: Pid, exit: Exit) -> Self {
         Self {
             waiting: vec![(pid, exit)],
