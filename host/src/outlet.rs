@@ -12,6 +12,13 @@ use tokio::sync::Notify;
 /// One write takes no more, so that a slow reader frees room little by little: a Linux pipe's size.
 const WRITE_BYTES: usize = 64 << 10;
 
+/// How long the thread gathers lines before it writes them. Waking it costs whoever pushes a line
+/// some microseconds: so it is woken for the first of these lines only.
+const GATHERING: Duration = Duration::from_millis(1);
+
+/// With so much to write, gathering more saves nothing.
+const GATHERED_BYTES: usize = 16 << 10;
+
 /// How long the thread waits where the descriptor is in non-blocking mode, which a parent may have
 /// left on, and full.
 const RETRY: Duration = Duration::from_millis(10);
@@ -192,6 +199,11 @@ impl Shared {
                 state = told.unwrap_or_else(PoisonError::into_inner);
             }
             state.is_idle = false;
+            if state.buffer.len() < GATHERED_BYTES {
+                drop(state);
+                std::thread::sleep(GATHERING);
+                state = self.state();
+            }
             std::mem::swap(&mut state.buffer, &mut taken);
             drop(state);
             let mut rest = &*taken;
