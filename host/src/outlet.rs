@@ -13,6 +13,13 @@ use tokio::sync::Notify;
 /// little.
 const WRITE_BYTES: usize = 64 << 10;
 
+/// The thread gathers lines for this time before it writes them. Waking the thread costs the caller
+/// some microseconds, so only the first of the gathered lines wakes it.
+const GATHERING: Duration = Duration::from_millis(1);
+
+/// The thread writes a buffer of this size at once: gathering more saves nothing.
+const GATHERED_BYTES: usize = 16 << 10;
+
 /// The pause of the thread when the descriptor is full and in non-blocking mode, which a parent
 /// process may have left on.
 const RETRY: Duration = Duration::from_millis(10);
@@ -193,6 +200,11 @@ impl Shared {
                 state = told.unwrap_or_else(PoisonError::into_inner);
             }
             state.is_idle = false;
+            if state.buffer.len() < GATHERED_BYTES {
+                drop(state);
+                std::thread::sleep(GATHERING);
+                state = self.state();
+            }
             std::mem::swap(&mut state.buffer, &mut taken);
             drop(state);
             let mut rest = &*taken;
