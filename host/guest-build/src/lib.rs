@@ -1,6 +1,6 @@
 //! Builds guests from source: the default worker for the library's build script, the examples for
-//! tests and benches. The compiler is rustup's where rustup has the wasm target. Otherwise it is
-//! Debian's, which brings the source of the standard library and builds that too.
+//! tests and benches. The compiler is rustup's if rustup has the wasm target. Otherwise it is
+//! Debian's, which comes with the source of the standard library and builds it too.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -8,7 +8,7 @@ use std::process::Command;
 const TARGET: &str = "wasm32-wasip2";
 const PROFILE: &str = "guest";
 
-/// The folder above all packages.
+/// The root folder of the workspace.
 #[must_use]
 pub fn workspace() -> &'static Path {
     let package = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -16,14 +16,14 @@ pub fn workspace() -> &'static Path {
     package.ancestors().nth(2).unwrap_or(package)
 }
 
-/// Builds these packages of a workspace as components. Returns the folder that has them as
-/// `NAME.wasm`.
+/// Builds these packages of a workspace as components. Returns the folder with the components, each
+/// named `NAME.wasm`.
 ///
-/// All guests share a target folder of their own: the workspace's is locked while cargo runs a
-/// build script.
+/// All guests share one target folder. They can't use the workspace's, since cargo locks it while
+/// it runs a build script.
 ///
 /// # Errors
-/// Where no compiler for wasm is installed, or a package does not compile.
+/// If no compiler for wasm is installed, or a package doesn't compile.
 pub fn build(workspace: &Path, packages: &[&str]) -> Result<PathBuf, String> {
     let target_dir = workspace.join("target/guests");
     let mut cargo = compiler()?;
@@ -51,7 +51,8 @@ pub fn build(workspace: &Path, packages: &[&str]) -> Result<PathBuf, String> {
     Ok(target_dir.join(TARGET).join(PROFILE))
 }
 
-/// A cargo that can build for the target, free of what the cargo that runs us has set for itself.
+/// A cargo that can build for the target. Its environment lacks the variables that the calling
+/// cargo has set for its own build.
 fn compiler() -> Result<Command, String> {
     let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
     let sysroot = PathBuf::from(line(Command::new(rustc).args(["--print", "sysroot"]))?);
@@ -87,8 +88,8 @@ fn compiler() -> Result<Command, String> {
     Ok(cargo)
 }
 
-/// Debian's `rustc-web` and `cargo-web` with `rust-web-src` and `wasi-libc`, and the linker of
-/// rustup's toolchain or of Debian and cargo.
+/// Debian's `rustc-web` and `cargo-web` with `rust-web-src` and `wasi-libc`. The linker is that of
+/// rustup's toolchain, or that of Debian and cargo.
 fn debian(sysroot: &Path) -> Result<Command, String> {
     let missing = || "no wasm32-wasip2 target is installed: run `make setup`".to_owned();
     let (Ok(rustc), Ok(cargo)) = (
@@ -115,7 +116,7 @@ fn debian(sysroot: &Path) -> Result<Command, String> {
             "CARGO_TARGET_WASM32_WASIP2_RUSTFLAGS",
             format!("-C link-self-contained=no -L native={}", libc.display()),
         )
-        // Two compilers must not take each other's artefacts for their own.
+        // Two compilers can't use each other's artefacts, so this compiler builds `std` as well.
         .args(["-Z", "build-std=std,panic_abort"]);
     Ok(command)
 }

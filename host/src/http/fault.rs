@@ -1,5 +1,5 @@
-//! A *fault* is why a request was not answered by a process. Here it becomes a status and a short
-//! text for the client; what the log has to say was said where it happened.
+//! A *fault* is the reason why no process answered a request. This file turns it into a status and
+//! a short text for the client. It doesn't log.
 
 use bytes::Bytes;
 use hyper::StatusCode;
@@ -9,24 +9,25 @@ use super::Sent;
 use super::body::ResponseBody;
 use crate::guests::Unanswered;
 
-/// When a client may try again after an overload, in seconds: the least that the header can say.
+/// The time until a client may try again after an overload, in seconds: the least that the header
+/// can say.
 const RETRY_SECONDS: u64 = 1;
 
 #[derive(Debug)]
 pub(super) enum Fault {
-    /// The request is not one that HTTP allows, for this reason.
+    /// HTTP doesn't allow the request, for this reason.
     BadRequest(&'static str),
-    /// Its request line has more bytes than a head may have.
+    /// The request line is longer than a head may be.
     LineTooLong,
-    /// Its head has.
+    /// The head is larger than a head may be.
     HeadTooLarge,
-    /// A method that a server of this kind does not have.
+    /// The method is CONNECT, which this server doesn't implement.
     NotImplemented,
-    /// Its body has more bytes than `--max-body`.
+    /// The body has more bytes than `--max-body`.
     BodyTooLarge,
-    /// Its body did not come in time.
+    /// The body didn't arrive in time.
     BodyTooSlow,
-    /// No guest has answered the request.
+    /// No guest answered the request.
     Unanswered(Unanswered),
 }
 
@@ -37,7 +38,7 @@ impl From<Unanswered> for Fault {
 }
 
 impl Fault {
-    /// The response for a client whose request has this number.
+    /// The response to the request with this number.
     pub(super) fn response(&self, id: u64) -> Sent {
         let status = self.status();
         let text = format!("{status}: {} (request {id})\n", self.text());
@@ -91,7 +92,7 @@ impl Fault {
         }
     }
 
-    /// Whether nobody can tell any more where in the connection's bytes the next request begins.
+    /// Whether the start of the next request in the connection's bytes is unknown.
     fn loses_track(&self) -> bool {
         match self {
             Self::BadRequest(_) | Self::LineTooLong | Self::HeadTooLarge | Self::BodyTooSlow => {
@@ -101,7 +102,7 @@ impl Fault {
         }
     }
 
-    /// In seconds, where trying again makes sense (RFC 9110, section 10.2.3).
+    /// In seconds, if trying again makes sense (RFC 9110, section 10.2.3).
     fn retry_after(&self) -> Option<u64> {
         match self {
             Self::Unanswered(unanswered) => match unanswered {

@@ -1,32 +1,32 @@
-//! Where each head begins and ends in the bytes of a connection, and the flaws of a head that hyper
-//! doesn't tell: it drops a fragment without a word, and takes a head of any size that comes in one
-//! read.
+//! Finds the start and the end of each head in the bytes of a connection. Also finds the flaws of a
+//! head that hyper doesn't report: hyper drops a fragment silently, and accepts a head of any size
+//! that arrives in one read.
 //!
 //! [`Scan`] finds the end of a head, [`Framing`] the end of the body behind it. Both are plain
-//! functions of bytes and have no say in what a request means: hyper alone has. A head ends for
-//! them where it ends for hyper's parser, at the first empty line behind the request line.
+//! functions of bytes. Only hyper decides what a request means. A head ends where hyper's parser
+//! ends it, at the first empty line behind the request line.
 
 use memchr::memchr;
 
-/// The largest head, request line and all fields, in bytes. Twice what nginx and Apache take by
+/// The largest head in bytes: request line and all fields. nginx and Apache accept half of this by
 /// default.
 pub(super) const MAX_HEAD_BYTES: usize = 64 << 10;
 
-/// The longest body that a length may announce. Lengths beyond are no file's, and many programs
-/// read them as negative numbers.
+/// The largest `Content-Length`. No file is larger, and many programs read larger lengths as
+/// negative numbers.
 const MAX_LENGTH: u64 = i64::MAX as u64;
 
-/// What is wrong with a head, by its bytes alone.
+/// A flaw in a head, visible in its bytes alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(super) enum Flaw {
     /// The request line alone has more than [`MAX_HEAD_BYTES`].
     LineTooLong = 1,
-    /// The head has.
+    /// The whole head has more than [`MAX_HEAD_BYTES`].
     HeadTooLarge,
     /// `Content-Length` is more than [`MAX_LENGTH`].
     Length,
-    /// The request target has a `#` and what follows it: only clients know of fragments.
+    /// The request target has a `#` and a fragment. Clients must not send fragments.
     Fragment,
 }
 
@@ -44,33 +44,33 @@ impl Flaw {
     }
 }
 
-/// Looks for the end of one head, whose bytes may come in pieces.
+/// Looks for the end of one head, whose bytes may arrive in pieces.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Scan {
-    /// Where the line begins that has not ended yet.
+    /// The start of the line that has not ended yet.
     line: usize,
-    /// Up to here there is no other end of a line.
+    /// There is no further end of a line before this position.
     searched: usize,
-    /// Empty lines before the request line don't count.
+    /// Whether the request line has ended. Empty lines before it don't count.
     request_line: bool,
     fragment: bool,
 }
 
-/// A head that is there, whole.
+/// A complete head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Whole {
     /// Its length in bytes, the empty line included.
     pub(super) length: usize,
-    /// Its target has a fragment.
+    /// Whether its target has a fragment.
     pub(super) fragment: bool,
 }
 
 impl Scan {
-    /// Looks on. `bytes` are all that there are since the head began. Nothing: it goes on behind
-    /// them.
+    /// Continues the search. `bytes` are all bytes since the head began. `None` if the head goes on
+    /// behind them.
     ///
     /// # Errors
-    /// A [`Flaw`], but a fragment. Nothing behind it is looked at.
+    /// Any [`Flaw`] except [`Flaw::Fragment`]. The search stops at the flaw.
     pub(super) fn look(&mut self, bytes: &[u8]) -> Result<Option<Whole>, Flaw> {
         while let Some(found) = memchr(b'\n', &bytes[self.searched..]) {
             let end = self.searched + found;
@@ -104,14 +104,15 @@ impl Scan {
     }
 }
 
-/// Whether the target of this request line has a fragment. A method may have a `#`.
+/// Whether the target of this request line has a fragment. A `#` in the method is none.
 fn has_fragment(line: &[u8]) -> bool {
     let target = memchr(b'#', line).and_then(|_| memchr(b' ', line));
     target.is_some_and(|target| memchr(b'#', &line[target..]).is_some())
 }
 
-/// Whether this field line is a `Content-Length` beyond [`MAX_LENGTH`]. Of two thousand that are,
-/// hyper takes two for heads that are too large; what is no number at all it refuses by itself.
+/// Whether this field line is a `Content-Length` beyond [`MAX_LENGTH`]. hyper reports the two
+/// largest such lengths as a head that is too large. It refuses a value that is no number by
+/// itself.
 fn is_endless(line: &[u8]) -> bool {
     const NAME: &[u8] = b"content-length:";
     line.first().is_some_and(|byte| byte | 0x20 == b'c')
@@ -126,13 +127,14 @@ fn is_endless(line: &[u8]) -> bool {
 /// Looks for the end of one body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Framing {
-    /// So many bytes are left.
+    /// This many bytes are left.
     Length(u64),
-    /// A chunk's size is being read: so much of it.
+    /// The size line of a chunk. `size` is the value of the digits so far.
     Size { size: u64, ended: bool },
-    /// So many bytes of a chunk are left, its line end included.
+    /// This many bytes of a chunk are left, its line end included.
     Chunk(u64),
-    /// A line behind the last chunk. Empty so far, or so far but for a CR: it ends the body.
+    /// A line behind the last chunk. `empty`: it has no bytes yet, or only a CR. An empty line ends
+    /// the body.
     Trailer { empty: bool, cr: bool },
     /// The body has ended.
     Over,
@@ -145,7 +147,8 @@ impl Framing {
         ended: false,
     };
 
-    /// How many of these bytes are the body's. It steps to [`Framing::Over`] with its last one.
+    /// Returns how many of these bytes belong to the body. The last byte of the body leads to
+    /// [`Framing::Over`].
     pub(super) fn take(&mut self, bytes: &[u8]) -> usize {
         let mut at = 0;
         while at < bytes.len() {
@@ -169,7 +172,7 @@ impl Framing {
                     match (char::from(left[0]).to_digit(16), left[0]) {
                         (_, b'\n') if *size == 0 => *self = Self::TRAILER,
                         (_, b'\n') => *self = Self::Chunk(size.saturating_add(2)),
-                        // A size that overflows is hyper's to refuse.
+                        // hyper refuses a size that overflows.
                         (Some(digit), _) if !*ended => {
                             *size = size.saturating_mul(16).saturating_add(digit.into());
                         }
@@ -198,7 +201,7 @@ impl Framing {
     };
 }
 
-/// Counts down by as many of these bytes as there are.
+/// Reduces the count by the number of these bytes, at most to 0. Returns the difference.
 fn skip(count: &mut u64, bytes: &[u8]) -> usize {
     let here = usize::try_from(*count).map_or(bytes.len(), |count| count.min(bytes.len()));
     *count -= here as u64;
@@ -211,7 +214,7 @@ mod tests {
 
     type Seen = Result<Option<Whole>, Flaw>;
 
-    /// What a scan says of these bytes, whole and byte by byte.
+    /// The result of a scan of these bytes. Whole and byte by byte give the same.
     fn scan(bytes: &[u8]) -> Seen {
         let at_once = Scan::default().look(bytes);
         let mut scan = Scan::default();

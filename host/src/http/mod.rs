@@ -1,5 +1,5 @@
-//! The only floor that knows HTTP. A connection comes in, a [`Request`] goes down, a
-//! [`Response`](crate::message::Response) comes up, and whatever went wrong on the way becomes a
+//! The only floor that knows HTTP. It accepts connections, passes each [`Request`] down, and sends
+//! each [`Response`](crate::message::Response) to the client. Every error on the way becomes a
 //! status in one place: [`fault`].
 
 mod body;
@@ -37,19 +37,19 @@ use heads::Flaw;
 use refusals::Refusals;
 use stopwatch::Stopwatch;
 
-/// What a client may do, and for how long.
+/// The settings that concern HTTP.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Settings {
-    /// How long reading the body of a request may take.
+    /// The longest time for reading the body of a request.
     request_time: Duration,
-    /// How long a client may take to send a head, or to read any of a response; also how long a
-    /// connection may be idle.
+    /// The longest time for a client to send a head, or to read no byte of a response. Also the
+    /// longest time that a connection may be idle.
     header_time: Duration,
     /// The largest request body, in bytes.
     max_body: u64,
-    /// Connections at one time, those of all listeners together.
+    /// The most open connections, of all listeners together.
     connections: usize,
-    /// Whether responses say which process made them.
+    /// Whether responses name the process that made them.
     expose_pid: bool,
 }
 
@@ -66,7 +66,8 @@ impl Settings {
     }
 }
 
-/// More than any system has descriptors for, and as many as can be waited for at one time.
+/// More than the descriptors of any system. Fits the `u32` of `Semaphore::acquire_many`, which
+/// waits for all of them.
 const MAX_CONNECTIONS: usize = 1 << 28;
 
 /// What all connections share.
@@ -86,7 +87,6 @@ pub(crate) struct Service {
 type Sent = hyper::Response<ResponseBody>;
 
 impl Service {
-    /// Serves with these guests.
     #[must_use]
     pub(crate) fn new(
         guests: Arc<Guests>,
@@ -105,8 +105,9 @@ impl Service {
         }
     }
 
-    /// One request, from its head to the head of its response, and its line in the log. One that
-    /// has a flaw is answered for it, and may be a stand-in for what was sent.
+    /// Answers a request and logs it, from its head to the head of the response. A request with a
+    /// flaw gets the status for the flaw. Its head may be a stand-in for the bytes that the client
+    /// sent.
     async fn respond(
         &self,
         request: hyper::Request<Incoming>,
@@ -161,8 +162,8 @@ impl Service {
     }
 }
 
-/// One line of the log. It is written when the response's head is ready, or when the client leaves
-/// first.
+/// One line of the log. It is written when the head of the response is ready, or when the client
+/// leaves before.
 struct Record {
     line: Option<Line>,
     trace: Trace,
@@ -172,7 +173,7 @@ struct Line {
     id: u64,
     started: Instant,
     client: Arc<str>,
-    /// Absent where another head stands in for what was sent.
+    /// None if a stand-in replaces the head that the client sent.
     head: Option<(hyper::Method, hyper::Uri)>,
 }
 
@@ -201,7 +202,7 @@ impl Record {
         self.write(Some(sent));
     }
 
-    /// Writes the line, once. Without a response, the client has left.
+    /// Writes the line, once. `None` means that the client has left.
     fn write(&mut self, sent: Option<&Sent>) {
         use hyper::body::Body;
         let Some(line) = self.line.take() else {
@@ -238,8 +239,9 @@ impl Drop for Record {
     }
 }
 
-/// What the log has of a method, in bytes. Those that anybody knows have fewer.
+/// The most bytes of a method that the log shows. All registered methods are shorter.
 const LOGGED_METHOD_BYTES: usize = 32;
 
-/// What the log has of a path, and of a query: waiting lines must not fill the memory.
+/// The most bytes of a path, and of a query, that the log shows. This bounds the memory of lines
+/// that wait to be written.
 const LOGGED_BYTES: usize = 1 << 10;

@@ -1,5 +1,5 @@
-//! Patience with clients: when one last made progress, how long it may make none, and whether it
-//! has gone while its request is at work.
+//! Patience with clients: the time of a client's last progress, the longest time without progress,
+//! and whether the client has reset its connection while its request runs.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -12,11 +12,11 @@ use tokio::time::{Instant, Sleep};
 /// Why a connection ended before its client closed it.
 #[derive(Debug)]
 pub(super) enum Ended {
-    /// Its client made no progress.
+    /// The client made no progress.
     Stalled,
-    /// Its client has reset it while its request was at work.
+    /// The client reset the connection while its request was running.
     Reset,
-    /// What its client sent is not HTTP, or it went away in the middle.
+    /// The client sent bytes that are not HTTP, or left in the middle.
     Broken(hyper::Error),
 }
 
@@ -36,8 +36,8 @@ impl std::fmt::Display for Ended {
     }
 }
 
-/// When a client last made progress: sent a whole head, or took some of a response. A head that
-/// trickles in byte by byte is no progress.
+/// The time of a client's last progress. Progress is a whole head that is sent, or some bytes of a
+/// response that are taken. Single bytes of a head are no progress.
 #[derive(Debug)]
 pub(super) struct Activity {
     connected: Instant,
@@ -46,7 +46,7 @@ pub(super) struct Activity {
 }
 
 impl Activity {
-    /// A request is being served: now the client waits for us.
+    /// A request is being served: now the client waits for the host.
     const PAUSED: u64 = u64::MAX;
 
     pub(super) fn new() -> Self {
@@ -88,8 +88,8 @@ impl Activity {
 pub(super) struct Alarm<'a> {
     activity: &'a Activity,
     patience: Duration,
-    /// Fires at the earliest time that could be too late, and is set again only then: a connection
-    /// costs one timer per timeout, not one per request.
+    /// Fires at the earliest possible end of the patience, and is set again only then. So a
+    /// connection costs one timer per timeout, not one per request.
     timer: Pin<Box<Sleep>>,
 }
 
@@ -103,9 +103,9 @@ impl<'a> Alarm<'a> {
         }
     }
 
-    /// Runs a connection until it ends, its client stalls, or `reset` says that its client has gone
-    /// while its request is at work. Then nobody reads from the socket: a client that has sent all
-    /// it had to say may close its side, and still wants the answer.
+    /// Runs a connection until it ends, its client stalls, or `reset` reports that the client has
+    /// reset it. `reset` is polled only while a request runs, since the socket isn't read then. A
+    /// client that only closes its own side has sent everything, and still wants the response.
     pub(super) async fn watch(
         &mut self,
         mut connection: Pin<&mut impl Future<Output = hyper::Result<()>>>,

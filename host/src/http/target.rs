@@ -1,9 +1,9 @@
-//! Judges what a request asks for: its target, and the host that it names. Both are plain functions
-//! of what was sent; nothing here knows hyper's types.
+//! Checks the target of a request, and the host that it names. Both checks are plain functions of
+//! text. This file doesn't know hyper's types.
 
 use std::net::Ipv6Addr;
 
-/// A target, taken apart by hyper. A path that is empty was not sent.
+/// A target, as hyper has split it. An empty path means that the client sent none.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Target<'a> {
     pub(super) scheme: Option<&'a str>,
@@ -12,7 +12,7 @@ pub(super) struct Target<'a> {
 }
 
 /// Whether this server answers for such a target (RFC 9112, section 3.2): a path, or a whole URL
-/// with its host; `*` where all of the server is meant, and that can only be asked with `OPTIONS`.
+/// with its host. `*` means the whole server, and is valid only with `OPTIONS`.
 pub(super) fn is_target(method: &str, target: Target<'_>) -> bool {
     match (target.scheme, target.authority) {
         (None, None) if target.path == "*" => method == "OPTIONS",
@@ -26,8 +26,8 @@ pub(super) fn is_target(method: &str, target: Target<'_>) -> bool {
     }
 }
 
-/// Whether this is `uri-host [":" port]` (RFC 9112, section 3.2; RFC 3986, section 3.2.2). Nothing
-/// at all is a host too: that of a client whose URL has none. A port without a host is not.
+/// Whether this is `uri-host [":" port]` (RFC 9112, section 3.2; RFC 3986, section 3.2.2). An empty
+/// host is valid: a client sends it if its URL has no host. A port without a host is not valid.
 pub(super) fn is_host(host: &[u8]) -> bool {
     let (name, port) = match host.first() {
         Some(b'[') => match host.iter().position(|byte| *byte == b']') {
@@ -50,7 +50,7 @@ pub(super) fn is_host(host: &[u8]) -> bool {
     }
 }
 
-/// A `reg-name`; IPv4 addresses are among them.
+/// Whether this is a `reg-name`. IPv4 addresses are among them.
 fn is_name(mut name: &[u8]) -> bool {
     loop {
         name = match name {
@@ -64,7 +64,7 @@ fn is_name(mut name: &[u8]) -> bool {
     }
 }
 
-/// What stands between brackets: an IPv6 address, or one of a later version.
+/// Whether this is the text between brackets: an IPv6 address, or one of a later version.
 fn is_literal(literal: &[u8]) -> bool {
     match literal {
         [b'v' | b'V', later @ ..] => {
@@ -80,7 +80,7 @@ fn is_literal(literal: &[u8]) -> bool {
     }
 }
 
-/// RFC 3986's `unreserved` and `sub-delims`.
+/// Whether RFC 3986 has this byte in `unreserved` or `sub-delims`.
 fn is_plain(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=".contains(&byte)
 }

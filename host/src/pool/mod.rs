@@ -202,7 +202,7 @@ impl Pool {
         claim
     }
 
-    /// An idle process, or a free seat.
+    /// Takes an idle process, or a free seat.
     fn find(self: &Arc<Self>, pop: fn(&Stacks) -> Option<Lease>) -> Option<Grant> {
         let idle = pop(&self.stacks).map(Grant::Process);
         idle.or_else(|| self.take_seat(self.settings.max).map(Grant::Seat))
@@ -259,8 +259,8 @@ impl Pool {
         self.missing.notify_one();
     }
 
-    /// Ends all processes, and waits until they have: one that is just being started ends when it
-    /// would be put back.
+    /// Ends all processes, and waits until they have ended. A process that is being started ends
+    /// when it is put back.
     pub(crate) async fn end(self: &Arc<Self>) {
         const TIME_LIMIT: Duration = Duration::from_secs(1); // start code may take longer
         self.close();
@@ -297,7 +297,7 @@ impl Pool {
         }
     }
 
-    /// Gives a process back after its request. It serves on, or is replaced if it served its share
+    /// Gives a process back after its request. The pool replaces a process that served its share
     /// or grew too large.
     pub(crate) fn release(self: &Arc<Self>, lease: Lease) {
         if self.settings.reuse == Reuse::OneRequest {

@@ -63,7 +63,7 @@ impl Seats {
         self.taken.fetch_update(order, order, one_more).is_ok()
     }
 
-    /// Gives a seat back. Whether it was the last that was taken.
+    /// Gives a seat back. Returns whether this was the last taken seat.
     pub(super) fn give_back(&self) -> bool {
         self.taken.fetch_sub(1, Ordering::SeqCst) == 1
     }

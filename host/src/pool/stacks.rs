@@ -35,18 +35,18 @@ impl Stacks {
         Self(std::array::from_fn(|_| Stack::default()))
     }
 
-    /// This thread's most recently used process; with none, that of all others. So few processes
-    /// serve few clients, and the rest goes idle. May miss a process that another thread has just
-    /// put on its stack.
+    /// Takes this thread's most recently used process. If this thread has none, takes the most
+    /// recently used process of all other threads. So few clients keep few processes busy, and the
+    /// others stay idle. May miss a process that another thread has just put on its stack.
     pub(super) fn pop(&self) -> Option<Lease> {
         self.pop_where(|stack| stack.len.load(Ordering::Relaxed) > 0)
     }
 
-    /// As [`Stacks::pop`], and misses none: this looks under the lock of each stack. Whoever calls
-    /// this has written something beforehand; whoever pushes reads it afterwards. One of the two
-    /// sees the other, by the lock alone: if the look comes first, its unlocking comes before the
-    /// push's locking, and so the write before the read; if the push comes first, the look finds
-    /// the process.
+    /// As [`Stacks::pop`], but misses no process, since it looks under the lock of each stack. The
+    /// caller has written a value before; the pusher reads the value after its push. The lock alone
+    /// ensures that one of the two sees the other. If the look comes first, its unlocking comes
+    /// before the push's locking, and so the write before the read. If the push comes first, the
+    /// look finds the process.
     pub(super) fn pop_surely(&self) -> Option<Lease> {
         self.pop_where(|_| true)
     }
@@ -71,8 +71,8 @@ impl Stacks {
         recent.map(|(_, stack)| stack)
     }
 
-    /// Puts a process on this thread's stack. Gives it back where it has been killed: whoever kills
-    /// says so first, and then looks for the process under the same lock.
+    /// Puts a process on this thread's stack. Returns the process if it has been killed. A kill
+    /// marks the process first, and then looks for it under the same lock.
     pub(super) fn push(&self, lease: Lease, since: Instant) -> Option<Lease> {
         let stack = &self.0[threads::slot(STACKS)];
         let mut idle = stack.idle();
@@ -104,7 +104,7 @@ impl Stacks {
         self.take_idle_since(Instant::now(), usize::MAX)
     }
 
-    /// Takes up to `most` processes that have been idle since then or longer.
+    /// Takes up to `most` processes that have been idle since `then` or longer.
     pub(super) fn take_idle_since(&self, then: Instant, most: usize) -> Vec<Lease> {
         let mut taken = Vec::new();
         for stack in &self.0 {
