@@ -1,6 +1,6 @@
-//! The results as a *chart* of the shape of a slide: panels of bars. Each bar has its figure beside
-//! it, since a figure can be read and a bar can be compared. The background is white, whatever the
-//! page around it has.
+//! The results as a *chart* with the aspect ratio of a slide: panels of bars. Each bar has its
+//! figure beside it: readers read figures and compare bars. The background is white, whatever the
+//! background of the page.
 
 use std::ops::Range;
 
@@ -14,7 +14,7 @@ use crate::numbers::shown;
 use crate::quantities::label;
 use crate::results::Results;
 
-/// In pixels. An SVG image can be shown in any size: this is only the ratio to its text.
+/// The size in pixels. An SVG image scales to any size, so only the ratio to the text size matters.
 const SIZE: (u32, u32) = (1600, 900);
 const HEAD: i32 = 104;
 const MARGIN: i32 = 30;
@@ -26,10 +26,10 @@ const AXIS: u32 = 46;
 /// The width of a letter, on average, in pixels.
 const LETTER: usize = 8;
 
-/// Between contestants, in bars.
+/// The gap between contestants, in bars.
 const BETWEEN: f64 = 0.5;
 
-/// The sizes of letters.
+/// Font sizes, in pixels.
 const LARGE: i32 = 36;
 const MEDIUM: i32 = 23;
 const SMALL: i32 = 18;
@@ -38,18 +38,18 @@ const INK: RGBColor = RGBColor(0x22, 0x22, 0x22);
 const FAINT: RGBColor = RGBColor(0x66, 0x66, 0x66);
 const GRID: RGBColor = RGBColor(0xdd, 0xdd, 0xdd);
 
-/// Told apart by people who see colours differently, too.
+/// People with colour blindness can tell these colours apart.
 const OURS: RGBColor = RGBColor(0x4f, 0x46, 0xe5);
 const OTHERS: RGBColor = RGBColor(0x9a, 0xa3, 0xb2);
 
-/// In place of a figure that an entry lacks: no server answers again if it has ended.
+/// Replaces a figure that an entry lacks: a server that has ended never answers again.
 const MISSING: &str = "never";
 
-/// Bars for all contestants of a case.
+/// A panel of bars for all contestants of a case.
 pub(crate) struct Panel<'a> {
     title: &'a str,
     case: &'a str,
-    /// A bar for each.
+    /// Each contestant has a bar for each quantity.
     quantities: &'a [&'static str],
     /// The name and the unit of the axis.
     axis: &'a str,
@@ -61,7 +61,7 @@ type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 /// Draws columns of panels.
 ///
 /// # Errors
-/// Where the library can't draw.
+/// If the library can't draw.
 pub(crate) fn svg(
     results: &Results,
     title: &str,
@@ -120,7 +120,7 @@ fn draw(
 
 struct Bar {
     contestant: String,
-    /// From the panel's top, in bars.
+    /// The distance from the panel's top, in bars.
     at: f64,
     value: f64,
     /// The slowest and the fastest round.
@@ -129,13 +129,13 @@ struct Bar {
     colour: RGBAColor,
 }
 
-/// In bars.
+/// The height of a panel, in bars.
 fn height(bars: &[Bar]) -> f64 {
     bars.last().map_or(0.0, |bar| bar.at + 1.0 + BETWEEN)
 }
 
 impl<'a> Panel<'a> {
-    /// With a logarithmic axis, since some figures dwarf the others.
+    /// Creates a panel with a logarithmic axis, since the figures differ by orders of magnitude.
     pub(crate) fn new(
         title: &'a str,
         case: &'a str,
@@ -195,13 +195,13 @@ impl<'a> Panel<'a> {
             .iter()
             .map(|bar| bar.value)
             .filter(|value| *value > 0.0);
-        // Values below a thousandth are as good as nothing.
+        // On this axis, values below a thousandth are indistinguishable from 0.
         let low = 10_f64.powf(values.fold(most, f64::min).log10().floor().max(-3.0));
         let high = most.max(low * 10.0);
         self.draw_over(area, bars, (low..high).log_scale(), low)
     }
 
-    /// Draws over an axis that begins with `low`.
+    /// Draws over an axis that begins at `low`.
     fn draw_over<X>(&self, area: &Area<'_>, bars: &[Bar], axis: X, low: f64) -> Drawn
     where
         X: AsRangedCoord<Value = f64>,

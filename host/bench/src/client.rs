@@ -1,10 +1,10 @@
-//! A *client* that asks once, on a connection of its own.
+//! A *client* that sends one request on its own connection.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-/// How long a server may be silent before it answers: longer than a host waits for a guest.
+/// The longest silence of a server before it answers: longer than a host waits for a guest.
 const PATIENCE: Duration = Duration::from_secs(40);
 
 /// A whole response.
@@ -33,14 +33,14 @@ impl Pending {
     /// Waits for the whole response, whatever its status.
     ///
     /// # Errors
-    /// Where the server closes the connection before, or is silent for too long.
+    /// If the server closes the connection before the whole response, or is silent for too long.
     pub(crate) fn answer(mut self) -> io::Result<Answer> {
         let mut bytes = Vec::new();
         self.0.read_to_end(&mut bytes)?;
         Answer::parse(bytes).ok_or_else(|| ErrorKind::UnexpectedEof.into())
     }
 
-    /// Whether nothing has come back so far.
+    /// Whether no byte has come back so far.
     pub(crate) fn is_unanswered(&self) -> io::Result<bool> {
         self.0.set_nonblocking(true)?;
         match self.0.peek(&mut [0]) {

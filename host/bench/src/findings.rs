@@ -9,14 +9,14 @@ use crate::results::{Place, Results};
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Finding {
     pub(crate) name: String,
-    /// Nothing where it could not be measured.
+    /// None if it could not be measured.
     pub(crate) value: Option<f64>,
     pub(crate) unit: String,
-    /// The target and whether it is met, or why there is no value.
+    /// The target and whether it is met, or the reason why there is no value.
     pub(crate) verdict: String,
 }
 
-/// The number that must be met, and the number that it is to become (the aim).
+/// The number that must be met, and the number to reach later (the aim).
 #[derive(Clone, Copy)]
 pub(crate) enum Target {
     AtLeast(f64, Aim),

@@ -1,12 +1,13 @@
-//! A host without HTTP, on one thread: what a request costs from the moment it is a message. No
-//! operation waits for another thread.
+//! A host without HTTP, on one thread. It measures the cost of a request from the moment when the
+//! request is a message. No operation waits for another thread.
 
 use tokio::runtime::Runtime;
 use wasm_pool_host::{Body, Headers, Host, Mode, Module, PoolSettings, Request, Settings, Workers};
 
 const FILE_BYTES: usize = 1024;
 
-/// A host with one process at a time, the folder it serves, and a request for the file in there.
+/// A host with at most one process, the folder that it serves, and a request for the file in the
+/// folder.
 #[derive(Debug)]
 pub struct Bench {
     runtime: Runtime,
@@ -15,10 +16,11 @@ pub struct Bench {
 }
 
 impl Bench {
-    /// With [`Mode::PerRequest`] each request has a process created for it, and ended behind it.
+    /// With [`Mode::PerRequest`], the host creates a process for each request and ends it
+    /// afterwards.
     ///
     /// # Panics
-    /// Where the module can't be started.
+    /// If the module can't be started.
     #[must_use]
     pub fn new(module: Module, mode: Mode) -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -50,10 +52,10 @@ impl Bench {
         self.runtime.block_on(work)
     }
 
-    /// Has a process answer the request.
+    /// Sends the request to a process, and waits for the response.
     ///
     /// # Panics
-    /// Where it does not answer as it should.
+    /// If the response is wrong.
     pub async fn ask(&self) {
         let response = self.host.handle(request()).await.expect("it answers");
         assert_eq!(response.status, 200);
@@ -62,7 +64,7 @@ impl Bench {
     }
 }
 
-/// As a simple client sends it.
+/// The request, as a simple client sends it.
 fn request() -> Request {
     let mut headers = Headers::with_capacity(1);
     headers.push("host", b"127.0.0.1:8080");

@@ -1,14 +1,14 @@
-//! What the *kernel* says in `/proc`: of this machine, and of what processes use.
+//! The kernel's data in `/proc`: about this machine, and about the resources that processes use.
 
 use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
-/// The machine on which figures were taken.
+/// The machine that the figures are from.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Machine {
-    /// The processor's own name for itself.
+    /// The name that the processor reports.
     processor: String,
     cores: usize,
     /// Linux's version.
@@ -28,7 +28,7 @@ impl Machine {
             kernel: kernel.map_or_else(|_| "unknown".into(), |kernel| kernel.trim().to_owned()),
         }
     }
-    /// In a line.
+    /// The machine in one line.
     pub(crate) fn text(&self) -> String {
         let Self {
             cores,
@@ -43,12 +43,12 @@ pub(crate) fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// Now, in UTC, as in `2026-11-23T09:00:00Z`.
+/// The current time in UTC, such as `2026-11-23T09:00:00Z`.
 pub(crate) fn date() -> String {
     humantime::format_rfc3339_seconds(SystemTime::now()).to_string()
 }
 
-/// The size that a file of `/proc` has in this field, in KiB.
+/// The size in this field of a file in `/proc`, in KiB.
 pub(crate) fn kib(file: &str, field: &str) -> anyhow::Result<f64> {
     let mut fields = fields(file)?.into_iter();
     let found = fields.find(|(name, _)| name == field);
@@ -64,8 +64,8 @@ fn fields(file: &str) -> anyhow::Result<Vec<(String, String)>> {
     Ok(fields.collect())
 }
 
-/// What the living processes of some groups use, and what their ended children used for which they
-/// waited.
+/// The resources used by the living processes of some groups, and by their ended children that they
+/// waited for.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Use {
     /// CPU time in user mode and in the kernel. The kernel counts in ticks, usually of 10 ms.
@@ -83,7 +83,7 @@ impl Use {
             let Some(pid) = name.to_str().and_then(|name| name.parse::<u32>().ok()) else {
                 continue; // not a process
             };
-            // A process may end at any time. Its parent has its CPU time then.
+            // A process may end at any time. Then its parent has its CPU time.
             let Ok(line) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else {
                 continue;
             };
@@ -97,7 +97,7 @@ impl Use {
     }
 }
 
-/// The CPU time of this process's ended children, and of those for which they had waited.
+/// The CPU time of this process's ended children, and of the descendants that those had waited for.
 pub(crate) fn cpu_of_ended_children() -> anyhow::Result<Duration> {
     let line = std::fs::read_to_string("/proc/self/stat")?;
     Ok(time(Stat::read(&line)?.ticks_waited_for))
@@ -109,11 +109,11 @@ fn time(ticks: u64) -> Duration {
 
 /// Some of the fields of `/proc/PID/stat`.
 struct Stat {
-    /// A process that is just going has none any more.
+    /// None if the process is ending: it has left its group.
     group: Option<u32>,
-    /// In user mode and in the kernel.
+    /// CPU time in user mode and in the kernel.
     ticks: u64,
-    /// Of ended children for which the process has waited.
+    /// CPU time of ended children that the process has waited for.
     ticks_waited_for: u64,
 }
 
@@ -123,7 +123,7 @@ impl Stat {
     }
 
     fn of(line: &str) -> Option<Self> {
-        // Fields are counted from behind the name, which may contain anything.
+        // Counts the fields behind the name, since the name may contain any character.
         let (_, fields) = line.rsplit_once(") ")?;
         let fields: Vec<_> = fields.split(' ').collect();
         let number = |at: usize| fields.get(at)?.parse::<u64>().ok();

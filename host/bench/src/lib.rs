@@ -1,7 +1,8 @@
 //! The bench measures servers and programs as child processes, from outside. It has three front
 //! ends: [`structurings`] is the program's command `bench`, [`compare`] is `make compare`, and
-//! [`messages`] measures talk. Each is a list of contestants and of cases. They share one load, one
-//! document of results, one table and one chart. The host's peers are in `host/bench/peers`.
+//! [`messages`] measures message passing. Each is a list of contestants and of cases. They share
+//! one load, one document of results, one table and one chart. The host's peers are in
+//! `host/bench/peers`.
 
 // Front ends.
 pub mod compare;

@@ -1,5 +1,5 @@
-//! The *contestants*: the host in its three modes and everything that it is compared with, from the
-//! ceiling of what HTTP can do on this machine to a process of the operating system for each
+//! The *contestants*: the host in its three modes, and the servers that it is compared with. They
+//! range from the fastest possible HTTP server on this machine to one operating-system process per
 //! request.
 
 use std::ffi::{OsStr, OsString};
@@ -13,7 +13,7 @@ use super::site::{CONSTANT, KIB_1, Site, Size};
 use crate::load::Question;
 use crate::server::{LISTEN, Server};
 
-/// The first argument by which this program is the native server, for as long as its parent lives.
+/// The first argument that makes this program the native server, until its parent ends.
 pub(crate) const BE_NATIVE: &str = "--be-native";
 
 pub(crate) const CEILING: &str = "hyper, constant answer";
@@ -29,7 +29,7 @@ pub(crate) fn is_host(contestant: &str) -> bool {
     contestant.starts_with("host")
 }
 
-/// A server that can be started for so many connections.
+/// A server that can be started for a given number of connections.
 pub(crate) struct Contestant<'a> {
     pub(crate) name: &'static str,
     start: Box<dyn Fn(usize) -> anyhow::Result<Server> + 'a>,
@@ -41,7 +41,7 @@ impl<'a> Contestant<'a> {
         Self { name, start }
     }
 
-    /// All that are installed, in the order of the tables.
+    /// All installed contestants, in the order of the tables.
     pub(crate) fn all(site: &'a Site, peers: &'a Peers) -> Vec<Self> {
         let mut all = vec![
             Self::new(CEILING, |_| native("--constant".as_ref())),
@@ -85,7 +85,7 @@ impl<'a> Contestant<'a> {
         (self.start)(connections)
     }
 
-    /// Why this contestant can't be asked for files of this size by so many clients, if so.
+    /// The reason why this contestant can't serve files of this size to so many clients, if any.
     pub(crate) fn obstacle(&self, size: Size, connections: usize) -> Option<String> {
         /// A third of a small machine's memory.
         const MOST_BYTES: usize = 4 << 30;
@@ -110,14 +110,14 @@ impl<'a> Contestant<'a> {
     }
 }
 
-/// The native server over this folder, or with an answer that never changes.
+/// The native server, over this folder or with a constant answer.
 fn native(source: &OsStr) -> anyhow::Result<Server> {
     let mut command = Command::new(std::env::current_exe()?);
     command.arg(BE_NATIVE).arg(source).arg(LISTEN);
     Server::start("the native server", command)
 }
 
-/// Is the native server.
+/// Runs the native server.
 pub(crate) fn be_native(args: Vec<OsString>) -> anyhow::Result<()> {
     set_parent_process_death_signal(Some(Signal::KILL))?;
     http::run(args)

@@ -1,6 +1,6 @@
-//! The *drills* measure the host alone: the price that healthy requests pay for processes that
-//! crash or spin; the cost of a process that is idle, starts, or lives for one request; how the
-//! pool scales; and whether it stays as it is over millions of requests.
+//! The *drills* measure the host alone: the cost to healthy requests of processes that crash or
+//! spin; the cost of a process that is idle, starts, or lives for one request; how the pool scales;
+//! and whether the host is stable over millions of requests.
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
@@ -21,25 +21,25 @@ use crate::quantities::{CPU, MEMORY, P99, RATE};
 use crate::results::{Case, Results, Turn};
 use crate::server::Server;
 
-/// So many processes that whatever else a host needs is no longer seen.
+/// The number of processes in a crowd: so many that all other memory of a host is negligible.
 const CROWD: usize = 10_000;
 
-/// One request in so many crashes its process.
+/// One of this many requests crashes its process.
 const CRASH_ONE_IN: u64 = 100;
 
-/// Starts of the host, and lives of processes, of which the median counts.
+/// The numbers of host starts and of process lives. The figure is their median.
 const STARTS: usize = 11;
 const LIVES: usize = 20_000;
 
-/// The numbers of processes, nearly all of which are idle, and of connections.
+/// The numbers of processes, nearly all of them idle, and of connections.
 const PROCESSES: [usize; 4] = [10, 100, 1_000, 10_000];
 const CONNECTIONS: [usize; 4] = [32, 256, 1_000, 10_000];
 
-/// So many connections take so long until all are made.
+/// From this many connections on, the warm-up is this long: it takes so long to open them all.
 const MANY_CONNECTIONS: usize = 1_000;
 const WARM_UP: Duration = Duration::from_secs(3);
 
-/// How often a soak looks whether it is done.
+/// The interval at which a soak checks whether it is done.
 const SOAK_TURN: Duration = Duration::from_secs(10);
 
 /// The cases.
@@ -86,8 +86,8 @@ impl Bench {
         let Turns { rounds, .. } = self.pace.target;
         let load = self.pace.target.target_load();
         vec![
-            // A program's listener is a guest, too: a request is one message more, and passes
-            // another wall.
+            // In a program the listener is a guest, too. So a request costs one more message, and
+            // is copied once more.
             Case::new(PROGRAM, rounds)
                 .with(POOL, move || self.site.measure(&["--mode", "pool"], &load))
                 .with(PREFORK, move || {
@@ -130,8 +130,8 @@ impl Bench {
         self.site.host(&[&["--module", &module], flags].concat())
     }
 
-    /// The cost for all requests when some of them crash, with the log of each crash and the next
-    /// process.
+    /// Measures all requests while some crash. The cost of a crash includes its log line and the
+    /// start of the next process.
     fn crashing(&self, fault: Option<(&str, u64)>) -> anyhow::Result<Turn> {
         let load = Load {
             fault,
@@ -144,7 +144,7 @@ impl Bench {
         Ok(turn)
     }
 
-    /// Healthy requests beside a process that computes for ever.
+    /// Measures healthy requests beside a process that computes for ever.
     fn spinning(&self, load: &Load<'_>) -> anyhow::Result<Turn> {
         let mut server = self.misbehaving(&[])?;
         let spinning = server.send("/spin")?;
@@ -153,10 +153,10 @@ impl Bench {
         Ok(turn)
     }
 
-    /// The resident memory of a host whose processes have all served. Whatever their number, the
-    /// host has the same number of connections and requests, so that what these leave behind is
-    /// always there. Requests come all at once, and are so slow that each needs a process of its
-    /// own, if there are so many.
+    /// The resident memory of a host after all its processes have served a request. The host gets
+    /// the same number of connections and requests for any number of processes, so that their
+    /// memory is always included. All requests are sent at once. With more than one process, each
+    /// request is so slow that it needs its own process.
     fn served(&self, workers: usize, requests: usize) -> anyhow::Result<f64> {
         let slow = match workers {
             1 => "/slow?ms=0",
@@ -207,8 +207,8 @@ impl Bench {
         self.site.measure(&flags, &Load { warm_up, ..load })
     }
 
-    /// Asks until so many requests are answered. Resident memory is read when the pool has grown,
-    /// and at the end, both times while nobody is connected.
+    /// Sends requests until this many are answered. Reads the resident memory after the pool has
+    /// grown, and at the end. Both times nobody is connected.
     pub(super) fn soak(&self) -> Case<'_> {
         Case::new(SOAK, 1).with(POOL, || {
             let requests = self.pace.soak_requests;
@@ -235,21 +235,21 @@ impl Bench {
     }
 }
 
-/// The memory of a process: by how much a host's resident memory grows from one process to as many
-/// as there may be.
+/// The memory of a process: the growth of a host's resident memory from one process to the largest
+/// possible number, divided by the number of added processes.
 fn growth(most: usize, kib: impl Fn(usize) -> anyhow::Result<f64>) -> anyhow::Result<Turn> {
     let many = most.min(CROWD);
     let (before, after) = (kib(1)?, kib(many)?);
     Ok(vec![(MEMORY, (after - before) / (many - 1) as f64)])
 }
 
-/// Flags for so many processes.
+/// Flags for this many processes.
 fn crowd(workers: &str) -> [&str; 4] {
     ["--workers", workers, "--max-open-files", limits::OPEN_FILES]
 }
 
-/// A process for one request: created, asked for a file of 1 KiB, dropped. Without HTTP, on one
-/// thread.
+/// Measures a process that serves one request: it is created, asked for a file of 1 KiB, and
+/// dropped. Without HTTP, on one thread.
 fn life() -> anyhow::Result<Turn> {
     let bench = handler::Bench::new(Module::BuiltIn, Mode::PerRequest);
     let times = bench.run(async {

@@ -1,4 +1,5 @@
-//! The *matrix*: every contestant with files of every size, few connections and many, kept and not.
+//! The *matrix*: every contestant serves files of every size, over few connections and many, with
+//! keep-alive and without.
 
 use std::time::Duration;
 
@@ -12,23 +13,24 @@ use crate::results::{Case, Results};
 
 const CONNECTIONS: [usize; 3] = [1, 32, 256];
 
-/// What targets speak of: so many connections, kept, that a server with few cores is never idle.
+/// The targets hold for this many keep-alive connections. They keep a server with few cores always
+/// busy.
 const TARGET_CONNECTIONS: usize = 32;
 
-/// More bytes in flight take seconds until anything is complete: one round must do.
+/// With more bytes in flight, no response completes for seconds. So these cells get one round.
 const HEAVY_BYTES: usize = 4 << 30;
 
-/// How long everything may take.
+/// The duration of all measurements.
 #[derive(Clone, Copy)]
 pub(crate) struct Pace {
-    /// Where targets are.
+    /// For cells that have targets.
     pub(crate) target: Turns,
-    /// Everywhere else.
+    /// For all other cells.
     pub(crate) other: Turns,
     pub(crate) soak_requests: f64,
 }
 
-/// Rounds, of which the median counts, and the length of a turn in them.
+/// The number of rounds, and the length of a turn in a round. A figure is the median of the rounds.
 #[derive(Clone, Copy)]
 pub(crate) struct Turns {
     pub(crate) rounds: usize,
@@ -36,7 +38,7 @@ pub(crate) struct Turns {
     pub(crate) duration: Duration,
 }
 
-/// One way to ask.
+/// A file size, a number of connections, and whether connections are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Cell {
     size: Size,
@@ -45,8 +47,8 @@ pub(crate) struct Cell {
 }
 
 impl Turns {
-    /// The load of a turn. One thread drives it where the servers need the cores, and a quarter of
-    /// many cores.
+    /// The load of a turn. It uses a quarter of the cores, but at least one thread: on few cores
+    /// the servers need them.
     pub(crate) fn load(&self, connections: usize) -> Load<'static> {
         Load {
             threads: (cores() / 4).max(1),
@@ -68,7 +70,7 @@ impl Cell {
         }
     }
 
-    /// All ways, in the order of the tables.
+    /// All cells, in the order of the tables.
     pub(crate) fn all() -> Vec<Self> {
         let mut cells = Vec::new();
         for size in SIZES {
@@ -93,7 +95,7 @@ impl Cell {
         }
     }
 
-    /// All contestants. Those that can't be asked this way are noted right away.
+    /// All contestants for this cell. Notes contestants that can't serve it as gaps.
     pub(crate) fn case<'a>(
         self,
         site: &'a Site,
@@ -125,8 +127,8 @@ impl Cell {
     }
 }
 
-/// The ratios of requests per second that have targets, all at [`TARGET_CONNECTIONS`]: what is
-/// divided by what, at which size.
+/// The ratios of requests per second that have targets, all at [`TARGET_CONNECTIONS`]: dividend,
+/// divisor and file size.
 const RATIOS: &[(&str, &str, Size, Target)] = &[
     (POOL, NATIVE, KIB_1, Target::AtLeast(1.0, 1.25)),
     (POOL, CEILING, KIB_1, Target::AtLeast(0.65, 0.8)),

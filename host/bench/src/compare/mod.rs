@@ -1,5 +1,5 @@
-//! The host beside its peers: in one run on one machine, all taking turns, several rounds, medians
-//! and spread.
+//! Measures the host beside its peers, in one run on one machine. All take turns in several rounds.
+//! The results are medians and spread.
 //!
 //! ```text
 //! make compare                                   installs the peers, and runs all: half an hour
@@ -10,10 +10,10 @@
 //! cargo bench --bench compare -- --render FILE   tables and chart of results that are kept as JSON
 //! ```
 //!
-//! Figures differ from machine to machine and from hour to hour. Ratios do so less, and the targets
-//! are ratios. Load and servers share the machine's cores. A full run writes `host/bench/results/`.
-//! A missed target is a line of the report, and so is a peer that can't do something. This ends
-//! with an error only where the host itself can't be run, or answers wrongly.
+//! Figures differ from machine to machine and from hour to hour. Ratios differ less, and the
+//! targets are ratios. Load and servers share the machine's cores. A full run writes
+//! `host/bench/results/`. A missed target is a line of the report, and so is a peer that can't
+//! serve a cell. The bench fails only if the host itself can't be run, or answers wrongly.
 
 mod contestants;
 mod drills;
@@ -41,8 +41,8 @@ use matrix::{Cell, Pace, Turns};
 use peers::Peers;
 use site::{KIB_1, SIZES, Site};
 
-/// Where targets are, figures must be trusted: five rounds of two seconds. Three short rounds
-/// elsewhere, since the whole would otherwise take an hour.
+/// Figures with targets must be reliable: they get five rounds of two seconds. All others get three
+/// short rounds, since the whole would otherwise take an hour.
 const FULL: Pace = Pace {
     target: turns(5, 400, 2000),
     other: turns(3, 200, 600),
@@ -71,29 +71,29 @@ const fn turns(rounds: usize, warm_up_ms: u64, duration_ms: u64) -> Turns {
     }
 }
 
-/// Does what the arguments ask for, with this program as the host.
+/// Does what the arguments request, with this program as the host.
 ///
 /// # Errors
-/// Where the host can't be run, or answers wrongly.
+/// If the host can't be run, or answers wrongly.
 pub fn main(program: &Path) -> anyhow::Result<()> {
     let mut args: Vec<_> = std::env::args_os().skip(1).collect();
     if args.first().is_some_and(|first| first == BE_NATIVE) {
         args.remove(0);
         return contestants::be_native(args);
     }
-    args.retain(|arg| arg != "--bench"); // which cargo adds
+    args.retain(|arg| arg != "--bench"); // cargo adds this
     let args: Vec<_> = args.iter().map(|arg| arg.to_string_lossy()).collect();
     limits::raise_both();
     let bench = |pace| Bench::new(program, pace);
     let passing = workspace().join("target/compare");
     match &args.iter().map(AsRef::as_ref).collect::<Vec<&str>>()[..] {
-        // README speaks of these results.
+        // The README quotes these results.
         [] => keep(
             &bench(FULL)?.everything()?,
             &workspace().join("host/bench/results"),
         ),
         ["--quick"] => keep(&bench(QUICK)?.everything()?, &passing),
-        // Only what needs no peers, where the targets are.
+        // Only measurements without peers, of the cells with targets.
         ["--ours"] => {
             let bench = bench(FULL)?;
             let targets = SIZES.map(Cell::target);
@@ -105,7 +105,8 @@ pub fn main(program: &Path) -> anyhow::Result<()> {
             show(&results)
         }
         ["--render", file] => {
-            // cargo runs benches in their package's folder, where hardly anybody types a path.
+            // cargo runs benches in their package's folder. Users hardly ever type paths relative
+            // to that folder.
             let file = workspace().join(file);
             let text = fs::read(&file).with_context(|| format!("can't read {}", file.display()))?;
             let results = serde_json::from_slice(&text);
@@ -116,8 +117,8 @@ pub fn main(program: &Path) -> anyhow::Result<()> {
     }
 }
 
-/// Writes results into this folder, by the names of day and commit, and shows them. Only the same
-/// again replaces them.
+/// Writes the results into this folder, named by day and commit, and shows them. A later run
+/// replaces them only if it has the same name.
 fn keep(results: &Results, folder: &Path) -> anyhow::Result<()> {
     fs::create_dir_all(folder)?;
     let day = results.date.split('T').next().unwrap_or_default();
@@ -131,8 +132,8 @@ fn keep(results: &Results, folder: &Path) -> anyhow::Result<()> {
     show(results)
 }
 
-/// Prints results. A fault of the host is an error only afterwards: half an hour of figures is not
-/// thrown away.
+/// Prints results. If the host has failed, returns the error only afterwards, since half an hour of
+/// figures must not be lost.
 fn show(results: &Results) -> anyhow::Result<()> {
     println!("{}", table::markdown(results, TITLE, INTRODUCTION));
     let mut gaps = results.not_measured.iter();
@@ -142,7 +143,7 @@ fn show(results: &Results) -> anyhow::Result<()> {
     }
 }
 
-/// Servers with files of 1 KiB, and how the pool scales.
+/// Measures the servers with files of 1 KiB, and how the pool scales.
 fn svg(results: &Results) -> anyhow::Result<String> {
     let case = Cell::target(KIB_1).name();
     let (rate, cpu) = ("requests per second", "seconds per 1,000 requests");
@@ -158,7 +159,7 @@ fn svg(results: &Results) -> anyhow::Result<String> {
     chart::svg(results, &title, is_host, &[&left, &right])
 }
 
-/// What is served, and how long it is measured.
+/// The files to serve, and the durations.
 struct Bench {
     site: Site,
     /// The folder of the guests.
@@ -183,7 +184,7 @@ impl Bench {
                 eprintln!("{name} is not installed, and not compared: make compare installs it");
             }
         }
-        // Drills are quick and can fail, so they come first.
+        // Drills are short and can fail, so they run first.
         let mut cases = self.drills();
         cases.extend([self.scaling(), self.soak()]);
         self.measure(&peers, &Cell::all(), cases)
@@ -230,7 +231,7 @@ fn run(results: &mut Results, cases: &[Case<'_>]) -> anyhow::Result<()> {
     outcome
 }
 
-/// What git says of this repository, if it is one.
+/// The output of git for this repository, if it is one.
 fn commit() -> Option<String> {
     let mut git = Command::new("git");
     git.args(["describe", "--always", "--dirty=+", "--exclude=*"]);

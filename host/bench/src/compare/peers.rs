@@ -1,6 +1,6 @@
-//! The *peers*: other servers of files, each configured by somebody who knows the server and this
-//! machine. They have a worker per core, no log of requests, and keep connections for as long as
-//! clients like. The configurations in `host/bench/peers` say why.
+//! The *peers*: other file servers, each configured by an expert in the server and for this
+//! machine. They have a worker per core, don't log requests, and keep connections for as long as
+//! clients want. The configurations in `host/bench/peers` give the reasons.
 
 use std::ffi::OsString;
 use std::fs;
@@ -23,13 +23,13 @@ const PHP_PER_CORE: usize = 4;
 /// Apache's processes beyond one for each connection.
 const APACHE_SPARE: usize = 4;
 
-/// nginx's connections beyond those of clients: to its listeners, and from php-fpm.
+/// nginx's connections in addition to those of clients: to its listeners, and from php-fpm.
 const NGINX_SPARE: usize = 1024;
 
-/// Where Debian has Apache's modules.
+/// The folder of Apache's modules on Debian.
 const APACHE_MODULES: &str = "/usr/lib/apache2/modules";
 
-/// The peers that are installed, and the component that wasmtime runs.
+/// The installed peers, and the component that wasmtime runs.
 #[derive(Default)]
 pub(crate) struct Peers {
     pub(crate) component: PathBuf,
@@ -40,7 +40,7 @@ pub(crate) struct Peers {
     pub(crate) wasmtime: Option<Program>,
 }
 
-/// A program that is installed.
+/// An installed program.
 pub(crate) struct Program {
     path: PathBuf,
     version: String,
@@ -60,7 +60,7 @@ impl Peers {
         }
     }
 
-    /// Each program's version; nothing where it is not there.
+    /// Each program's version; nothing if it isn't installed.
     pub(crate) fn versions(&self) -> Value {
         let version = |program: &Option<Program>| program.as_ref().map(|one| one.version.clone());
         json!({
@@ -74,8 +74,8 @@ impl Peers {
 }
 
 impl Program {
-    /// Finds a program, and asks for its version, which stands behind the mark in its answer. Built
-    /// peers come first, then those on the path, and those where Debian keeps the programs of
+    /// Finds a program and asks for its version, which follows the mark in its answer. Looks first
+    /// at built peers, then on the path, and then in the folders of Debian's programs for
     /// administrators.
     fn find(is_it: impl Fn(&str) -> bool, ask: &str, mark: &str) -> Option<Self> {
         let path = std::env::var_os("PATH").unwrap_or_default();
@@ -95,7 +95,7 @@ impl Program {
     }
 }
 
-/// A configuration that is being filled in, and the folder that it is for.
+/// The values for the gaps of a configuration, and the folder for the result.
 struct Setup<'a> {
     site: &'a Site,
     scratch: TempDir,
@@ -113,7 +113,7 @@ impl<'a> Setup<'a> {
         })
     }
 
-    /// Fills in the gaps of a configuration, and writes it into the folder.
+    /// Fills in the gaps of a configuration and writes it into the folder.
     fn write(&self, name: &str, text: &str, more: (&str, &str)) -> anyhow::Result<PathBuf> {
         let nginx_connections = (2 * self.connections + NGINX_SPARE).to_string();
         let gaps = [
@@ -198,13 +198,13 @@ pub(crate) fn static_web_server(server: &Program, site: &Site) -> anyhow::Result
     command.args(["--host", &setup.address.ip().to_string()]);
     command.args(["--port", &setup.address.port().to_string()]);
     command.arg("--root").arg(site.root());
-    // The others don't do this to a file, either.
+    // The other servers don't do this to a file, either.
     command.args(["--compression", "false", "--cache-control-headers", "false"]);
     command.args(["--log-level", "error"]);
     setup.start(vec![command])
 }
 
-/// Flags by which `wasmtime serve` keeps instances. By default it makes one for each request.
+/// Flags that make `wasmtime serve` reuse instances. By default it makes one for each request.
 pub(crate) const KEEP: &[&str] = &[
     "--max-instance-reuse-count",
     "1000000000",

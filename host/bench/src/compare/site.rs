@@ -41,19 +41,20 @@ pub(crate) const MIB_100: Size = Size {
 };
 pub(crate) const SIZES: [Size; 4] = [KIB_1, KIB_64, MIB_1, MIB_100];
 
-/// A folder with a file of each size, which is deleted with this, and the host that can serve it.
+/// A folder with a file of each size, and the host that can serve it. Dropping this deletes the
+/// folder.
 pub(crate) struct Site {
     program: PathBuf,
     folder: TempDir,
-    /// The content of the largest file. The others begin like it.
+    /// The content of the largest file. The other files are prefixes of it.
     bytes: Vec<u8>,
 }
 
 impl Site {
     pub(crate) fn new(program: &Path) -> anyhow::Result<Self> {
         let folder = open_folder()?;
-        // No two neighbours are alike, and the period is no power of two, so that a piece is seen
-        // which is missing or comes twice.
+        // Neighbouring bytes differ, and the period is not a power of two. So a piece that is
+        // missing or repeated is detected.
         let bytes: Vec<u8> = (0..=250).cycle().take(MIB_100.bytes).collect();
         for size in SIZES {
             let file = folder.path().join(&size.path[1..]);
@@ -77,20 +78,20 @@ impl Site {
         }
     }
 
-    /// The host over this folder, all limits on, except that it is silent about single requests.
+    /// The host over this folder. It has all limits and doesn't log single requests.
     pub(crate) fn host(&self, flags: &[&str]) -> anyhow::Result<Server> {
         let mut command = server::host(&self.program);
         command.arg("--root").arg(self.root()).args(flags);
         Server::start("the host", command)
     }
 
-    /// How such a host does with files of 1 KiB.
+    /// Measures a host with these flags and files of 1 KiB.
     pub(crate) fn measure(&self, flags: &[&str], load: &Load<'_>) -> anyhow::Result<Turn> {
         self.host(flags)?.measure(load, self.file(KIB_1))
     }
 }
 
-/// What the ceiling answers to every request.
+/// The constant answer of the ceiling.
 pub(crate) const CONSTANT: Question<'_> = Question {
     path: "/",
     body: &http::CONSTANT,
