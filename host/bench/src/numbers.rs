@@ -1,4 +1,4 @@
-//! *Numbers*: the median of rounds, and how a number is written.
+//! *Numbers*: the median of rounds, and the format of numbers.
 
 pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_unstable_by(f64::total_cmp);
@@ -16,7 +16,7 @@ pub(crate) fn median_ratio(over: &[f64], under: &[f64]) -> f64 {
     median(ratios.collect())
 }
 
-/// Three significant digits, or all digits before the point, in groups: 12,345.
+/// Three significant digits, or all digits before the point in groups: 12,345.
 pub(crate) fn shown(value: f64) -> String {
     if value.fract() != 0.0 && value.abs() < 100.0 {
         let decimals = (2.0 - value.abs().log10().floor()).clamp(0.0, 5.0) as usize;

@@ -1,5 +1,5 @@
-//! Where the results go. Files are opened before anything is measured, so that a path which can't
-//! be written costs no minutes first.
+//! The files for the results. They are opened before the measurement, so that a path that can't be
+//! written fails at once and not after minutes.
 
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Write};
@@ -10,7 +10,7 @@ use anyhow::Context;
 use crate::results::Results;
 use crate::table::{self, escaped};
 
-/// In place of a file's name: standard output.
+/// The file name that stands for standard output.
 const STANDARD_OUTPUT: &str = "-";
 
 const STYLE: &str = "
@@ -21,18 +21,18 @@ th, td { padding: .2rem 1rem; text-align: right }
 td:first-child { text-align: left }
 th { border-bottom: 1px solid #bbb }";
 
-/// The files that were asked for.
+/// The requested files.
 #[derive(Clone, Debug)]
 pub struct Files {
-    /// The file for JSON. `-` is standard output, which has no table then.
+    /// The file for JSON. `-` is standard output, which then has no table.
     pub json: Option<PathBuf>,
     /// The file for the chart.
     pub svg: Option<PathBuf>,
-    /// The file for the page.
+    /// The file for the HTML page.
     pub html: Option<PathBuf>,
 }
 
-/// All outputs that were asked for.
+/// All requested outputs.
 pub(crate) struct Outputs {
     /// Whether standard output has the table. Otherwise it has JSON.
     table: bool,
@@ -41,8 +41,8 @@ pub(crate) struct Outputs {
     html: Option<Output>,
 }
 
-/// A file that will have the results. Dropped before, a new one is removed, and an old one is as it
-/// was.
+/// A file for the results. If this is dropped before the results are written, a new file is removed
+/// and an old file is unchanged.
 struct Output {
     path: PathBuf,
     file: File,
@@ -51,7 +51,7 @@ struct Output {
 
 impl Outputs {
     /// # Errors
-    /// Where a file can't be written: an error that names the flag.
+    /// If a file can't be written. The error names the flag.
     pub(crate) fn open(files: &Files) -> anyhow::Result<Self> {
         let open = |flag: &str, path: Option<&PathBuf>| {
             let output = path.map(|path| Output::open(path)).transpose();
@@ -67,7 +67,7 @@ impl Outputs {
         })
     }
 
-    /// Writes all outputs, whether or not one fails: the figures took minutes.
+    /// Writes all outputs, even if one fails, since the figures took minutes.
     ///
     /// # Errors
     /// The first error.
@@ -87,7 +87,7 @@ impl Outputs {
     }
 }
 
-/// A page with the chart, the tables and the origin of the figures. It needs nothing else.
+/// A page with the chart, the tables and the origin of the figures. It needs no other file.
 fn page(results: &Results, svg: &str) -> String {
     let origin = results.origin().map(|line| escaped(&line)).join("<br>\n");
     format!(
@@ -117,7 +117,7 @@ impl Output {
     }
 
     fn write(mut self, text: &str) -> anyhow::Result<()> {
-        self.is_new = false; // from here on, half of the file is better than nothing
+        self.is_new = false; // from here on, a part of the file is better than none
         let written = self.file.metadata().and_then(|metadata| {
             if metadata.is_file() {
                 self.file.set_len(0)?;
@@ -131,7 +131,7 @@ impl Output {
 impl Drop for Output {
     fn drop(&mut self) {
         if self.is_new {
-            // It may have been removed already.
+            // The file may have been removed already.
             let _ = std::fs::remove_file(&self.path);
         }
     }

@@ -1,4 +1,4 @@
-//! One *connection* of the load, and the response that it is in the middle of.
+//! A *connection* of the load, and the response that it is receiving.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::SocketAddr;
@@ -15,51 +15,51 @@ const EXCERPT_BYTES: usize = 200;
 
 /// The outcome of a read.
 pub(crate) enum Received {
-    /// Nothing more for now. An event tells when there is.
+    /// No bytes for now. An event tells when there are more.
     Nothing,
     /// This share of a response.
     Part(f64),
-    /// The last share of one.
+    /// The last share of a response.
     Complete {
         share: f64,
         took: Duration,
         is_ok: bool,
     },
-    /// The server has closed the connection, as it should.
+    /// The server closed the connection, as it should.
     Closed,
 }
 
-/// Asks one question again and again, and takes the answers.
+/// Sends one request again and again, and receives the responses.
 pub(crate) struct Connection<'a> {
     address: SocketAddr,
     token: Token,
     load: &'a Load<'a>,
     body: &'a [u8],
-    /// The question as bytes, and the one that provokes a fault.
+    /// The normal request, and the request that provokes a fault.
     requests: [String; 2],
     stream: TcpStream,
     state: State,
-    /// Whether the request in hand is to provoke a fault.
+    /// Whether the current request is to provoke a fault.
     is_fault: bool,
     asked: Instant,
-    /// The response's head, as far as it has come.
+    /// The bytes of the response's head so far.
     head: Vec<u8>,
     /// Whether a body was compared once. Later bodies need only have the right length.
     is_compared: bool,
 }
 
-/// The state of the conversation.
+/// The state of the connection.
 #[derive(Clone, Copy)]
 enum State {
     /// The client may ask.
     Idle,
-    /// The request is not sent: the server is still accepting the connection.
+    /// The request is not sent yet: the server is still accepting the connection.
     Asking,
     Head,
-    /// So many bytes of the body are there.
+    /// This many bytes of the body have arrived.
     Body(Head, usize),
-    /// The response is complete, and the connection is the server's to close. If we were the first,
-    /// our end would keep its port for a minute, and ports would run out.
+    /// The response is complete, and the server must close the connection. If the client closed
+    /// first, its port would stay occupied for a minute, and ports would run out.
     Closing,
 }
 
@@ -94,7 +94,7 @@ impl<'a> Connection<'a> {
         })
     }
 
-    /// Asks, on a new connection if the last one was closed.
+    /// Sends a request, on a new connection if the last was closed.
     pub(crate) fn ask(&mut self, is_fault: bool, registry: &Registry) -> io::Result<()> {
         self.is_fault = is_fault;
         self.asked = Instant::now();
@@ -114,7 +114,7 @@ impl<'a> Connection<'a> {
         let request = self.requests[usize::from(self.is_fault)].as_bytes();
         match self.stream.write(request) {
             Ok(bytes) if bytes == request.len() => self.state = State::Head,
-            // So few bytes fit a socket's buffer, which is empty.
+            // A request fits the socket's buffer, which is empty.
             Ok(_) => return Err(io::Error::other("a socket took half of a request")),
             Err(error) if is_not_yet(&error) => {}
             Err(error) => return Err(explained(&error, "can't ask", self.address)),
@@ -122,8 +122,8 @@ impl<'a> Connection<'a> {
         Ok(())
     }
 
-    /// Reads once. Events only tell of new bytes, so this must be called until it returns
-    /// [`Received::Nothing`], or the connection is idle.
+    /// Reads once. Events report only new bytes, so the caller must repeat this until it returns
+    /// [`Received::Nothing`], or until the connection is idle.
     pub(crate) fn receive(&mut self, buffer: &mut [u8]) -> io::Result<Received> {
         if matches!(self.state, State::Asking) {
             self.send()?;
@@ -149,7 +149,7 @@ impl<'a> Connection<'a> {
         let before = self.head.len();
         let Some(head) = Head::read(&mut self.head, bytes).map_err(|what| wrong(&what, bytes))?
         else {
-            return Ok(Received::Part(0.0)); // its share is counted when it is known
+            return Ok(Received::Part(0.0)); // counted in its share once the head is parsed
         };
         if !head.is_ok && !self.is_fault {
             return Err(wrong("not 200", &self.head));
@@ -165,7 +165,7 @@ impl<'a> Connection<'a> {
         self.body(head, 0, rest, bytes.len())
     }
 
-    /// More of the body. `got` bytes came, of which some may have been the head's.
+    /// Takes more of the body. `got` bytes have arrived, of which some may belong to the head.
     fn body(
         &mut self,
         head: Head,
@@ -199,7 +199,7 @@ impl<'a> Connection<'a> {
     }
 }
 
-/// Begins to connect. An event tells when the connection stands.
+/// Begins to connect. An event tells when the connection is established.
 fn connect(address: SocketAddr, registry: &Registry, token: Token) -> io::Result<TcpStream> {
     let connected = TcpStream::connect(address);
     let mut stream = connected.map_err(|error| explained(&error, "can't connect to", address))?;

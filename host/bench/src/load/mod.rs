@@ -1,5 +1,5 @@
-//! The *load*: connections that each ask again as soon as they are answered. Answers are checked
-//! and timed, so that a quick server with wrong answers is not taken for a quick server.
+//! The *load*: connections that each send the next request as soon as the last is answered. Answers
+//! are checked as well as timed, so that a server with wrong answers is not reported as fast.
 //!
 //! One thread drives any number of connections, since the servers need the cores. Bodies are not
 //! kept: a thread reads all its connections into the same buffer.
@@ -17,42 +17,42 @@ use mio::{Events, Poll, Token};
 
 use connection::{Connection, Received};
 
-/// How long all connections together may be silent, and how long beyond its time a run may wait for
-/// the first response to be complete. Servers that take longer can't be measured.
+/// The longest silence of all connections together. Also the longest time beyond its end that a run
+/// waits for the first complete response. Slower servers can't be measured.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How often a thread looks at the clock when nothing happens. A measurement may end so much later.
+/// The interval at which a thread checks the clock if nothing happens. A measurement may end this
+/// much later.
 const TICK: Duration = Duration::from_millis(10);
 
-/// The most bytes of one read: large responses come in few reads, and the buffer fits a core's
-/// cache.
+/// The most bytes of one read. Large responses need few reads, and the buffer fits a core's cache.
 const READ_BYTES: usize = 256 << 10;
 
-/// Events taken at a time. More of them wait for the next turn.
+/// The most events taken at once. Further events wait for the next call.
 const EVENTS: usize = 1024;
 
-/// Latencies are kept with an error of a thousandth at most.
+/// The error of latencies is at most a thousandth.
 const SIGNIFICANT_DIGITS: u8 = 3;
 
-/// How a server is asked.
+/// The load on a server.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Load<'a> {
     pub(crate) connections: usize,
-    /// Whether a connection is used again and again, or for one request.
+    /// Whether a connection is kept for further requests, or closed after one.
     pub(crate) keep_alive: bool,
-    /// One thread leaves most of the machine to the server. More are for machines with cores to
-    /// spare.
+    /// One thread leaves most of the machine to the server. Use more threads on machines with cores
+    /// to spare.
     pub(crate) threads: usize,
-    /// Before anything counts: caches are warm by then, and a pool has grown.
+    /// The time before the measurement begins. It fills caches and lets a pool grow.
     pub(crate) warm_up: Duration,
-    /// How long things count; longer where no response is complete by then.
+    /// The time of the measurement. It is longer if no response is complete by then.
     pub(crate) duration: Duration,
-    /// One in so many requests asks for this path instead, and its answer may have any status. All
-    /// other answers must have status 200.
+    /// One of this many requests asks for this path instead, and its answer may have any status.
+    /// All other answers must have status 200.
     pub(crate) fault: Option<(&'a str, u64)>,
 }
 
-/// The path that is asked for again and again, and the body of its answer.
+/// The path of the requests, and the body of the answers.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Question<'a> {
     pub(crate) path: &'a str,
@@ -60,7 +60,7 @@ pub(crate) struct Question<'a> {
 }
 
 impl Load<'_> {
-    /// Connections that are kept, driven by one thread, without faults.
+    /// A load of keep-alive connections, driven by one thread, without faults.
     pub(crate) fn new(connections: usize, warm_up: Duration, duration: Duration) -> Self {
         Self {
             connections,
@@ -73,10 +73,10 @@ impl Load<'_> {
     }
 }
 
-/// Asks a server.
+/// Runs a load against a server.
 ///
 /// # Errors
-/// Where the server can't be reached, is silent, or answers wrongly.
+/// If the server can't be reached, is silent, or answers wrongly.
 pub(crate) fn run(
     address: SocketAddr,
     load: &Load<'_>,
@@ -100,7 +100,7 @@ pub(crate) fn run(
     })
 }
 
-/// One thread's connections.
+/// The connections of one thread.
 struct Driver<'a> {
     poll: Poll,
     connections: Vec<Connection<'a>>,
@@ -128,7 +128,7 @@ impl<'a> Driver<'a> {
         })
     }
 
-    /// Asks and is answered until the time is up.
+    /// Sends requests and receives answers until the time is up.
     fn drive(mut self, begin: Instant) -> io::Result<Tally> {
         for token in 0..self.connections.len() {
             self.ask(token)?;
@@ -174,7 +174,7 @@ impl<'a> Driver<'a> {
         io::Error::new(ErrorKind::TimedOut, problem)
     }
 
-    /// Takes all answers that have come, and asks again.
+    /// Receives all answers that have arrived, and sends the next requests.
     fn receive(&mut self, token: usize, buffer: &mut [u8], tally: &mut Tally) -> io::Result<()> {
         loop {
             let connection = &mut self.connections[token];
@@ -202,18 +202,18 @@ impl<'a> Driver<'a> {
     }
 }
 
-/// How a server did.
+/// The results of a load.
 pub(crate) struct Tally {
     since: Instant,
-    /// Responses, whatever their status. Each counts by the share of its bytes that came while
-    /// things counted, so that the rate is right where few responses become complete.
+    /// Responses, whatever their status. Each counts by the share of its bytes that arrived during
+    /// the measurement. So the rate is right even if few responses become complete.
     responses: f64,
-    /// The same, before things counted.
+    /// Responses before the measurement.
     earlier: f64,
     pub(crate) per_second: f64,
     /// Responses whose status was not 200.
     pub(crate) failed: u64,
-    /// Nanoseconds, of responses that became complete while things counted.
+    /// Nanoseconds, of responses that became complete during the measurement.
     times: Histogram<u64>,
 }
 
@@ -229,7 +229,7 @@ impl Tally {
         })
     }
 
-    /// From now on things count.
+    /// Begins the measurement.
     fn restart(&mut self, now: Instant) {
         self.since = now;
         self.earlier = std::mem::take(&mut self.responses);
@@ -250,18 +250,18 @@ impl Tally {
         self.times.add(&other.times).map_err(io::Error::other)
     }
 
-    /// Responses that became complete while things counted.
+    /// Responses that became complete during the measurement.
     pub(crate) fn requests(&self) -> u64 {
         self.times.len()
     }
 
-    /// Responses since the first request, the warm-up included. The server's CPU time is divided by
-    /// them.
+    /// Responses since the first request, the warm-up included. The CPU time per request is the
+    /// server's CPU time divided by this number.
     pub(crate) fn responses_in_all(&self) -> f64 {
         self.earlier + self.responses
     }
 
-    /// The latency that this share of the responses had at most.
+    /// The highest latency of this share of the responses, the fastest first.
     pub(crate) fn latency_ms(&self, share: f64) -> f64 {
         self.times.value_at_quantile(share) as f64 / 1e6
     }

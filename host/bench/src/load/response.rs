@@ -1,11 +1,12 @@
-//! The *head* of a response, which says how long the body is and whether the connection stays open.
+//! The *head* of a response. It tells the length of the body, and whether the connection stays
+//! open.
 
 use std::mem::MaybeUninit;
 
-/// The largest head that is read. Servers accept no larger ones from clients, either.
+/// The largest head that is read. Servers don't accept larger heads from clients, either.
 const MAX_BYTES: usize = 64 << 10;
 
-/// The host lets a worker have 256 fields, and adds some itself.
+/// The most fields: the host lets a worker have 256 fields, and adds some itself.
 const MAX_FIELDS: usize = 256 + 8;
 
 #[derive(Clone, Copy)]
@@ -15,20 +16,19 @@ pub(crate) struct Head {
     pub(crate) body_bytes: usize,
     /// Whether the status is 200.
     pub(crate) is_ok: bool,
-    /// Whether the server closes the connection when it has answered.
+    /// Whether the server closes the connection after its answer.
     pub(crate) closes: bool,
 }
 
 impl Head {
-    /// Adds new bytes to the head so far, and parses it. Nothing while its end is missing.
+    /// Adds new bytes to the head so far, and parses it. `None` while the head is incomplete.
     ///
     /// # Errors
-    /// The fault of the head, as it continues "a response that is".
+    /// A text about the head's fault that continues "a response that is".
     pub(crate) fn read(so_far: &mut Vec<u8>, bytes: &[u8]) -> Result<Option<Self>, String> {
         let room = MAX_BYTES.saturating_sub(so_far.len());
         so_far.extend_from_slice(&bytes[..bytes.len().min(room)]);
-        // Uninitialised: filling so much room would take longer than parsing the few fields there
-        // are.
+        // Uninitialised: filling this memory would take longer than parsing the few fields.
         let mut fields = [MaybeUninit::uninit(); MAX_FIELDS];
         let mut response = httparse::Response::new(&mut []);
         let parser = httparse::ParserConfig::default();

@@ -1,5 +1,6 @@
-//! *BEAM*, Erlang's virtual machine, whose processes have mailboxes since 1986: the measure of how
-//! quick messages can be. Debian has it as `erlang-base`. Without it there are no ratios.
+//! *BEAM*, Erlang's virtual machine. Its processes have had mailboxes since 1986, so it is the
+//! reference for fast messages. On Debian it is in the package `erlang-base`. Without it there are
+//! no ratios.
 
 use std::path::Path;
 use std::process::Command;
@@ -9,7 +10,7 @@ use tempfile::TempDir;
 
 use crate::process::Running;
 
-/// `roundtrip.erl`, compiled.
+/// The compiled `roundtrip.erl`.
 pub(crate) struct Beam {
     folder: TempDir,
     /// Such as `Erlang/OTP 25`.
@@ -17,7 +18,7 @@ pub(crate) struct Beam {
 }
 
 impl Beam {
-    /// Nothing where it is not installed.
+    /// None if BEAM is not installed.
     pub(crate) fn find() -> anyhow::Result<Option<Self>> {
         const NAME: &str =
             "io:format(\"Erlang/OTP ~s\", [erlang:system_info(otp_release)]), halt().";
@@ -37,7 +38,7 @@ impl Beam {
         Ok(Some(Self { folder, name }))
     }
 
-    /// What `examples/pingpong` prints, as far as BEAM has the same.
+    /// The same figures as `examples/pingpong` prints, as far as BEAM has the operations.
     pub(crate) fn pingpong(&self, batches: &str) -> anyhow::Result<String> {
         let mut erl = Command::new("erl");
         erl.args(["-noshell", "-pa"]).arg(self.folder.path());

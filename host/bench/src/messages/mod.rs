@@ -1,4 +1,4 @@
-//! What it costs to talk: messages between processes, beside those of Erlang's virtual machine;
+//! Measures messages: between processes, beside those of Erlang's virtual machine. Also measures
 //! processes that start, and processes that wait.
 //!
 //! ```text
@@ -6,10 +6,10 @@
 //! cargo bench --bench messages -- --quick   one round: is everything in order?
 //! ```
 //!
-//! Each round runs all programs, one after the other. Medians over the rounds are shown, and ratios
-//! of what was measured in the same round. A missed target is a line of the report, not a failure:
-//! this ends with an error only where something can't be run. `make bench` installs Erlang where it
-//! can. Without it, there is a line of the report for that, too.
+//! Each round runs all programs, one after the other. The results are medians over the rounds, and
+//! ratios of values from the same round. A missed target is a line of the report, not a failure:
+//! the bench fails only if something can't be run. `make bench` installs Erlang if it can. If
+//! Erlang is missing, the report says so.
 
 mod beam;
 mod pipes;
@@ -28,26 +28,27 @@ use crate::results::{Results, Turn};
 use crate::table;
 use beam::Beam;
 
-/// Rounds, of which the median counts.
+/// The number of rounds. A figure is their median.
 const ROUNDS: usize = 5;
 
-/// Batches within a round, of which the median is the round's figure: some seconds in all.
+/// The batches within a round. The round's value is their median. They take some seconds in all.
 const BATCHES: &str = "51";
 
-/// Children that `pingpong` has at one time. It needs fewer, but a child that ends takes a moment
-/// to be gone.
+/// The most children of `pingpong` at one time. It needs fewer, but a child that ends takes a
+/// moment to disappear.
 const CHILDREN: usize = 1000;
 
-/// So many processes that whatever else a host needs is no longer seen; and the few to compare
-/// with.
+/// The number of processes in a crowd, so many that all other memory of a host is negligible; and
+/// the few to compare with.
 const CROWD: usize = 10_000;
 const FEW: usize = 100;
 
-/// Passes of the token in a ring of [`CROWD`] processes. The ring is so large that no process is in
-/// a cache when the token comes back.
+/// The passes of the token in a ring of [`CROWD`] processes. The ring is so large that no process
+/// is in a cache when the token comes back.
 const PASSES: &str = "1000000";
 
-/// The sizes of messages, in bytes, as in `examples/pingpong`; 0 is that of operations without any.
+/// The sizes of messages, in bytes, as in `examples/pingpong`. 0 stands for operations without a
+/// message body.
 const SIZES: [(usize, &str); 4] = [
     (0, "us_no_bytes"),
     (8, "us_8_b"),
@@ -55,7 +56,7 @@ const SIZES: [(usize, &str); 4] = [
     (64 * 1024, "us_64_kib"),
 ];
 
-/// The cases, and the contestants of those that have some.
+/// The cases, and the contestants of cases that have several.
 const ROUND_TRIP: &str = "round trip between two processes, each of which waits";
 const SPAWN: &str = "spawn to first message";
 const OTHERS: &str = "the other operations (examples/pingpong)";
@@ -69,10 +70,10 @@ const INTRODUCTION: &str = "\
     Figures are medians over the rounds, and behind them is how far the rounds lie apart, in percent\n\
     of the median. BEAM is Erlang's virtual machine.";
 
-/// Does what the arguments ask for, with this program as the host.
+/// Does what the arguments request, with this program as the host.
 ///
 /// # Errors
-/// Where something can't be run.
+/// If something can't be run.
 pub fn main(program: &Path) -> anyhow::Result<()> {
     let args: Vec<_> = std::env::args().skip(1).collect();
     if let [first, bytes] = &args[..]
@@ -114,7 +115,7 @@ pub fn main(program: &Path) -> anyhow::Result<()> {
 }
 
 fn judge(results: &mut Results) {
-    // Beyond 64 bytes BEAM sends references, and the host copies: there is no target.
+    // Above 64 bytes BEAM sends references, and the host copies. So there is no target.
     results.find_ratio(ROUND_TRIP, [HOST, BEAM], "us_8_b", AtMost(2.0, 1.0));
     results.find_ratio(ROUND_TRIP, [HOST, BEAM], "us_1_kib", Target::None);
     results.find_ratio(ROUND_TRIP, [HOST, BEAM], "us_64_kib", Target::None);
@@ -155,7 +156,7 @@ struct Guest<'a> {
 }
 
 impl Guest<'_> {
-    /// Runs it. Its root may have so many children.
+    /// Runs the program. Its root may have this many children.
     fn start(&self, children: usize, args: &[&str]) -> anyhow::Result<Running> {
         let mut command = Command::new(self.program);
         command.arg("run");
@@ -166,9 +167,9 @@ impl Guest<'_> {
     }
 }
 
-/// What a process that waits holds of the machine's memory: by how much the host's memory grows
-/// from [`FEW`] to [`CROWD`], each of which has run and passed a token. Pages of the module's image
-/// that were read and not written are shared by all processes, and yet resident in each.
+/// The memory of a waiting process: the growth of the host's memory from [`FEW`] to [`CROWD`]
+/// processes, divided by their difference. Each process has run and passed a token. Pages of the
+/// module's image that were read and not written are shared by all processes, yet resident in each.
 fn memory(ring: &Guest<'_>) -> anyhow::Result<Turn> {
     let [few, many] = [crowd(ring, FEW)?, crowd(ring, CROWD)?];
     let each = |(quantity, file, field)| {
@@ -183,7 +184,7 @@ fn memory(ring: &Guest<'_>) -> anyhow::Result<Turn> {
     sources.into_iter().map(each).collect()
 }
 
-/// A host with so many processes that wait, and room for [`CROWD`] in any case.
+/// A host with this many waiting processes. Its limits have room for [`CROWD`] in any case.
 fn crowd(ring: &Guest<'_>, members: usize) -> anyhow::Result<Running> {
     let running = ring.start(CROWD, &[&members.to_string(), "0"])?;
     let line = running.line("it said nothing")?;
@@ -194,7 +195,7 @@ fn crowd(ring: &Guest<'_>, members: usize) -> anyhow::Result<Running> {
     Ok(running)
 }
 
-/// Microseconds of a message in company: its receiver has not run for a while.
+/// Microseconds per message in a crowd, where the receiver has not run for a while.
 fn pass(ring: &Guest<'_>) -> anyhow::Result<f64> {
     let said = ring.start(CROWD, &[&CROWD.to_string(), PASSES])?.output()?;
     let us = said.rsplit_once(" ms, ").and_then(|(_, rest)| {

@@ -1,5 +1,5 @@
-//! The yardstick: two processes of the operating system with a pipe each way. This is the cost of
-//! isolation by the kernel when nothing but bytes is sent.
+//! The yardstick: two processes of the operating system, with a pipe in each direction. This is the
+//! cost of isolation by the kernel when only bytes are sent.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
@@ -11,15 +11,15 @@ use anyhow::Context;
 
 use crate::numbers::median;
 
-/// The first argument by which this program returns all that it is sent. The second is the size of
-/// a message.
+/// The first argument that makes this program send back everything it receives. The second argument
+/// is the size of a message.
 pub(crate) const BE_ECHO: &str = "--be-echo";
 
-/// As in `examples/pingpong`.
+/// The number of operations in a batch, as in `examples/pingpong`.
 const BATCHES: usize = 51;
 const ROUND_TRIPS: usize = 1000;
 
-/// Microseconds of a round trip of so many bytes: the median of several batches, after one that
+/// Microseconds of a round trip of this many bytes: the median of several batches. A first batch
 /// doesn't count.
 pub(crate) fn round_trip(bytes: usize) -> anyhow::Result<f64> {
     let mut command = Command::new(std::env::current_exe()?);
@@ -42,14 +42,14 @@ pub(crate) fn round_trip(bytes: usize) -> anyhow::Result<f64> {
     };
     batch()?;
     let times = (0..BATCHES).map(|_| batch()).collect::<io::Result<_>>()?;
-    drop(there); // that is how the other hears of the end
+    drop(there); // this tells the other process of the end
     echo.wait()?;
     Ok(median(times))
 }
 
 /// The other process.
 pub(crate) fn echo(bytes: &str) -> anyhow::Result<()> {
-    // Past the standard library's buffers, which would copy everything once more.
+    // Bypasses the standard library's buffers, which would copy every byte once more.
     let mut input = File::from(io::stdin().as_fd().try_clone_to_owned()?);
     let mut output = File::from(io::stdout().as_fd().try_clone_to_owned()?);
     let mut ball = vec![0; bytes.parse()?];
