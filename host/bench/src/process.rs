@@ -1,6 +1,6 @@
-//! A *process* that is measured: a child of this one, which leads a process group. Dropping its
-//! guard ends the whole group. Its output is read line by line, and what it says on standard error
-//! is kept for errors.
+//! A *process* under measurement: a child of this process, which leads a process group. Dropping
+//! the guard ends the whole group. Its output is read line by line, and its standard error is kept
+//! for errors.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -16,17 +16,18 @@ use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 use crate::kernel;
 
-/// The longest that a process may be silent where a line is expected, and the longest that it may
-/// take to end. What takes long is compiling a large module, and requests under way at the end.
+/// The longest silence of a process when a line is expected, and the longest time that it may take
+/// to end. Compiling a large module takes long, and so do requests that are running at the end.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Between two looks at a process that is to end.
+/// The interval between two checks whether a process has ended.
 const GLANCE: Duration = Duration::from_millis(1);
 
-/// Lines that wait to be asked for. A process that prints more waits, too.
+/// The most lines in the queue. A process that prints more waits.
 const LINES: usize = 1024;
 
-/// What an error repeats of standard error. The first of it is the cause of the rest.
+/// The most bytes of standard error that an error repeats. It repeats the first bytes, since they
+/// are the cause of the rest.
 const SAID_BYTES: usize = 16 << 10;
 
 /// A running process.
@@ -61,7 +62,7 @@ impl Running {
         Ok(running)
     }
 
-    /// Gives an error the process's name, and adds what the process said.
+    /// Adds the process's name to an error, and the process's output on standard error.
     pub(crate) fn check<T, E: Into<anyhow::Error>>(
         &self,
         result: Result<T, E>,
@@ -77,8 +78,8 @@ impl Running {
 
     fn said(&self) -> String {
         let mut said = [0; SAID_BYTES];
-        // Read at a position of its own: the process writes at the file's. An error of reading
-        // matters less than the error that this is added to.
+        // Reads at its own position, since the process writes at the file's. An error of reading
+        // matters less than the error that this text is added to.
         let bytes = self.errors.read_at(&mut said, 0).unwrap_or(0);
         String::from_utf8_lossy(&said[..bytes]).trim().to_owned()
     }
@@ -86,7 +87,7 @@ impl Running {
     /// The next line of output.
     ///
     /// # Errors
-    /// Where none comes in time: `failure`, said of the process.
+    /// If no line arrives in time. The error is `failure`, with the process's name.
     pub(crate) fn line(&self, failure: &str) -> anyhow::Result<String> {
         let line = self.lines.recv_timeout(PATIENCE);
         self.check(line.map_err(|error| match error {
@@ -95,7 +96,7 @@ impl Running {
         }))
     }
 
-    /// Waits for the end of the process, which must be a good one. Returns all lines of output.
+    /// Waits until the process ends, which must succeed. Returns all lines of output.
     pub(crate) fn output(mut self) -> anyhow::Result<String> {
         let mut output = String::new();
         loop {
@@ -116,7 +117,7 @@ impl Running {
         self.ended_in_time().map(|_status| ())
     }
 
-    /// Asks the process itself to end, and nobody else of its group.
+    /// Asks only the process itself to end, not the others of its group.
     pub(crate) fn ask_to_end(&self) -> anyhow::Result<()> {
         Ok(kill_process(Pid::from_child(&self.child), Signal::TERM)?)
     }
@@ -132,12 +133,12 @@ impl Running {
         }
     }
 
-    /// How the process ended, if it has.
+    /// The exit status if the process has ended.
     pub(crate) fn ended(&mut self) -> anyhow::Result<Option<ExitStatus>> {
         Ok(self.child.try_wait()?)
     }
 
-    /// The process group.
+    /// The process group's id.
     pub(crate) fn group(&self) -> u32 {
         self.child.id()
     }
@@ -147,8 +148,8 @@ impl Running {
         self.check(kernel::kib(&format!("{}/{file}", self.child.id()), field))
     }
 
-    /// Memory that is in RAM, in KiB, counted page by page: the kernel's running totals are
-    /// rounded.
+    /// The resident memory in KiB. The kernel counts it page by page for this file; its running
+    /// totals are rounded.
     pub(crate) fn resident_kib(&self) -> anyhow::Result<f64> {
         self.kib("smaps_rollup", "Rss")
     }
@@ -159,8 +160,8 @@ impl Running {
     }
 }
 
-/// Passes on lines of output, until the process ends or nobody listens: a pipe can't be read with a
-/// deadline.
+/// Passes on lines of output, until the process ends or the receiver is gone. This needs its own
+/// thread, since a pipe can't be read with a deadline.
 fn read(output: ChildStdout, lines: &SyncSender<String>) {
     let mut printed = BufReader::new(output).lines().map_while(Result::ok);
     let _unwanted = printed.try_for_each(|line| lines.send(line));

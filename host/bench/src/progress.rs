@@ -6,7 +6,7 @@ use std::io::{IsTerminal, Write};
 use anyhow::Context;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-/// How far a measurement has come. Clones belong to the same measurement.
+/// The progress of a measurement. Clones belong to the same measurement.
 #[derive(Clone)]
 pub(crate) struct Progress {
     bar: ProgressBar,
@@ -18,7 +18,7 @@ impl Progress {
     pub(crate) fn of(turns: usize) -> anyhow::Result<Self> {
         let style = ProgressStyle::with_template("{bar:40} {percent:>3} %  {eta:>4} left  {msg}");
         let style = style.context("the progress bar's form")?;
-        let target = ProgressDrawTarget::stderr(); // hidden where that is no terminal
+        let target = ProgressDrawTarget::stderr(); // hidden if standard error is not a terminal
         Ok(Self {
             bar: ProgressBar::with_draw_target(Some(turns as u64), target).with_style(style),
             is_shown: std::io::stderr().is_terminal(),
@@ -31,7 +31,7 @@ impl Progress {
         self.bar.set_message(what.to_owned());
         if !self.is_shown {
             let (at, turns) = (self.bar.position(), self.bar.length().unwrap_or_default());
-            // Nobody may read the line. The figures count.
+            // Standard error may be closed. Only the figures matter.
             let _ = writeln!(std::io::stderr(), "bench: {at} of {turns}: {what}");
         }
     }

@@ -50,7 +50,7 @@ pub(crate) const SHOWN: &[(&str, &str)] = &[
     ("us_64_kib", "64 KiB, µs"),
 ];
 
-/// A quantity's name for people.
+/// A quantity's name for tables and charts.
 pub(crate) fn label(quantity: &str) -> &str {
     let shown = SHOWN.iter().find(|(name, _)| *name == quantity);
     shown.map_or(quantity, |(_, label)| label)

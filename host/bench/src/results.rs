@@ -1,6 +1,6 @@
 //! The *results* of an experiment: *contestants* are measured in *cases*, over several rounds, and
-//! each round yields a value for each quantity. A *figure* is the median of these values, and how
-//! far they lie apart. This is the one document that all front ends fill, keep as JSON, and show.
+//! each round yields a value for each quantity. A *figure* is the median of these values, with
+//! their spread. All front ends fill this one document, keep it as JSON, and show it.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use crate::kernel::{self, Machine};
 use crate::numbers::median;
 use crate::progress::Progress;
 
-/// The values of one turn, each with its quantity (see [`crate::quantities`]).
+/// The values of one turn, each with the name of its quantity (see [`crate::quantities`]).
 pub(crate) type Turn = Vec<(&'static str, f64)>;
 
 /// Measures one contestant once.
@@ -25,7 +25,8 @@ pub(crate) type Place<'a> = (&'a str, &'a str);
 pub(crate) struct Results {
     /// The version of this crate.
     pub(crate) version: String,
-    /// The commit of this repository, with a `+` where there were changes. Users have none.
+    /// The commit of this repository, with a `+` if there were uncommitted changes. Users have no
+    /// commit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) commit: Option<String>,
     /// The time of the measurement, in UTC.
@@ -33,13 +34,13 @@ pub(crate) struct Results {
     /// The command line that repeats the measurement.
     pub(crate) command: String,
     pub(crate) machine: Machine,
-    /// The settings, and the versions of programs that took part.
+    /// The settings, and the versions of the programs that took part.
     pub(crate) setup: Value,
     pub(crate) findings: Vec<Finding>,
     pub(crate) entries: Vec<Entry>,
     /// Remarks on cases.
     pub(crate) notes: Vec<Note>,
-    /// Figures that are missing, or of fewer rounds.
+    /// Figures that are missing, or that are of fewer rounds.
     pub(crate) not_measured: Vec<Gap>,
 }
 
@@ -57,7 +58,7 @@ pub(crate) struct Figure {
     pub(crate) median: f64,
     pub(crate) lowest: f64,
     pub(crate) highest: f64,
-    /// How far the rounds lie apart, in percent of the median.
+    /// The spread of the rounds, in percent of the median.
     pub(crate) spread_percent: f64,
     pub(crate) rounds: Vec<f64>,
 }
@@ -75,12 +76,13 @@ pub(crate) struct Gap {
     pub(crate) why: String,
 }
 
-/// Contestants that take turns in each round, so that other work of the machine meets all of them.
+/// Contestants that take turns in each round, so that other work of the machine affects all of
+/// them.
 pub(crate) struct Case<'a> {
     pub(crate) name: String,
     pub(crate) rounds: usize,
     pub(crate) contestants: Vec<(String, Measure<'a>)>,
-    /// Whether an error ends the experiment. Otherwise it is a gap.
+    /// Whether an error ends the experiment. Otherwise it becomes a gap.
     pub(crate) is_needed: bool,
 }
 
@@ -125,7 +127,7 @@ impl Results {
         }
     }
 
-    /// Where, when, of which version and with which settings they were taken, in a line each.
+    /// The origin of the figures, in a line each: place, time, version and settings.
     pub(crate) fn origin(&self) -> [String; 3] {
         let setting = |(name, value): (&String, &Value)| match value.as_str() {
             Some(text) => format!("{name} {text}"),
@@ -146,7 +148,8 @@ impl Results {
         ]
     }
 
-    /// Has all contestants of a case take their turns. After an error a contestant takes no more.
+    /// Gives all contestants of a case their turns. After an error, a contestant gets no more
+    /// turns.
     pub(crate) fn run(&mut self, case: &Case<'_>, progress: &Progress) -> anyhow::Result<()> {
         for round in 1..=case.rounds {
             for (contestant, measure) in &case.contestants {
@@ -206,7 +209,7 @@ impl Results {
         self.entries.iter().filter(move |entry| entry.case == case)
     }
 
-    /// The value of each round; nothing where it was not measured.
+    /// The value of each round. None if it was not measured.
     pub(crate) fn rounds(&self, (contestant, case): Place<'_>, quantity: &str) -> Option<&[f64]> {
         let mut entries = self.of_case(case);
         let entry = entries.find(|entry| entry.contestant == contestant)?;

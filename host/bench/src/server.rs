@@ -1,5 +1,5 @@
-//! A *server* that is measured: the host, a native server, or a peer of several processes. Dropping
-//! it ends them all.
+//! A *server* under measurement: the host, a native server, or a peer of several processes.
+//! Dropping it ends all its processes.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::process::CommandExt;
@@ -19,30 +19,31 @@ use crate::process::Running;
 use crate::quantities::{CPU, P50, P99, P99_9, RATE};
 use crate::results::Turn;
 
-/// A free port of this machine.
+/// Lets the kernel choose a free port of this machine.
 pub(crate) const LISTEN: &str = "127.0.0.1:0";
 
-/// How long a peer may take until it answers.
+/// The longest time until a peer answers.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Between two looks at a peer that does not answer yet: short beside any start.
+/// The interval between two requests to a peer that does not answer yet. It is short compared to
+/// any start.
 const GLANCE: Duration = Duration::from_millis(1);
 
 /// A running server.
 pub(crate) struct Server {
     processes: Vec<Running>,
     pub(crate) address: SocketAddr,
-    /// What it printed when it was ready; empty for peers.
+    /// The line that the server printed when it was ready. Empty for peers.
     pub(crate) start_line: String,
-    /// Whether its CPU time is read when it has ended, and not while it lives. The kernel rounds
-    /// each process's time down to a tick, so that nearly all of the time of hundreds of processes
-    /// would be lost. The sum that a parent has of its ended children is exact.
+    /// Whether its CPU time is read after its end, and not while it lives. The kernel rounds each
+    /// process's time down to a tick, so hundreds of processes would lose nearly all of their time.
+    /// The sum that a parent has of its ended children is exact.
     ends_to_count: bool,
-    /// Configurations and sockets of peers.
+    /// The folder for a peer's configurations and sockets.
     _scratch: Option<TempDir>,
 }
 
-/// The host over this folder, silent about single requests.
+/// The host. It doesn't log single requests.
 pub(crate) fn host(program: &std::path::Path) -> Command {
     let mut command = Command::new(program);
     command.args(["serve", "--listen", LISTEN]);
@@ -50,8 +51,8 @@ pub(crate) fn host(program: &std::path::Path) -> Command {
     command
 }
 
-/// A free port for a peer, which can't say which port the kernel gave it. Nobody else is given this
-/// one soon.
+/// A free port for a peer, since a peer can't report the port that the kernel gave it. The kernel
+/// won't give this port away again soon.
 pub(crate) fn free_address() -> anyhow::Result<SocketAddr> {
     let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     Ok(TcpListener::bind(any)?.local_addr()?)
@@ -76,8 +77,8 @@ impl Server {
         })
     }
 
-    /// Starts a peer's processes, one after the other. Returns when the path is answered at the
-    /// address.
+    /// Starts a peer's processes, one after the other. Returns once a request for the path is
+    /// answered at the address.
     pub(crate) fn start_peer(
         commands: Vec<Command>,
         address: SocketAddr,
@@ -106,13 +107,13 @@ impl Server {
         }
     }
 
-    /// The same server, which answers with very many processes. It has ended once it was measured.
+    /// The same server, for the case that many processes answer. Its measurement ends it.
     pub(crate) fn of_many_processes(mut self) -> Self {
         self.ends_to_count = true;
         self
     }
 
-    /// Gives an error the server's name, and adds what the server said.
+    /// Adds the server's name to an error, and the server's output.
     pub(crate) fn check<T, E: Into<anyhow::Error>>(
         &self,
         result: Result<T, E>,
@@ -123,7 +124,7 @@ impl Server {
         }
     }
 
-    /// Asks once; the answer must be a good one.
+    /// Sends a request. The answer must be good.
     pub(crate) fn ask(&self, path: &str) -> anyhow::Result<Answer> {
         let answer = self.check(client::ask(self.address, path))?;
         let status = answer.status;
@@ -131,12 +132,12 @@ impl Server {
         self.check(answer.is_good().then_some(answer).ok_or_else(refused))
     }
 
-    /// Asks, and leaves the answer for later.
+    /// Sends a request without waiting for the answer.
     pub(crate) fn send(&self, path: &str) -> anyhow::Result<Pending> {
         self.check(client::send(self.address, path))
     }
 
-    /// Measures how the server does under a load, and what it uses meanwhile.
+    /// Measures the server under a load, and the resources that it uses meanwhile.
     pub(crate) fn measure(
         &mut self,
         load: &Load<'_>,
@@ -162,7 +163,7 @@ impl Server {
         ])
     }
 
-    /// Ends it, with all its processes. Returns the CPU time of its whole life.
+    /// Ends the server with all its processes. Returns the CPU time of its whole life.
     fn end(&mut self) -> anyhow::Result<Duration> {
         let before = kernel::cpu_of_ended_children()?;
         for process in &mut self.processes {
@@ -172,7 +173,7 @@ impl Server {
         Ok(kernel::cpu_of_ended_children()?.saturating_sub(before))
     }
 
-    /// Stops a server of one process that times its steps. Returns how long they took.
+    /// Stops a server of one process that times its steps. Returns the times.
     pub(crate) fn steps(self) -> anyhow::Result<Totals> {
         const FAILED: &str = "it did not print its steps";
         let process = self.process()?;
@@ -181,7 +182,7 @@ impl Server {
         process.check(serde_json::from_str(&line).context(FAILED))
     }
 
-    /// The memory of a server of one process that is in RAM, in KiB.
+    /// The resident memory of a server of one process, in KiB.
     pub(crate) fn resident_kib(&self) -> anyhow::Result<f64> {
         self.process()?.resident_kib()
     }
@@ -197,11 +198,11 @@ impl Server {
     }
 }
 
-/// A peer's command. If this process is killed, the peer is told to stop, and stops its own
+/// A peer's command. If this process is killed, the peer is told to stop, and then stops its own
 /// children.
 fn ended_with_us(mut command: Command) -> Command {
-    // SAFETY: between fork and exec only async-signal-safe calls are allowed. This is one system
-    // call, and it allocates nothing.
+    // SAFETY: between fork and exec, only async-signal-safe calls are allowed. This is one system
+    // call, and it doesn't allocate.
     unsafe {
         command.pre_exec(|| Ok(set_parent_process_death_signal(Some(Signal::TERM))?));
     }

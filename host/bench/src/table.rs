@@ -1,17 +1,17 @@
-//! The results as *tables*, a section for each case: in Markdown, which is read as it is in a
+//! The results as *tables*, with a section for each case. In Markdown, which is readable in a
 //! terminal too, and in HTML. Contestants are rows, and quantities are columns.
 
 use crate::numbers::shown;
 use crate::quantities::SHOWN;
 use crate::results::{Figure, Results};
 
-/// In place of a figure that is missing. The reason stands below the table.
+/// Replaces a figure that is missing. The reason is below the table.
 const MISSING: &str = "—";
 
-/// The least width of a column, which is as wide as its widest cell.
+/// The least width of a column. A column is as wide as its widest cell.
 const COLUMN: usize = 8;
 
-/// Rows that belong together. The first is the head, and the first cell of each is a name.
+/// A case with its table. The first row is the head, and the first cell of each row is a name.
 struct Section {
     title: String,
     rows: Vec<Vec<String>>,
@@ -87,7 +87,7 @@ fn of_case(results: &Results, case: &str) -> Section {
     }
 }
 
-/// The median, and how far the rounds lie apart.
+/// The median, and the spread of the rounds.
 fn cell(figure: &Figure) -> String {
     let median = shown(figure.median);
     match figure.rounds.len() {
@@ -147,7 +147,7 @@ impl Section {
     }
 }
 
-/// A text that means itself in HTML.
+/// Escapes a text for HTML.
 pub(crate) fn escaped(text: &str) -> String {
     let text = text.replace('&', "&amp;").replace('<', "&lt;");
     text.replace('>', "&gt;")

@@ -1,6 +1,7 @@
-//! The *crash drill*: many requests are in flight when the process or thread crashes that answers
-//! one of them. How many others notice, and how long until the server answers again? The crashes
-//! are real: a process traps, a thread aborts, and so does a process that fork and exec created.
+//! The *crash drill*: many requests are in flight when a process or thread crashes that answers one
+//! of them. The drill counts the other requests that fail, and measures the time until the server
+//! answers again. The crashes are real: a process traps, a thread aborts, and a process aborts that
+//! fork and exec created.
 
 use std::fs;
 use std::io;
@@ -18,19 +19,19 @@ use crate::quantities::ANSWERS_AGAIN;
 use crate::results::Turn;
 use crate::server::Server;
 
-/// Requests in flight beside the one that crashes: as many as connections by default.
+/// The requests in flight beside the request that crashes: as many as connections by default.
 pub(crate) const OTHERS: usize = 32;
 
-/// Processes, or threads: so many that no request waits for one.
+/// The number of processes or threads: so many that no request waits for one.
 const ROOM: &str = "40";
 
-/// The request that crashes is read first if the others are sent so much later.
+/// The others are sent this much later, so that the server reads the request that crashes first.
 const HEAD_START: Duration = Duration::from_millis(10);
 
-/// How long a server that did not end may take to answer again.
+/// The longest time until a server that did not end answers again.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Between two looks at a server that does not answer.
+/// The interval between two requests to a server that does not answer.
 const GLANCE: Duration = Duration::from_millis(1);
 
 /// The subject, with the drill's worker as its module.
@@ -46,10 +47,10 @@ pub(crate) fn subject(subject: &Subject, scratch: &Path) -> anyhow::Result<Subje
     })
 }
 
-/// Crashes whoever answers one request of many.
+/// Crashes the process or thread that answers one request of many.
 pub(crate) fn drill(subject: &Subject, structuring: Structuring) -> anyhow::Result<Turn> {
     let (flags, other): (&[&str], _) = match structuring {
-        // The others wait anyway, in line behind the one that crashes.
+        // The other requests wait anyway, in line behind the request that crashes.
         Structuring::Single => (&[], Task::Answer),
         Structuring::PerRequest | Structuring::Pool => (&["--workers", ROOM], Task::Wait),
         Structuring::Threads | Structuring::ForkExec => {
@@ -74,9 +75,9 @@ pub(crate) fn drill(subject: &Subject, structuring: Structuring) -> anyhow::Resu
     })
 }
 
-/// Counts the other requests that were not answered with 200, and the connections that were closed
-/// before their answer, the crash's own included. Times the next good answer, if there ever is one,
-/// from the news of the crash on.
+/// Counts the other requests that were not answered with 200. Counts the connections that were
+/// closed before their answer, including that of the request that crashes. Measures the time from
+/// the end of the crashed request to the next good answer, if there is one.
 fn turn(crashed: &End, others: &[End], again: Option<Instant>) -> Turn {
     let good = || others.iter().filter(|(answer, _)| is_good(answer));
     let all = others.iter().chain([crashed]);
@@ -93,7 +94,7 @@ fn turn(crashed: &End, others: &[End], again: Option<Instant>) -> Turn {
     turn
 }
 
-/// Sends the request that crashes, and all others after it.
+/// Sends the request that crashes, and then all other requests.
 fn send(address: SocketAddr, other: Task) -> io::Result<(Pending, Vec<Pending>)> {
     let crashing = client::send(address, &Task::Crash.path())?;
     thread::sleep(HEAD_START);
@@ -101,14 +102,14 @@ fn send(address: SocketAddr, other: Task) -> io::Result<(Pending, Vec<Pending>)>
     Ok((crashing, others.collect::<Result<_, _>>()?))
 }
 
-/// How a request ended, and when.
+/// The outcome of a request, and the time of its end.
 type End = (io::Result<Answer>, Instant);
 
 fn end(pending: Pending) -> End {
     (pending.answer(), Instant::now())
 }
 
-/// When the server answers again, if it ever does.
+/// The time when the server answers again. `None` if it has ended.
 fn answers_again(server: &mut Server) -> anyhow::Result<Option<Instant>> {
     let begin = Instant::now();
     while !server.has_ended() {

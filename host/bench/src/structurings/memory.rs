@@ -1,6 +1,6 @@
 //! The *memory* of one more process or thread: by how much a server grows when it has more of them.
-//! So memory that the server has only once, and memory that all share, does not count. First a few
-//! tell roughly what one takes; then there are as many as the machine has room for.
+//! So memory that the server has only once, or that all share, does not count. A first measurement
+//! with few gives a rough size. The second has as many as the machine has room for.
 
 use anyhow::Error;
 use wasm_pool_host::descriptors;
@@ -12,30 +12,32 @@ use crate::kernel;
 use crate::quantities::MEMORY;
 use crate::results::Results;
 
-/// The few that tell roughly what one takes. Under load a server has more of them by default.
+/// The numbers of the first, rough measurement. Under load a server has more by default.
 const FIRST: (u16, u16) = (1, 8);
 
-/// The most that a server has. In a difference between so many, chance is no longer seen.
+/// The most that a server has. In a difference between so many, chance is negligible.
 const MOST: u16 = 640;
 
-/// The smaller number is one in so many of the larger. It has used up the spare memory of a server
-/// that has just started.
+/// The larger number divided by the smaller. Even the smaller number uses up the spare memory of a
+/// server that has just started.
 const FEWER: u16 = 5;
 
-/// All together may take one part in so many of the available memory. The rest is for others.
+/// The available memory divided by the memory that all together may take. The rest is for other
+/// programs.
 const SHARE_OF_MEMORY: f64 = 4.0;
 
-/// All together may be promised one in so many descriptors. The rest is for the server itself.
+/// The descriptors divided by those that may be promised to all processes together. The rest is for
+/// the server itself.
 const SHARE_OF_DESCRIPTORS: u64 = 2;
 
-/// Files that each process may have open. A host promises descriptors to all processes, and some
+/// The most open files of each process. A host promises descriptors to all processes, and some
 /// systems have few.
 const OPEN_FILES: u32 = 4;
 
-/// Descriptors that a host promises a process beside those, for a moment.
+/// The descriptors that a host promises a process in addition, for short moments.
 const IN_PASSING: u32 = 2;
 
-/// Measures once: a difference between so many needs no median. The three structurings of ours have
+/// Measures once: a difference between so many needs no median. The host's three structurings have
 /// the same processes.
 pub(crate) fn measure(subject: &Subject, results: &mut Results) {
     let frugal = Subject {
@@ -59,7 +61,7 @@ pub(crate) fn measure(subject: &Subject, results: &mut Results) {
     }
 }
 
-/// By how much a server grows with each, in KiB. The server has at most `most` of them, or
+/// The server's growth per process or thread, in KiB. The server has at most `most` of them, or
 /// [`FIRST`].
 fn growth(subject: &Subject, structuring: Structuring, most: u16) -> anyhow::Result<f64> {
     let resident_kib = |count: u16| {
@@ -74,19 +76,19 @@ fn growth(subject: &Subject, structuring: Structuring, most: u16) -> anyhow::Res
     let roughly = between(one, few)?;
     let many = most.min(room(roughly)?);
     if many <= few {
-        return Ok(roughly); // what is that large needs no more of them to be seen
+        return Ok(roughly); // a size this large is visible with few
     }
     between(many / FEWER, many)
 }
 
-/// How many there is memory for, if one takes so many KiB.
+/// The number of processes or threads that the memory has room for, if one takes `one` KiB.
 fn room(one: f64) -> anyhow::Result<u16> {
     let available = kernel::kib("meminfo", "MemAvailable")?;
-    // Where a server did not grow, one takes little.
+    // If a server did not grow, one takes little.
     Ok((available / SHARE_OF_MEMORY / one.max(1.0)) as u16)
 }
 
-/// How many processes can be promised their descriptors.
+/// The number of processes that can be promised their descriptors.
 fn most_processes() -> u16 {
     let descriptors = descriptors::raise() / SHARE_OF_DESCRIPTORS;
     let processes = descriptors / u64::from(OPEN_FILES + IN_PASSING);

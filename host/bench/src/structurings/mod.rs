@@ -1,11 +1,11 @@
 //! The *structurings* of a server, measured on this machine with this module: the host's three, and
-//! natively with threads and with fork and exec. This is the program's command `bench`.
+//! native servers with threads and with fork and exec. This is the program's command `bench`.
 //!
-//! Each structuring is a server in a process of its own, and all are asked for the same. First each
-//! server times its steps, on one connection, so that no step contains waiting. The steps are means
-//! over all requests, since a server does not know which requests warm it up. Then the servers take
-//! turns under load, in rounds, and nothing is timed inside them. Last come the memory of one more
-//! process, and a crash. Where these can't be measured, the results say why.
+//! Each structuring is a server in its own process, and all get the same requests. First each
+//! server times its steps, on one connection, so that no step includes waiting. The steps are means
+//! over all requests, since a server does not know which requests are its warm-up. Then the servers
+//! take turns under load, in rounds, without timing inside them. The memory of one more process and
+//! a crash come last. If these can't be measured, the results give the reason.
 
 mod crash;
 mod memory;
@@ -33,11 +33,11 @@ use crate::table;
 use crash::OTHERS;
 use subject::{Structuring, Subject};
 
-/// The warm-up is a quarter of the time that counts, but at most as long as a pool needs to grow
-/// and caches to be warm.
+/// The warm-up takes a quarter of the measured time, but no longer than a pool needs to grow and
+/// caches need to be filled.
 const WARM_UP: (u32, Duration) = (4, Duration::from_millis(500));
 
-/// The files in the temporary folder: the answer of the module, and the worker of the crash drill.
+/// The files in the temporary folder: the module's answer, and the worker of the crash drill.
 const FILES: usize = 2;
 
 /// The cases.
@@ -51,53 +51,53 @@ const INTRODUCTION: &str = "\
     threads and fork-exec are native servers, without wasm. Figures are medians over the rounds, and\n\
     behind them is how far the rounds lie apart, in percent of the median.";
 
-/// What is measured, how, and where the figures go.
+/// The subject of the measurement, its extent, and the files for the figures.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Flags of the host that say what guests may read, and in how much memory.
+    /// Flags of the host: the files that guests may read, and their memory limit.
     pub guests: Vec<OsString>,
-    /// Files that a process may have open.
+    /// The most open files of a process.
     pub max_open_files: u32,
-    /// The module; otherwise the built-in worker.
+    /// The module. None means the built-in worker.
     pub module: Option<PathBuf>,
-    /// The path that is asked for.
+    /// The path of the requests.
     pub path: String,
-    /// Connections that each ask again as soon as they are answered.
+    /// Connections that each send the next request as soon as the last is answered.
     pub connections: usize,
-    /// How long each structuring is measured in a round.
+    /// The time for which each structuring is measured in a round.
     pub time: Duration,
-    /// Rounds, of which the median counts.
+    /// The number of rounds. A figure is their median.
     pub rounds: usize,
-    /// The most processes that a pool has by default. So many threads are enough, too.
+    /// The most processes of a pool by default. As many threads are enough, too.
     pub workers: usize,
     /// The files for the results.
     pub files: Files,
 }
 
-/// Measures everything, and writes the figures; does nothing more once `stop` completes. All
-/// servers end with it.
+/// Measures everything and writes the figures. Stops as soon as `stop` completes. All servers end
+/// with it.
 ///
 /// # Errors
-/// Where requests can't be measured, something can't be written, or a server answers wrongly.
+/// If requests can't be measured, a file can't be written, or a server answers wrongly.
 pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
     let outputs = Outputs::open(&settings.files)?;
     let scratch = tempfile::tempdir().context("can't make a temporary folder")?;
     let folder = scratch.path().to_owned();
-    descriptors::raise(); // a socket for each connection
-    // Each structuring has its steps, its rounds and its crash. The module and the memory are one
-    // turn each.
+    descriptors::raise(); // each connection needs a socket
+    // Each structuring has a turn for its steps, one for each round, and one for its crash. The
+    // module and the memory take one turn each.
     let turns = Structuring::ALL.len() * (settings.rounds + 2) + 2;
     let progress = Progress::of(turns)?;
     let shown = progress.clone();
-    // Servers die with the thread that started them, where their guards can't end them.
+    // Servers end with the thread that started them if their guards can't end them.
     let measuring = tokio::task::spawn_blocking(move || measure(&settings, &folder, &shown));
     let measured = tokio::select! {
         biased;
         () = stop => None,
         measured = measuring => Some(measured.context("the measuring thread panicked")?),
     };
-    // The measuring thread can't be stopped, and may be writing one of its files right now. Once
-    // the folder is gone it can't write another.
+    // The measuring thread can't be stopped, and may be writing one of its files now. Without the
+    // folder it can't write another.
     let _gone = (0..=FILES).any(|_| fs::remove_dir_all(scratch.path()).is_ok());
     progress.end();
     match measured {
@@ -205,7 +205,7 @@ fn ask(
     server.measure(&load, subject.question())
 }
 
-/// Says how the figures are to be read.
+/// Explains the figures.
 fn remark(results: &mut Results, settings: &Settings) {
     results.note(WORK, "microseconds of one request, on one connection");
     let connections = settings.connections;
@@ -223,8 +223,8 @@ fn remark(results: &mut Results, settings: &Settings) {
     );
 }
 
-/// Names the structurings whose order in throughput means nothing: the fastest round of one is
-/// faster than the slowest round of the next faster one.
+/// Names the structurings whose order in throughput means nothing: the fastest round of a
+/// structuring is at least as fast as the slowest round of the next faster one.
 fn order(results: &Results) -> String {
     let mut sorted: Vec<_> = results
         .of_case(LOAD)

@@ -1,5 +1,6 @@
-//! The *subject*: the five structurings that are compared, and what all of them serve. Ours are the
-//! ordinary program with its `--mode`; the other two are [yardsticks](super::yardstick).
+//! The *subject*: the five structurings under comparison, and the content that all of them serve.
+//! Three are the ordinary program with its `--mode`; the other two are
+//! [yardsticks](super::yardstick).
 
 use std::ffi::OsString;
 use std::fs;
@@ -13,33 +14,33 @@ use crate::client;
 use crate::load::Question;
 use crate::server::{self, Server};
 
-/// Who answers a request.
+/// The process or thread that answers a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Structuring {
     /// The only process.
     Single,
-    /// A process that is created for it.
+    /// A process that is created for the request.
     PerRequest,
     /// An idle process.
     Pool,
-    /// Natively, an idle thread.
+    /// Native: an idle thread.
     Threads,
-    /// Natively, a process that is created for it by fork and exec.
+    /// Native: a process that is created for the request by fork and exec.
     ForkExec,
 }
 
-/// What is served and asked for.
+/// The served content and the requests for it.
 #[derive(Clone, Debug)]
 pub(crate) struct Subject {
     pub(super) program: PathBuf,
-    /// For ours: what guests may read, and their limits.
+    /// For the host: the files that guests may read, and their limits.
     pub(super) guests: Vec<OsString>,
     pub(super) max_open_files: u32,
     pub(super) module: Option<PathBuf>,
     pub(super) path: String,
-    /// What all answer.
+    /// The answer that all give.
     pub(super) body: Vec<u8>,
-    /// A file that holds the same, for the yardsticks.
+    /// A file with this answer, for the yardsticks.
     pub(super) file: PathBuf,
 }
 
@@ -68,7 +69,7 @@ impl Structuring {
 }
 
 impl Subject {
-    /// Asks the module once, so that all can answer the same.
+    /// Sends the module one request, so that all servers can give the same answer.
     pub(crate) fn new(settings: &Settings, scratch: &Path) -> anyhow::Result<Self> {
         let mut subject = Self {
             program: std::env::current_exe().context("can't find this program itself")?,
@@ -114,11 +115,11 @@ impl Subject {
         }
     }
 
-    /// Starts a server, which gets these flags as well.
+    /// Starts a server, with these flags in addition.
     pub(crate) fn server(&self, one: Structuring, flags: &[&str]) -> anyhow::Result<Server> {
         let mut command = server::host(&self.program);
         match one {
-            // Without a mode there is a pool, also for a module that knows no modes.
+            // Without a mode there is a pool, also for a module that has no modes.
             Structuring::Pool => {}
             Structuring::Single | Structuring::PerRequest => {
                 command.args(["--mode", one.name()]);

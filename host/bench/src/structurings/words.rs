@@ -1,17 +1,17 @@
-//! *Words* for whoever started the bench: how it was called, and errors of servers without flags
-//! that were not given to the bench.
+//! *Words* for the user of the bench: its command line, and errors of servers without flags that
+//! the user didn't give.
 
-/// What a server's command line says beside a problem.
+/// The parts of a server's error message that are not about the problem.
 const USAGE: [&str; 2] = ["error: ", "For more information, try '--help'."];
 
-/// How this program was called, as a shell takes it.
+/// The command line of this program, quoted for a shell.
 pub(crate) fn command() -> String {
     let args = std::env::args_os().skip(1);
     let words = args.map(|arg| format!(" {}", quoted(&arg.to_string_lossy())));
     format!("wasm-pool-host{}", words.collect::<String>())
 }
 
-/// A word in quotes, unless nothing in it means anything else to a shell.
+/// Quotes a word, unless all its characters are plain to a shell.
 fn quoted(word: &str) -> String {
     let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "_./:=,@%+-".contains(letter);
     if !word.is_empty() && word.chars().all(is_plain) {
@@ -21,7 +21,7 @@ fn quoted(word: &str) -> String {
     }
 }
 
-/// The same error, in which flags that were not given to the bench are words.
+/// The same error, with words in place of flags that were not given to the bench.
 pub(crate) fn in_words(error: &str) -> String {
     let mut said = error.to_owned();
     for usage in USAGE {
