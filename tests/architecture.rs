@@ -1,5 +1,5 @@
-//! What ARCHITECTURE.md promises of the source, checked against the source: each file is on a
-//! floor, no floor looks up, and each library is known in one place.
+//! Checks the promises of ARCHITECTURE.md against the source: each file is on a floor, no file uses
+//! a higher floor, and each library is named in one place.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 
 use crate::support::guests::workspace;
 
-/// Where the library and the program are, below the workspace.
+/// The folders of the library and of the program, below the workspace.
 const SOURCES: &[&str] = &["host/src", "host/program/src"];
 
-/// A crate of somebody else's, and the only place in the library that names it.
+/// An external crate, and the only place in the library that names it.
 const KNOWN_IN_ONE_PLACE: &[(&str, &str)] = &[
     ("wasmtime", "sandbox"),
     ("wasmtime_wasi", "sandbox"),
@@ -21,8 +21,7 @@ const KNOWN_IN_ONE_PLACE: &[(&str, &str)] = &[
     ("async_task", "scheduler"),
 ];
 
-/// Crates that only the program needs. An embedder of the library builds none of them on the
-/// library's behalf.
+/// Crates that only the program needs. The library doesn't make its embedders build them.
 const OF_THE_PROGRAM: &[&str] = &[
     "clap",
     "bytesize",
@@ -37,7 +36,7 @@ const OF_THE_PROGRAM: &[&str] = &[
     "tracing_subscriber",
 ];
 
-/// The program's floor, which no other looks up to.
+/// The program's floor. No other floor uses it.
 const TOP: u8 = 8;
 
 #[test]
@@ -121,7 +120,7 @@ fn files() -> impl Iterator<Item = PathBuf> {
     folders.into_iter().flat_map(below)
 }
 
-/// All Rust files below a folder, but for those that a build made.
+/// All Rust files below a folder, except build output.
 fn files_below(folder: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
     let mut folders = vec![folder.to_owned()];
@@ -138,7 +137,7 @@ fn files_below(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// The library's manifest names no crate of the program's.
+/// The library's manifest names no crate that only the program needs.
 #[test]
 fn the_library_is_free_of_the_program() {
     let manifest = fs::read_to_string(workspace().join("host/Cargo.toml")).expect("a manifest");
@@ -162,7 +161,7 @@ fn the_library_is_free_of_the_program() {
     assert_eq!(of_the_program.collect::<Vec<_>>(), Vec::<&String>::new());
 }
 
-/// Of each file or folder of the source its floor, from the table in ARCHITECTURE.md.
+/// The floor of each file or folder of the source, from the table in ARCHITECTURE.md.
 fn floors() -> BTreeMap<String, u8> {
     let text = fs::read_to_string(workspace().join("ARCHITECTURE.md")).expect("the map");
     let mut floors = BTreeMap::new();
@@ -182,8 +181,8 @@ fn floors() -> BTreeMap<String, u8> {
     floors
 }
 
-/// The files of library and program, but for those of tests, with what is code in them. `lib.rs` is
-/// the stairwell, and on no floor.
+/// The code of the library's and the program's files, without tests and comments. `lib.rs` only
+/// lists the modules, and is on no floor.
 fn sources() -> BTreeMap<PathBuf, String> {
     let mut sources = BTreeMap::new();
     for src in SOURCES {
@@ -212,15 +211,14 @@ fn read(src: &Path, sources: &mut BTreeMap<PathBuf, String>) {
     }
 }
 
-/// The name by which ARCHITECTURE.md knows a file: that of its folder, or its own without the
-/// ending.
+/// The name of a file in ARCHITECTURE.md: its folder's name, or its own without the ending.
 fn room(file: &Path) -> String {
     let first = file.components().next().expect("a file has a name");
     let name = first.as_os_str().to_str().expect("plain names");
     name.trim_end_matches(".rs").to_owned()
 }
 
-/// What follows `crate::`, and `wasm_pool_host::` in the program's files.
+/// The names behind `crate::`, and behind `wasm_pool_host::` in the program's files.
 fn rooms_named_in(text: &str) -> impl Iterator<Item = &str> {
     let uses = ["crate::", "wasm_pool_host::"].map(|start| text.split(start).skip(1));
     uses.into_iter().flatten().map(|rest| {
@@ -229,7 +227,7 @@ fn rooms_named_in(text: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// Whether a path that begins with this name stands in the text.
+/// Whether the text has a path that begins with this name.
 fn names(text: &str, name: &str) -> bool {
     let ends = |letter: Option<char>| {
         letter.is_none_or(|letter| !letter.is_alphanumeric() && letter != '_')

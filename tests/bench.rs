@@ -1,5 +1,5 @@
-//! `bench`: that it measures what it says, writes it wherever it is asked to, and leaves nothing
-//! behind. How fast anything is, is no test's business.
+//! `bench` measures everything that it promises, writes the results to the requested files, and
+//! leaves nothing behind. Its speed is not tested.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
@@ -14,7 +14,7 @@ use crate::support::{Client, Folder, eventually, guests};
 
 const STRUCTURINGS: [&str; 5] = ["single", "per-request", "pool", "threads", "fork-exec"];
 
-/// As short as it can be. What is tested is the same.
+/// The shortest run. It tests the same code.
 const SHORT: &str = "--time 100ms --rounds 1 --connections 4";
 
 #[test]
@@ -30,7 +30,7 @@ fn everything_is_measured_and_shown() {
     let output = bench(&folder, &format!("{SHORT} --path /file {files}"));
     let (code, table, errors) = parts(&output);
     assert_eq!(code, 0, "{errors}");
-    // Without a terminal there is no bar, and a line for each turn.
+    // Without a terminal there is no bar, but a line for each turn.
     let turns: Vec<_> = errors.lines().collect();
     assert_eq!(turns.len(), 2 + 3 * STRUCTURINGS.len(), "{errors}");
     for (at, turn) in turns.iter().enumerate() {
@@ -120,8 +120,8 @@ fn rounds_that_overlap_have_no_order() {
 
 #[test]
 fn memory_is_measured_with_as_many_processes_as_there_are_descriptors_for() {
-    // What a pool by default needs with four files each, and some more; not what hundreds of
-    // processes need.
+    // More descriptors than a default pool needs with four files per process, but fewer than
+    // hundreds of processes need.
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let descriptors = 620 + cores * 32 * 6;
     let folder = Folder::new().file("index.html", "home");
@@ -141,7 +141,7 @@ fn memory_is_measured_with_as_many_processes_as_there_are_descriptors_for() {
     judge(&serde_json::from_str(&json).expect("JSON"), 4);
 }
 
-/// Whether these figures are of everything, and what must be so on every machine.
+/// Checks that these figures are complete, and have the properties that hold on every machine.
 fn judge(figures: &Value, connections: u64) {
     assert_eq!(figures["setup"]["connections"], connections);
     assert_eq!(figures["not_measured"], Value::Array(Vec::new()));
@@ -249,7 +249,7 @@ fn what_can_not_be_measured_says_why() {
 #[test]
 fn files_that_can_not_be_written_fail_before_anything_is_measured() {
     for flag in ["--json", "--svg", "--html"] {
-        // A root that is not there would be the next to be noticed.
+        // The root doesn't exist either, but that error would come later.
         let flags = format!("--root /missing {flag} /missing/file");
         let (code, output, errors) = parts(&bench(&Folder::new(), &flags));
         assert_eq!((code, output.as_str()), (1, ""), "{flags}: {errors}");
@@ -271,7 +271,7 @@ fn a_server_that_dies_is_named() {
                 .file_name()
                 .and_then(|name| name.to_str()?.parse().ok());
             let pid = pid.and_then(Pid::from_raw).expect("a pid");
-            // It may have ended by itself since we looked.
+            // The server may have ended by itself meanwhile.
             let _ = kill_process(pid, Signal::KILL);
         }
         bench.try_wait().expect("a child's status")
@@ -368,7 +368,7 @@ fn bench(folder: &Folder, flags: &str) -> Output {
         .expect("the program runs")
 }
 
-/// Over this folder, unless the flags say otherwise.
+/// The root is this folder, unless the flags name another.
 fn bench_command(folder: &Folder, flags: &str) -> Command {
     let mut command = Command::new(PROGRAM);
     command.arg("bench").args(flags.split_whitespace());
@@ -389,7 +389,7 @@ fn parts(output: &Output) -> (i32, String, String) {
     )
 }
 
-/// The kernel's folders of those that this process has started.
+/// The kernel's folders of this process's children.
 fn children(parent: &Child) -> Vec<PathBuf> {
     let is_child = |folder: &Path| {
         let status = fs::read_to_string(folder.join("status")).unwrap_or_default();

@@ -1,5 +1,5 @@
-//! Programs in numbers: many processes, many messages, many kills at random; what they cost while
-//! nothing happens, and that those who take all they can leave the others their share.
+//! Programs with many processes, many messages and many random kills. Idle processes cost no CPU
+//! time, and processes that take all they can leave the others their share.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
@@ -11,22 +11,23 @@ use crate::support::scripts::{FOR_EVER, outcome, send, wait_print};
 use crate::support::server::{guest, guest_over};
 use crate::support::{Folder, Random, eventually, seed};
 
-/// Processes of a crowd, what each sends to others at random, and how many are killed meanwhile.
+/// The processes of a crowd, the messages that each sends to the others at random, and the number
+/// of kills meanwhile.
 const MEMBERS: u64 = 100;
 const MESSAGES: u64 = 6_500;
 const KILLS: u64 = 20;
 
-/// A large ring, as its README has it.
+/// A large ring, with the flags and arguments from its README.
 pub(crate) const RING_FLAGS: &str = "--max-processes 10001 --max-children 10000";
 pub(crate) const RING_ARGS: &str = "10000 1000000";
 
-/// What resident memory may differ by after a second crowd: see the crash drill. One memory of each
-/// process of a crowd would be more than 100 MiB.
+/// The tolerated growth of resident memory after a second crowd: see the crash drill. A leak of one
+/// memory for each process of a crowd would be more than 100 MiB.
 const TOLERANCE_BYTES: u64 = 12 << 20;
 
 #[test]
 fn a_million_messages_among_a_hundred_processes_of_which_twenty_are_killed() {
-    // Half of them in each crowd, so that what one leaves behind is seen in the other.
+    // Each crowd has half of the messages. So the second crowd shows a leak of the first.
     let server = guest("actor", &format!("{FOR_EVER} --max-processes 120"));
     let descriptors = server.descriptors();
     let mut memory = Vec::new();
@@ -41,7 +42,7 @@ fn a_million_messages_among_a_hundred_processes_of_which_twenty_are_killed() {
             well, "20 killed, 80 well: true, downs right: true, received",
             "{said}"
         );
-        // What the killed have sent comes on top, what was sent to them is lost.
+        // Messages from killed processes add to this number, and messages to them are lost.
         let received: u64 = received.parse().expect("a count");
         assert!(received > MESSAGES * (MEMBERS - KILLS) * 3 / 4, "{said}");
         server.wait_living(1);
@@ -104,8 +105,8 @@ fn prefork_under_load_while_workers_crash() {
             });
         }
     });
-    // Those were lost that a crashed worker had, and no others: each with its first, which made it
-    // crash.
+    // Only the requests of crashed workers are lost. Each crashed worker has lost its first
+    // request, which made it crash.
     let lost = lost.into_inner().expect("no client panicked");
     let mut of_worker: BTreeMap<u64, usize> = BTreeMap::new();
     for (id, _) in &lost {
@@ -153,7 +154,7 @@ fn ten_thousand_processes_and_a_million_messages() {
         "{ended:?}"
     );
     assert_eq!(ended.errors, "");
-    // And one fewer process than that needs.
+    // The ring needs one process more than this limit.
     let ended = run(
         "ring",
         "--max-processes 10000 --max-children 10000",
@@ -183,10 +184,10 @@ fn a_mailbox_that_nobody_empties_is_bounded() {
     );
     assert_eq!(again, "2000 ok");
     let grown = server.grown(before);
-    // The mailbox, and what two processes and one message on its way take.
+    // Room for the mailbox, for two processes and for one message in transit.
     assert!(grown < 32 * MIB + 32 * MIB, "the host took {grown} B");
 
-    // Small ones cost more than they weigh; their number is bounded, too.
+    // Small messages cost more memory than their size, so their number is bounded, too.
     let server = guest("actor", &format!("{FOR_EVER} --max-mailbox 100000"));
     let before = server.memory("VmHWM");
     let small = outcome(
@@ -215,12 +216,12 @@ fn processes_that_wait_cost_no_processor_time() {
         .map(|wait| format!("repeat 250 {{ spawn a {{ {wait} }} }}"))
         .collect();
     assert_eq!(outcome(&server, &spawned.join("; ")), "250 ok");
-    // All have begun to wait once the host has nothing to do for a while.
+    // If the host is idle for a while, all processes have begun to wait.
     const WHILE: Duration = Duration::from_millis(500);
     eventually("the host rests", || {
         let before = server.processor_ticks();
-        std::thread::sleep(WHILE); // this long a while
-        // A twentieth of one core; a thousand that poll would take all of both.
+        std::thread::sleep(WHILE);
+        // A twentieth of one core. A thousand processes that poll would use both cores fully.
         (server.processor_ticks() - before <= 2).then_some(())
     });
     assert_eq!(outcome(&server, "whereis nobody"), "nobody");
@@ -232,7 +233,7 @@ fn those_who_loop_leave_the_others_their_turn() {
     let server = guest("actor", FOR_EVER);
     let spins = format!("repeat {spinners} {{ spawn s {{ register s; spin }} }}; there s");
     assert_eq!(outcome(&server, &spins), "ok");
-    // Two that play ping-pong, and clients of the root.
+    // Two processes play ping-pong, and clients send requests to the root.
     let mut game = send(
         &server,
         "spawn pong { forever { receive; reply pong } }; spawn ping { receive; repeat 200 { call pong ping 60000; expect pong }; respond client 200 over }; forward ping; print begun",
@@ -243,7 +244,7 @@ fn those_who_loop_leave_the_others_their_turn() {
         assert_eq!(client.request("POST", "/", &[], b"answer").status, 200);
     }
     assert_eq!(game.reply("POST").expect("a reply").text(), "over");
-    // All are still at it, but for `ping`, which is done.
+    // All processes still live except `ping`, which is done.
     server.wait_living(1 + spinners + 1);
 }
 
@@ -261,7 +262,8 @@ fn those_who_loop_get_their_share() {
             .and_then(|(_, count)| count.parse().ok());
         count.unwrap_or_else(|| panic!("no count: {said}"))
     };
-    // Others on the machine may hold up one core more than the next: the shares must be right once.
+    // Other work on the machine may slow down some cores. So the shares must be right in at least
+    // one attempt.
     eventually("all get their share", || {
         assert_eq!(outcome(&server, &works), format!("{workers} ok"));
         let counts: Vec<u64> = (0..workers).map(|_| count()).collect();

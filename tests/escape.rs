@@ -1,5 +1,5 @@
-//! Not one byte from outside of the root, whatever is asked for, and whatever happens to the disk
-//! meanwhile.
+//! The host gives away no byte from outside of the root, whatever the request, and whatever happens
+//! to the disk meanwhile.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -10,10 +10,10 @@ use crate::support::server::{component, serve};
 use crate::support::wat::{OPENER, worker};
 use crate::support::{Folder, Server, eventually};
 
-/// In every file outside of the root, and nowhere else.
+/// The content of every file outside of the root, and of no other file.
 const SECRET: &str = "not for anybody outside of this machine";
 
-/// Request targets as an attacker writes them. `OUT` stands for the path of the folder outside.
+/// Request targets of attackers. `OUT` stands for the path of the folder outside.
 const TARGETS: &[&str] = &[
     "/../outside/secret",
     "/../../outside/secret",
@@ -112,7 +112,7 @@ fn hostile_targets_at_the_default_worker() {
             "host: x\r\naccept-encoding: br, gzip\r\n",
             "host: x\r\nrange: bytes=0-\r\n",
         ] {
-            // A server may refuse by closing: what was sent before counts.
+            // A server may refuse by closing. The bytes before the end are checked.
             let mut client = server.client();
             let _ = client.send(
                 format!("GET {target} HTTP/1.1\r\n{head}connection: close\r\n\r\n").as_bytes(),
@@ -189,8 +189,8 @@ fn a_folder_and_an_absolute_link_change_places() {
 
 #[test]
 fn a_folder_moves_out_while_a_link_climbs_from_it() {
-    // `climb` leads to `deep/down/../../secret`. Inside of the root that is `secret` at its top.
-    // While `down` lies outside, the same steps from it lead to the secret.
+    // `climb` leads to `deep/down/../../secret`. Inside of the root, that is the `secret` at its
+    // top. While `down` lies outside, the same steps lead to the real secret.
     let folder = Folder::new()
         .file("secret", "public")
         .file("deep/down/file", "public")
@@ -207,16 +207,16 @@ fn a_folder_moves_out_while_a_link_climbs_from_it() {
     );
 }
 
-/// Renames `one` to `other` and back as fast as it goes, both relative to the root, while clients
-/// ask for targets at the default worker, and paths at the stub.
+/// Renames `one` to `other` and back as fast as possible, both relative to the root. Meanwhile
+/// clients send targets to the default worker, and paths to the stub.
 fn swapping(folder: Folder, one: &str, other: &str, targets: &[&str], paths: &[&str]) {
-    /// Enough that swaps fall into every moment of some request.
+    /// Enough swaps for every moment of a request.
     const SWAPS: usize = 2_000;
     const REQUESTS: usize = 600;
     write_secret(&folder.outside().join("secret"));
     let root = folder.root();
     let server = serve(folder, "--workers 2");
-    // The second server has the same root, and a folder of its own that it doesn't use.
+    // The second server has the same root. It doesn't use its own folder.
     let flags = format!("--workers 2 --root {}", root.display());
     let stub = component_over(&flags);
     let (swaps, done) = (AtomicUsize::new(0), AtomicBool::new(false));
@@ -248,7 +248,7 @@ fn swapping(folder: Folder, one: &str, other: &str, targets: &[&str], paths: &[&
     });
 }
 
-/// Exchanges two names; where there is but one of them, gives it the other.
+/// Exchanges two names. If only one of them exists, renames it to the other.
 fn swap(one: &Path, other: &Path) {
     if renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE).is_err() {
         let (from, to) = if one.symlink_metadata().is_ok() {
@@ -260,7 +260,7 @@ fn swap(one: &Path, other: &Path) {
     }
 }
 
-/// Says so even if the test fails, or the swapping would never end.
+/// Stops the swapping even if the test fails. Otherwise it would never end.
 struct Finished<'a>(&'a AtomicBool);
 
 impl Drop for Finished<'_> {
@@ -296,7 +296,7 @@ fn alive(server: &Server) {
     });
 }
 
-/// A root full of links that lead out, and the secret where they lead.
+/// A root full of links that lead out, and the secret at their targets.
 fn traps() -> Folder {
     let folder = Folder::new()
         .file("file", "public")

@@ -1,5 +1,5 @@
-//! The examples do what their READMEs say: the flags, the requests and the answers below are read
-//! from there.
+//! The examples do what their READMEs say. The flags, the requests and the answers below are from
+//! the READMEs.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -28,8 +28,8 @@ fn hello_is_a_dozen_lines() {
 
 #[test]
 fn counter_shares_nothing() {
-    // As its README has it: two processes, sixteen requests, eight at a time. Everybody asks again
-    // until both processes had something to do.
+    // As in its README: two processes, and eight requests at a time. Sends sixteen requests, again
+    // and again until both processes have answered.
     let readme = Readme::of("counter");
     let server = readme.serve();
     let mut answers: BTreeMap<u64, BTreeSet<u64>> = BTreeMap::new();
@@ -84,9 +84,9 @@ fn misbehave_answers_as_its_readme_says() {
 
 #[test]
 fn misbehave_names_every_way() {
-    // Each row of its tables: a path, then what the client gets, and the exit in the log.
+    // Each row of the tables: a path, then the client's answer, and the exit in the log.
     let readme = Readme::of("misbehave");
-    // A busy machine may be slow with whatever is not about the deadline.
+    // A busy machine may be slow, so only the tests of the deadline have a short one.
     let [hasty, patient] = ["1s", "100s"].map(|time| {
         let flags = format!("--workers 2 --request-timeout {time} --memory 32MiB");
         guest("misbehave", &flags)
@@ -150,7 +150,7 @@ fn ring_prints_what_its_readme_says() {
         panic!("two runs are shown");
     };
     small.happens();
-    // That takes a while, and happens in `crowds`.
+    // The large ring takes a while, and runs in `crowds`.
     let (flags, args) = (large.flags.join(" "), large.args.join(" "));
     assert_eq!((&*flags, &*args), (RING_FLAGS, RING_ARGS));
     for (flags, args, code) in [
@@ -185,7 +185,7 @@ fn api_answers_as_its_readme_says() {
         asked += 1;
     }
     assert_eq!(asked, 3);
-    // The rest is what the built-in worker does.
+    // The built-in worker does the rest.
     let page = fs::read(example("site").join("index.html")).expect("its index");
     let reply = server.get("/");
     assert_eq!((reply.status, reply.body), (200, page));
@@ -222,7 +222,7 @@ fn prefork_answers_as_its_readme_says() {
     let all = || (0..8).map(|_| worker("/who")).collect::<BTreeSet<u64>>();
     let before = all();
     assert_eq!(before.len(), 8, "{before:?}");
-    // The README's pids are those of one run: what they show is who comes after whom.
+    // The README's pids are those of one run. They show the order of the workers.
     let (mut shown, mut seen) = (Vec::new(), Vec::new());
     for (target, answer) in readme.requests() {
         match target.split_once('#') {
@@ -239,7 +239,7 @@ fn prefork_answers_as_its_readme_says() {
     assert_eq!(shown, ["process 2", "process 3", "process 5"]);
     let in_turn: Vec<u64> = before.iter().copied().collect();
     assert_eq!(seen, [in_turn[0], in_turn[1], in_turn[3]]);
-    // Eight times, and a new one is among them in place of the one that crashed.
+    // Eight requests reach a new worker in place of the worker that crashed.
     let after = all();
     assert_eq!(after.len(), 8, "{after:?}");
     let gone: Vec<u64> = before.difference(&after).copied().collect();
@@ -317,7 +317,7 @@ fn site_is_whole() {
     }
 }
 
-/// What an example's README tells a reader to type.
+/// The commands in an example's README.
 struct Readme {
     name: &'static str,
     text: String,
@@ -330,7 +330,7 @@ impl Readme {
         Self { name, text }
     }
 
-    /// The programs that are run, and what is shown of each.
+    /// The programs that the README runs, with their output.
     fn runs(&self) -> Vec<Run> {
         let text = self.text.replace("\\\n", " ");
         let (mut runs, mut after): (Vec<Run>, _) = (Vec::new(), After::Nothing);
@@ -360,7 +360,7 @@ impl Readme {
         self.text.lines().filter_map(|line| line.strip_prefix("$ "))
     }
 
-    /// Starts the server with the flags that are told.
+    /// Starts the server with the README's flags.
     fn serve(&self) -> Server {
         let run = |command: &'_ str| {
             let is_run = command.starts_with("cargo run") || command.starts_with("wasm-pool-host");
@@ -374,13 +374,13 @@ impl Readme {
         guest(self.name, &flags.replace("--root ", &here))
     }
 
-    /// The first request, and the line that is shown as its answer.
+    /// The first request, and the line of its answer.
     fn request(&self) -> (&str, &str) {
         self.requests().next().expect("a request")
     }
 
-    /// The requests, with the line that stands behind each: its answer, if it is shown. `-i` asks
-    /// for more than the answer: then a comment has the status.
+    /// The requests, each with the line behind it: its answer, if the README shows the answer. With
+    /// `-i`, a comment has the status instead.
     fn requests(&self) -> impl Iterator<Item = (&str, &str)> {
         let lines = self.text.lines();
         lines.clone().zip(lines.skip(1)).filter_map(|(line, next)| {
@@ -394,14 +394,14 @@ impl Readme {
     }
 }
 
-/// What a line of a README belongs to.
+/// The command that a line of a README belongs to.
 enum After {
     Nothing,
     Run,
     Echo,
 }
 
-/// A program that a README tells a reader to run, and what it shows of that.
+/// A program that the README runs, and the output that it shows.
 struct Run {
     name: &'static str,
     flags: Vec<String>,
@@ -411,7 +411,7 @@ struct Run {
 }
 
 impl Run {
-    /// From what stands behind `run`.
+    /// Parses the text behind `run`.
     fn new(name: &'static str, command: &str) -> Self {
         let mut words = command.split_whitespace().map(str::to_owned);
         let module = format!("/{name}.wasm");
@@ -439,8 +439,8 @@ impl Run {
     }
 }
 
-/// Whether these lines are those of the form, in which `…` is any text, and any lines where it
-/// stands alone.
+/// Whether these lines match the form. In the form, `…` is any text, and a line of only `…` is any
+/// number of lines.
 fn has_form(lines: &[&str], form: &[String]) -> bool {
     match (lines, form) {
         (_, [any, rest @ ..]) if any == "…" => {
@@ -467,7 +467,7 @@ fn line_has_form(line: &str, form: &str) -> bool {
             None => return false,
         }
         if part.is_empty() {
-            rest = ""; // the last: all that is left
+            rest = ""; // the last part: it takes the rest
         }
     }
     rest.is_empty()

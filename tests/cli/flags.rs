@@ -1,11 +1,11 @@
-//! Flags and values: what `--help` explains, what is refused, and how.
+//! Flags and values: the text of `--help`, the refused values, and their errors.
 
 use std::net::TcpListener;
 
 use super::run;
 use crate::support::Folder;
 
-/// All flags, with their defaults as `--help` names them.
+/// All flags, with their defaults from `--help`.
 const FLAGS: &[(&str, &str)] = &[
     ("--module", "built-in"),
     ("--root", "[default: .]"),
@@ -86,7 +86,7 @@ fn version() {
 
 #[test]
 fn bad_values_are_refused_before_anything_is_bound() {
-    // A port that is taken: who tried to bind it would say so.
+    // This port is taken: a program that tried to bind it would report that.
     let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let listen = taken.local_addr().expect("its address").to_string();
     #[rustfmt::skip] // one line per case
@@ -212,7 +212,7 @@ fn what_is_not_there_is_named() {
 
 #[test]
 fn a_time_without_a_unit_is_in_seconds() {
-    // A year is the most that is taken: what has so many seconds is, and what has one more is not.
+    // The longest time is a year. A year in seconds is accepted; one second more is refused.
     let folder = Folder::new();
     let root = folder.root().display().to_string();
     for (seconds, code) in [("31536000", 1), ("31536001", 2)] {

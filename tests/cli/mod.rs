@@ -1,4 +1,4 @@
-//! The command line: what it explains, what it refuses and how, and `check`.
+//! The command line: its help, the arguments that it refuses and their errors, and `check`.
 
 mod flags;
 mod modules;
@@ -11,7 +11,7 @@ use crate::support::server::PROGRAM;
 
 /// The exit code, standard output and standard error.
 fn run(arguments: &[&str]) -> (i32, String, String) {
-    // In a folder that is empty: nothing is served by mistake.
+    // An empty folder, so that nothing is served by mistake.
     let folder = tempfile::tempdir().expect("a temporary folder");
     let output = Command::new(PROGRAM)
         .args(arguments)
@@ -26,7 +26,7 @@ fn run(arguments: &[&str]) -> (i32, String, String) {
     )
 }
 
-/// A file with this component, as long as the value lives.
+/// A file with this component. It lives as long as the value.
 fn wat_file(text: &str) -> tempfile::NamedTempFile {
     let file = tempfile::Builder::new()
         .suffix(".wat")

@@ -1,4 +1,4 @@
-//! Modules: which files can be one, and what `check` says of them.
+//! Modules: which files are accepted, and what `check` reports about them.
 
 use std::fs;
 use std::os::unix::net::UnixListener;

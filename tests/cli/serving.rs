@@ -1,4 +1,4 @@
-//! Where the program serves, and what, by few words or none.
+//! The address and the content that the program serves, with few arguments or none.
 
 use std::io::{BufRead, BufReader, ErrorKind};
 use std::net::{TcpListener, TcpStream};
@@ -16,7 +16,7 @@ fn a_port_that_is_taken_is_named() {
     let localhost = format!("localhost:{}", address.port());
     let port = address.port().to_string();
     for listen in [&address.to_string(), &localhost, &port] {
-        // The module is not there either, and would be the next to be noticed.
+        // The module doesn't exist either, but that error would come later.
         let (code, output, errors) = run(&["--listen", listen, "--module", "missing.wasm"]);
         assert_eq!((code, output.as_str()), (1, ""), "{listen}: {errors}");
         assert!(errors.contains(&port), "{listen}: {errors}");

@@ -41,8 +41,8 @@ fn a_client_that_leaves(target: &str) {
 #[test]
 fn clients_that_leave_the_line_take_nobodys_place() {
     let server = guest("misbehave", "--workers 1 --queue 120 --queue-timeout 100s");
-    // The line has room for two rounds, whichever of their requests come first. For four rounds it
-    // has room only if those who left are no longer in it.
+    // The line has room for the requests of two rounds, in any order. For four rounds it has room
+    // only if requests leave the line with their clients.
     for _ in 0..4 {
         let mut first = server.send("/slow?ms=500");
         for _ in 0..50 {

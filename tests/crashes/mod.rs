@@ -1,5 +1,5 @@
-//! What one process does to itself: its own client gets a status and a request's number, the log
-//! gets the reason, and everybody else notices nothing.
+//! Failures of a process: its own client gets a status and the request's number, the log gets the
+//! reason, and all other clients notice nothing.
 
 mod leaving;
 mod others;

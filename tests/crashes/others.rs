@@ -1,4 +1,4 @@
-//! What everybody else notices of it: nothing.
+//! The other clients notice nothing of a crash.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -78,8 +78,8 @@ fn a_storm_of_crashes_is_answered_one_by_one() {
     }
 }
 
-/// One client's crashes cost others nothing: all of them are answered, and about as soon as beside
-/// a client who asks for nothing bad at the same pace.
+/// One client's crashes cost other clients nothing. All get their answers, and about as soon as
+/// beside a client with harmless requests at the same pace.
 #[test]
 fn a_client_that_crashes_its_process_again_and_again() {
     for mode in [
@@ -92,7 +92,8 @@ fn a_client_that_crashes_its_process_again_and_again() {
     ] {
         let server = guest("misbehave", mode);
         for pause in [0, 1, 5, 20].map(Duration::from_millis) {
-            // A noisy machine delays now these and now those: they must be as quick once.
+            // A noisy machine delays different requests at different times. So the times must be
+            // equal in at least one attempt.
             eventually("others are answered as soon as ever", || {
                 let usual = slowest_of_hundred_beside(&server, "/ok", pause);
                 let beside = slowest_of_hundred_beside(&server, "/trap", pause);
@@ -102,8 +103,8 @@ fn a_client_that_crashes_its_process_again_and_again() {
     }
 }
 
-/// How long the 99th of 100 requests takes, by its time, while another client asks for `target` at
-/// this pace.
+/// The duration of the 99th of 100 requests, sorted by duration, while another client requests
+/// `target` at this pace.
 fn slowest_of_hundred_beside(server: &Server, target: &str, pause: Duration) -> Duration {
     let is_over = AtomicBool::new(false);
     std::thread::scope(|scope| {

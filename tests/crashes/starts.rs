@@ -32,8 +32,8 @@ fn a_module_that_crashes_at_its_start() {
 
 #[test]
 fn a_module_that_starts_after_a_while() {
-    // As one that needs something which is not there yet: its start code traps until there is a
-    // file of this name.
+    // Like a module that needs a resource which doesn't exist yet: its start code traps until there
+    // is a file of this name.
     let crash_while_early = "
         (data (memory $shared) (i32.const 3000) \"ready\")
         (func $start
@@ -76,7 +76,8 @@ fn a_start_that_never_ends() {
     assert!(begun.elapsed() < Duration::from_secs(30));
 }
 
-/// A module that can't start may be refused with a reason, or served with `503` until it can.
+/// The host may refuse a module that can't start, with a reason. Or it may serve the module, with
+/// `503` until it starts.
 fn start_or_refuse(text: &str, flags: &str) -> Option<Server> {
     match try_component(text, flags) {
         Ok(server) => Some(server),

@@ -1,4 +1,4 @@
-//! What the client and the log are told of a process that fails.
+//! The reports to the client and to the log about a process that fails.
 
 use crate::support::Folder;
 use crate::support::program::Program;
@@ -7,7 +7,7 @@ use crate::support::wat::{
     doubling_cpp_name, doubling_rust_name, nested_debug_information, trapping_program, worker_with,
 };
 
-/// A way to fail, the status that its client gets, and the word for it in the log.
+/// A way to fail, the status that its client gets, and its exit in the log.
 const WAYS: &[(&str, u16, &str)] = &[
     ("/trap", 502, "trap"),
     ("/panic", 502, "trap"),
@@ -43,7 +43,7 @@ fn every_way_to_fail_in_a_process_per_request() {
 }
 
 fn every_way_to_fail(mode: &str) {
-    // A busy machine may be slow with whatever is not about the deadline.
+    // A busy machine may be slow, so only the tests of the deadline have a short one.
     let [hasty, patient] = ["3s", "100s"].map(|time| {
         let flags = format!("{mode} --request-timeout {time} --max-response 64KiB --expose-pid");
         guest("misbehave", &flags)
@@ -124,7 +124,7 @@ fn a_trap_leaves_a_backtrace_in_the_log_and_none_with_the_client() {
     );
 }
 
-/// Reading it, a host would recurse as deep as it is nested.
+/// A host that read this debug information would recurse as deep as it is nested.
 #[test]
 fn debug_information_is_not_read() {
     let text = worker_with(&nested_debug_information(3_000), "unreachable");
@@ -138,7 +138,7 @@ fn debug_information_is_not_read() {
     }
 }
 
-/// The same for a program that is run by itself, which says how it ended.
+/// The same for a program that runs by itself. It reports its exit on standard error.
 #[test]
 fn debug_information_of_a_program_is_not_read() {
     let folder = Folder::new().file(
@@ -151,7 +151,7 @@ fn debug_information_of_a_program_is_not_read() {
     assert!(ended.errors.contains("exit=trap"), "{ended:?}");
 }
 
-/// A few bytes of a mangled name may stand for gigabytes.
+/// A few bytes of a mangled name may expand to gigabytes.
 #[test]
 fn names_of_functions_take_no_memory() {
     #[rustfmt::skip] // one line per case
@@ -163,7 +163,7 @@ fn names_of_functions_take_no_memory() {
         ("terminal", "\\1b[31mred\\0a".to_owned(), "red"),
     ];
     for (kind, name, shown) in cases {
-        // As deep as a backtrace goes.
+        // The calls are as deep as a backtrace goes.
         let function = format!(
             "(func $\"{name}\" (param i32)
                (if (i32.eqz (local.get 0)) (then unreachable))

@@ -1,5 +1,5 @@
-//! Bad clients, one kind an attacker: each does its one bad thing again and again, at a pace of its
-//! own, and takes whatever comes back.
+//! Bad clients, one kind for each attacker. Each repeats its one misdeed at its own pace, and
+//! accepts any answer.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -7,34 +7,34 @@ use std::time::Duration;
 use crate::support::http::request_bytes;
 use crate::support::{Client, Server};
 
-/// What a bad client does, once.
+/// One misdeed of a bad client.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Misdeed {
     /// A request that is bad for the process that serves it.
     Ask(&'static str),
-    /// The same for a program, whose root runs the body.
+    /// The same for a program. Its root runs the body as a script.
     Script(&'static str),
-    /// A head of so many bytes.
+    /// A head of this many bytes.
     Head(usize),
-    /// A path of so many bytes.
+    /// A path of this many bytes.
     Target(usize),
-    /// Half of a head, and then nothing for a while.
+    /// Half of a head, followed by a pause.
     Half,
-    /// A large answer, of which little is read.
+    /// A request for a large answer, of which the client reads little.
     Slow(&'static str),
     /// A request whose client leaves at once.
     Leave(&'static str),
-    /// Bytes that are no HTTP.
+    /// Bytes that are not HTTP.
     Garbage,
-    /// Nothing bad: for comparison.
+    /// A harmless request, for comparison.
     Nothing,
 }
 
-/// How often.
+/// A misdeed and its pace.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Attacker {
     pub(crate) misdeed: Misdeed,
-    /// Between two misdeeds.
+    /// The pause between two misdeeds.
     pub(crate) pause: Duration,
 }
 
@@ -46,12 +46,11 @@ pub(crate) const fn every(milliseconds: u64, misdeed: Misdeed) -> Attacker {
 }
 
 impl Attacker {
-    /// Goes on until it is over.
+    /// Repeats the misdeed until the attack is over.
     pub(crate) fn attack(&self, server: &Server, is_over: &AtomicBool) {
         let mut client = None;
         while !is_over.load(Ordering::Relaxed) {
-            // A connection that the host has closed is replaced; one that can't be had is tried
-            // again.
+            // Replaces a connection that the host has closed. Tries again if the host refuses it.
             let connection = client
                 .take()
                 .or_else(|| Client::try_connect(server.address()).ok());
@@ -60,7 +59,7 @@ impl Attacker {
         }
     }
 
-    /// Once; gives the connection back if it can be used again.
+    /// Commits the misdeed once. Returns the connection if it can be used again.
     fn commit(&self, mut client: Client) -> Option<Client> {
         match self.misdeed {
             Misdeed::Ask(target) => client.try_request("GET", target, &[], b"").ok()?,

@@ -1,5 +1,5 @@
-//! The crash drill: many clients, thousands of requests, and among them, at random, every way to
-//! fail. Exactly those fail, and of all that went wrong nothing is left behind.
+//! The crash drill: many clients send thousands of requests, and among them, at random, requests
+//! for every way to fail. Exactly these requests fail, and the failures leave nothing behind.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
@@ -13,13 +13,13 @@ const REQUESTS: usize = 10_000;
 const FAILING: usize = 200;
 const WORKERS: usize = 8;
 
-/// How many of those that fail spin: each takes its whole deadline, which is long, so that a busy
-/// machine fails no other request for want of time.
+/// The number of failing requests that spin. Each takes its whole deadline. The deadline is long,
+/// so that no other request fails on a busy machine because it has too little time.
 const SPINNING: usize = 16;
 
 const SPIN: (&str, u16, &str) = ("/spin", 504, "deadline");
 
-/// The others, each with its status and its word in the log.
+/// The other ways to fail, each with its status and its exit in the log.
 const WAYS: [(&str, u16, &str); 6] = [
     ("/trap", 502, "trap"),
     ("/panic", 502, "trap"),
@@ -29,9 +29,9 @@ const WAYS: [(&str, u16, &str); 6] = [
     ("/oom", 502, "memory"),
 ];
 
-/// What resident memory may differ by after a second drill. A leak of one store, stack or socket
-/// buffer for each failure would be 200 times 64 KiB or more, which is 13 MB; what remains is the
-/// allocator's, whose arenas fill and empty differently each time.
+/// The tolerated growth of resident memory after a second drill. A leak of one store, stack or
+/// socket buffer for each failure would be 200 times 64 KiB or more, which is 13 MB. Smaller growth
+/// is the allocator's: its arenas fill and empty differently each time.
 const TOLERANCE_BYTES: u64 = 12 << 20;
 
 #[derive(Clone, Copy)]
@@ -45,7 +45,7 @@ enum Ask {
 #[test]
 fn ten_thousand_requests_of_which_two_hundred_fail() {
     let _alone = super::alone();
-    // Time in the line is bounded by the spinners', so nobody has to be refused.
+    // The spinning requests bound the time in the line, so no request is refused.
     let flags = format!(
         "--workers {WORKERS} --queue 128 --queue-timeout 50s --request-timeout 5s --max-connections 1000 --memory 16MiB"
     );
@@ -95,7 +95,7 @@ fn drill(server: &Server) {
     let failed = failed.into_inner().expect("no client panicked");
     assert_eq!(failed.len(), FAILING);
 
-    // The log tells the same, request by request: these failed, each in its way, and no other did.
+    // The log agrees for each request: only these failed, each in its way.
     let entries = server
         .wait_entries("request", before + REQUESTS)
         .split_off(before);
@@ -130,7 +130,7 @@ fn plan(random: &mut Random) -> Vec<Ask> {
     plan
 }
 
-/// Asks, and checks the answer byte for byte.
+/// Sends a request, and checks the answer byte for byte.
 fn perform(client: &mut Client, ask: Ask) -> Reply {
     match ask {
         Ask::Ok => {

@@ -1,6 +1,6 @@
-//! Every kind of bad client at once, at several paces, beside good ones, in every mode and with a
-//! program: the good ones get each byte of every answer, about as soon as without the bad, and of
-//! the attack nothing is left behind.
+//! Every kind of bad client at once, at several paces, beside good clients, in every mode and with
+//! a program. Good clients get each byte of every answer, about as soon as without bad clients. The
+//! attack leaves nothing behind.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -13,23 +13,23 @@ use crate::support::wat::{
 };
 use crate::support::{Client, Folder, Server, eventually, pattern};
 
-/// How long the attack lasts; `DRILL_SECONDS` has it last longer.
+/// The duration of the attack. `DRILL_SECONDS` replaces it.
 const SECONDS: u64 = 30;
 
-/// A noisy machine delays now the good clients of an attack, and now those without: in one of so
-/// many attacks at least they must be as quick as they should.
+/// A noisy machine delays the good clients at different times. So good clients must be fast enough
+/// in at least one of this many attacks.
 const ATTACKS: usize = 4;
 
-/// Clients who ask for nothing bad, each as soon as it is answered.
+/// Good clients. Each sends its next request as soon as the last is answered.
 const GOOD_CLIENTS: usize = 8;
 
-/// What good clients wait for at most, as a multiple of what they wait when the others ask for
-/// nothing bad either; and a slice of the machine's that has nothing to do with the host. Where the
-/// machine has other work to do, there are more slices to wait for.
+/// The longest wait of good clients: this multiple of their wait beside harmless clients, plus one
+/// time slice of the machine's that has nothing to do with the host. If the machine has other work,
+/// it is several time slices.
 const SLOWER: u32 = 3;
 const NOISE: Duration = Duration::from_millis(20);
 
-/// What resident memory may differ by after a second attack: arenas of the allocator fill
+/// The tolerated growth of resident memory after a second attack. The allocator's arenas fill
 /// differently each time.
 const TOLERANCE_BYTES: u64 = 32 << 20;
 
@@ -58,7 +58,7 @@ const OF_A_HANDLER: &[Attacker] = &[
     every(10, Misdeed::Garbage),
 ];
 
-/// Bad clients of a program: what fails is a child.
+/// Bad clients of a program. Its children fail.
 const OF_A_PROGRAM: &[Attacker] = &[
     every(0, Misdeed::Script("spawn a { receive; trap }; forward a")),
     every(5, Misdeed::Script("spawn a { receive; panic }; forward a")),
@@ -92,8 +92,8 @@ fn in_a_process_per_request() {
     everything(serve, "--mode per-request", OF_A_HANDLER, ask_a_handler);
 }
 
-/// Without those who occupy the one process for as long as they may: everybody waits for them, as
-/// it is with one.
+/// Leaves out the clients that occupy the only process for as long as they may. With one process,
+/// everybody waits for them.
 #[test]
 fn in_one_process() {
     const OCCUPY: [&str; 4] = ["/spin", "/oom", "/flood", "/long-path?mib=16"];
@@ -113,7 +113,8 @@ fn in_a_program() {
     everything(serve, "", OF_A_PROGRAM, ask_a_program);
 }
 
-/// A module whose backtraces are made to cost the host whatever reads them.
+/// A module whose backtraces are expensive for a host that reads all of their names and debug
+/// information.
 #[test]
 fn with_hostile_names_and_debug_information() {
     let (cpp, rust) = (doubling_cpp_name(30), doubling_rust_name(60));
@@ -121,7 +122,7 @@ fn with_hostile_names_and_debug_information() {
         "{} (func $\"{cpp}\" unreachable) (func $\"{rust}\" (call $\"{cpp}\") (call $\"{cpp}\"))",
         nested_debug_information(3_000)
     );
-    // What has the length of this path traps.
+    // Only a path of this length traps.
     let is_trap = "(i32.eq (local.get $path-length) (i32.const 5))";
     let text = worker_with(
         &fields,
@@ -153,7 +154,7 @@ fn everything(
     });
     let attack = Duration::from_secs(seconds);
 
-    // The same clients at the same paces, of whom nobody does anything bad.
+    // The same clients at the same paces, but all harmless.
     let harmless = |attacker: &Attacker| Attacker {
         misdeed: Misdeed::Nothing,
         ..*attacker
@@ -186,7 +187,7 @@ fn everything(
     ask(&mut server.client(), 0, &content);
 }
 
-/// How many times as long a computation takes as on a machine that has no other work to do.
+/// The duration of a computation, divided by its duration on a machine without other work.
 fn slowdown() -> u32 {
     const TRIAL: Duration = Duration::from_millis(500);
     let cpu_time = || {
@@ -212,7 +213,8 @@ fn slowdown() -> u32 {
     slowest.round() as u32
 }
 
-/// How long good clients wait at most, but for one in a hundred, while these attack.
+/// The longest wait of good clients during an attack by these attackers, except for one wait in a
+/// hundred.
 fn good_beside(
     server: &Server,
     attackers: &[Attacker],
@@ -238,7 +240,7 @@ fn good_beside(
         };
         let good: Vec<_> = (0..GOOD_CLIENTS).map(|_| scope.spawn(good)).collect();
         let times = good.into_iter().map(|client| client.join());
-        // Whatever became of the good, the bad must end.
+        // The attackers must end even if a good client has failed.
         let times: Vec<_> = times.collect();
         is_over.store(true, Ordering::Relaxed);
         let whole = times
@@ -250,8 +252,8 @@ fn good_beside(
     times[times.len() * 99 / 100]
 }
 
-/// The nth request: an echo, a file, or bytes that the process makes, each checked to the last
-/// byte.
+/// Sends the nth request and checks the answer to the last byte: an echo, a file, or bytes that the
+/// process makes.
 fn ask_a_handler(client: &mut Client, nth: usize, content: &[u8]) {
     match nth % 3 {
         0 => {

@@ -1,6 +1,6 @@
-//! The drills: everything that can go wrong, at once and for a while, beside clients who ask for
-//! nothing bad. They measure what those clients notice, so they are a test binary of their own:
-//! cargo runs it when nothing else runs.
+//! The drills: every kind of failure at once and for a while, beside clients with harmless
+//! requests. They measure how these clients are affected, so they are a test binary of their own:
+//! cargo runs it when no other test runs.
 
 #[allow(dead_code)] // drills need a part of it
 #[path = "../support/mod.rs"]
@@ -12,8 +12,8 @@ mod everything;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// One drill at a time has the machine to itself, while it holds this.
+/// Holding this gives a drill the machine for itself, since only one drill holds it at a time.
 fn alone() -> MutexGuard<'static, ()> {
     static MACHINE: Mutex<()> = Mutex::new(());
-    MACHINE.lock().unwrap_or_else(PoisonError::into_inner) // another has failed
+    MACHINE.lock().unwrap_or_else(PoisonError::into_inner) // another drill has failed
 }
