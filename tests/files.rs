@@ -1,5 +1,5 @@
-//! Files come back as they are on the disk: of every size, streamed with bounded memory, and
-//! honestly cut short where they change underneath.
+//! Answers have the exact bytes on the disk, for files of every size. Files are streamed with
+//! bounded memory. If a file shrinks meanwhile, the answer is visibly cut short.
 
 use std::fs;
 use std::fs::File;
@@ -18,8 +18,8 @@ const GIB: u64 = 1024 * MIB;
 
 #[test]
 fn byte_exact_at_every_size() {
-    // Around each size is where one byte too many or too few would show. 64 KiB is where the
-    // default worker begins to hand files over, 1 MiB the most that one read gives.
+    // An off-by-one error would show around each size. The default worker gives files away from 64
+    // KiB on, and one read returns 1 MiB at most.
     let around = |size: usize| [size - 1, size, size + 1];
     let sizes = [0, 1].into_iter().chain(
         [KIB, 4 * KIB, 64 * KIB, KIB * KIB, 3 * KIB * KIB]
@@ -133,7 +133,8 @@ fn a_file_that_shrinks_ends_the_connection() {
         head.field("content-length"),
         Some(size.to_string().as_str())
     );
-    // More than the sockets' buffers hold is still to come: the host is in the middle of the file.
+    // The rest of the file is larger than the sockets' buffers, so the host is in the middle of the
+    // file.
     File::options()
         .write(true)
         .open(&path)
@@ -182,7 +183,7 @@ fn a_slow_reader_holds_no_process() {
     let mut slow = server.send("/big");
     let head = slow.head().expect("a head");
     assert_eq!(head.status, 200);
-    // It reads no further. The one process there is has given the file away and serves others.
+    // The client reads no further. The only process has given the file away and serves others.
     assert_eq!(server.get("/other").body, b"other");
 }
 
@@ -198,7 +199,7 @@ fn a_reader_that_leaves_gives_the_descriptor_back() {
         let mut client = server.send("/big");
         assert_eq!(client.head().expect("a head").status, 200);
     }
-    // One may stay open: the host keeps descriptors that it may need again.
+    // One descriptor may stay open: the host keeps descriptors that it may need again.
     eventually("the descriptors are closed", || {
         (server.open_files("big") <= 1).then_some(())
     });
@@ -228,8 +229,7 @@ fn a_reader_in_no_hurry_gets_everything() {
 
 #[test]
 fn a_root_that_is_a_link_is_followed_where_it_leads() {
-    // As deployments have it: `current` leads to one release, and then to another, from one moment
-    // to the next.
+    // As in deployments: the link `current` changes from one release to another in one step.
     let (folder, current) = releases();
     symlink("41", &current).expect("a link");
     let next = folder.path().join("next");
@@ -249,7 +249,7 @@ fn a_root_that_is_put_aside_is_followed_where_another_takes_its_place() {
     fs::rename(&old, &current).expect("the folder of this release");
     let server = serve(folder, &flags(&current));
     deployed(&server, || {
-        // Between the two there is no root, and nobody notices.
+        // For a moment there is no root, and no client notices.
         fs::rename(&current, &old).expect("put aside");
         fs::rename(&new, &current).expect("in its place");
     });
@@ -268,9 +268,9 @@ fn a_root_that_was_deleted_is_found_again() {
             (server.get(name).status == 404).then_some(())
         });
     }
-    // Nobody looks but who is asked for a file.
+    // The host looks for the root only when a client requests a file.
     eventually("it is said that there is no root", || {
-        server.get("/small"); // one thread may believe its copy for a moment longer than another
+        server.get("/small"); // one thread may use its cached copy a moment longer than another
         let said = server.entries("the root leads nowhere; the last folder stays");
         (!said.is_empty()).then(|| assert_eq!(said.len(), 1))
     });
@@ -291,7 +291,7 @@ fn a_variant_takes_the_place_of_its_original() {
         .link("loop", "loop");
     let seconds = Duration::from_secs;
     let half = Duration::from_millis(500);
-    // Of each file the size is another, so that the size says which file it is.
+    // Each file has a different size, so that the size identifies the file.
     for (name, size, age) in [
         ("original", 1, seconds(FIRST) + half),
         ("newer", 2, seconds(FIRST + 1)),
@@ -329,7 +329,7 @@ fn a_variant_takes_the_place_of_its_original() {
         ("original 1 2 3 4 5 6 7 newer", "newer 2"),
         ("original 1 2 3 4 5 6 7 8 newer", "too-large"),
     ] {
-        // One file may be open: each call gives back what it opens beside.
+        // Only one file may be open. So this call must close the other files that it opens.
         assert_eq!(
             outcome(&server, &format!("open-variant {paths}")),
             expected,
@@ -343,8 +343,8 @@ fn a_variant_takes_the_place_of_its_original() {
     assert_eq!(outcome(&server, "open-variant none newer"), "too-many-open");
 }
 
-/// Two releases beside each other, 41 and 42, and where the current one is to be. A small file is
-/// copied by the host, a large one is kept open, and a huge one takes longer than the deployment.
+/// Two releases, 41 and 42, and the path for the current release. The host copies a small file,
+/// keeps a large file open, and sends a huge file for longer than the deployment takes.
 fn releases() -> (Folder, PathBuf) {
     let folder = Folder::new();
     for release in ["41", "42"] {
@@ -360,12 +360,12 @@ fn releases() -> (Folder, PathBuf) {
     (folder, current)
 }
 
-/// The download stands still while the root is replaced; that may take a while.
+/// The download pauses while the root is replaced, and that may take a while.
 fn flags(root: &Path) -> String {
     format!("--workers 2 --header-timeout 60s --root {}", root.display())
 }
 
-/// The same path, relative to where the tests and their servers run.
+/// The same path, relative to the working directory of the tests and their servers.
 fn from_here(path: &Path) -> PathBuf {
     let here = std::env::current_dir().expect("a working directory");
     let up = here.components().skip(1).map(|_| "..");
@@ -373,8 +373,8 @@ fn from_here(path: &Path) -> PathBuf {
         .join(path.strip_prefix("/").expect("absolute"))
 }
 
-/// While the root comes to lead from release 41 to release 42 all requests go on: each is answered
-/// by one of the two, and none by 41 after one was by 42.
+/// While the root changes from release 41 to release 42, all requests succeed. Each answer is of
+/// one of the two releases. After an answer of 42, no client gets an answer of 41.
 fn deployed(server: &Server, deploy: impl FnOnce()) {
     let mut download = server.send("/huge");
     let head = download.head().expect("a head");

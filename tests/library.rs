@@ -1,4 +1,5 @@
-//! The library's one door, as an embedder uses it: settings, a host, listeners, single requests.
+//! The library's public interface, as an embedder uses it: settings, a host, listeners, single
+//! requests.
 
 use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpListener};
@@ -16,7 +17,7 @@ use crate::support::guests::workspace;
 use crate::support::server::PROGRAM;
 use crate::support::{Client, Folder, eventually, guests, own_address};
 
-/// As long as requests that run may take in these tests.
+/// The longest time that running requests get in these tests.
 const GRACE: Duration = Duration::from_secs(10);
 
 #[test]
@@ -108,12 +109,12 @@ fn processes_are_listed_and_killed() {
     );
     assert!(idle[0].memory > 0);
 
-    // One that is idle ends at once, and another takes its place.
+    // Killing an idle process ends it at once, and another takes its place.
     assert!(host.kill(idle[0].pid));
     let next = eventually("another is there", || host.processes().pop());
     assert_ne!(next.pid, idle[0].pid);
 
-    // One that works is seen at it; its request fails, and nobody else's.
+    // Killing a running process makes its request fail, and no other.
     let spinning = host.clone();
     let request = runtime.spawn(async move { spinning.handle(get("/spin")).await });
     let busy = eventually("it is at work", || {
@@ -201,8 +202,8 @@ fn settings_are_checked_and_errors_name_them() {
 
 #[test]
 fn the_example_serves_until_it_is_interrupted() {
-    // Of the whole workspace, as the suite is: a package by itself has its crates with other
-    // features, and would compile them anew.
+    // Builds the whole workspace, like the suite does. A single package has its crates with other
+    // features, and would compile them again.
     let build = ["build", "--quiet", "--workspace", "--example", "embed"];
     let built = Command::new(env!("CARGO"))
         .args(build)
@@ -255,15 +256,15 @@ fn body(runtime: &tokio::runtime::Runtime, body: Body) -> String {
     String::from_utf8(bytes.into()).expect("text")
 }
 
-/// Not at once: a child that another test is just starting has a copy of every socket, until it has
-/// started.
+/// Waits, since the port isn't free at once: a child that another test is just starting has a copy
+/// of every socket until its start is complete.
 fn nobody_listens(address: SocketAddr) {
     eventually("nobody listens any more", || {
         Client::try_connect(address).is_err().then_some(())
     });
 }
 
-/// Small numbers: a test needs no more.
+/// Small limits: a test needs no more.
 fn settings(folder: &Folder, module: Module) -> Settings {
     Settings {
         root: folder.root(),

@@ -1,8 +1,8 @@
-//! The house from outside: every test starts a server of its own and speaks to it through the front
-//! door, which is HTTP, the command line, or the library's `serve`.
+//! Tests the host from outside. Every test starts its own server and uses a public interface: HTTP,
+//! the command line, or the library.
 //!
-//! Nothing here sleeps to let something happen: it waits for a condition, and gives up after
-//! [`support::PATIENCE`]. No port is fixed, no folder shared.
+//! No test sleeps to wait for an event: it waits for a condition, and gives up after
+//! [`support::PATIENCE`]. Tests share no port and no folder.
 
 mod support;
 

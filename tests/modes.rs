@@ -1,5 +1,5 @@
-//! The three structurings: one flag, the same answers, and another life for the processes behind
-//! them.
+//! The three modes: one flag selects the mode. All give the same answers, but their processes live
+//! differently.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -41,9 +41,10 @@ fn single_lets_the_second_wait_for_the_first() {
     let (first, second) = (reply(&mut first), reply(&mut second));
     assert_eq!((first.0, second.0), (200, 200));
     assert_eq!(first.1, second.1, "there is one process");
-    // One after the other takes the time of both. Both at once would take that of one.
+    // One after the other, the requests take the time of both. In parallel, they would take the
+    // time of one.
     assert!(start.elapsed() >= Duration::from_secs(2));
-    server.wait_entries("request", 2); // and so all that was before
+    server.wait_entries("request", 2); // and so all earlier lines are there
     assert_eq!(server.living().len(), 1);
 }
 
@@ -71,7 +72,7 @@ fn per_request_never_uses_a_process_twice() {
         replies.iter().all(|reply| reply.body == replies[0].body),
         "each counts from the start"
     );
-    // As many as before wait ready, and have served nobody.
+    // As many processes as before are ready, and have served nobody.
     server.wait_living(4);
 }
 
@@ -125,7 +126,7 @@ fn pool_grows_under_load_and_shrinks_after_it() {
         assert_eq!(reply(client).0, 200);
     }
     server.wait_living(1);
-    // Where the machine is so busy that requests come late, the pool may have shrunk in between.
+    // If the machine is so busy that requests come late, the pool may have shrunk in between.
     let ended = server.entries("process ended");
     assert!(ended.len() >= 3, "{ended:?}");
     assert!(
@@ -146,7 +147,7 @@ fn pool_recycles_after_its_share_of_requests() {
         *served.entry(reply.pid()).or_insert(0) += 1;
     }
     assert!(served.values().all(|count| *count <= 10), "{served:?}");
-    // 400 requests are the share of 40 processes, and two are left.
+    // 400 requests take at least 40 processes, with at most ten each. Two of them still live.
     let ended = server.wait_entries("process ended", 38);
     assert!(
         ended.iter().all(|entry| entry["exit"] == "served"),
@@ -177,7 +178,7 @@ fn pool_recycles_what_has_grown() {
     assert_ne!(after.pid(), before.pid());
 }
 
-/// The status, and the pid if the server tells it.
+/// The status, and the pid if the server reports it.
 fn reply(client: &mut Client) -> (u16, Option<String>) {
     let reply = client.reply("GET").expect("a reply");
     (reply.status, reply.field("x-wasm-pid").map(str::to_owned))

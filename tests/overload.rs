@@ -1,4 +1,5 @@
-//! More than the pool can do: everybody is answered, and those who can be served are.
+//! More load than the pool can serve: every client gets an answer, and the requests that can be
+//! served are served.
 
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -55,11 +56,11 @@ fn everybody_is_answered() {
         );
         assert!(reply.request_id() > 0);
     }
-    // Those in line wait for two others at most, which take 0.9 s with their own request, and not
-    // for the queue timeout.
+    // A request in line waits for two others at most. This takes 0.9 s together with its own time,
+    // and not the queue timeout.
     let longest = replies.iter().map(|(_, time)| *time).max();
     assert!(longest < Some(Duration::from_secs(30)), "{longest:?}");
-    // The log has all that was before this request.
+    // After this request's line, the log has the lines of all earlier requests.
     assert_eq!(server.get("/ok").status, 200);
     server.wait_entries("request", CLIENTS + 1);
     assert_eq!(server.living().len(), 4);
@@ -73,8 +74,8 @@ fn everybody_is_answered() {
 #[test]
 fn a_full_line_refuses_at_once() {
     let server = guest("misbehave", "--workers 1 --queue 1 --queue-timeout 100s");
-    // Whichever two come first have the process and the line; the others are told so at once. On a
-    // busy machine the last may come when the first are done.
+    // The first two requests get the process and the place in line, and the others are refused at
+    // once. On a busy machine the last may come when the first are done.
     eventually("six requests come at once", || {
         let statuses = statuses(&server, 6, "/slow?ms=1500");
         assert!(statuses.starts_with(&[200, 200]), "{statuses:?}");
@@ -96,7 +97,7 @@ fn no_line_at_all() {
     assert_eq!(server.get("/ok").status, 200);
 }
 
-/// What so many clients get who ask at the same time, the lowest first.
+/// The statuses of this many simultaneous requests, the lowest first.
 fn statuses(server: &Server, clients: usize, target: &str) -> Vec<u16> {
     let mut clients: Vec<_> = (0..clients).map(|_| server.client()).collect();
     for client in &mut clients {
@@ -148,7 +149,7 @@ fn spinning_processes_on_all_cores() {
         &format!("--workers {workers} --request-timeout 600s"),
     );
     let spinning: Vec<_> = (0..cores).map(|_| server.send("/spin")).collect();
-    // Nothing else here takes so much time: half a second of it for each core.
+    // Only these requests take so much time: half a second for each core.
     let busy = server.processor_ticks() + 50 * cores as u64;
     eventually("all cores are busy", || {
         (server.processor_ticks() > busy).then_some(())

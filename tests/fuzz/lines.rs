@@ -1,5 +1,5 @@
-//! Anything that a guest prints: the log has it in lines of its own making, and no line that the
-//! guest made up.
+//! Whatever a guest prints, the log has it in lines of the log's own format. No guest can forge a
+//! line.
 
 use super::{changed, corpus, fuzz};
 use crate::support::server::guest;
@@ -45,7 +45,7 @@ fn any_output_forges_nothing_in_text() {
             .iter()
             .any(|level| line.contains(level))
     };
-    // On a busy machine the module takes its time, and the program says so.
+    // On a busy machine compiling takes a while, and the program logs it.
     let is_compiling = |line: &&str| line.starts_with("wasm-pool-host: compiling ");
     let mut lines = text.lines().skip_while(is_compiling);
     assert!(lines.all(is_ours), "{text}");

@@ -1,11 +1,11 @@
-//! What bytes that nobody meant to send make of the host: requests, responses of guests, what
-//! guests print, ranges and paths for the static file server, modules. All go in through the front
-//! door, by the thousand.
+//! Fuzzing: the host handles malformed requests, responses of guests, output of guests, ranges and
+//! paths for the static file server, and modules. Thousands of each arrive the normal way, from
+//! outside.
 //!
-//! Cases are made of a *corpus*, kept in `corpus/`, one a line: they are changed in a few places,
-//! at random. What fails is made as small as it can be, and kept in `regressions.txt`, to be tried
-//! first from then on. The suite tries the same few hundred cases each time; with `FUZZ_SECONDS`,
-//! which `make fuzz` sets, others are tried for that long.
+//! Cases come from a *corpus* in `corpus/`, one per line, with a few random changes. A failing case
+//! is shrunk and kept in `regressions.txt`, and later runs try it first. The suite tries the same
+//! few hundred cases each time. With `FUZZ_SECONDS`, which `make fuzz` sets, other cases are tried
+//! for that long.
 
 mod lines;
 mod modules;
@@ -27,8 +27,8 @@ const REGRESSIONS: &str = concat!(
     "/../../tests/fuzz/regressions.txt"
 );
 
-/// Runs a test on cases of this strategy: on the same few hundred in the suite, and on others until
-/// the time is up where that is given.
+/// Runs a test on cases of this strategy. In the suite, the same few hundred cases. With
+/// `FUZZ_SECONDS`, random cases until the time is up.
 fn fuzz<S: Strategy>(strategy: S, test: impl Fn(S::Value) -> Outcome) {
     const ROUNDS: u64 = 8;
     let seconds = std::env::var("FUZZ_SECONDS").ok();
@@ -58,8 +58,7 @@ fn fuzz<S: Strategy>(strategy: S, test: impl Fn(S::Value) -> Outcome) {
     }
 }
 
-/// One change of bytes. Places are relative, so that a change means something in bytes of any
-/// length.
+/// One change of bytes. Positions are relative, so that a change applies to bytes of any length.
 #[derive(Clone, Debug)]
 enum Change {
     Set(Index, u8),
@@ -98,7 +97,7 @@ impl Change {
     }
 }
 
-/// Lines of a corpus with some changes; `words` are what is worth inserting.
+/// Lines of a corpus with some changes. `words` are useful insertions.
 fn changed(corpus: Vec<Vec<u8>>, words: &'static [&'static str]) -> impl Strategy<Value = Vec<u8>> {
     let place = any::<Index>;
     let word = select(words).prop_map(unescaped);
@@ -118,13 +117,13 @@ fn changed(corpus: Vec<Vec<u8>>, words: &'static [&'static str]) -> impl Strateg
     })
 }
 
-/// A corpus, one case a line; see [`unescaped`]. Lines that begin with `;` are comments.
+/// A corpus, one case per line; see [`unescaped`]. Lines that begin with `;` are comments.
 fn corpus(text: &str) -> Vec<Vec<u8>> {
     let lines = text.lines().filter(|line| !line.starts_with(';'));
     lines.map(unescaped).collect()
 }
 
-/// `\r`, `\n`, `\t`, `\\`, and `\xff` for any byte.
+/// Decodes `\r`, `\n`, `\t`, `\\`, and `\xff` for any byte.
 fn unescaped(text: &str) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut rest = text;

@@ -1,4 +1,4 @@
-//! Any file as a module: it is told what it lacks, in a few plain words, and neither panics nor
+//! Any file as a module: the host reports what is wrong in a few plain words. It neither panics nor
 //! takes for ever.
 
 use std::time::{Duration, Instant};
@@ -9,10 +9,10 @@ use wasm_pool_host::{Module, check};
 use super::{changed, fuzz};
 use crate::support::{Folder, guests, wat};
 
-/// What it may take to compile or refuse a small module, on a machine that is busy.
+/// The longest time to compile or refuse a small module, on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// The most that is said of one.
+/// The longest error about a module.
 const SENTENCE_BYTES: usize = 16 << 10;
 
 const MEMORY: u64 = 64 << 20;

@@ -1,5 +1,5 @@
-//! Any bytes at all as a request: the host answers in HTTP or closes, and what reaches a guest
-//! keeps the contract.
+//! Any bytes as a request: the host answers in HTTP or closes the connection. Requests that reach a
+//! guest keep the contract.
 
 use std::cell::Cell;
 
@@ -9,7 +9,7 @@ use proptest::test_runner::TestCaseError;
 use super::{Outcome, changed, corpus, fuzz};
 use crate::support::server::guest;
 
-/// What the host or the mirror may answer.
+/// The statuses that the host or the mirror may answer.
 const STATUSES: [u16; 9] = [200, 400, 405, 408, 413, 414, 431, 501, 505];
 
 const WORDS: &[&str] = &[
@@ -72,7 +72,7 @@ fn any_bytes_are_answered_in_http() {
     let reached = Cell::new(0);
     fuzz(changed(heads, WORDS), |bytes| {
         let mut client = server.client();
-        // It may close before it has read everything.
+        // The host may close before it has read everything.
         let _ = client.send(&bytes);
         let _ = client.finish_sending();
         let answer = client
@@ -88,8 +88,8 @@ fn any_bytes_are_answered_in_http() {
     assert_eq!(server.get("/").status, 200);
 }
 
-/// Whether these bytes are responses, one after the other, and what the mirror shows is as the
-/// contract has it.
+/// Checks that these bytes are responses, one after the other. Requests that the mirror shows must
+/// keep the contract.
 fn judge(mut answer: &[u8], reached: &Cell<usize>) -> Outcome {
     while !answer.is_empty() {
         let end = answer.windows(4).position(|window| window == b"\r\n\r\n");

@@ -1,4 +1,4 @@
-//! Any response of a guest: the client gets it as it is, or `502`, and never something in between.
+//! Any response of a guest: the client gets it unchanged, or gets `502`, and never a mixture.
 
 use std::cell::Cell;
 
@@ -9,7 +9,7 @@ use proptest::sample::select;
 use super::fuzz;
 use crate::support::server::guest;
 
-/// Fields that mean something to somebody on the way.
+/// Fields with a meaning to the host or to clients.
 const NAMES: &[&str] = &[
     "content-type",
     "Content-Length",
@@ -35,7 +35,7 @@ const NAMES: &[&str] = &[
     "x\0",
 ];
 
-/// A field's value that could end its line, or its head, or be a length.
+/// A field value that could end its line or its head, or be a length.
 const VALUES: &[&str] = &[
     "",
     "0",
@@ -75,14 +75,14 @@ fn any_response_arrives_whole_or_not_at_all() {
         let reply = client.try_request(told.method, "/", &fields, &told.encoded());
         let reply = reply.map_err(|error| TestCaseError::fail(format!("not HTTP: {error}")))?;
         if reply.status == 502 {
-            return Ok(()); // the host's word, or the guest's own
+            return Ok(()); // from the host, or from the guest itself
         }
         arrived_whole.set(arrived_whole.get() + 1);
         prop_assert_eq!(reply.status, told.status);
         prop_assert!((200..600).contains(&told.status));
         let has_body = told.method != "HEAD" && ![204, 205, 304].contains(&told.status);
         prop_assert_eq!(&reply.body, if has_body { &told.body } else { &[][..] });
-        // What the host adds by itself.
+        // The host adds these fields by itself.
         let own = ["content-length", "date", "connection"];
         let arrived = reply
             .fields
@@ -133,7 +133,7 @@ fn told() -> impl Strategy<Value = Told> {
 }
 
 impl Told {
-    /// As the mirror reads it.
+    /// The form that the mirror reads.
     fn encoded(&self) -> Vec<u8> {
         let number = |number: usize| u16::try_from(number).expect("a small number").to_le_bytes();
         let mut bytes = self.status.to_le_bytes().to_vec();

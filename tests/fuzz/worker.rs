@@ -1,5 +1,5 @@
-//! The static file server: any path names a public file below the root or none, any range gets
-//! those bytes.
+//! The static file server: any path names a public file below the root, or none. Any range gets
+//! exactly its bytes.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -125,7 +125,7 @@ fn any_range_gets_those_bytes() {
     });
 }
 
-/// The first and the last byte.
+/// The first and the last byte of the range.
 fn content_range(reply: &Reply) -> Option<(usize, usize)> {
     let range = reply.field("content-range")?.strip_prefix("bytes ")?;
     let (first, last) = range.strip_suffix("/1000")?.split_once('-')?;

@@ -14,7 +14,7 @@ fn a_thousand_idle_connections() {
     assert_eq!(server.get("/file").status, 200);
     let before = server.memory("VmRSS");
     let mut idle: Vec<Client> = (0..1000).map(|_| server.client()).collect();
-    // Half of them have asked before, half have begun to ask.
+    // Half of the clients have sent a request before, and half have sent a part of a head.
     for (number, client) in idle.iter_mut().enumerate() {
         if number % 2 == 0 {
             assert_eq!(client.get("/file").status, 200);
@@ -55,7 +55,7 @@ fn slow_heads_give_their_connections_back() {
             client
         })
         .collect();
-    server.wait_served("/file"); // while they are still there
+    server.wait_served("/file"); // while the slow clients are still connected
     drop(slow);
 }
 
@@ -74,7 +74,7 @@ fn clients_that_come_and_go() {
             .send(&bytes[..number % (bytes.len() + 1)])
             .expect("some of a request");
     }
-    // Until the host has seen that they are gone, they count as connections.
+    // The clients count as connections until the host has noticed that they are gone.
     server.wait_served("/file");
     eventually("their descriptors are closed", || {
         (server.descriptors() <= before + 1).then_some(())
@@ -83,7 +83,7 @@ fn clients_that_come_and_go() {
 
 #[test]
 fn a_head_that_is_mostly_a_name() {
-    // 24 MiB of DEL, which a log would have to escape.
+    // The field's name has 24 MiB of DEL, which a log would have to escape.
     let long_name = "
         (drop (memory.grow (i32.const 400)))
         (memory.fill (i32.const 1048576) (i32.const 0x7f) (i32.const 25165824))
@@ -108,7 +108,7 @@ fn a_head_that_is_mostly_a_name() {
 
 #[test]
 fn an_answer_that_nobody_reads() {
-    // Larger than the sockets' buffers, so that the server is stuck with it.
+    // The answer is larger than the sockets' buffers, so the server can't finish sending it.
     let server = guest("misbehave", "--workers 1 --memory 128MiB");
     let mut stuck = server.send("/big?bytes=40000000");
     assert_eq!(stuck.head().expect("a head").status, 200);

@@ -1,14 +1,14 @@
-//! Bytes that are no HTTP, or mean two things: the server refuses them and closes.
+//! Bytes that are not HTTP, or that are ambiguous: the server refuses them and closes.
 
 use crate::support::Server;
 use crate::support::http::request_bytes;
 use crate::support::server::guest;
 
-/// What the server may do with bytes that are no request: close, or answer with one of these and
-/// close.
+/// Checks the server's answer to bytes that are not a request: it closes, or answers with an error
+/// and closes.
 fn is_refused(server: &Server, bytes: &[u8]) {
     let mut client = server.client();
-    // It may close before it has read everything.
+    // The server may close before it has read everything.
     let _ = client.send(bytes);
     let _ = client.finish_sending();
     let answer = client.rest().expect("an end");
@@ -72,7 +72,8 @@ fn bytes_that_are_no_request() {
 #[test]
 fn targets_and_hosts() {
     let server = guest("misbehave", "--workers 1");
-    // A request line and the lines behind it; a status, and what the guest has seen.
+    // A request line and the lines behind it; the status, and the request that the guest has
+    // received.
     #[rustfmt::skip] // one line per case
     let cases: &[(&str, &str, u16, &str)] = &[
         ("GET /echo", "host: a:1", 200, "GET /echo\nhost: a:1\n\n"),
@@ -264,8 +265,8 @@ fn no_second_request_is_smuggled_in() {
                 .rest()
                 .unwrap_or_else(|error| panic!("{head:?} with {body:?}: {error}"));
             let text = String::from_utf8_lossy(&answer);
-            // Where a head is ambiguous, a server refuses it, or closes after one answer (RFC 9112,
-            // 6.1): what follows may be another client's.
+            // If a head is ambiguous, a server refuses it, or closes after one answer (RFC 9112,
+            // 6.1): the bytes behind it may be another client's.
             assert!(
                 text.matches("HTTP/1.1 ").count() <= 1,
                 "{head:?} with {body:?}: {text}"
@@ -273,7 +274,7 @@ fn no_second_request_is_smuggled_in() {
         }
     }
     server.wait_served("/ok?last");
-    // The log has all that was before this request.
+    // After this request's line, the log has the lines of all earlier requests.
     server.wait_entry("request", |entry| entry["query"] == "last");
     let smuggled = server
         .entries("request")

@@ -1,4 +1,4 @@
-//! HTTP as nobody should speak it: the server answers or closes, never hangs, never mixes up two
+//! HTTP from hostile clients: the server answers or closes. It never hangs, never mixes up two
 //! requests, and has time for others.
 
 mod greedy;

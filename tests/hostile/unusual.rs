@@ -1,4 +1,4 @@
-//! HTTP that is right and that few clients speak: the server answers as it should.
+//! HTTP that is valid but rare: the server answers correctly.
 
 use crate::support::http::request_bytes;
 use crate::support::server::{guest, serve};
@@ -26,7 +26,7 @@ fn clients_who_say_that_they_have_said_all() {
             );
         }
     }
-    // With a body, and with half of one.
+    // The same with a body, and with half of a body.
     let mut client = slow.client();
     let request = request_bytes("POST", "/echo", &[], b"the body");
     client.send(&request).expect("the request is sent");

@@ -1,4 +1,4 @@
-//! What a guest can cost the host: memory, and time of a core.
+//! The costs that a guest can cause for the host: memory, and time of a core.
 
 use std::time::{Duration, Instant};
 
@@ -9,8 +9,8 @@ use crate::support::{Folder, eventually};
 
 #[test]
 fn host_memory_that_one_answer_takes() {
-    // A list of 60,000 header values, each of which is the same 1 MiB: 60 GB, if the host believed
-    // it.
+    // A list of 60,000 header values, each of which is the same 1 MiB. A host that copied the list
+    // would need 60 GB.
     let values = "
         (drop (memory.grow (i32.const 32)))
         (local.set $at (i32.const 131072))
@@ -40,15 +40,16 @@ fn host_memory_that_one_answer_takes() {
         let before = server.memory("VmHWM");
         failed(&server, &server.get("/"), 502, "response");
         let grown = server.grown(before);
-        // The body's limit, as much again for a copy, and what one process and its backtrace take.
+        // Twice the body's limit, for the body and its copy, and room for one process and its
+        // backtrace.
         assert!(grown < 64 << 20, "{what}: the host took {grown} B");
     }
 }
 
 #[test]
 fn host_memory_that_a_call_takes() {
-    // Two processes open a path of 60 MB again and again, while others are served. None of it is
-    // copied.
+    // Two processes open a path of 60 MB again and again, while other requests are served. The host
+    // doesn't copy the path.
     let text = worker(
         "
         (if (local.get $body-length) (then
@@ -111,7 +112,8 @@ fn paths_that_are_too_long_to_be_copied() {
 
 #[test]
 fn time_that_no_tick_interrupts() {
-    // One fills its memory ten times before it comes to a tick, while others are served.
+    // A process fills its memory ten times before it comes to a tick, while other requests are
+    // served.
     let fill = "(memory.fill (i32.const 131072) (i32.const 1) (i32.const 60000000))".repeat(10);
     let text = worker(&format!(
         "
@@ -121,12 +123,12 @@ fn time_that_no_tick_interrupts() {
     ));
     let server = component(&text, Folder::new(), "--workers 2 --request-timeout 4s");
     let mut good = server.client();
-    // How much of a core the host takes, in percent, while good requests come.
+    // The part of a core that the host uses, in percent, while it serves good requests.
     let mut share = |seconds| {
         let (start, ticks) = (Instant::now(), server.processor_ticks());
         while start.elapsed().as_secs() < seconds {
             assert_eq!(good.get("/").status, 200);
-            std::thread::sleep(Duration::from_millis(2)); // most of the time is the other's, if it takes it
+            std::thread::sleep(Duration::from_millis(2)); // leaves most of the time to the bad request
         }
         let took = (server.processor_ticks() - ticks) * 10;
         took * 100 / start.elapsed().as_millis() as u64
@@ -136,7 +138,7 @@ fn time_that_no_tick_interrupts() {
     bad.ask("POST", "/", b"x");
     let beside = share(3);
     println!("{beside} % of a core, {usual} % without the bad request");
-    // The bad request has half of a core, and noise a tenth.
+    // The bad request may use half of a core, and noise a tenth.
     assert!(beside < usual + 60, "{beside} %, {usual} % without it");
     assert_eq!(bad.reply("POST").expect("a reply").status, 504);
 }

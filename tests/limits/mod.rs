@@ -1,5 +1,5 @@
-//! Every limit is enforced: what it stops, what the client is told, and that just below it all is
-//! well.
+//! Every limit is enforced. The tests check the error for the client, and that a value just below
+//! the limit succeeds.
 
 mod host;
 mod process;
@@ -8,7 +8,8 @@ mod times;
 
 use crate::support::{Reply, Server};
 
-/// The client got this status and text, and the log says the same of request and process.
+/// Checks that the client got this status and text, and that the log agrees about request and
+/// process.
 fn failed(server: &Server, reply: &Reply, status: u16, exit: &str) {
     assert_eq!(reply.status, status, "{reply:?}");
     let request = server.wait_request(reply.request_id());

@@ -1,4 +1,4 @@
-//! What a process may have, and for how long.
+//! The limits of a process: its memory, its tables and its time.
 
 use std::time::Instant;
 
@@ -35,7 +35,7 @@ fn memory_of_one_process() {
 
 #[test]
 fn memory_is_summed_over_all_memories() {
-    // Each of the two grows by 40 MiB; what doesn't get it traps.
+    // Both memories grow by 40 MiB. The process traps if a growth is refused.
     let grow = "
         (if (i32.eq (memory.grow $shared (i32.const 640)) (i32.const -1)) (then unreachable))
         (if (i32.eq (memory.grow $other (i32.const 640)) (i32.const -1)) (then unreachable))";
@@ -69,8 +69,8 @@ fn memory_that_is_refused_and_not_missed() {
 
 #[test]
 fn growth_that_is_refused_does_not_count() {
-    // Both ask for 56 MiB, which --memory allows. What has its own maximum, or the pool's, does not
-    // get it.
+    // Both ask for about 56 MiB, which --memory allows. The memory's own maximum refuses the growth,
+    // and the pool's maximum refuses the table's.
     for (fields, grow) in [
         (
             "(memory $own 1 2)",
@@ -111,8 +111,8 @@ fn mappings_of_modules_with_many_memories() {
 
 #[test]
 fn tables_that_grow() {
-    // Grows until it is refused, fills what it got, and answers with how often it got 1,000 more
-    // elements.
+    // Grows the table until the host refuses, fills the table, and answers with the number of times
+    // that it grew by 1,000 elements.
     let fields = "(table $table 1 funcref)";
     let grow = "
         (block $refused (loop $again
@@ -131,7 +131,7 @@ fn tables_that_grow() {
 
 #[test]
 fn tables_that_a_module_starts_with() {
-    // 800 MB, were they ever written to.
+    // The table would take 800 MB if all of it was written to.
     let fields = "(table $table 100000000 funcref) (func $f) (elem declare func $f)";
     let fill = "(table.fill $table (i32.const 0) (ref.func $f) (table.size $table))";
     match try_component(&worker_with(fields, fill), "--workers 1") {

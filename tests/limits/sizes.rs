@@ -1,4 +1,4 @@
-//! How large requests and responses may be, and how many connections there are.
+//! The limits on the sizes of requests and responses, and on the number of connections.
 
 use super::failed;
 use crate::support::Folder;
@@ -11,7 +11,7 @@ fn head_of_a_request() {
     let server = guest("misbehave", "--workers 1");
     let with = |length: usize| {
         let mut client = server.client();
-        // The server may close before it has read everything: what counts is what it answers.
+        // The server may close before it has read everything. Only its answer counts.
         let _ = client.send(&request_bytes(
             "GET",
             "/ok",
@@ -91,7 +91,7 @@ fn body_of_a_request() {
     let reply = server.request("POST", "/echo", &[], &vec![b'x'; 64 * 1024 + 1]);
     assert_eq!(reply.status, 413);
     assert!(reply.text().contains("request "), "{reply:?}");
-    // Refused by its length alone, before any of it was sent.
+    // Refused because of its length alone, before any of it was sent.
     let reply = server.request("POST", "/echo", &[("content-length", "99999999999")], b"");
     assert_eq!(reply.status, 413);
 }
@@ -125,7 +125,7 @@ fn body_of_a_response() {
 
 #[test]
 fn head_of_a_response() {
-    // So many fields, whose values are all the same 16 KiB.
+    // This many fields, whose values are all the same 16 KiB.
     let fields = |count: u32| {
         let text = "
         (drop (memory.grow (i32.const 32)))

@@ -1,4 +1,4 @@
-//! How long a client may take to send and to read.
+//! The time limits of clients, for sending and for reading.
 
 use std::fs::File;
 
@@ -39,7 +39,7 @@ fn time_to_do_nothing() {
     let server = guest("misbehave", "--workers 1 --header-timeout 1s");
     let mut silent = server.client();
     assert_eq!(silent.rest().expect("an end"), b"", "after nothing at all");
-    // A client whose machine is busy may come too late even with its first request.
+    // On a busy machine even the client's first request may come too late.
     let after = |sent: &[u8]| {
         eventually("a client comes in time", || {
             let mut client = server.client();

@@ -1,4 +1,4 @@
-//! What guests print: whole lines of the log's own making, and so many.
+//! The output of guests: the log writes whole lines in its own format, and limits their number.
 
 use std::time::Instant;
 
@@ -38,7 +38,7 @@ fn what_a_guest_prints() {
     );
 }
 
-/// Newlines only, each time through a handle of its own: all handles are one stream.
+/// Prints only newlines, each through a new handle: all handles are one stream.
 #[test]
 fn a_guest_that_floods_the_log_is_cut() {
     const WRITES: u64 = 200;
@@ -61,7 +61,7 @@ fn a_guest_that_floods_the_log_is_cut() {
     }
 }
 
-/// In a program, no line belongs to a request. What is not logged is counted.
+/// In a program, no line belongs to a request. Lines that are not logged are counted.
 #[test]
 fn a_program_that_floods_the_log_is_cut() {
     const LINES: u64 = 20_000;
@@ -72,7 +72,7 @@ fn a_program_that_floods_the_log_is_cut() {
         server.request("POST", "/", &[], script.as_bytes()).status,
         200
     );
-    // A thousand a second, however fast this machine prints.
+    // The limit is a thousand lines a second, however fast this machine prints.
     let most = 1_000 * (start.elapsed().as_secs() + 2);
     server.wait_entries("process ended", 1);
     let skipped = server.entries("guest output skipped");
@@ -87,7 +87,7 @@ fn a_program_that_floods_the_log_is_cut() {
 
 #[test]
 fn lines_are_written_when_they_end() {
-    // Without a newline at its end: it is written when the process ends.
+    // The last line has no newline at its end. It is written when the process ends.
     let server = component(
         &printer("one\\ntwo\\r\\nthree"),
         Folder::new(),
@@ -134,7 +134,7 @@ fn what_a_guest_prints_forges_nothing() {
 
 #[test]
 fn a_guest_that_prints_without_end_takes_no_memory() {
-    // 4 KiB without a newline, 16,000 times.
+    // Prints 4 KiB without a newline, 16,000 times.
     let print = "
         (memory.fill (i32.const 4096) (i32.const 120) (i32.const 4096))
         (local.set $end (i32.const 16000))
@@ -154,7 +154,7 @@ fn a_guest_that_prints_without_end_takes_no_memory() {
     assert!(grown < 64 << 20, "65 MB of output took {grown} B");
 }
 
-/// A worker that prints this text, which is escaped as WAT has it.
+/// A worker that prints this text. The text is escaped as in WAT.
 fn printer(text: &str) -> String {
     let data = format!("(data (memory $shared) (i32.const 3000) \"{text}\")");
     let bytes = bytes(text);
@@ -164,7 +164,7 @@ fn printer(text: &str) -> String {
     with_stdout(&data, &print)
 }
 
-/// How many bytes an escaped text has: `\n` and `\r` are one, and so is `\` with two digits.
+/// The length of an escaped text in bytes: `\n` and `\r` are one, and so is `\` with two digits.
 fn bytes(text: &str) -> usize {
     let (mut letters, mut count) = (text.chars(), 0);
     while let Some(letter) = letters.next() {

@@ -1,4 +1,4 @@
-//! The lines of requests, and what the log is beside them.
+//! The log's lines about requests, and its other lines.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
@@ -116,7 +116,7 @@ fn refused_requests_have_a_line_with_the_reason() {
         assert_eq!(entry["client"], client, "{entry}");
         assert_eq!(entry["level"], "WARN", "{entry}");
     }
-    // One a second at most, and the next says how many it stands for.
+    // There is one line a second at most, and the next line gives the number of skipped lines.
     let skipped = eventually("lines are skipped", || {
         refused(&large);
         let lines = server.entries("request refused");
@@ -131,7 +131,7 @@ fn refused_requests_have_a_line_with_the_reason() {
     let mut tried = Vec::new();
     let entry = eventually("a slow head is refused", || {
         let mut slow = server.client();
-        // There may be no room for this connection yet.
+        // The server may have no room for this connection yet.
         slow.send(b"GET /ok HTTP/1.1\r\nx").ok()?;
         tried.push(slow.local_address().to_string());
         let _end = slow.rest();
@@ -231,8 +231,8 @@ fn text_is_for_people() {
     assert!(!server.log_text().starts_with('{'), "{}", server.log_text());
 }
 
-/// Bytes are bounded, not lines: nobody reads, and what waits is written when somebody does. The
-/// rest is counted.
+/// The limit is on bytes, not on lines. While nobody reads, lines wait, and are written when
+/// somebody reads. The log counts the lines that it drops.
 #[test]
 fn a_log_that_nobody_reads_takes_little_memory() {
     const REQUESTS: u64 = 20_000;
@@ -283,7 +283,7 @@ fn a_log_that_nobody_reads_takes_little_memory() {
         .split(' ')
         .next()
         .and_then(|lines| lines.parse::<u64>().ok());
-    // Beside requests there may be the line that says it is stopping.
+    // In addition to the requests, there may be the line that says that the host is stopping.
     let all = written + missing.expect("a number");
     assert!(
         (REQUESTS..=REQUESTS + 1).contains(&all),
