@@ -69,8 +69,8 @@ fn memory_that_is_refused_and_not_missed() {
 
 #[test]
 fn growth_that_is_refused_does_not_count() {
-    // Both ask for about 56 MiB, which --memory allows. The memory's own maximum refuses the growth,
-    // and the pool's maximum refuses the table's.
+    // Both ask for 56 MiB, which --memory allows. The memory's own maximum refuses its growth. The
+    // pool's maximum refuses the table's growth.
     for (fields, grow) in [
         (
             "(memory $own 1 2)",

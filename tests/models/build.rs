@@ -1,4 +1,4 @@
-//! Includes the host's files as they are, and once more for each fault that is put into them.
+//! Includes the host's files unchanged, and once more for each fault, with the fault put in.
 
 #[path = "faults.rs"]
 mod faults;
@@ -70,7 +70,7 @@ fn read(host: &Path, file: &str, part: &Part) -> File {
     File { name, text }
 }
 
-/// A module of these files, the first of which names the others, and their models.
+/// Writes a module of these files and their models. The first file declares the others as modules.
 fn include(included: &mut String, out: &Path, name: &str, files: &[File], models: &Path) {
     let folder = out.join(name);
     fs::create_dir_all(&folder).expect("the build's own folder");
@@ -92,7 +92,7 @@ fn include(included: &mut String, out: &Path, name: &str, files: &[File], models
     );
 }
 
-/// Whether the text that is to be replaced stands in the files, once.
+/// Replaces the text, if the files have it exactly once. Returns whether they do.
 fn apply(files: &mut [File], (from, to): (&str, &str)) -> bool {
     let places = |file: &File| file.text.matches(from).count();
     if files.iter().map(places).sum::<usize>() != 1 {

@@ -1,4 +1,4 @@
-//! Calls, as far as a mailbox looks at them. No process of a model makes one.
+//! The part of calls that a mailbox uses. No process of a model makes a call.
 
 #[derive(Debug, Default)]
 pub(crate) struct Slot;

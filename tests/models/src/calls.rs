@@ -1,5 +1,5 @@
-//! Calls: a caller does not sleep while there is its reply, is told when none will come, and agrees
-//! with whoever replies on which of the two came first, the reply or the deadline.
+//! Calls: a caller does not sleep while its reply is there, and learns if no reply will come.
+//! Caller and replier agree on which came first, the reply or the deadline.
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use super::tested::{Caller, Calls, NoReply, Slot};
 use crate::check::Model;
 use crate::sync::{Instant, NEVER};
 
-/// All of them.
+/// All models of calls.
 pub const MODELS: &[Model] = &[
     Model { name: "a reply wakes its caller", run: replied },
     Model { name: "a caller is told that no reply will come", run: let_go },
@@ -29,7 +29,7 @@ fn new() -> Calls {
     Calls::new(Arc::new(Slot::default()))
 }
 
-/// A process that replies with this byte, or ends; it knows whether the caller waited.
+/// A process that replies with this byte, or ends. It returns whether the caller was waiting.
 fn serve(caller: Caller, byte: Option<u8>) -> JoinHandle<bool> {
     thread::spawn(move || byte.is_some_and(|byte| caller.reply(vec![byte])))
 }
@@ -62,7 +62,7 @@ fn in_time_or_not() {
     assert_eq!(result, expected);
 }
 
-/// The first call is given up while its server replies or ends.
+/// The caller gives up the first call while the server replies or ends.
 fn late(byte: Option<u8>) {
     let mut calls = new();
     let _late = serve(calls.begin(), byte);
@@ -72,7 +72,7 @@ fn late(byte: Option<u8>) {
     assert!(server.join().expect("it ends"), "the caller waited");
 }
 
-/// After a call with one deadline, nobody replies to a call with another.
+/// After a call with one deadline, a call with another deadline gets no reply.
 fn deadlines(first: Instant, second: Instant) {
     let mut calls = new();
     let _server = serve(calls.begin(), Some(1));

@@ -1,17 +1,16 @@
-//! The search: it runs a model once for each order in which the steps of its threads may fall. A
-//! small model is run in all orders. A larger one is run in those where a thread that could go on
-//! is stopped twice at most, or more often if there is time: most faults need one or two such
-//! stops.
+//! The search runs a model once for each order of its threads' steps. It runs a small model in all
+//! orders. It runs a larger model in the orders that stop a runnable thread at most twice, and in
+//! more if there is time. Most faults need one or two such stops.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use shuttle::scheduler::{Schedule, Scheduler, Task, TaskId};
 use shuttle::{Config, FailurePersistence, MaxSteps, Runner};
 
-/// A small case: some threads, and assertions. It fails too where a thread waits for ever.
+/// A small case: some threads, and assertions. It also fails if a thread waits for ever.
 #[derive(Clone, Copy, Debug)]
 pub struct Model {
-    /// What comes true in every order.
+    /// The statement that is true in every order.
     pub name: &'static str,
     /// Runs it once.
     pub run: fn(),
@@ -24,32 +23,32 @@ pub struct Mutant {
     pub fault: &'static str,
     /// The models of that file. At least one of them must fail.
     pub models: &'static [Model],
-    /// Whether the fault could be put in: the text that it replaces is in the file.
+    /// Whether the fault could be put in: the file has the text that the fault replaces.
     pub applies: bool,
 }
 
-/// How far a model was searched.
+/// The extent of a search.
 #[derive(Clone, Copy, Debug)]
 pub struct Searched {
-    /// Runs, each in an order of its own.
+    /// The number of runs, each in a different order.
     pub runs: usize,
-    /// The most stops of one run, or none if there is no order left.
+    /// The most stops of one run. None if all orders were run.
     pub stops: Option<usize>,
 }
 
-/// Every model is searched with so many stops.
+/// Every model is searched with at least this many stops.
 const FEWEST_STOPS: usize = 2;
 
-/// The search does not go on to more stops after so many runs, which take half a second.
+/// After this many runs, which take half a second, the search does not go on to more stops.
 const MOST_RUNS: usize = 25_000;
 
-/// Steps of one run. A model that needs more is one that turns in circles.
+/// The most steps of one run. A model that needs more is in an endless loop.
 const MOST_STEPS: usize = 10_000;
 
-/// Runs a model in as many orders as there is time for.
+/// Runs a model in as many orders as time allows.
 ///
 /// # Panics
-/// Where the model fails in one of them.
+/// If the model fails in one of them.
 #[must_use]
 pub fn holds(model: Model) -> Searched {
     let mut last = 0;
@@ -80,25 +79,26 @@ pub fn fails(models: &[Model]) -> bool {
     models.iter().any(fails)
 }
 
-/// The runs of a model with so many stops at most, if there are no more of them.
+/// The number of runs of a model with this many stops at most. None if there are more runs than
+/// `most_runs`.
 fn search(model: Model, stops: usize, most_runs: usize) -> Option<usize> {
     let mut config = Config::new();
     config.failure_persistence = FailurePersistence::None;
     config.max_steps = MaxSteps::FailAfter(MOST_STEPS);
-    config.silence_warnings = true; // of atomics that are not sequentially consistent; see CONTRIBUTING
+    config.silence_warnings = true; // about atomics that are not sequentially consistent; see CONTRIBUTING
     let runs = Runner::new(Search::new(stops, most_runs), config).run(model.run);
     (runs < most_runs).then_some(runs)
 }
 
-/// A depth-first search over the choices of which thread goes on.
+/// A depth-first search over the choices of the thread that runs next.
 #[derive(Debug)]
 struct Search {
     most_stops: usize,
     most_runs: usize,
-    /// The choices of the run before, the next to be tried last.
+    /// The choices of the run before. The last choice changes first.
     path: Vec<Choice>,
     runs: usize,
-    /// Of the present run: choices made, and threads stopped.
+    /// The choices made in this run, and the threads stopped.
     depth: usize,
     stops: usize,
 }
@@ -158,7 +158,7 @@ impl Scheduler for Search {
         let at = runnable.iter().position(|task| Some(task.id()) == current);
         let mut choices: Vec<TaskId> = runnable.iter().map(|task| task.id()).collect();
         match at {
-            // It waits for the others to do something.
+            // This thread waits for another thread to act.
             Some(at) if is_yielding && choices.len() > 1 => {
                 choices.remove(at);
             }

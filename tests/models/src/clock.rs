@@ -8,7 +8,7 @@ use shuttle::thread;
 use super::tested::Running;
 use crate::check::Model;
 
-/// All of them.
+/// All models of the clock.
 pub const MODELS: &[Model] = &[
     Model { name: "the first slice wakes the clock", run: || wakes(1, 0) },
     Model { name: "a slice after another wakes the clock", run: || wakes(1, 1) },
@@ -16,11 +16,12 @@ pub const MODELS: &[Model] = &[
     Model { name: "slices begin in the order of their times", run: times },
 ];
 
-/// The time before the clock's rest, and at its end: nobody asks for the time in between.
+/// The time before the clock's rest, and the time at its end. No model asks for the time in
+/// between.
 const BEFORE_MS: u64 = 10;
 const AFTER_MS: u64 = 20;
 
-/// The clock of a host where no guest runs: it ticks twice more, and rests.
+/// The clock of a host without running guests: it ticks twice more, and rests.
 fn clock(running: &Arc<Running<2>>) -> thread::JoinHandle<()> {
     let running = Arc::clone(running);
     running.set_now(BEFORE_MS);
@@ -33,8 +34,8 @@ fn clock(running: &Arc<Running<2>>) -> thread::JoinHandle<()> {
     })
 }
 
-/// Guests run until the clock ticks again, after this many slices that ended before. If the clock
-/// rests for ever, the guests wait for ever.
+/// Guests run until the clock ticks again. Before, this many slices have ended. If the clock rests
+/// for ever, the guests wait for ever.
 fn wakes(guests: usize, before: usize) {
     let running = Arc::new(Running::new());
     let clock = clock(&running);

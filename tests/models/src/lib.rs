@@ -1,14 +1,14 @@
-//! *Models*: the files of the host that wait and wake by hand, run under a model checker on small
-//! cases. A model says what must come true in whatever order the steps of its threads fall. The
-//! files are the host's own, included as they are; only `crate::sync` is another.
+//! *Models*: the files of the host with hand-written waiting and waking, run under a model checker
+//! on small cases. A model states what is true in every order of its threads' steps. The files are
+//! the host's own, included unchanged; only `crate::sync` is replaced.
 //!
-//! A model must be able to fail. So each file is included some times more with a fault put in, a
-//! *mutant*, and its models must find that fault. `faults.rs` has the list.
+//! A model must be able to fail. So each file is also included with faults put in, each a *mutant*.
+//! The file's models must find every fault. `faults.rs` has the list.
 
 pub mod check;
 mod sync;
 
-// What the files use besides.
+// Other modules that the files use.
 mod call;
 #[allow(warnings, clippy::all)]
 #[path = "../../../host/src/exit.rs"]

@@ -1,5 +1,5 @@
-//! The mailbox: its receiver does not sleep while there is what it wants, and its senders know what
-//! became of their messages.
+//! The mailbox: its receiver does not sleep while a wanted message is there, and its senders learn
+//! the fate of their messages.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::message::{Content, Message};
 use crate::pid::Pid;
 use crate::sync::timeout;
 
-/// All of them.
+/// All models of the mailbox.
 pub const MODELS: &[Model] = &[
     Model {
         name: "a message wakes its receiver",
@@ -77,7 +77,7 @@ fn send(mailbox: &Mailbox, sender: u64) {
     mailbox.send(message(sender)).map(Wake::wake).expect("there is room");
 }
 
-/// Each of the senders sends a message, and the receiver gets one of those that it wants.
+/// Each sender sends a message, and the receiver gets one of the messages that it wants.
 fn received(senders: &'static [u64], wanted: Wanted, expected: &[u64]) {
     let mailbox = mailbox();
     for sender in senders {
@@ -88,7 +88,8 @@ fn received(senders: &'static [u64], wanted: Wanted, expected: &[u64]) {
     assert!(expected.contains(&message.sender.get()));
 }
 
-/// A process sends a message, or none, and ends. The table tells the receiver as it does here.
+/// A process sends a message, or none, and ends. This tells the receiver of the end as the table
+/// does.
 fn ends(sends: bool) {
     let (own, other) = (mailbox(), mailbox());
     {

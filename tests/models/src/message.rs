@@ -1,4 +1,4 @@
-//! Messages, as far as mailbox and pool look at them.
+//! The part of messages that mailbox and pool use.
 
 use crate::pid::Pid;
 

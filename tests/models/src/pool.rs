@@ -1,4 +1,5 @@
-//! The pool: a request in line gets what becomes free, and nothing is left when the pool is closed.
+//! The pool: a request in line gets the process or seat that becomes free. Nothing is left when the
+//! pool is closed.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, LazyLock};
@@ -13,7 +14,7 @@ use crate::check::Model;
 use crate::supervisor::Supervisor;
 use crate::sync::timeout;
 
-/// All of them.
+/// All models of the pool.
 pub const MODELS: &[Model] = &[
     Model {
         name: "a process that comes back goes to the request in line",
@@ -39,15 +40,15 @@ pub const MODELS: &[Model] = &[
 
 #[derive(Clone, Copy)]
 enum Client {
-    /// Its request is answered.
+    /// It waits for the answer to its request.
     Stays,
-    /// It leaves while its request is worked on.
+    /// It leaves while its request runs.
     Leaves,
-    /// It leaves unless there is a process at once.
+    /// It leaves unless it gets a process at once.
     GivesUp,
 }
 
-/// One process at most, and room for all in line.
+/// At most one process, and room in line for all requests.
 const SETTINGS: Settings = Settings {
     reuse: Reuse::ManyRequests,
     min: 0,
@@ -59,9 +60,9 @@ const SETTINGS: Settings = Settings {
     queue_timeout: Duration::MAX,
 };
 
-/// A pool, its processes that are alive, and those that it ever started.
+/// A pool, the number of its living processes, and the number of processes that it ever started.
 fn pool() -> (Arc<Pool>, Arc<AtomicU32>, Arc<AtomicU32>) {
-    /// The pool asks how many threads the runtime has.
+    /// The pool asks for the runtime's number of threads.
     static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
         let runtime = tokio::runtime::Builder::new_current_thread().build();
         runtime.expect("it has no driver that could fail")
@@ -100,13 +101,13 @@ fn served(clients: &'static [Client]) {
     for thread in threads.collect::<Vec<_>>() {
         thread.join().expect("everybody is served");
     }
-    // Whatever they did, the seat is there for the next.
+    // Whatever the clients did, the next client gets the seat.
     client(&pool, Client::Stays).expect("the next is served");
     assert_eq!(alive.load(Ordering::Relaxed), 1);
-    // Only a client that leaves while its request is worked on costs a process.
+    // Only a client that leaves while its request runs costs a process.
     let leave = clients.iter().filter(|one| matches!(one, Client::Leaves));
     assert_eq!(started.load(Ordering::Relaxed), 1 + leave.count() as u32);
-    pool.close(); // the pool and its idle processes keep each other
+    pool.close(); // the pool and its idle processes own each other
 }
 
 fn closed() {

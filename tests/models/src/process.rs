@@ -1,4 +1,4 @@
-//! A process, as far as a pool looks at it.
+//! The part of a process that a pool uses.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -1,4 +1,4 @@
-//! The row of a process: whoever runs the process hears that it is to end.
+//! The row of a process: the thread that runs the process learns of a kill.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use super::tested::{Identity, Kind, Row};
 use crate::check::Model;
 use crate::pid::Pid;
 
-/// All of them.
+/// All models of the row.
 pub const MODELS: &[Model] = &[
     Model {
         name: "a kill wakes whoever runs the process",

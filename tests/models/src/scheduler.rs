@@ -1,4 +1,4 @@
-//! The scheduler's cores: every job runs, and with the scheduler the work of all cores ends.
+//! The scheduler's cores: every job runs, and the work of all cores ends with the scheduler.
 
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,7 +10,7 @@ use shuttle::thread;
 use super::tested::{Cores, poll_work};
 use crate::check::Model;
 
-/// All of them.
+/// All models of the scheduler.
 pub const MODELS: &[Model] = &[
     Model { name: "a job from outside is run", run: || outside(1, 1) },
     Model { name: "two jobs from outside are run by one core", run: || outside(1, 2) },
@@ -21,17 +21,17 @@ pub const MODELS: &[Model] = &[
     Model { name: "cores end with their scheduler", run: || outside(2, 0) },
 ];
 
-/// What a core runs. It is told which core that is, and says whether it saw a tick.
+/// A job. It gets the number of the core that runs it, and returns whether it saw a tick.
 type Job = Box<dyn FnOnce(usize) -> bool + Send>;
 
-/// A scheduler that goes when its last job has run. Its own locks are no steps of the model.
+/// A scheduler that ends after its last job. Its own locks are not steps of the model.
 struct World {
     cores: Mutex<Option<Arc<Cores<Job>>>>,
     jobs: AtomicUsize,
 }
 
 impl World {
-    /// Runs `scene` beside these cores, until they have run so many jobs.
+    /// Runs `scene` beside these cores, until they have run this many jobs.
     fn run(cores: usize, jobs: usize, scene: impl FnOnce(&Arc<Self>)) {
         let all = Arc::new(Cores::new(cores));
         let threads: Vec<_> = (0..cores).map(|core| work(&all, core)).collect();
@@ -59,7 +59,7 @@ impl World {
         drop(last); // outside the lock
     }
 
-    /// A job that does this, and then says whether it saw a tick.
+    /// A job that runs `does`, and then returns whether it saw a tick.
     fn job(self: &Arc<Self>, ticked: bool, does: impl FnOnce(usize) + Send + 'static) -> Job {
         let world = Arc::clone(self);
         Box::new(move |core| {
@@ -111,7 +111,7 @@ fn shared_at_a_tick() {
     });
 }
 
-/// The first job does not go on before the second has run, which waits behind it.
+/// The first job waits until the second job, which is queued behind it, has run.
 fn held_up() {
     World::run(2, 2, |world| {
         let (cores, second) = (world.cores(), world.idle_job());

@@ -1,4 +1,4 @@
-//! A supervisor that can always start a process, and counts the living.
+//! A supervisor that can always start a process, and counts the living processes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -1,4 +1,4 @@
-//! The host's `sync`, as the model checker has it.
+//! The host's `sync`, for the model checker.
 
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
@@ -15,12 +15,12 @@ mod sleep;
 
 pub(crate) use sleep::{Instant, NEVER, Sleep, sleep_until};
 
-/// The time was over.
+/// The time is over.
 #[derive(Debug)]
 pub(crate) struct Elapsed;
 
-/// Models have no time. Whoever has no patience looks once, which may be at any time; all others
-/// wait for ever.
+/// Models have no time. A timeout of zero polls once, at any moment. All other timeouts never
+/// elapse.
 pub(crate) async fn timeout<F: Future>(
     patience: Duration,
     future: F,

@@ -1,4 +1,4 @@
-//! tokio's `oneshot`, as the model checker has it: each call is one step.
+//! tokio's `oneshot`, for the model checker: each call is one step.
 
 use std::pin::Pin;
 use std::sync::{Arc, PoisonError};
@@ -22,7 +22,7 @@ pub(crate) struct Sender<T>(Arc<Shared<T>>);
 #[derive(Debug)]
 pub(crate) struct Receiver<T>(Arc<Shared<T>>);
 
-/// Nothing has come, or nothing will.
+/// There is no value yet, or there never will be.
 #[derive(Debug)]
 pub(crate) struct Missing;
 
@@ -32,9 +32,9 @@ struct Shared<T>(Mutex<State<T>>);
 #[derive(Debug)]
 struct State<T> {
     value: Option<T>,
-    /// The value was sent, or the sender has gone.
+    /// The value was sent, or the sender was dropped.
     is_sent: bool,
-    /// The receiver takes nothing more.
+    /// The receiver accepts no more.
     is_closed: bool,
     waker: Option<Waker>,
 }

@@ -1,5 +1,5 @@
-//! tokio's `Sleep`, as the model checker has it: models have no time, so each one that is set for a
-//! time ends at any moment after its first poll.
+//! tokio's `Sleep`, for the model checker. Models have no time, so a sleep with a deadline ends at
+//! any moment after its first poll.
 
 use std::pin::Pin;
 use std::sync::{Arc, PoisonError};
@@ -9,17 +9,17 @@ use shuttle::thread;
 
 use super::{Mutex, MutexGuard};
 
-/// A time, of which models know no more than what comes before what.
+/// A time. Models know only the order of times.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Instant(pub(crate) u64);
 
-/// No sleep ends then.
+/// A sleep with this deadline never ends.
 pub(crate) const NEVER: Instant = Instant(u64::MAX);
 
 #[derive(Debug)]
 pub(crate) struct Sleep {
     deadline: Instant,
-    /// There once this was polled.
+    /// Set by the first poll.
     bell: Option<Arc<Mutex<Bell>>>,
 }
 

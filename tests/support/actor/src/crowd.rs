@@ -1,35 +1,36 @@
-//! A crowd: processes that send each other messages at random, while the root kills some of them at
-//! random. Each knows at the end whether all that it should have received has come, once, and in
-//! its order.
+//! A crowd: processes send each other messages at random, while the root kills some of them at
+//! random. At its end, each process knows whether it has received all messages that it should, once
+//! and in order.
 
 use std::collections::BTreeMap;
 
 use wasm_pool_guest::mailbox::{self, Data, ErrorCode, Exit, Incoming, Message, Outgoing, Pid};
 use wasm_pool_guest::{process, talk};
 
-/// The number of a message, counted by its sender for each receiver.
+/// A message's number, counted by its sender for each receiver.
 const NUMBERED: u64 = 1;
-/// How many of those there were. Each member sends one to each, as the last.
+/// The total of these messages. Each member sends its total to each other member, as its last
+/// message.
 const TOTAL: u64 = 2;
-/// To the root: so many more messages are sent.
+/// To the root: this many more messages are sent.
 const PROGRESS: u64 = 3;
-/// To the root: the totals, or the ends, of all others have come.
+/// To the root: the totals, or the ends, of all other members have arrived.
 const DONE: u64 = 4;
-/// To the members: who they all are.
+/// To the members: the list of all members.
 const MEMBERS: u64 = 5;
-/// To the members: who was killed.
+/// To the members: the list of the killed members.
 const KILLED: u64 = 6;
-/// To the root: how it was.
+/// To the root: the member's result.
 const VERDICT: u64 = 7;
 
-/// Messages between two that tell the root.
+/// A member reports to the root each time it has sent this many messages.
 const STEP: u64 = 100;
 
-/// Of so many sends, one waits until the message is taken; for a millisecond at most, since those
-/// who wait for each other would do so for ever.
+/// One of this many sends waits until the message is taken. It waits for a millisecond at most,
+/// since processes that wait for each other would otherwise wait for ever.
 const WAITING: u64 = 64;
 
-/// Has `count` members send `messages` each, and kills `kills` of them meanwhile.
+/// Makes `count` members send `messages` each, and kills `kills` of them meanwhile.
 pub(crate) fn crowd(seed: u64, count: usize, messages: u64, kills: usize) -> String {
     let mut random = Random(seed | 1);
     let mut living: Vec<Pid> = (0..count).map(|_| spawn(random.next(), messages)).collect();
@@ -39,16 +40,17 @@ pub(crate) fn crowd(seed: u64, count: usize, messages: u64, kills: usize) -> Str
     let mut killed = Vec::new();
     let mut downs = BTreeMap::new();
     let mut done = 0;
-    // Progress that is left until about half of it is over, when all are dead that shall be.
+    // The reports until about half of all reports are in. By then all victims are killed.
     let mut steps = (count as u64 * messages / STEP) as usize / 2;
-    // One that was done may have been killed after; with those that are left all are done, or dead.
+    // A member that was done may have been killed later. The loop ends when all living members are
+    // done.
     let mut finished = Vec::new();
     while done < living.len() {
         let message = mailbox::receive();
         match &message.content {
             Incoming::Data(data) if data.tag == PROGRESS => {
-                // Of the steps that are left, as many kill as there are kills left: in the end all
-                // are done, whatever the numbers.
+                // The probability of a kill is the number of kills left, divided by the number of
+                // steps left. So in the end all kills are done, whatever the numbers.
                 let is_kill = steps > 0 && random.below(steps) < kills - killed.len();
                 steps = steps.saturating_sub(1);
                 if is_kill {
@@ -107,7 +109,7 @@ fn judge(
     format!("{killed} killed, {living} well: {all}, downs right: {right}, received {received}")
 }
 
-/// One member: what it has sent to each, and what it has received from each.
+/// A member: the messages that it has sent to each other member, and received from each.
 struct Member {
     root: Pid,
     others: BTreeMap<Pid, Other>,
@@ -122,9 +124,9 @@ struct Other {
     received: u64,
     total: Option<u64>,
     downs: Vec<String>,
-    /// It ended before we asked to be told.
+    /// The other member ended before this member monitored it.
     unheard: bool,
-    /// It was not there any more when it was sent to.
+    /// The other member had ended when this member sent to it.
     gone: bool,
 }
 
@@ -203,7 +205,8 @@ impl Member {
         }
     }
 
-    /// Whether it came to be in the receiver's mailbox. While that is full, its own is emptied.
+    /// Returns whether the message reached the receiver's mailbox. While the receiver's mailbox is
+    /// full, empties this member's own.
     fn deliver(&mut self, to: Pid, tag: u64, number: u64, wait: u32) -> bool {
         loop {
             let bytes = number.to_le_bytes().into();
@@ -275,8 +278,8 @@ impl Member {
         }
     }
 
-    /// All of the dead were killed, each once; of the living, who may have ended normally by now,
-    /// all has come.
+    /// Checks that all dead members were killed, each once. From living members, which may have
+    /// ended normally by now, all messages must have arrived.
     fn judge(&mut self) {
         let killed = self.killed.take().unwrap_or_default();
         let others = std::mem::take(&mut self.others);
@@ -315,7 +318,7 @@ impl Member {
     }
 }
 
-/// Also those whose mailboxes the others have filled.
+/// Also reaches members whose mailboxes the others have filled.
 fn tell(members: &[Pid], tag: u64, bytes: &[u8]) {
     for &pid in members {
         let bytes = bytes.to_vec();
