@@ -1,5 +1,5 @@
-//! What users of a static server expect of the default worker: one table, one line per case.
-//! `modes` asks the same of every mode.
+//! The answers of the default worker, as users of a static server expect them: one table, one line
+//! per case. `modes` runs the same cases in every mode.
 
 use std::time::{Duration, SystemTime};
 
@@ -11,7 +11,7 @@ const TEN: &[u8] = b"0123456789";
 
 type Fields = [(&'static str, &'static str)];
 
-/// A request, and what must come back: a status, fields with their values, and the body where it
+/// A request and the expected answer: a status, fields with their values, and the body where it
 /// matters.
 struct Case {
     method: &'static str,
@@ -123,7 +123,7 @@ fn conditions_on_what_the_client_has() {
     conditional_requests(&serve(site(), "--workers 2"));
 }
 
-/// All cases, over one connection, and again with one connection for each.
+/// Runs all cases over one connection, and again with a new connection for each.
 pub(crate) fn same_requests(server: &Server) {
     let mut client = server.client();
     for case in &cases() {
@@ -134,7 +134,7 @@ pub(crate) fn same_requests(server: &Server) {
     }
 }
 
-/// A client that tells what it has, what it expects, or what it goes on with.
+/// Requests with conditions: the client names the version that it has, expects, or continues with.
 pub(crate) fn conditional_requests(server: &Server) {
     let first = server.get("/ten.txt");
     let etag = first.field("etag").expect("a file has a tag").to_owned();
@@ -230,7 +230,7 @@ fn compressed_copies_have_tags_of_their_own() {
     );
 }
 
-/// The folder that the cases are about.
+/// The folder of the cases.
 pub(crate) fn site() -> Folder {
     let folder = Folder::new()
         .file("index.html", HOME)
@@ -260,7 +260,7 @@ pub(crate) fn site() -> Folder {
         .file("stale.css", "changed")
         .file("stale.css.gz", "older than what it was made from")
         .link("inner-link.txt", "folder/../ten.txt");
-    // Copies are as old as their originals at most, and the stale one is older.
+    // Copies are at least as new as their originals, except for the stale copy.
     let now = SystemTime::now();
     let root = folder.root();
     let set = |name: &str, time: SystemTime| {
@@ -305,7 +305,7 @@ fn with(
     expected: &Fields,
     body: &'static [u8],
 ) -> Case {
-    // What an error page says is for people.
+    // The text of an error page is not tested.
     let body = (status < 300).then_some(body);
     let (fields, expected) = (fields.to_vec(), expected.to_vec());
     Case {

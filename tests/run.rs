@@ -1,5 +1,6 @@
-//! `wasm-pool-host run`: a program by itself. What it says goes through as it is, how its root ends
-//! is the exit code; and which flags and modules are refused, here and where a program is served.
+//! `wasm-pool-host run`: a program by itself. Its output goes through unchanged, and its root's
+//! exit determines the exit code. Tests also the flags and modules that are refused, here and when
+//! a program is served.
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Stdio};
@@ -58,8 +59,8 @@ fn output_goes_through_as_it_is() {
     assert_eq!(ended.errors, format!("{long}\n"));
 }
 
-/// More processes print than the host has threads, and nobody reads. All others go on, and signals
-/// are heard.
+/// More processes print than the host has threads, and nobody reads. All other processes go on, and
+/// the host handles signals.
 #[test]
 fn output_that_nobody_reads_holds_up_nobody() {
     let print = "forever { print x*1000 }";
@@ -81,8 +82,8 @@ fn output_that_nobody_reads_holds_up_nobody() {
     }
 }
 
-/// As with `| head -1`: what a shell reports for a program whose reader has gone, and no
-/// complaints.
+/// As with `| head -1`: the exit code is the same as a shell reports for a program whose reader has
+/// gone, and there are no errors.
 #[test]
 fn a_reader_that_goes_ends_it() {
     let mut child = run_unread("watch a { forever { print line } }; forever { print line }");
@@ -103,7 +104,7 @@ fn a_reader_that_goes_ends_it() {
 fn run_unread(script: &str) -> Child {
     let mut command = Command::new(PROGRAM);
     command
-        // A busy machine has time to say that it compiles; at this level it doesn't.
+        // On a busy machine compiling is long enough to be logged, except at this level.
         .args(["run", "--log-level", "error"])
         .arg(guests::path("actor"))
         .args(["--", script]);
@@ -215,7 +216,7 @@ fn what_cannot_be_run_is_refused() {
     }
 }
 
-/// Where the system's limit is the usual one. Elsewhere the flag is granted.
+/// On systems with the usual limit the flag is refused. Elsewhere it is granted.
 #[test]
 fn more_processes_than_can_be_mapped_are_refused() {
     let usual = std::fs::read_to_string("/proc/sys/vm/max_map_count")

@@ -1,5 +1,5 @@
-//! Stopping: nothing new is begun, what runs may finish within the grace time, and a second signal
-//! is the last word.
+//! Stopping: the host begins nothing new, running requests may finish within the grace time, and a
+//! second signal ends everything at once.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -24,7 +24,7 @@ fn idle_servers_stop_at_once() {
                 Folder::new().file("file", "content"),
                 &format!("{mode} --grace 50s"),
             );
-            // An idle connection keeps nobody waiting.
+            // The host doesn't wait for an idle connection.
             let mut client = server.client();
             assert_eq!(client.get("/file").status, 200);
             let start = Instant::now();
@@ -72,7 +72,7 @@ fn a_module_that_never_starts_holds_up_nothing() {
     let flags = "--mode per-request --workers 0..64 --grace 1s";
     let mut server = component(&text, Folder::new(), flags);
     let mut client = server.client();
-    // So often in vain that the pauses between starts are longer than stopping may take.
+    // Starts fail so often that the pauses between them are longer than stopping may take.
     eventually("the pauses are long", || {
         let reply = client.get("/");
         let pause = reply
@@ -177,7 +177,7 @@ fn those_in_line_are_answered() {
     let mut first = server.send("/slow?ms=100000");
     let mut second = server.send("/slow?ms=100000");
     let mut third = server.send("/slow?ms=100000");
-    // One of them runs, and the others are in line, as soon as the host has read them.
+    // Once the host has read the requests, one of them runs, and the others are in line.
     eventually("the requests are read", || {
         (server.unread() == 0).then_some(())
     });
@@ -208,7 +208,7 @@ fn a_second_signal_ends_at_once() {
     }
 }
 
-/// So much is logged that lines are lost, and nobody ever reads any of it.
+/// Logs so much that lines are lost. Nobody reads the log.
 #[test]
 fn a_log_that_nobody_reads_holds_up_nothing() {
     let module = guests::path("misbehave");
@@ -243,7 +243,7 @@ fn a_log_that_nobody_reads_holds_up_nothing() {
     }
 }
 
-/// More than may wait: 12 MiB, in three lines for each.
+/// Their lines are more than the log keeps: 12 MiB, in three lines for each request.
 const UNREAD_REQUESTS: usize = 12_000;
 
 #[test]
@@ -329,7 +329,7 @@ fn signals_are_heeded_while_a_module_is_compiled() {
     }
 }
 
-/// Signals that end other programs.
+/// Signals that end other programs by default.
 const MEANINGLESS: [(Signal, &str); 3] = [
     (Signal::HUP, "SIGHUP"),
     (Signal::USR1, "SIGUSR1"),
@@ -341,7 +341,7 @@ fn on_own_address(flags: &str) -> String {
     format!("{flags} --listen {}:0", own_address())
 }
 
-/// Waits until nobody listens any more.
+/// Waits until nobody listens on the address.
 fn refuses_connections(server: &Server) {
     eventually("no connection is accepted", || {
         Client::try_connect(server.address()).is_err().then_some(())

@@ -1,5 +1,5 @@
-//! The host's side of the contract, spoken to by guests that no compiler would let one write: paths
-//! that reach `files` as they are, handles that are not there, answers that point anywhere.
+//! The host's side of the contract, called by guests that no compiler would produce: paths reach
+//! `files` unchanged, handles don't exist, and answers point anywhere.
 
 use std::os::unix::net::UnixListener;
 
@@ -9,7 +9,7 @@ use crate::support::server::component;
 use crate::support::wat::{LISTER, OPENER, Worker, worker, worker_with};
 use crate::support::{Folder, Server};
 
-/// The error codes of `files`, as [`OPENER`] tells them.
+/// The error codes of `files`, as [`OPENER`] reports them.
 const NO_ENTRY: &str = "a";
 const ACCESS: &str = "b";
 const IS_DIRECTORY: &str = "c";
@@ -85,10 +85,10 @@ fn devices_are_not_files() {
     let path = folder.root().join("zero");
     let zero = rustix::fs::makedev(1, 5);
     if mknodat(CWD, &path, FileType::CharacterDevice, Mode::RUSR, zero).is_err() {
-        return; // only root may make one
+        return; // only the user root may make a device
     }
     let server = component(&worker(OPENER), folder, "--workers 1");
-    // Some mounts refuse to open any device, which is another good answer.
+    // Some mounts refuse to open any device. This answer is good, too.
     let reply = ask(&server, "zero");
     assert!(
         reply == (404, NOT_SUPPORTED.to_owned()) || reply == (404, ACCESS.to_owned()),
@@ -167,7 +167,8 @@ fn a_listing_has_an_end() {
 
 #[test]
 fn reads_are_bounded_and_have_an_end() {
-    // Opens the file that the body names, reads at an offset, answers with as many bytes as came.
+    // Opens the file that the body names, reads at an offset, and answers with the bytes that it
+    // has read.
     let read_at = |offset: u64, count: u32| {
         format!(
             "(call $open (local.get $body) (local.get $body-length) (i32.const 2048))
@@ -206,7 +207,7 @@ fn reads_are_bounded_and_have_an_end() {
         "one read gives 1 MiB at most"
     );
     let folder = Folder::new().file("big", "x".repeat(3 << 20));
-    // 2^64 - 1: written as WAT reads it.
+    // The offset is 2^64 - 1. WAT accepts it as an `i64`.
     let server = component(&worker(&read_at(u64::MAX, 1)), folder, "--workers 1");
     assert_eq!(ask(&server, "big").1, "");
 }
@@ -284,7 +285,7 @@ fn what_handle_returns_is_not_trusted() {
 
 #[test]
 fn wasi_has_no_files_no_environment_and_no_arguments() {
-    // Answers 200 and how many there are of each, as the status.
+    // The status is 200 plus the number of entries.
     let imports = r#"
   (import "wasi:cli/environment@0.2.0" (instance $environment
     (export "get-environment" (func (result (list (tuple string string)))))
@@ -337,7 +338,7 @@ fn ask(server: &Server, path: &str) -> (u16, String) {
     (reply.status, reply.text())
 }
 
-/// One of each kind, and links of every sort.
+/// One entry of each kind, and links of every sort.
 fn files_of_every_kind() -> Folder {
     let folder = Folder::new()
         .file("file", "content")

@@ -1,4 +1,5 @@
-//! Clients: they hear of the end of whoever holds them, and of their time; and they may leave.
+//! Clients: they learn of the end of the process that holds their request, and of its deadline.
+//! They may also leave.
 
 use std::fs::File;
 use std::time::Instant;
@@ -7,7 +8,7 @@ use crate::support::scripts::{FOR_EVER, ask, outcome, send, wait_print};
 use crate::support::server::guest;
 use crate::support::{Server, eventually};
 
-/// A deadline that tests wait for, and before which processes that are slow come to their places.
+/// A deadline that tests wait for. Slow processes get ready before it ends.
 const DEADLINE: &str = "--request-timeout 4s --expose-pid";
 
 #[test]
@@ -21,8 +22,8 @@ fn who_ends_loses_its_own_clients_and_no_others() {
         wait_print(&server, label);
         client
     };
-    // One is killed; one ends by itself, having answered the second of its clients and not the
-    // first.
+    // One process is killed. The other ends by itself, after it has answered the second of its
+    // clients and not the first.
     for (end, exit, second) in [("kill a", "killed", 502), ("send a 1 x", "normal", 200)] {
         let mut first_of_a = holder("a", &format!("{exit}-a"));
         let mut of_b = holder("b", &format!("{exit}-b"));
@@ -58,8 +59,8 @@ fn who_is_late_with_a_request_is_ended() {
 
 #[test]
 fn who_has_come_back_for_more_is_not() {
-    // It waits for whatever else, or does something for somebody else: one client's patience is not
-    // its own.
+    // The process waits for other messages, or works for another client. It must not end because of
+    // one client's deadline.
     let server = guest("actor", DEADLINE);
     let reply = ask(
         &server,

@@ -1,6 +1,6 @@
-//! Programs that serve HTTP: requests arrive as messages, whoever holds one answers it, and the
-//! client hears of every end. The scripts are for `support/actor`, whose root runs the body of each
-//! request.
+//! Programs that serve HTTP: requests arrive as messages, the process that holds a request answers
+//! it, and the client learns of every end. The scripts are for `support/actor`. Its root runs the
+//! body of each request.
 
 mod clients;
 mod requests;

@@ -1,4 +1,4 @@
-//! A request: who holds it, who may send it on, and who answers it.
+//! A request: the processes that hold it, send it on, and answer it.
 
 use crate::support::eventually;
 use crate::support::scripts::{FOR_EVER, ask, outcome, send, wait_print};
@@ -13,7 +13,7 @@ fn a_request_arrives_with_its_client() {
         (reply.status, reply.text().as_str()),
         (200, "/some/%20path")
     );
-    // The client has a pid of its own, and no two have the same.
+    // The client has its own pid, different from all others.
     let own = "spawn a { receive; same sender client; tell; same sender parent; tell }; forward a;
         receive-from a; receive-from a; respond client 200 mine";
     let reply = ask(&server, &format!("{own}; answer"));
@@ -52,7 +52,7 @@ fn a_request_can_go_through_many_hands() {
     let reply = ask(&server, script);
     assert_eq!(reply.status, 200, "{reply:?}");
     assert_eq!(reply.text(), "POST /");
-    // Each held it until it had sent it on.
+    // Each held the request until it had sent it on.
     assert_eq!(outcome(&server, "receive-from c"), "c: ok");
     assert_eq!(outcome(&server, "receive-from b"), "b: ok");
 }
@@ -60,8 +60,9 @@ fn a_request_can_go_through_many_hands() {
 #[test]
 fn what_was_sent_on_does_not_come_back() {
     let server = guest("actor", FOR_EVER);
-    // `t` does not take the request, but sends another for the same client on. So it isn't the
-    // root's again when the root's patience is over. Where `t` is late for that, it is.
+    // `t` does not take the request, but sends another for the same client on. So the request is
+    // not returned to the root when the root's time is over. If `t` is too late, the request is
+    // returned.
     let mut nth = 0;
     eventually("the request is sent on in time", || {
         nth += 1;
@@ -128,7 +129,7 @@ fn a_request_that_is_not_taken_comes_back() {
         "mailbox-full\ntimed-out",
         "the root holds it still"
     );
-    // It was withdrawn, or else `a` would find it.
+    // The request was withdrawn. Otherwise `a` would find it.
     let rest = "monitor a; register awake; receive-from a";
     assert_eq!(outcome(&server, rest), "a is down: normal");
     let found = "spawn a { there again; receive; tell }; forward-wait a 20; send a 1 x; register again; receive-from a";
@@ -143,7 +144,7 @@ fn a_client_is_answered_and_the_next_awaited_at_once() {
     for _ in 0..3 {
         let script = "forward-and-receive a; respond client 200 next";
         assert_eq!(ask(&server, script).text(), "hello");
-        // The root has waited for this request, in the middle of its script.
+        // The root waited for this request in the middle of its script.
         assert_eq!(ask(&server, "nothing").text(), "next");
     }
     let cases = [

@@ -1,4 +1,4 @@
-//! Responses: what is refused as none, and files that are given away.
+//! Responses: invalid responses are refused, and files are given away.
 
 use std::fs::File;
 
@@ -30,7 +30,7 @@ fn responses_that_are_not_http() {
     let reply = ask(&server, "respond-bytes client x*1025; answer");
     assert_eq!((reply.status, reply.text().as_str()), (200, "too-large"));
     assert_eq!(ask(&server, "respond-bytes client x*1024").body.len(), 1024);
-    // The head has a limit of its own, 256 KiB, also where it can't even be copied.
+    // The head has its own limit, 256 KiB, even if it is too large to be copied.
     for fields in ["60 x*4096", "70 x*4096", "1000 x*4096"] {
         let reply = ask(&server, &format!("respond-fields client {fields}; answer"));
         let outcome = if fields.starts_with("60") {
@@ -94,7 +94,7 @@ fn files_are_given_away() {
 
 #[test]
 fn files_of_who_has_ended_are_closed() {
-    // Smaller ones are copied when they are opened, and need no descriptor.
+    // Smaller files are copied when they are opened, and need no descriptor.
     let folder = Folder::new().file("file", [b'x'; (64 << 10) + 1]);
     let server = guest_over("actor", folder, &format!("{FOR_EVER} --max-open-files 8"));
     let opens = "spawn a { receive-from parent; repeat 9 { open file }; tell; receive }; send a 1 x; receive-from a";

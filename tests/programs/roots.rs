@@ -1,4 +1,4 @@
-//! The root: it is full, it ends and is started again, it is stopped.
+//! The root: its mailbox is full, it ends and is started again, it is stopped.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -13,7 +13,7 @@ use crate::support::{Folder, eventually};
 #[test]
 fn a_full_root_refuses_at_once() {
     let server = guest("actor", &format!("{FOR_EVER} --max-mailbox 2"));
-    // The root is busy until there is a file of this name.
+    // The root is busy until there is a file with this name.
     let mut busy = send(&server, "print busy; there-is go; answer");
     wait_print(&server, "busy");
     let mut clients: Vec<_> = (0..5).map(|_| send(&server, "answer")).collect();
@@ -66,7 +66,7 @@ fn a_root_that_ends_is_started_again() {
         });
         assert_ne!(next, last);
         last = next;
-        // The log may still be on its way.
+        // The log may arrive later.
         eventually("nobody else lives", || {
             (server.living() == BTreeSet::from([next])).then_some(())
         });

@@ -85,7 +85,7 @@ fn search(model: Model, stops: usize, most_runs: usize) -> Option<usize> {
     let mut config = Config::new();
     config.failure_persistence = FailurePersistence::None;
     config.max_steps = MaxSteps::FailAfter(MOST_STEPS);
-    config.silence_warnings = true; // about atomics that are not sequentially consistent; see CONTRIBUTING
+    config.silence_warnings = true; // of atomics that are not sequentially consistent; see CONTRIBUTING
     let runs = Runner::new(Search::new(stops, most_runs), config).run(model.run);
     (runs < most_runs).then_some(runs)
 }
