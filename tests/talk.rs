@@ -1,13 +1,13 @@
-//! Messages between processes: each call of `mailbox`, with processes that live, are dead, have no
-//! room, or end meanwhile. Each line is a script for `support/actor`, and what the last statement
-//! of it comes to.
+//! Messages between processes: each call of `mailbox`, with processes that live, have ended, have a
+//! full mailbox, or end meanwhile. Each line is a script for `support/actor`, with the outcome of
+//! its last statement.
 
 use crate::support::program::perform;
 
 #[test]
 fn messages_are_copied() {
-    // The sender overwrites the very bytes that it has sent, the receiver those that it has
-    // received.
+    // The sender overwrites the bytes that it has sent, and the receiver overwrites the bytes that
+    // it has received.
     perform(
         "",
         "spawn echo { forever { echo } }; by-value echo -> \
@@ -94,7 +94,7 @@ fn send_wait_while_the_receiver_is_killed() {
 
 #[test]
 fn send_wait_while_the_sender_is_killed() {
-    // `after` hears that the writer is gone; by then its message is, too.
+    // `after` learns that the writer has ended. By then the writer's message is gone, too.
     perform(
         "",
         "spawn writer { tell; send-wait parent 1 x 60000 }; receive     -> writer:
@@ -205,7 +205,7 @@ fn call() {
 
 #[test]
 fn call_one_that_ends() {
-    // Before the call is received, before the reply, and having replied.
+    // The process ends before it receives the call, before it replies, and after it has replied.
     perform(
         "--log-level off",
         "spawn deaf { pause 60000 }; spawn waiter { tell; call deaf x 60000; tell }; receive  -> waiter:
@@ -271,7 +271,7 @@ fn a_reply_is_not_kept_out_by_a_full_mailbox() {
 
 #[test]
 fn calls_are_replied_to_in_any_order() {
-    // More than a server is expected to hold at a time.
+    // More calls than a server is expected to hold at a time.
     perform(
         "",
         "spawn server { repeat 100 { receive; expect x }; register all; there go; repeat 100 { reply-oldest y }; receive }  -> ok
@@ -342,7 +342,7 @@ fn messages_are_bounded() {
 
 #[test]
 fn down_always_arrives_and_last() {
-    // The mailbox is full when the process ends, with what it had sent.
+    // The mailbox is full with the process's own messages when the process ends.
     perform(
         "--max-mailbox 2",
         "spawn a { register a; receive; repeat 9 { send parent 1 x }; exit 7 }; monitor a; there a  -> ok

@@ -1,5 +1,6 @@
-//! Processes and their ends: who may start and kill whom, who is told what, what is free again
-//! after. Each line is a script for `support/actor`, and what the last statement of it comes to.
+//! Processes and their ends: the rights to start and kill, the messages about ends, and the
+//! resources that become free. Each line is a script for `support/actor`, with the outcome of its
+//! last statement.
 
 use crate::support::eventually;
 use crate::support::program::{perform, run};
@@ -89,7 +90,7 @@ fn kill() {
 
 #[test]
 fn kill_a_grandchild() {
-    // The child introduces it by its name.
+    // The child introduces the grandchild by its name.
     perform(
         "",
         "spawn child { spawn grandchild { register it; receive }; monitor grandchild; receive; tell; receive }  -> ok
@@ -120,7 +121,7 @@ fn kill_one_that_has_not_begun() {
 
 #[test]
 fn children_end_with_their_parent() {
-    // Whichever way that ends. `outside` is told of the grandchild.
+    // Children end with their parent, whatever its exit. `outside` is told of the grandchild.
     for end in ["", "exit 1", "trap", "stack", "receive"] {
         let play = format!(
             "spawn a {{ spawn b {{ spawn c {{ register c; receive }}; receive }}; receive-from parent; {end} }}  -> ok
@@ -197,7 +198,7 @@ fn names_are_bounded() {
 
 #[test]
 fn processes_are_bounded() {
-    // The root is one of them.
+    // The root counts as one of them.
     perform(
         "--max-processes 5",
         "repeat 9 { spawn a { receive } }                               -> 4 ok, then too-many-processes
@@ -229,7 +230,7 @@ fn arguments_are_bounded() {
 
 #[test]
 fn monitors_are_bounded() {
-    // Those whose end was not received yet count.
+    // Monitors of ended processes count until the message about the end is received.
     perform(
         "--max-mailbox 3",
         "repeat 2 { spawn a { receive }; monitor a }                    -> 2 ok
@@ -254,7 +255,7 @@ fn memory_is_each_process_s_own() {
 
 #[test]
 fn killing_costs_the_same_in_a_deep_tree() {
-    // The table looks up who descends from whom under its one lock.
+    // The table looks up descendants under its one lock.
     let server = guest("actor", "--request-timeout 600s --max-processes 1100");
     let grown = "chain 1000 { register deep; receive }; there deep; find deep deep; \
                  spawn flat { register flat; receive }; there flat";
@@ -266,8 +267,8 @@ fn killing_costs_the_same_in_a_deep_tree() {
         let (_, micros) = said.rsplit_once(' ').expect("a time");
         micros.parse::<u64>().unwrap_or_else(|_| panic!("{said}"))
     };
-    // A walk of a thousand steps takes some hundred times as long. A noisy machine delays now these
-    // and now those: they must be alike once.
+    // Walking a thousand steps would take some hundred times as long. A noisy machine delays either
+    // side. So the times must be similar in at least one attempt.
     eventually("a deep tree is as quick as a flat one", || {
         (micros("deep") < 20 * micros("flat")).then_some(())
     });
@@ -278,7 +279,8 @@ fn killing_costs_the_same_in_a_deep_tree() {
 
 #[test]
 fn nobody_ends_later_than_the_root() {
-    // Those that loop or wait are no reason to stay; nor are those that the others know nothing of.
+    // Processes that loop or wait don't keep the program running, nor do processes that no other
+    // knows.
     let play = "repeat 3 { spawn a { spawn b { spin }; spin } }; spawn c { receive }; spawn d { pause 60000 }";
     let ended = run("actor", "--log-level debug", &[play]);
     assert_eq!(

@@ -1,4 +1,4 @@
-//! The example guests, and those of the tests, as components, built once for all tests.
+//! The components of the examples and of the tests' own guests. They are built once for all tests.
 
 use std::path::PathBuf;
 use std::sync::OnceLock;
@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use wasm_pool_guest_build::build;
 pub(crate) use wasm_pool_guest_build::workspace;
 
-/// The examples, and those beside this file.
+/// The examples, and the guests in this folder.
 const GUESTS: &[&str] = &[
     "hello",
     "api",
@@ -20,7 +20,7 @@ const GUESTS: &[&str] = &[
     "mirror",
 ];
 
-/// The component of one.
+/// The component of one guest.
 pub(crate) fn path(name: &str) -> PathBuf {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     let build = || build(workspace(), GUESTS);

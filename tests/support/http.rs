@@ -1,5 +1,5 @@
-//! A blocking HTTP/1.1 client over a bare socket: small, strict about what comes back, and able to
-//! send anything at all.
+//! A blocking HTTP/1.1 client over a bare socket. It is small, checks replies strictly, and can
+//! send any bytes.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -12,11 +12,11 @@ use super::PATIENCE;
 /// One connection. Replies are read in the order in which requests were sent.
 pub(crate) struct Client {
     stream: TcpStream,
-    /// Bytes that were read and belong to what comes next.
+    /// Bytes that were read and belong to the next reply.
     ahead: Vec<u8>,
 }
 
-/// A response, whole.
+/// A complete response.
 #[derive(Debug, Clone)]
 pub(crate) struct Reply {
     pub(crate) status: u16,
@@ -74,19 +74,19 @@ impl Client {
             .expect("the request is sent");
     }
 
-    /// Sends bytes, whatever they are.
+    /// Sends any bytes.
     pub(crate) fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.stream.write_all(bytes)
     }
 
-    /// Says that nothing more will be sent, and keeps listening.
+    /// Closes the sending side, and keeps receiving.
     pub(crate) fn finish_sending(&self) -> io::Result<()> {
         self.stream.shutdown(std::net::Shutdown::Write)
     }
 
-    /// Leaves as one does whose machine has crashed, or who has no use for the answer: the
-    /// connection is reset. Dropping a client only closes it, which says no more than that it will
-    /// send nothing.
+    /// Resets the connection, like a client whose machine has crashed, or that has no use for the
+    /// answer. Dropping a client only closes it, which tells the server only that no more bytes
+    /// will come.
     pub(crate) fn reset(self) {
         set_socket_linger(&self.stream, Some(Duration::ZERO))
             .expect("a socket's linger can be set");
@@ -101,7 +101,7 @@ impl Client {
         Ok(reply)
     }
 
-    /// Reads a status line and fields, leaving the body where it is.
+    /// Reads a status line and fields, but not the body.
     pub(crate) fn head(&mut self) -> io::Result<Reply> {
         loop {
             let head = self.until(b"\r\n\r\n")?;
@@ -134,7 +134,7 @@ impl Client {
         }
     }
 
-    /// Everything that still comes until the server closes. A reset counts as a close.
+    /// All bytes until the server closes. A reset counts as a close.
     pub(crate) fn rest(&mut self) -> io::Result<Vec<u8>> {
         let mut rest = Vec::new();
         match self.everything(&mut |bytes| rest.extend_from_slice(bytes)) {
@@ -143,7 +143,7 @@ impl Client {
         }
     }
 
-    /// Whether the server has sent something, or closed, that was not read yet.
+    /// Whether there are unread bytes from the server, or an unread close.
     pub(crate) fn has_news(&self) -> bool {
         self.stream
             .set_nonblocking(true)
@@ -239,7 +239,7 @@ impl Reply {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
-    /// The process that answered, where the server runs with `--expose-pid`.
+    /// The process that answered. The server must run with `--expose-pid`.
     pub(crate) fn pid(&self) -> u64 {
         let pid = self
             .field("x-wasm-pid")
@@ -247,7 +247,7 @@ impl Reply {
         pid.parse().expect("a pid is a number")
     }
 
-    /// The number of the request, out of an error page.
+    /// The number of the request, from an error page.
     pub(crate) fn request_id(&self) -> u64 {
         let text = self.text();
         let digits: String = text
@@ -280,7 +280,7 @@ pub(crate) fn request_bytes(
 }
 
 fn parse_head(head: &[u8]) -> io::Result<Reply> {
-    // Field values may hold any octet from 0x80 up: read as ISO 8859-1, nothing is lost.
+    // Field values may have any byte from 0x80 up. ISO 8859-1 decodes all of them without loss.
     let text: String = head.iter().map(|byte| char::from(*byte)).collect();
     let mut lines = text.trim_end_matches("\r\n").split("\r\n");
     let status = lines

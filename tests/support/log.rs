@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::PATIENCE;
 
-/// What the program says on standard error, as it comes.
+/// The program's standard error, line by line as it arrives.
 #[derive(Default)]
 pub(super) struct Log {
     lines: Mutex<Lines>,
@@ -20,7 +20,7 @@ pub(super) struct Log {
 pub(super) struct Lines {
     pub(super) text: String,
     pub(super) entries: Vec<Value>,
-    /// Lines that are not flat JSON objects, where JSON is what the log is in.
+    /// Lines that are not flat JSON objects, if the log is in JSON.
     pub(super) strangers: Vec<String>,
 }
 

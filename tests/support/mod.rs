@@ -1,5 +1,5 @@
-//! What every test needs: a folder, a server over it, a client that may misbehave, and guests that
-//! do.
+//! Helpers for all tests: a folder, a server over it, a client that may misbehave, and guests that
+//! misbehave.
 
 pub(crate) mod guests;
 pub(crate) mod http;
@@ -19,13 +19,14 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 pub(crate) use http::{Client, Reply};
 pub(crate) use server::Server;
 
-/// How long a test waits for what must happen. Generous: a busy machine is no failure, a hang is.
+/// The longest wait of a test. It is long, so that only a hang fails a test, and not a busy
+/// machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
-/// How often a condition is looked at where nothing tells us that it changed.
+/// The interval for checking a condition, if no event reports its change.
 const GLANCE: Duration = Duration::from_millis(5);
 
-/// Waits until `condition` gives something.
+/// Waits until `condition` returns a value.
 pub(crate) fn eventually<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
     let start = Instant::now();
     loop {
@@ -40,7 +41,7 @@ pub(crate) fn eventually<T>(what: &str, mut condition: impl FnMut() -> Option<T>
     }
 }
 
-/// For what happens at random; `DRILL_SEED` makes it happen again.
+/// A seed for random tests. `DRILL_SEED` repeats a run.
 pub(crate) fn seed() -> u64 {
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
@@ -53,17 +54,17 @@ pub(crate) fn seed() -> u64 {
     seed
 }
 
-/// An address of this machine that nobody else uses, for those who need to see that a port is
-/// closed: on the usual one, the kernel may give it to the next server at once.
+/// A local address of its own, for tests that check that a port is closed. On the usual address,
+/// the kernel may give the port to the next server at once.
 pub(crate) fn own_address() -> Ipv4Addr {
     static COUNT: AtomicU8 = AtomicU8::new(1);
     let [.., high, low] = std::process::id().to_be_bytes();
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    // 127.0.0.0/8 is all this machine's; 127.0 and 127.255 have uses of their own.
+    // All of 127.0.0.0/8 is this machine's. 127.0 and 127.255 have other uses.
     Ipv4Addr::new(127, high % 254 + 1, low, count.clamp(1, 254))
 }
 
-/// A temporary folder with a `root` to serve and room `outside` of it.
+/// A temporary folder with a `root` to serve, and a folder `outside` of the root.
 pub(crate) struct Folder {
     folder: tempfile::TempDir,
 }
@@ -88,7 +89,7 @@ impl Folder {
         self.folder.path()
     }
 
-    /// Writes a file below the root, with the folders on the way.
+    /// Writes a file below the root, and creates its parent folders.
     pub(crate) fn file(self, name: &str, content: impl AsRef<[u8]>) -> Self {
         let path = self.root().join(name);
         fs::create_dir_all(path.parent().expect("a parent")).expect("folders on the way");
@@ -96,27 +97,27 @@ impl Folder {
         self
     }
 
-    /// Makes an empty folder below the root.
+    /// Creates an empty folder below the root.
     pub(crate) fn dir(self, name: &str) -> Self {
         fs::create_dir_all(self.root().join(name)).expect("a folder below the root");
         self
     }
 
-    /// Makes a symbolic link below the root.
+    /// Creates a symbolic link below the root.
     pub(crate) fn link(self, name: &str, target: impl AsRef<Path>) -> Self {
         symlink(target, self.root().join(name)).expect("a link below the root");
         self
     }
 }
 
-/// The contents of a file of this size: no two neighbouring blocks of it are alike.
+/// The content of a file of this size. Neighbouring blocks differ.
 pub(crate) fn pattern(size: usize) -> Vec<u8> {
     (0..size)
         .map(|at| (at ^ (at >> 8) ^ (at >> 16).wrapping_mul(31)) as u8)
         .collect()
 }
 
-/// Random numbers that a printed seed brings back (xorshift64*).
+/// Random numbers that are reproducible from a printed seed (xorshift64*).
 pub(crate) struct Random(u64);
 
 impl Random {

@@ -1,4 +1,4 @@
-//! A program that is run by itself: `wasm-pool-host run MODULE -- ARGS`, and what it said.
+//! A program that runs by itself: `wasm-pool-host run MODULE -- ARGS`, and its output.
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
@@ -11,14 +11,14 @@ use rustix::process::{Pid, Signal, kill_process};
 use super::server::PROGRAM;
 use super::{PATIENCE, eventually, guests};
 
-/// One that runs.
+/// A running program.
 pub(crate) struct Program {
     child: Child,
     lines: Receiver<String>,
     errors: Option<JoinHandle<String>>,
 }
 
-/// One that has ended.
+/// A program that has ended.
 #[derive(Debug)]
 pub(crate) struct Ended {
     pub(crate) code: i32,
@@ -31,7 +31,7 @@ pub(crate) fn run(name: &str, flags: &str, args: &[&str]) -> Ended {
     Program::start(&guests::path(name), flags, args).ended()
 }
 
-/// Has an actor perform: in each line a script, and what the last of its statements comes to.
+/// Runs an actor: each line has a script, and the outcome of its last statement.
 ///
 /// ```text
 /// spawn a { }; monitor a; receive     -> a is down: normal
@@ -68,7 +68,7 @@ impl Program {
             let mut text = Vec::new();
             errors.read_to_end(&mut text).expect("standard error");
             let text = String::from_utf8_lossy(&text).into_owned();
-            // On a busy machine the module takes its time, and the program says so.
+            // On a busy machine compiling takes a while, and the program logs it.
             let mut lines: Vec<_> = text.split_inclusive('\n').collect();
             lines.retain(|line| !line.starts_with("wasm-pool-host: compiling "));
             lines.concat()
@@ -78,7 +78,7 @@ impl Program {
         std::thread::spawn(move || {
             for line in output.split(b'\n') {
                 let line = line.expect("standard output can be read");
-                // Nobody may be listening any longer.
+                // The receiver may be gone.
                 let _ = sender.send(String::from_utf8_lossy(&line).into_owned());
             }
         });
@@ -115,7 +115,7 @@ impl Program {
 
 impl Drop for Program {
     fn drop(&mut self) {
-        // Both fail where it has ended already, which is what we want of it.
+        // Both calls fail if the program has already ended, which is fine.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

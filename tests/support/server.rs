@@ -1,9 +1,8 @@
-//! A server of one's own: the real binary on a port that the kernel chose, its log read line by
+//! A server for one test: the real binary, on a port that the kernel chose, its log read line by
 //! line.
 //!
-//! Each server logs JSON down to `debug` unless the test says otherwise, and a line that isn't JSON
-//! fails the test that started it: that is how a panic of the host, or a forged line, comes to
-//! light.
+//! Each server logs JSON down to `debug` unless the test sets otherwise. A line that isn't JSON
+//! fails the test that started the server. So a panic of the host, or a forged line, is detected.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -21,7 +20,7 @@ use super::http::{Client, Reply};
 use super::log::Log;
 use super::{Folder, PATIENCE, eventually, guests};
 
-/// A line that is over soon, for tests that look whether all processes are busy.
+/// A short line with a short timeout, for tests that check whether all processes are busy.
 pub(crate) const SHORT_QUEUE: &str = "--queue 4 --queue-timeout 100ms";
 
 /// The program itself.
@@ -30,7 +29,7 @@ pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_wasm-pool-host");
 pub(crate) struct Server {
     child: Child,
     address: SocketAddr,
-    /// What the program says on standard output once it is ready.
+    /// The line on standard output that says that the program is ready.
     pub(crate) start_line: String,
     pub(crate) folder: Folder,
     log: Arc<Log>,
@@ -60,8 +59,8 @@ pub(crate) fn component(text: &str, folder: Folder, flags: &str) -> Server {
     Server::start(Some(&module), folder, flags)
 }
 
-/// A server with a module that may not be able to start: then how the program ended, and what it
-/// said.
+/// A server with a module that may not be able to start. If it doesn't start: the program's exit
+/// status, and its output.
 pub(crate) fn try_component(text: &str, flags: &str) -> Result<Server, (ExitStatus, String)> {
     let folder = Folder::new();
     let module = folder.path().join("component.wat");
@@ -91,7 +90,7 @@ impl Server {
         let output = child.stdout.take().expect("standard output is piped");
         let start_line = first_line(output);
         let Some(address) = address(&start_line) else {
-            // It has ended, or never will by itself.
+            // The program has ended, or never will by itself.
             let ended = child.try_wait().expect("a child's status");
             child.kill().expect("the program can be ended");
             let status = child.wait().expect("a child's status");
@@ -122,14 +121,14 @@ impl Server {
         Client::connect(self.address)
     }
 
-    /// Sends a request on a connection of its own, and reads nothing yet.
+    /// Sends a request on a new connection, and reads nothing yet.
     pub(crate) fn send(&self, target: &str) -> Client {
         let mut client = self.client();
         client.ask("GET", target, b"");
         client
     }
 
-    /// One request on a connection of its own.
+    /// Sends a request on a new connection, and reads the reply.
     pub(crate) fn get(&self, target: &str) -> Reply {
         self.client().get(target)
     }
@@ -144,8 +143,8 @@ impl Server {
         self.client().request(method, target, fields, body)
     }
 
-    /// Asks on new connections until the answer is `200`. A client that sends its head too late
-    /// on a busy machine, or comes before there is room, has to ask again.
+    /// Sends requests on new connections until the answer is `200`. On a busy machine, a client may
+    /// send its head too late or come before there is room, and must try again.
     pub(crate) fn wait_served(&self, target: &str) -> Reply {
         eventually(target, || {
             let mut client = Client::try_connect(self.address).ok()?;
@@ -154,8 +153,8 @@ impl Server {
         })
     }
 
-    /// Asks for `/ok` until every process is taken and the line is not served in time: from then
-    /// on, what was sent before is running. Needs a short queue timeout, as [`SHORT_QUEUE`] has.
+    /// Requests `/ok` until all processes are busy and the line's timeout is over. From then on,
+    /// all earlier requests are running. Needs a short queue timeout, as in [`SHORT_QUEUE`].
     pub(crate) fn wait_until_busy(&self) {
         eventually("all processes are busy", || {
             (self.get("/ok").status == 503).then_some(())
@@ -173,7 +172,7 @@ impl Server {
             .collect()
     }
 
-    /// Waits until there are this many log lines with this message, or more.
+    /// Waits until there are at least this many log lines with this message.
     pub(crate) fn wait_entries(&self, message: &str, count: usize) -> Vec<Value> {
         self.log.wait(&format!("{count} times: {message}"), |log| {
             let entries: Vec<_> = log
@@ -200,19 +199,19 @@ impl Server {
         self.wait_entry("request", |entry| entry["id"] == id)
     }
 
-    /// The log line of the process with this pid that ended.
+    /// The log line about the end of the process with this pid.
     pub(crate) fn wait_end(&self, pid: u64) -> Value {
         self.wait_entry("process ended", |entry| entry["pid"] == pid)
     }
 
-    /// Why the process of the request with this id ended.
+    /// The reason why the process of the request with this id ended.
     pub(crate) fn wait_reason(&self, id: u64) -> String {
         let pid = self.wait_request(id)["pid"].as_u64().expect("a pid");
         let end = self.wait_end(pid);
         end["reason"].as_str().expect("a reason").to_owned()
     }
 
-    /// Waits until exactly this many processes live, and says which.
+    /// Waits until exactly this many processes live, and returns their pids.
     pub(crate) fn wait_living(&self, count: usize) -> BTreeSet<u64> {
         self.log.wait(&format!("{count} living processes"), |log| {
             let living = log.living();
@@ -220,12 +219,12 @@ impl Server {
         })
     }
 
-    /// The pids of the processes that live, by the log.
+    /// The pids of the living processes, according to the log.
     pub(crate) fn living(&self) -> BTreeSet<u64> {
         self.log.lock().living()
     }
 
-    /// Everything the program wrote to standard error.
+    /// The program's standard error so far.
     pub(crate) fn log_text(&self) -> String {
         self.log.text()
     }
@@ -236,21 +235,21 @@ impl Server {
             .wait(text, |log| log.text.contains(text).then_some(()));
     }
 
-    /// How many descriptors the host has open.
+    /// The number of the host's open descriptors.
     pub(crate) fn descriptors(&self) -> usize {
         fs::read_dir(self.proc("fd"))
             .expect("the host's descriptors")
             .count()
     }
 
-    /// How many of them are of a file with this name.
+    /// The number of open descriptors of a file with this name.
     pub(crate) fn open_files(&self, name: &str) -> usize {
         let entries = fs::read_dir(self.proc("fd")).expect("the host's descriptors");
         let targets = entries.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
         targets.filter(|target| target.ends_with(name)).count()
     }
 
-    /// How many bytes clients have sent that the host has not read yet.
+    /// The number of bytes that clients have sent and the host has not read yet.
     pub(crate) fn unread(&self) -> u64 {
         let table = fs::read_to_string("/proc/net/tcp").expect("the kernel's connections");
         let port = format!(":{:04X}", self.address.port());
@@ -266,13 +265,14 @@ impl Server {
         table.lines().skip(1).filter_map(queue).sum()
     }
 
-    /// By how many bytes the host's peak of resident memory has grown since it was `before`. The
-    /// kernel adds up its counters loosely: a later peak may be a little lower.
+    /// The growth of the host's peak of resident memory since it was `before`. The kernel's
+    /// counters are imprecise, so a later peak may be a little lower.
     pub(crate) fn grown(&self, before: u64) -> u64 {
         self.memory("VmHWM").saturating_sub(before)
     }
 
-    /// A line of `/proc/PID/status` in bytes: `VmRSS` is resident memory now, `VmHWM` its peak.
+    /// A line of `/proc/PID/status` in bytes: `VmRSS` is the current resident memory, `VmHWM` its
+    /// peak.
     pub(crate) fn memory(&self, line: &str) -> u64 {
         let status = fs::read_to_string(self.proc("status")).expect("the host's status");
         let value = status
@@ -284,7 +284,7 @@ impl Server {
         value.trim().parse::<u64>().expect("a number") * 1024
     }
 
-    /// Processor time the host has used so far, in clock ticks of 10 ms.
+    /// The CPU time of the host so far, in clock ticks of 10 ms.
     pub(crate) fn processor_ticks(&self) -> u64 {
         let stat = fs::read_to_string(self.proc("stat")).expect("the host's times");
         let after_name = stat.rsplit_once(')').expect("a name in parentheses").1;
@@ -328,7 +328,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // Both fail where the program has ended already, which is what we want of them.
+        // Both calls fail if the program has already ended, which is fine.
         let _ = self.child.kill();
         let _ = self.child.wait();
         self.finish_log();
@@ -352,7 +352,7 @@ impl Drop for Server {
     }
 }
 
-/// The program with its output captured, its log as the tests want it, and a port that is free.
+/// The program with its output captured, the tests' log settings, and a free port.
 pub(crate) fn command(module: Option<&Path>, root: &Path, flags: &str) -> Command {
     let mut command = Command::new(PROGRAM);
     if let Some(module) = module {
@@ -377,13 +377,14 @@ pub(crate) fn command(module: Option<&Path>, root: &Path, flags: &str) -> Comman
     command
 }
 
-/// The first line of the program's output; empty if it ends without one, or has none in good time.
+/// The first line of the program's output. Empty if the program ends before, or if the line doesn't
+/// arrive in time.
 fn first_line(output: impl Read + Send + 'static) -> String {
     let (sender, receiver) = mpsc::channel();
     std::thread::spawn(move || {
         let mut line = String::new();
         let read = BufReader::new(output).read_line(&mut line);
-        // Nobody may be waiting any longer.
+        // The receiver may be gone.
         let _ = sender.send(read.map(|_| line));
     });
     let line = receiver.recv_timeout(PATIENCE).unwrap_or(Ok(String::new()));

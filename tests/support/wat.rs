@@ -1,15 +1,16 @@
-//! Components written as text, for guests that no compiler would let one write.
+//! Components written as text, for guests that no compiler would produce.
 
-/// A worker in its parts; `worker.wat` says what lies where.
+/// The parts of a worker. `worker.wat` defines the memory layout.
 #[derive(Default)]
 pub(crate) struct Worker<'a> {
     /// Further imports of the component.
     pub(crate) imports: &'a str,
-    /// Their functions, lowered, in a core instance `$extra`, from which `fields` may import them.
+    /// Functions of these imports, lowered, in a core instance `$extra`. `fields` may import them
+    /// from there.
     pub(crate) lowered: &'a str,
     /// Further fields of the core module.
     pub(crate) fields: &'a str,
-    /// What it does with a request before it returns the response at 1024.
+    /// The code that runs for each request, before it returns the response at 1024.
     pub(crate) handle: &'a str,
 }
 
@@ -28,7 +29,7 @@ impl Worker<'_> {
     }
 }
 
-/// The version of the contract that `wit/` has.
+/// The version of the contract in `wit/`.
 pub(crate) fn contract_version() -> &'static str {
     let mut lines = include_str!("../../wit/worker.wit").lines();
     let version = lines.find_map(|line| line.strip_prefix("package wasm-pool:worker@"));
@@ -36,17 +37,17 @@ pub(crate) fn contract_version() -> &'static str {
     version.expect("the contract names its package")
 }
 
-/// The name of an interface of the contract, as components have it.
+/// The name of an interface of the contract, as in components.
 pub(crate) fn interface(name: &str) -> String {
     format!("wasm-pool:worker/{name}@{}", contract_version())
 }
 
-/// A worker that does just this with a request.
+/// A worker that runs only this code for each request.
 pub(crate) fn worker(handle: &str) -> String {
     worker_with("", handle)
 }
 
-/// A worker with more in its core module: globals, functions, memories, data.
+/// A worker with more fields in its core module: globals, functions, memories, data.
 pub(crate) fn worker_with(fields: &str, handle: &str) -> String {
     Worker {
         fields,
@@ -56,7 +57,7 @@ pub(crate) fn worker_with(fields: &str, handle: &str) -> String {
     .text()
 }
 
-/// A component that takes longer to compile than any test takes: a function of many nested loops.
+/// A component that takes longer to compile than any test lasts: a function of many nested loops.
 pub(crate) fn slow() -> String {
     let nest = format!(
         "{}{}",
@@ -67,7 +68,7 @@ pub(crate) fn slow() -> String {
     format!("(component (core module (func (param i32) {body})))")
 }
 
-/// Opens the path in the request's body, just as it stands there, and answers with the file; or
+/// Opens the path in the request's body, unchanged, and answers with the file. On an error, answers
 /// with `404` and the number of the error code as a letter, `a` for the first.
 pub(crate) const OPENER: &str = "
     (call $open (local.get $body) (local.get $body-length) (i32.const 2048))
@@ -82,8 +83,8 @@ pub(crate) const OPENER: &str = "
         (i32.store (i32.const 1048) (i32.load (i32.const 2056)))
         (i64.store (i32.const 1064) (i64.load (i32.const 2072)))))";
 
-/// Lists the folder in the request's body: the names, one after the other without anything between;
-/// or with `404` and the error code as [`OPENER`] does.
+/// Lists the folder in the request's body: the names, one directly after the other. On an error,
+/// answers with `404` and the error code as [`OPENER`] does.
 pub(crate) const LISTER: &str = "
     (call $read-dir (local.get $body) (local.get $body-length) (i32.const 2048))
     (i32.store (i32.const 1048) (i32.const 4096))
@@ -104,7 +105,7 @@ pub(crate) const LISTER: &str = "
           (br $next)))
         (i32.store (i32.const 1052) (i32.sub (local.get $out) (i32.const 4096)))))";
 
-/// A program that traps, with this in its core module.
+/// A program that traps, with these fields in its core module.
 pub(crate) fn trapping_program(fields: &str) -> String {
     format!(
         r#"(component
@@ -114,11 +115,11 @@ pub(crate) fn trapping_program(fields: &str) -> String {
     )
 }
 
-/// Custom sections of a core module: debug information of one function, in which scopes are nested
-/// this deep.
+/// Custom sections of a core module: debug information of one function, with scopes nested this
+/// deep.
 pub(crate) fn nested_debug_information(depth: usize) -> String {
-    // By DWARF 4: the abbreviations of a unit, a function and an inlined function, with all
-    // addresses in the first two.
+    // DWARF 4: the abbreviations of a unit, a function and an inlined function. The unit and the
+    // function cover all addresses.
     const ABBREVIATIONS: &[u8] = &[
         1, 0x11, 1, 0x11, 1, 0x12, 6, 0, 0, //
         2, 0x2e, 1, 0x11, 1, 0x12, 6, 0, 0, //
@@ -141,7 +142,7 @@ pub(crate) fn nested_debug_information(depth: usize) -> String {
     section("abbrev", ABBREVIATIONS) + &section("info", &information)
 }
 
-/// The name of a C++ function whose parameters' types double this often.
+/// The name of a C++ function. The types of its parameters double this often.
 pub(crate) fn doubling_cpp_name(times: usize) -> String {
     const DIGITS: &[u8; 36] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ";
     let pair = |digit: &u8| format!("S_IS{0}_S{0}_E", char::from(*digit));
@@ -149,7 +150,7 @@ pub(crate) fn doubling_cpp_name(times: usize) -> String {
     format!("_Z1f1aIiiE{pairs}")
 }
 
-/// The name of a Rust function whose parameters' types double this often.
+/// The name of a Rust function. The types of its parameters double this often.
 pub(crate) fn doubling_rust_name(times: usize) -> String {
     const DIGITS: &[u8; 62] = b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
     let mut name = "INvC1a1f".to_owned();

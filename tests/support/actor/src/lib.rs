@@ -1,13 +1,12 @@
-//! An actor: a process that does what its script says, so that a test can have the whole play in
-//! one place.
+//! An actor: a process that runs its script. So a test has all processes' behaviour in one place.
 //!
 //! A script is statements, with `;` between them; each has an *outcome*, which is a short text. `{
 //! … }` is a script within a script. A text such as `x*1000` stands for that many bytes. Where the
-//! contract wants a pid, a script has a name: those that it has given, those that its parent knew,
-//! and `self`, `parent`, `sender` (of the last message) and `client` (of the last request).
+//! contract needs a pid, a script has a name: a name that it has given, a name that its parent
+//! knew, or `self`, `parent`, `sender` (of the last message) and `client` (of the last request).
 //!
-//! A root with arguments runs each of them, and prints the outcome of its last statement. A root
-//! without is served HTTP: it runs the body of each request.
+//! A root with arguments runs each argument, and prints the outcome of its last statement. A root
+//! without arguments serves HTTP: it runs the body of each request.
 
 mod crowd;
 mod misdeeds;
@@ -23,7 +22,7 @@ use wasm_pool_guest::{Body, FileSlice, Header, Request, Response, files, process
 
 use crate::script::{bytes, shown, statements, text};
 
-/// More than anything takes that a test waits for.
+/// Longer than any wait of a test.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 program!(actor);
@@ -48,7 +47,7 @@ fn perform(lines: &[String]) {
 
 fn serve() {
     if files::stat("end-at-once").is_ok() {
-        return; // without having taken a request
+        return; // without a request
     }
     let mut root = Actor::default();
     loop {
@@ -59,7 +58,7 @@ fn serve() {
             root.take(Ok(message));
             root.run(&script);
         } else {
-            root.kept.push_back(message); // for a script that asks for it
+            root.kept.push_back(message); // for a later script that receives it
         }
     }
 }
@@ -68,15 +67,15 @@ fn serve() {
 #[derive(Default)]
 struct Actor {
     names: Vec<(String, Pid)>,
-    /// Messages that came between two scripts.
+    /// Messages that arrived between two scripts.
     kept: VecDeque<Message>,
     /// The last messages that were data, to reply to.
     asked: Vec<Message>,
-    /// The last request, to answer or to send on.
+    /// The last request, to be answered or sent on.
     request: Option<Request>,
-    /// Of the last statement.
+    /// The outcome of the last statement.
     outcome: String,
-    /// Outcomes since the last request.
+    /// The outcomes since the last request.
     said: Vec<String>,
 }
 
@@ -175,13 +174,14 @@ impl Actor {
         made(process::spawn(&args).map(|pid| self.name(name, pid)))
     }
 
-    /// A child's: what to do, and whom this process knows.
+    /// A child's arguments: its script, and the processes that this process knows.
     fn args(&self, script: &str) -> Vec<String> {
         let names = self.names.iter().map(|(name, pid)| format!("{name}={pid}"));
         std::iter::once(text(script)).chain(names).collect()
     }
 
-    /// A child that is monitored before it begins: one that has ended can't be.
+    /// Starts a child that is monitored before it begins. A child that has ended can't be
+    /// monitored.
     fn watch(&mut self, name: &str, script: &str) -> String {
         self.spawn(name, &format!("receive-from parent; {script}"));
         let monitored = process::monitor(self.pid(name));
@@ -203,7 +203,7 @@ impl Actor {
         self.take(message)
     }
 
-    /// What a message says, or why there is none.
+    /// Describes a message, or the error that came instead.
     fn take(&mut self, message: Result<Message, ErrorCode>) -> String {
         let message = match message {
             Ok(message) => message,
@@ -234,7 +234,7 @@ impl Actor {
         }
     }
 
-    /// To the last message, or to one before it.
+    /// Replies to the last message, or to an earlier one.
     fn reply(&self, before: usize, text: &str) -> String {
         let asked = self.asked.iter().rev().nth(before);
         done(talk::reply(asked.expect("a message"), bytes(text)))
@@ -257,7 +257,7 @@ impl Actor {
         self.take(next)
     }
 
-    /// Its parent, of the last outcome; also if its mailbox is full.
+    /// Tells the parent the last outcome, even if the parent's mailbox is full.
     fn tell(&self) -> String {
         let (tag, bytes) = (0, self.outcome.clone().into_bytes());
         let content = Outgoing::Data(Data { tag, bytes });
@@ -277,7 +277,7 @@ impl Actor {
         })
     }
 
-    /// A request that no client sent.
+    /// A request that no client has sent.
     fn invented(&self, client: &str) -> Outgoing {
         Outgoing::Request(ClientRequest {
             client: self.pid(client),
@@ -293,7 +293,7 @@ impl Actor {
         })
     }
 
-    /// How many times all was well, and what was not.
+    /// The number of successes, and the first failure.
     fn repeat(&mut self, times: u32, script: &str) -> String {
         for count in 0..times {
             self.run(script);
@@ -337,7 +337,7 @@ fn data(tag: &str, text: &str) -> Outgoing {
     })
 }
 
-/// So many fields with this value.
+/// This many fields with this value.
 fn fields(times: u32, text: &str) -> Response {
     let field = |_| Header {
         name: "x-field".into(),
@@ -349,7 +349,7 @@ fn fields(times: u32, text: &str) -> Response {
     }
 }
 
-/// All of it, given away.
+/// The whole file, given away.
 fn file(name: &str) -> Response {
     let files::Opened { file, metadata } = files::open(name).expect("a file");
     let slice = FileSlice {
@@ -363,7 +363,7 @@ fn file(name: &str) -> Response {
     }
 }
 
-/// The path that the host has opened, and how many bytes the file has.
+/// The path that the host has opened, and the file's size in bytes.
 fn open_variant(path: &str, variants: &[&str]) -> String {
     let variants: Vec<String> = variants.iter().map(|path| text(path)).collect();
     match files::open_variant(&text(path), &variants) {
@@ -390,7 +390,7 @@ fn error(error: ErrorCode) -> String {
     error.name().into()
 }
 
-/// For what nobody tells us of.
+/// Polls a condition, for events without a notification.
 fn until(mut condition: impl FnMut() -> bool) -> String {
     let start = Instant::now();
     while !condition() {

@@ -1,4 +1,4 @@
-//! What a process can do that others must not notice, or can do to itself.
+//! Actions of a process that must not affect other processes, or that harm only itself.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant, SystemTime};
@@ -29,7 +29,7 @@ fn trap() -> ! {
     std::process::abort();
 }
 
-/// Adds after the call, so that the compiler can't make a loop of it.
+/// Adds after the call, so that the compiler can't turn the recursion into a loop.
 fn descend(depth: usize) -> usize {
     if black_box(depth) == usize::MAX {
         return 0;
@@ -44,7 +44,8 @@ fn hoard() -> ! {
     }
 }
 
-/// Tries to kill somebody else's descendant, again and again. Says how many microseconds that took.
+/// Tries to kill another process's descendant, again and again. Returns the microseconds that this
+/// took.
 pub(crate) fn kills(pid: Pid, times: u32) -> String {
     let start = Instant::now();
     for _ in 0..times {
@@ -53,7 +54,7 @@ pub(crate) fn kills(pid: Pid, times: u32) -> String {
     start.elapsed().as_micros().to_string()
 }
 
-/// Sends back what comes, and overwrites what it has of it.
+/// Sends each message back, and then overwrites its own copy.
 pub(crate) fn echo() {
     let message = mailbox::receive();
     let Incoming::Data(mut data) = message.content else {
@@ -65,14 +66,14 @@ pub(crate) fn echo() {
     sent.expect("who asks is there");
 }
 
-/// Sends a message to an echo, and overwrites the place that it was sent from, then what has come
-/// back.
+/// Sends a message to an echo. Then overwrites first the memory that it was sent from, and later
+/// the echo's answer.
 pub(crate) fn by_value(echo: Pid) -> String {
     const SIZE: usize = 4096;
     let bytes = vec![b'm'; SIZE];
     let place = bytes.as_ptr();
     let sent = mailbox::send(echo, Outgoing::Data(Data { tag: 1, bytes }));
-    let mut overwritten = vec![b'o'; SIZE]; // gets the memory that was just freed
+    let mut overwritten = vec![b'o'; SIZE]; // reuses the memory that was just freed
     let same_place = std::ptr::eq(place, overwritten.as_ptr());
     black_box(&mut overwritten);
     let once = receive(echo);
@@ -96,7 +97,7 @@ fn receive(from: Pid) -> Vec<u8> {
     }
 }
 
-/// Counts as far as it gets in so much time. All processes share this clock.
+/// Counts as far as possible in this time. All processes share the clock.
 pub(crate) fn work(time: Duration) -> String {
     let start = SystemTime::now();
     let mut count: u64 = 0;

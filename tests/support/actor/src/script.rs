@@ -1,4 +1,4 @@
-//! What a script is made of: statements, words, and texts that stand for larger ones.
+//! The parts of a script: statements, words, and short forms of long texts.
 
 /// The statements of a script, each in its words. A block is one word, without its braces.
 pub(crate) fn statements(script: &str) -> Vec<Vec<&str>> {
@@ -36,7 +36,7 @@ pub(crate) fn statements(script: &str) -> Vec<Vec<&str>> {
     all
 }
 
-/// `x*3` is `xxx`; other texts are themselves.
+/// `x*3` is `xxx`. Other texts stand for themselves.
 pub(crate) fn bytes(text: &str) -> Vec<u8> {
     match text
         .split_once('*')
@@ -51,7 +51,7 @@ pub(crate) fn text(text: &str) -> String {
     String::from_utf8_lossy(&bytes(text)).into_owned()
 }
 
-/// The other way round, where it is worth it.
+/// The reverse, if the short form is shorter.
 pub(crate) fn shown(bytes: &[u8]) -> String {
     match bytes {
         [first, .., _] if bytes.len() > 40 && bytes.iter().all(|byte| byte == first) => {

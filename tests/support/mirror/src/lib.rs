@@ -1,7 +1,7 @@
-//! A mirror: it shows what arrived, and answers or prints what it is told to, whatever that is.
-//! Tests see through it what the host makes of bytes that nobody meant to send.
+//! A mirror: it shows the requests that arrive, and answers or prints the bytes that it is told to.
+//! Tests use it to see how the host treats malformed bytes.
 //!
-//! The request's field `x-mirror` says what becomes of its body:
+//! The request's field `x-mirror` selects the use of its body:
 //!
 //! - `respond`: it is a response, as [`decoded`] reads it;
 //! - `print`: it is printed, to standard output and to standard error;
