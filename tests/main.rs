@@ -6,12 +6,12 @@
 
 mod support;
 
-// What the default worker answers, and the same in every mode.
+// The answers of the default worker, in every mode.
 mod files;
 mod modes;
 mod requests;
 
-// What goes wrong, and whom it touches.
+// Failures, and the clients that they affect.
 mod crashes;
 mod escape;
 mod fuzz;
@@ -20,14 +20,14 @@ mod limits;
 mod overload;
 mod stubs;
 
-// Programs: processes that talk, what becomes of them, and how they serve.
+// Programs: processes that send messages, their ends, and how they serve.
 mod crowds;
 mod programs;
 mod run;
 mod talk;
 mod trees;
 
-// The doors beside HTTP.
+// The other interfaces.
 mod architecture;
 mod bench;
 mod cli;

@@ -1,5 +1,4 @@
-//! Whatever a guest prints, the log has it in lines of the log's own format. No guest can forge a
-//! line.
+//! The log writes all output of a guest as lines in its own format. No guest can forge a line.
 
 use super::{changed, corpus, fuzz};
 use crate::support::server::guest;

@@ -97,7 +97,7 @@ fn any_range_gets_those_bytes() {
     );
     let ranges = changed(corpus(include_str!("corpus/ranges.txt")), WORDS);
     fuzz(ranges, |range| {
-        // What can't stand in a field at all is another target's.
+        // A field can't have control characters. The fuzz test of requests has them.
         let range = String::from_utf8_lossy(&range).replace(|letter: char| letter.is_control(), "");
         let reply = server.request("GET", "/file", &[("range", &range)], b"");
         match reply.status {

@@ -1,18 +1,17 @@
-//! The files of the host that are under the model checker, and the faults that their models must
-//! find.
+//! The files of the host that the model checker runs, and the faults that their models must find.
 
-/// Files of the host, beside their models in `src`.
+/// Files of the host. Their models are in `src`.
 pub(crate) struct Part {
     pub(crate) name: &'static str,
-    /// The first is the module, and the others are modules below.
+    /// The first file is the module, and the other files are its submodules.
     pub(crate) files: &'static [&'static str],
-    /// Sizes that a small case needs to be smaller: the text, and the text in its place.
+    /// Sizes that must be smaller in a small case: the text, and its replacement.
     pub(crate) sizes: &'static [(&'static str, &'static str)],
     pub(crate) faults: &'static [Fault],
 }
 
-/// A fault, and the changes that put it in, one after the other: a text that the files have
-/// once, and the text in its place.
+/// A fault, and the changes that put it in, one after the other. Each is a text that the files have
+/// once, and its replacement.
 pub(crate) struct Fault {
     pub(crate) words: &'static str,
     pub(crate) changes: &'static [(&'static str, &'static str)],

@@ -97,7 +97,8 @@ impl Use {
     }
 }
 
-/// The CPU time of this process's ended children, and of the descendants that those had waited for.
+/// The CPU time of this process's ended children, and of descendants that its children have waited
+/// for.
 pub(crate) fn cpu_of_ended_children() -> anyhow::Result<Duration> {
     let line = std::fs::read_to_string("/proc/self/stat")?;
     Ok(time(Stat::read(&line)?.ticks_waited_for))

@@ -9,7 +9,7 @@ pub mod compare;
 pub mod messages;
 pub mod structurings;
 
-// What is measured, and how it is shown.
+// Quantities, results, and their presentation.
 mod chart;
 mod findings;
 mod numbers;

@@ -14,7 +14,7 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    /// A measurement of so many turns.
+    /// A measurement with this many turns.
     pub(crate) fn of(turns: usize) -> anyhow::Result<Self> {
         let style = ProgressStyle::with_template("{bar:40} {percent:>3} %  {eta:>4} left  {msg}");
         let style = style.context("the progress bar's form")?;

@@ -1,4 +1,4 @@
-//! Builds guests of this repository, by package name: `cargo run --example guests -- hello`.
+//! Builds guests of this repository, named by package: `cargo run --example guests -- hello`.
 
 use wasm_pool_guest_build::{build, workspace};
 

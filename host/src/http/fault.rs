@@ -1,5 +1,5 @@
 //! A *fault* is the reason why no process answered a request. This file turns it into a status and
-//! a short text for the client. It doesn't log.
+//! a short text for the client. The causes are logged elsewhere.
 
 use bytes::Bytes;
 use hyper::StatusCode;

@@ -111,8 +111,7 @@ fn has_fragment(line: &[u8]) -> bool {
 }
 
 /// Whether this field line is a `Content-Length` beyond [`MAX_LENGTH`]. hyper reports the two
-/// largest such lengths as a head that is too large. It refuses a value that is no number by
-/// itself.
+/// largest `u64` as a head that is too large. It refuses by itself a value that is no `u64`.
 fn is_endless(line: &[u8]) -> bool {
     const NAME: &[u8] = b"content-length:";
     line.first().is_some_and(|byte| byte | 0x20 == b'c')

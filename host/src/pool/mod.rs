@@ -87,8 +87,9 @@ pub(crate) struct Pool {
     settings: Settings,
     stacks: Stacks,
     seats: Seats,
-    /// Whether a request waits in line, or the pool is closed. If so, whoever gives back a process
-    /// or a seat must check the line. Every request reads this; it is written only when it changes.
+    /// Whether a request waits in line, or the pool is closed. If so, a thread that gives back a
+    /// process or a seat must check the line. Every request reads this; it is written only when it
+    /// changes.
     attention: AtomicBool,
     /// Notified when fewer processes than `min` are alive.
     missing: Notify,
@@ -345,7 +346,8 @@ impl Pool {
             return self.end_all_idle();
         }
         let mut left_over = None;
-        // A process that is missed here is put back by somebody who sees the line, and comes here.
+        // If this misses a process, the thread that puts the process back sees the line and comes
+        // here.
         while line.in_line() > 0
             && let Some(found) = self.find(Stacks::pop)
         {

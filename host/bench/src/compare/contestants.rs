@@ -85,7 +85,7 @@ impl<'a> Contestant<'a> {
         (self.start)(connections)
     }
 
-    /// The reason why this contestant can't serve files of this size to so many clients, if any.
+    /// The reason why this contestant can't serve files of this size to this many clients, if any.
     pub(crate) fn obstacle(&self, size: Size, connections: usize) -> Option<String> {
         /// A third of a small machine's memory.
         const MOST_BYTES: usize = 4 << 30;

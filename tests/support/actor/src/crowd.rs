@@ -190,7 +190,7 @@ impl Member {
         };
         for pid in members.into_iter().filter(|pid| *pid != own) {
             let mut other = Other::default();
-            other.gone = process::monitor(pid).is_err(); // what it had sent has come all the same
+            other.gone = process::monitor(pid).is_err(); // its messages have arrived all the same
             other.unheard = other.gone;
             member.others.insert(pid, other);
         }
