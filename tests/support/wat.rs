@@ -142,7 +142,7 @@ pub(crate) fn nested_debug_information(depth: usize) -> String {
     section("abbrev", ABBREVIATIONS) + &section("info", &information)
 }
 
-/// The name of a C++ function. The types of its parameters double this often.
+/// The name of a C++ function. Its parameters' types double in size this many times.
 pub(crate) fn doubling_cpp_name(times: usize) -> String {
     const DIGITS: &[u8; 36] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ";
     let pair = |digit: &u8| format!("S_IS{0}_S{0}_E", char::from(*digit));
@@ -150,7 +150,7 @@ pub(crate) fn doubling_cpp_name(times: usize) -> String {
     format!("_Z1f1aIiiE{pairs}")
 }
 
-/// The name of a Rust function. The types of its parameters double this often.
+/// The name of a Rust function. Its parameters' types double in size this many times.
 pub(crate) fn doubling_rust_name(times: usize) -> String {
     const DIGITS: &[u8; 62] = b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
     let mut name = "INvC1a1f".to_owned();

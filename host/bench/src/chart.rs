@@ -195,7 +195,7 @@ impl<'a> Panel<'a> {
             .iter()
             .map(|bar| bar.value)
             .filter(|value| *value > 0.0);
-        // On this axis, values below a thousandth are indistinguishable from 0.
+        // The axis begins at a thousandth or higher: smaller values are negligible.
         let low = 10_f64.powf(values.fold(most, f64::min).log10().floor().max(-3.0));
         let high = most.max(low * 10.0);
         self.draw_over(area, bars, (low..high).log_scale(), low)
