@@ -12,6 +12,7 @@ use crate::mailbox::Mailbox;
 use crate::pid::Pid;
 use crate::sandbox::{NewProcess, PreparedProgram, Spawn};
 use crate::scheduler::Scheduler;
+use crate::shutdown;
 use crate::table::{self, Origin, ProcessError, Table};
 
 /// All processes of one program.
@@ -96,18 +97,9 @@ impl Tree {
     /// Ends all processes, and waits for their end. They end at their next tick, unless the machine
     /// has no time for them.
     pub(crate) async fn end_all(&self) {
-        const TIME_LIMIT: Duration = Duration::from_secs(1);
         self.table.close();
-        let all_ended = async {
-            loop {
-                let all_ended = self.all_ended.notified();
-                if self.alive.load(Ordering::Acquire) == 0 {
-                    return;
-                }
-                all_ended.await;
-            }
-        };
-        let _elapsed = tokio::time::timeout(TIME_LIMIT, all_ended).await;
+        let none_is_left = || self.alive.load(Ordering::Acquire) == 0;
+        shutdown::processes_ended(&self.all_ended, none_is_left).await;
     }
 
     /// Starts the root process.

@@ -22,10 +22,6 @@ impl Seat {
     pub(super) fn of(pool: &Arc<Pool>) -> Self {
         Self(Arc::clone(pool))
     }
-
-    pub(super) fn pool(&self) -> &Arc<Pool> {
-        &self.0
-    }
 }
 
 impl Drop for Seat {

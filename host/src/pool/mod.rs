@@ -21,6 +21,7 @@ use tokio::sync::{Notify, Semaphore};
 use crate::exit::Exit;
 use crate::pid::Pid;
 use crate::process::Process;
+use crate::shutdown;
 use crate::supervisor::{StartError, Supervisor};
 use crate::sync::{AtomicBool, Ordering, timeout};
 pub(crate) use lease::Lease;
@@ -263,18 +264,8 @@ impl Pool {
     /// Ends all processes, and waits until they have ended. A process that is being started ends
     /// when it is put back.
     pub(crate) async fn end(self: &Arc<Self>) {
-        const TIME_LIMIT: Duration = Duration::from_secs(1); // start code may take longer
         self.close();
-        let all_ended = async {
-            loop {
-                let all_ended = self.all_ended.notified();
-                if self.seats.taken() == 0 {
-                    return;
-                }
-                all_ended.await;
-            }
-        };
-        let _elapsed = timeout(TIME_LIMIT, all_ended).await;
+        shutdown::processes_ended(&self.all_ended, || self.seats.taken() == 0).await;
     }
 
     fn end_all_idle(&self) {
@@ -285,8 +276,10 @@ impl Pool {
 
     /// Takes a seat if fewer than `min` processes are alive.
     fn claim_missing(self: &Arc<Self>) -> Option<Seat> {
-        let is_closed = self.seats.line().is_closed();
-        (!is_closed).then(|| self.take_seat(self.settings.min))?
+        if self.seats.line().is_closed() {
+            return None;
+        }
+        self.take_seat(self.settings.min)
     }
 
     fn end_idle(&self) {
@@ -386,13 +379,13 @@ impl Pool {
 
     /// Starts the next process on the seat of one that has served its only request, off the
     /// request's path. If enough processes are ready for this thread, frees the seat instead.
-    fn prepare_next(&self, seat: Seat) {
+    fn prepare_next(self: &Arc<Self>, seat: Seat) {
         let are_ready = self.stacks.len_here() >= self.share;
         if are_ready || self.attention.load(Ordering::SeqCst) {
             return; // the seat gives itself back
         }
+        let pool = Arc::clone(self);
         tokio::spawn(async move {
-            let pool = Arc::clone(seat.pool());
             match pool.supervisor.start().await {
                 Ok(process) => pool.put_back(Lease::new(process, seat)),
                 Err(StartError::BackingOff(_) | StartError::Failed(..)) => drop(seat),

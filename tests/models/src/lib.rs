@@ -18,6 +18,9 @@ mod message;
 #[path = "../../../host/src/pid.rs"]
 mod pid;
 mod process;
+#[allow(warnings, clippy::all)]
+#[path = "../../../host/src/shutdown.rs"]
+mod shutdown;
 mod supervisor;
 mod threads;
 
