@@ -40,8 +40,24 @@ pub trait Stream: fmt::Debug + Send + Sync {
     /// The number of bytes still to come, if known.
     fn length(&self) -> Option<u64>;
 
-    /// The next piece, which has at least one byte; `None` at the end.
-    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>>;
+    /// The next piece; `None` at the end.
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Piece, BodyError>>>;
+
+    /// Says that the message as a whole is not acceptable, for this reason.
+    fn reject(self: Box<Self>, _reason: &str) {}
+
+    /// Says that the body will not be sent, although the message is acceptable: its head is all
+    /// that the client wants.
+    fn discard(self: Box<Self>) {}
+}
+
+/// One piece of a body.
+#[derive(Debug)]
+pub enum Piece {
+    /// At least one byte.
+    Bytes(Bytes),
+    /// The fields that follow the body. Only the end follows them.
+    Trailers(Vec<(String, Vec<u8>)>),
 }
 
 /// Why the rest of a body is missing.
@@ -49,6 +65,8 @@ pub trait Stream: fmt::Debug + Send + Sync {
 pub enum BodyError {
     /// The body exceeds its limit.
     TooLarge,
+    /// The body's producer made no progress for too long.
+    TooSlow,
     /// A file can't be read, or has become shorter than its slice.
     File(FileError),
     /// The producer of the body failed.
@@ -102,7 +120,9 @@ impl Body {
         };
         let mut collected = Vec::new();
         while let Some(piece) = poll_fn(|cx| reader.poll_piece(cx)).await {
-            let piece = piece?;
+            let Piece::Bytes(piece) = piece? else {
+                continue;
+            };
             if collected.len() as u64 + piece.len() as u64 > most {
                 return Err(BodyError::TooLarge);
             }
@@ -196,14 +216,18 @@ impl Reader {
     pub(crate) fn poll_piece(
         &mut self,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Bytes, BodyError>>> {
+    ) -> Poll<Option<Result<Piece, BodyError>>> {
         if !self.ready.is_empty() {
-            return Poll::Ready(Some(Ok(std::mem::take(&mut self.ready))));
+            let ready = std::mem::take(&mut self.ready);
+            return Poll::Ready(Some(Ok(Piece::Bytes(ready))));
         }
         match &mut self.rest {
             Rest::None => Poll::Ready(None),
             Rest::Stream(stream) => stream.poll_piece(cx),
-            Rest::File(pieces) => pieces.poll_piece(cx),
+            Rest::File(pieces) => {
+                let piece = ready!(pieces.poll_piece(cx));
+                Poll::Ready(piece.map(|piece| piece.map(Piece::Bytes)))
+            }
         }
     }
 }
@@ -300,6 +324,7 @@ impl fmt::Display for BodyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::TooLarge => f.write_str("the body has more bytes than it may have"),
+            Self::TooSlow => f.write_str("the body did not come in time"),
             Self::File(error) => write!(f, "the body's file can't be read: {error:?}"),
             Self::Broken(why) => write!(f, "the body is broken off: {why}"),
         }

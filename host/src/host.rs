@@ -15,7 +15,8 @@ use crate::pid::Pid;
 use crate::sandbox::Compiled;
 use crate::settings::{Settings, Workers};
 use crate::shutdown::{self, Phase, Stopper};
-use crate::table::{Kind, ProcessInfo};
+use crate::kind::Kind;
+use crate::table::ProcessInfo;
 use crate::threads;
 
 /// A compiled module and an open root folder, ready to start.

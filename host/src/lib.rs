@@ -28,6 +28,8 @@ mod text;
 
 mod exit;
 
+mod kind;
+
 mod pid;
 
 mod rate;
@@ -84,17 +86,18 @@ mod host;
 
 mod program;
 
-pub use body::{Body, BodyError, FileSlice, Stream};
+pub use body::{Body, BodyError, FileSlice, Piece, Stream};
 pub use exit::Exit;
 pub use files::FileError;
 pub use guests::{SettingsError, StartError, Unanswered};
+pub use kind::Kind;
 pub use host::{Host, Loaded, Stats};
 pub use message::{Headers, Request, Response};
 pub use pid::Pid;
 pub use program::{Program, RunError};
 pub use sandbox::{GUEST_OUTPUT, Import, LoadError, Report, check};
 pub use settings::{
-    Limits, MAX_PROCESSES, Mode, Module, Output, PoolSettings, ProgramSettings, Setting, Settings,
+    Destination, Environment, Limits, MAX_PROCESSES, Mode, Module, Output, PoolSettings, ProgramSettings, Setting, Settings,
     WORKERS_PER_CORE, Workers,
 };
-pub use table::{Kind, ProcessInfo, State};
+pub use table::{ProcessInfo, State};

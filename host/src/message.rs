@@ -49,10 +49,12 @@ pub struct Request {
     /// The header fields, with lower-case names. Fields of one name stand together, in the order
     /// they came.
     pub headers: Headers,
-    /// The body. Processes get it whole.
+    /// The body.
     pub body: Body,
     /// The client's `address:port`.
     pub client: Arc<str>,
+    /// The `address:port` that the client has connected to.
+    pub server: Arc<str>,
 }
 
 /// A process's answer. `http` has not yet checked that it is valid HTTP.
@@ -110,7 +112,7 @@ impl Request {
     #[must_use]
     pub fn weight(&self) -> usize {
         let query = self.query.as_ref().map_or(0, String::len);
-        let line = self.method.len() + self.path.len() + query + self.client.len();
+        let line = self.method.len() + self.path.len() + query + self.client.len() + self.server.len();
         size_of::<Self>() + line + self.headers.weight() + self.body.bytes().len()
     }
 }
@@ -138,6 +140,13 @@ impl Headers {
         let name_end = self.bytes.len();
         self.bytes.extend_from_slice(value);
         self.ends.push((name_end, self.bytes.len()));
+    }
+
+    /// The value of the first field of this lower-case name.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&[u8]> {
+        let mut fields = self.iter();
+        fields.find_map(|(field, value)| (field == name).then_some(value))
     }
 
     /// All fields in order, as names and values.

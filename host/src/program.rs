@@ -10,7 +10,8 @@ use crate::guests::{self, Plan, StartError};
 use crate::host::Loaded;
 use crate::sandbox;
 use crate::settings::Settings;
-use crate::table::{Kind, Table};
+use crate::kind::Kind;
+use crate::table::Table;
 use crate::tree::Tree;
 
 /// How long an ended program waits for a reader of its output that reads nothing, for example a

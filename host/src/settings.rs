@@ -30,6 +30,8 @@ pub struct Settings {
     pub pool: PoolSettings,
     /// The limits of the process tree, for modules that export `run`.
     pub program: ProgramSettings,
+    /// What guests find when they look around.
+    pub environment: Environment,
     /// Where the output of guests goes.
     pub output: Output,
     /// Whether each response names the process that made it, in the field `x-wasm-pid`.
@@ -64,6 +66,9 @@ pub struct Limits {
 pub struct PoolSettings {
     /// The structuring. [`Mode::Pool`] by default.
     pub mode: Option<Mode>,
+    /// Whether a process of a module with `wasi:http/incoming-handler@0.2` serves more than one
+    /// request. Not all such modules can.
+    pub reuse: bool,
     /// The number of processes. By default one per core, growing to [`WORKERS_PER_CORE`] per core.
     pub workers: Option<Workers>,
     /// A process is replaced after this many requests, less up to an eighth at random. Never by
@@ -115,7 +120,32 @@ pub struct ProgramSettings {
     pub names: Option<usize>,
 }
 
-/// The source of a component.
+/// What guests find beside their files: arguments, variables, configuration, other servers. Empty
+/// by default.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Environment {
+    /// Arguments behind the first, which is the name of the module.
+    pub args: Vec<String>,
+    /// Environment variables. Of two with one name, the last counts.
+    pub variables: Vec<(String, String)>,
+    /// The values of `wasi:config/store`. Of two with one key, the last counts.
+    pub config: Vec<(String, String)>,
+    /// Whether WASI's file system has the root folder, read-only, at `/`. Otherwise it is empty.
+    pub wasi_root: bool,
+    /// The servers that guests may send requests to.
+    pub outbound: Vec<Destination>,
+}
+
+/// Servers that guests may send requests to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Destination {
+    /// A host name or an address, in lower case. `*.` in front stands for any names below it.
+    pub host: String,
+    /// The port. `None` means the default port of the scheme: 80 or 443.
+    pub port: Option<u16>,
+}
+
+/// The source of a module.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Module {
     /// The static file server that is compiled into this library.
@@ -140,6 +170,7 @@ pub enum Setting {
     Memory,
     Connections,
     Mode,
+    Reuse,
     Workers,
     MaxRequests,
     IdleTimeout,
@@ -162,6 +193,7 @@ impl Default for Settings {
             limits: Limits::default(),
             pool: PoolSettings::default(),
             program: ProgramSettings::default(),
+            environment: Environment::default(),
             output: Output::Log,
             expose_pid: false,
             steps: Steps::default(),
@@ -188,6 +220,7 @@ impl PoolSettings {
     pub(crate) fn first_set(&self) -> Option<Setting> {
         let Self {
             mode,
+            reuse,
             workers,
             max_requests,
             idle_timeout,
@@ -196,6 +229,7 @@ impl PoolSettings {
         } = self;
         let all = [
             (mode.is_some(), Setting::Mode),
+            (*reuse, Setting::Reuse),
             (workers.is_some(), Setting::Workers),
             (max_requests.is_some(), Setting::MaxRequests),
             (idle_timeout.is_some(), Setting::IdleTimeout),

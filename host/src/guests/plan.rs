@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::files::MAX_RECENT_FILES;
 use crate::pool::{self, OVERLAP, Reuse};
 use crate::settings::{MAX_PROCESSES, Mode, Setting, Settings, Workers};
-use crate::table::Kind;
+use crate::kind::Kind;
 use crate::{descriptors, mailbox, sandbox, table};
 
 /// Descriptors beside those of connections and guests: the root folder, the runtime, the log,

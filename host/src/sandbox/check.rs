@@ -3,7 +3,7 @@
 use super::excerpt::{excerpt, printable};
 use super::{LoadError, contract, engine, handler, kind_of, program};
 use crate::settings::Module;
-use crate::table::Kind;
+use crate::kind::Kind;
 
 /// The outcome of [`check`].
 #[derive(Debug)]

@@ -44,7 +44,7 @@ pub(crate) use program::{NewProcess, PreparedProgram, Spawn};
 use crate::files::RootFolder;
 use crate::settings::{Module, Output};
 use crate::steps::Steps;
-use crate::table::Kind;
+use crate::kind::Kind;
 use clock::Clock;
 use state::Common;
 

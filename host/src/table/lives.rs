@@ -7,7 +7,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::row::{Identity, Kind, ProcessInfo, Row};
+use super::row::{Identity, ProcessInfo, Row};
+use crate::kind::Kind;
 use crate::exit::{Crash, Exit};
 use crate::pid::Pid;
 use crate::threads;
@@ -160,9 +161,10 @@ impl Life {
 
     fn is_failure(&self) -> bool {
         match (self.exit, self.row.kind) {
-            // A handler must not exit: its request would have no answer.
-            (Exit::Code(_), Kind::Handler) => true,
-            (exit, Kind::Handler | Kind::Program) => exit.is_failure(),
+            (exit, Kind::Program) => exit.is_failure(),
+            // Whoever serves must not exit: its request would have no answer.
+            (Exit::Code(_), _) => true,
+            (exit, _) => exit.is_failure(),
         }
     }
 
@@ -170,10 +172,8 @@ impl Life {
         let pid = self.row.pid.get();
         let age_ms = self.row.age().as_millis() as u64;
         let exit = self.exit;
-        let served = match self.row.kind {
-            Kind::Handler => Some(self.row.served()),
-            Kind::Program => None,
-        };
+        let is_pooled = self.row.kind != Kind::Program;
+        let served = is_pooled.then(|| self.row.served());
         if self.is_failure() {
             let (reason, output) = (self.reason.as_deref(), self.output.as_deref());
             tracing::warn!(pid, %exit, served, age_ms, reason, output, "process ended");

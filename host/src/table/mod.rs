@@ -14,6 +14,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::exit::Exit;
+use crate::kind::Kind;
 use crate::mailbox::{self, MailError, Mailbox, Wake};
 use crate::message::{Content, Message};
 use crate::pid::{Pid, Pids};
@@ -25,7 +26,7 @@ pub(crate) use lives::Life;
 use lives::Lives;
 use row::Identity;
 pub(crate) use row::Row;
-pub use row::{Kind, ProcessInfo, State};
+pub use row::{ProcessInfo, State};
 
 /// The longest name, in bytes.
 const LONGEST_NAME: usize = 255;
@@ -146,11 +147,11 @@ impl Table {
     }
 
     /// Enters a new process of a pool.
-    pub(crate) fn enter_handler(&self, pool: u32) -> Life {
+    pub(crate) fn enter_pooled(&self, kind: Kind, pool: u32) -> Life {
         self.lives.enter(Identity {
             pid: self.pids.next(),
             parent: None,
-            kind: Kind::Handler,
+            kind,
             pool,
         })
     }

@@ -7,17 +7,9 @@ use std::sync::{Arc, PoisonError};
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
+use crate::kind::Kind;
 use crate::pid::Pid;
 use crate::sync::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Mutex, MutexGuard, Ordering};
-
-/// How a process runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// The module exports `handle`: the process answers requests, one after the other.
-    Handler,
-    /// The module exports `run`: the process is one of a program's.
-    Program,
-}
 
 /// The activity of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
