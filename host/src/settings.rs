@@ -6,6 +6,7 @@ use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::kind::{Kind, Reusable};
 use crate::steps::Steps;
 
 /// The largest number of processes. Linux gives one process an address space of 2^47 bytes. That
@@ -185,6 +186,36 @@ pub enum Setting {
     Steps,
 }
 
+impl Setting {
+    /// Why the setting has no effect for modules of this kind, and for which it has.
+    #[must_use]
+    pub fn unused_by(self, kind: Kind) -> String {
+        let export = kind.export();
+        let (but, meant) = match (self, kind) {
+            (Self::Reuse, Kind::Program) => ("starts processes as it likes", Kind::Http02),
+            (Self::Reuse, _) => match kind.reusable() {
+                Reusable::Never => ("a process of it can answer only one request", Kind::Http02),
+                Reusable::Always | Reusable::OnRequest => {
+                    ("its processes serve many requests already", Kind::Http02)
+                }
+            },
+            (_, Kind::Program) => ("starts processes as it likes", Kind::Handler),
+            (
+                _,
+                Kind::Handler
+                | Kind::Http02
+                | Kind::Http03
+                | Kind::Command02
+                | Kind::Command03
+                | Kind::CommandCore,
+            ) => ("", Kind::Program),
+        };
+        let and = if but.is_empty() { "" } else { ", and " };
+        let meant = meant.export();
+        format!("the module exports `{export}`{and}{but}; this is for modules that export `{meant}`")
+    }
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Self {
@@ -295,6 +326,19 @@ impl ProgramSettings {
 
     pub(crate) fn message(&self) -> u64 {
         self.message.unwrap_or(1 << 20)
+    }
+}
+
+impl Module {
+    /// The name of the module's file, or that of the built-in worker.
+    pub(crate) fn name(&self) -> String {
+        match self {
+            Self::BuiltIn => self.to_string(),
+            Self::File(path) => {
+                let name = path.file_name().unwrap_or(path.as_os_str());
+                name.to_string_lossy().into_owned()
+            }
+        }
     }
 }
 

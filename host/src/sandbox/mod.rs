@@ -23,13 +23,16 @@ mod lines;
 mod mailbox;
 mod mappings;
 mod names;
+mod outbound;
 mod output;
 mod process;
 mod program;
 mod source;
 mod state;
+mod wasi;
 mod wire;
 
+use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
 use wasmtime::component::Component;
@@ -42,10 +45,11 @@ pub use output::GUEST_OUTPUT;
 pub(crate) use program::{NewProcess, PreparedProgram, Spawn};
 
 use crate::files::RootFolder;
-use crate::settings::{Module, Output};
+use crate::settings::{Environment, Module, Output};
 use crate::steps::Steps;
 use crate::kind::Kind;
 use clock::Clock;
+use outbound::Outgoing;
 use state::Common;
 
 /// Limits and output of all instances of one module.
@@ -65,6 +69,8 @@ pub(crate) struct Settings {
     pub(crate) max_open_files: u32,
     /// The most open files of all instances together.
     pub(crate) max_open_files_in_all: u32,
+    /// What guests find when they look around.
+    pub(crate) environment: Arc<Environment>,
     /// Where guests' output goes.
     pub(crate) output: Output,
     /// Times the steps of a request, if on.
@@ -145,9 +151,11 @@ impl Compiled {
         let clock = Clock::start(component.engine().weak()).map_err(host)?;
         let common = Common {
             clock,
+            name: self.module.name(),
             root_folder,
             settings,
             open_files: AtomicU32::new(0),
+            outgoing: Outgoing::default(),
         };
         Ok((component, common))
     }
