@@ -2,6 +2,7 @@
 //! defaults. A setting that only one kind of module uses is optional, so that a host can refuse it
 //! for the other kind.
 
+use std::collections::HashSet;
 use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -125,7 +126,8 @@ pub struct ProgramSettings {
 /// by default.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Environment {
-    /// Arguments behind the first, which is the name of the module.
+    /// Arguments behind the first, which is the name of the module. The processes of a program
+    /// have those that their parents gave them; these are the root process's.
     pub args: Vec<String>,
     /// Environment variables. Of two with one name, the last counts.
     pub variables: Vec<(String, String)>,
@@ -140,7 +142,8 @@ pub struct Environment {
 /// Servers that guests may send requests to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Destination {
-    /// A host name or an address, in lower case. `*.` in front stands for any names below it.
+    /// A host name, or an address without brackets, in lower case. `*.` in front of a name stands
+    /// for any names below it.
     pub host: String,
     /// The port. `None` means the default port of the scheme: 80 or 443.
     pub port: Option<u16>,
@@ -326,6 +329,24 @@ impl ProgramSettings {
 
     pub(crate) fn message(&self) -> u64 {
         self.message.unwrap_or(1 << 20)
+    }
+}
+
+impl Environment {
+    /// The same environment, with one value for each name.
+    pub(crate) fn settled(&self) -> Self {
+        let last = |pairs: &[(String, String)]| {
+            let mut seen = HashSet::new();
+            let lasts = pairs.iter().rev().filter(|(name, _)| seen.insert(name));
+            let mut lasts: Vec<_> = lasts.cloned().collect();
+            lasts.reverse();
+            lasts
+        };
+        Self {
+            variables: last(&self.variables),
+            config: last(&self.config),
+            ..self.clone()
+        }
     }
 }
 

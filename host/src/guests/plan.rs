@@ -232,7 +232,7 @@ impl Plan {
                 max_message: settings.program.message(),
                 max_open_files: limits.open_files,
                 max_open_files_in_all: u32::try_from(open_files).unwrap_or(u32::MAX),
-                environment: Arc::new(settings.environment.clone()),
+                environment: Arc::new(settings.environment.settled()),
                 output: settings.output,
                 steps: settings.steps.clone(),
             },

@@ -171,7 +171,7 @@ impl HasData for ProgramState {
 
 impl WasiView for ProgramState {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        self.state.ctx()
+        self.state.wasi(Some(&self.args))
     }
 }
 

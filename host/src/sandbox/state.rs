@@ -272,6 +272,13 @@ impl HasState for State {
 
 impl WasiView for State {
     fn ctx(&mut self) -> WasiCtxView<'_> {
+        self.wasi(None)
+    }
+}
+
+impl State {
+    /// WASI, with these arguments or the environment's.
+    pub(super) fn wasi(&mut self, args: Option<&[String]>) -> WasiCtxView<'_> {
         let Self {
             common,
             wasi,
@@ -280,7 +287,7 @@ impl WasiView for State {
         } = self;
         let (pid, request) = (self.pid, self.request);
         let ctx = wasi.get_or_insert_with(|| {
-            let mut wasi = wasi::context(common);
+            let mut wasi = wasi::context(common, args);
             match common.settings.output {
                 Output::Log => {
                     let printer = printer.insert(Printer::new(pid, request));

@@ -10,12 +10,12 @@ use crate::rate::Rate;
 /// The most random bytes that one call returns. The host allocates them.
 const RANDOM_BYTES: u64 = 1 << 20;
 
-/// The context of one process. The caller may add streams of its own.
-pub(super) fn context(common: &Common) -> WasiCtxBuilder {
+/// The context of one process, with these arguments or the environment's.
+pub(super) fn context(common: &Common, args: Option<&[String]>) -> WasiCtxBuilder {
     let environment = &common.settings.environment;
     let mut wasi = WasiCtx::builder();
     wasi.arg(&common.name)
-        .args(&environment.args)
+        .args(args.unwrap_or(&environment.args))
         .envs(&environment.variables)
         .max_random_size(RANDOM_BYTES)
         // `wasi:sockets` would be a way around the list of servers that guests may ask.
