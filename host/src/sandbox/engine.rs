@@ -8,9 +8,11 @@ use wasmtime::{
     Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, ResourcesRequired,
 };
 
+use super::inspect::inspect;
 use super::limits::TABLE_ELEMENT_BYTES;
 use super::mappings::most_instances;
 use super::{LoadError, Settings, code, names, source};
+use crate::kind::Kind;
 use crate::settings::Module;
 
 /// The stack of wasm frames. Other process pools on Linux give each thread as much; no guest should
@@ -43,11 +45,34 @@ const WASM_PAGE_BYTES: u64 = 64 << 10;
 /// The built-in worker, compiled by the build script from `guest-worker/`.
 const BUILT_IN_WORKER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/worker.cwasm"));
 
-/// Compiles the module, before an engine with memory exists. Only the compiled component tells how
-/// many memories and tables an instance has.
-pub(super) fn compile_only(module: &Module) -> Result<Component, LoadError> {
+/// Finds out the kind of the module, and compiles it, before an engine with memory exists. Only the
+/// compiled component tells how many memories and tables an instance has.
+pub(super) fn compile_only(module: &Module) -> Result<(Component, Kind), LoadError> {
+    let failed = |error| LoadError::Compile {
+        module: module.clone(),
+        error,
+    };
+    let (binary, kind) = match module {
+        Module::BuiltIn => (None, Kind::Handler),
+        Module::File(path) => {
+            let binary = binary(path)?;
+            let found = inspect(&binary).map_err(|error| failed(error.into()))?;
+            let kind = found.kind.map_err(|why| LoadError::Unfit {
+                module: module.clone(),
+                why,
+            })?;
+            (Some(binary), kind)
+        }
+    };
     let compiler = Engine::new(&config()).map_err(LoadError::Host)?;
-    compile(&compiler, module)
+    let compiled = match binary {
+        // SAFETY: `deserialize` trusts its bytes to come from `precompile_component` of this
+        // version of wasmtime. The build script made them with it, Cargo uses one version for both,
+        // and the engine compares the versions.
+        None => unsafe { Component::deserialize(&compiler, BUILT_IN_WORKER) },
+        Some(binary) => Component::from_binary(&compiler, &binary),
+    };
+    Ok((compiled.map_err(failed)?, kind))
 }
 
 /// The same component in an engine with room for its instances.
@@ -90,24 +115,14 @@ pub(super) fn check_memory(component: &Component, memory: u64) -> Result<(), Loa
     Ok(())
 }
 
-fn compile(engine: &Engine, module: &Module) -> Result<Component, LoadError> {
-    let compiled = match module {
-        // SAFETY: `deserialize` trusts its bytes to come from `precompile_component` of this
-        // version of wasmtime. The build script made them with it, Cargo uses one version for both,
-        // and the engine compares the versions.
-        Module::BuiltIn => unsafe { Component::deserialize(engine, BUILT_IN_WORKER) },
-        Module::File(path) => binary(path, &source::read(path)?)
-            .and_then(|binary| Component::from_binary(engine, &binary)),
-    };
-    compiled.map_err(|error| LoadError::Compile {
-        module: module.clone(),
-        error,
-    })
-}
-
-/// The module as a binary. Text is translated.
-fn binary(path: &Path, module: &[u8]) -> wasmtime::Result<Vec<u8>> {
-    let binary = wat::Parser::new().parse_bytes(Some(path), module);
+/// The module in this file as a binary. Text is translated.
+pub(super) fn binary(path: &Path) -> Result<Vec<u8>, LoadError> {
+    let module = source::read(path)?;
+    let binary = wat::Parser::new().parse_bytes(Some(path), &module);
+    let binary = binary.map_err(|error| LoadError::Compile {
+        module: Module::File(path.to_owned()),
+        error: error.into(),
+    });
     let mut binary = binary?.into_owned();
     names::drop_long_names(&mut binary);
     Ok(binary)

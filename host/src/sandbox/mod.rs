@@ -15,8 +15,11 @@ mod engine;
 mod excerpt;
 mod failure;
 mod files;
+mod fit;
 mod handler;
 mod inherit;
+mod inspect;
+mod interface;
 mod lifted;
 mod limits;
 mod lines;
@@ -26,8 +29,12 @@ mod names;
 mod output;
 mod process;
 mod program;
+mod provider;
+mod shape;
 mod source;
 mod state;
+mod stub;
+mod unfit;
 mod wire;
 
 use std::sync::atomic::AtomicU32;
@@ -40,6 +47,8 @@ pub(crate) use handler::{Instance, PreparedHandler};
 pub(crate) use inherit::{output_failed, output_written};
 pub use output::GUEST_OUTPUT;
 pub(crate) use program::{NewProcess, PreparedProgram, Spawn};
+pub use provider::Provider;
+pub use unfit::{ForeignHost, Proposal, Unfit};
 
 use crate::files::RootFolder;
 use crate::settings::{Module, Output};
@@ -79,21 +88,17 @@ pub(crate) struct Compiled {
 }
 
 impl Compiled {
-    /// Compiles a module and finds out its kind. A module that exports neither `handle` nor `run`
-    /// counts as a handler without its export. One that exports both is refused.
+    /// Finds out the kind of a module, and compiles it.
     ///
     /// # Errors
-    /// If the module is not a component, or not one that this host can run.
+    /// If this host can't run the module.
     pub(crate) fn read(module: Module) -> Result<Self, LoadError> {
-        let component = engine::compile_only(&module)?;
-        match kind_of(&component) {
-            Ok(kind) => Ok(Self {
-                module,
-                component,
-                kind,
-            }),
-            Err(error) => Err(LoadError::Contract { module, error }),
-        }
+        let (component, kind) = engine::compile_only(&module)?;
+        Ok(Self {
+            module,
+            component,
+            kind,
+        })
     }
 
     pub(crate) fn kind(&self) -> Kind {
@@ -164,21 +169,5 @@ impl std::fmt::Debug for Compiled {
             .field("module", &self.module)
             .field("kind", &self.kind)
             .finish_non_exhaustive()
-    }
-}
-
-fn kind_of(component: &Component) -> wasmtime::Result<Kind> {
-    contract::check_version(component)?;
-    let exported = component.component_type();
-    let has = |name| {
-        let mut exports = exported.exports(component.engine());
-        exports.any(|(export, _)| export == name)
-    };
-    match (has("handle"), has("run")) {
-        (_, false) => Ok(Kind::Handler),
-        (false, true) => Ok(Kind::Program),
-        (true, true) => Err(wasmtime::format_err!(
-            "it exports both `handle` and `run`: it must be either a handler or a program"
-        )),
     }
 }
