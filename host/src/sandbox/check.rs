@@ -11,7 +11,7 @@ use super::provider::Provider;
 use super::shape::check_shape;
 use super::state::{State, linker};
 use super::stub::stub;
-use super::{LoadError, engine, program};
+use super::{LoadError, engine, foreign, program};
 use crate::kind::Kind;
 use crate::settings::Module;
 
@@ -71,7 +71,9 @@ pub fn check(module: &Module, memory: u64) -> Result<Report, LoadError> {
 }
 
 fn built_in(memory: u64) -> Result<Report, LoadError> {
-    let (component, kind) = engine::compile_only(&Module::BuiltIn)?;
+    let (code, kind) = engine::compile_only(&Module::BuiltIn)?;
+    let too_large = engine::check_memory(&code, memory).err();
+    let component = code.component().map_err(LoadError::Host)?;
     let names = component.component_type();
     let engine = component.engine();
     let imports = names.imports(engine).map(|(name, _)| name);
@@ -83,7 +85,6 @@ fn built_in(memory: u64) -> Result<Report, LoadError> {
             .collect(),
         memory: 0,
     };
-    let too_large = engine::check_memory(&component, memory).err();
     Ok(report(found, too_large.map(|error| error.to_string())))
 }
 
@@ -101,16 +102,17 @@ fn report(found: Inspected, obstacle: Option<String>) -> Report {
 
 /// Compares the types of the imports with the host's.
 fn link(kind: Kind, binary: &[u8]) -> wasmtime::Result<()> {
-    let engine = Engine::new(&engine::config())?;
+    let engine = Engine::new(&engine::config(kind))?;
     let stub = || Component::from_binary(&engine, &stub(binary)?);
     match kind {
         Kind::Handler => linker::<State>(&engine)?.instantiate_pre(&stub()?).map(drop),
         Kind::Program => program::linker(&engine)?.instantiate_pre(&stub()?).map(drop),
-        Kind::Http02
-        | Kind::Http03
-        | Kind::Command02
-        | Kind::Command03
-        | Kind::CommandCore => Ok(()),
+        Kind::Http02 | Kind::Http03 | Kind::Command02 | Kind::Command03 => {
+            let linker = foreign::linker(kind, &engine)?;
+            linker.instantiate_pre(&stub()?).map(drop)
+        }
+        // The names of WASI 0.1 are functions, and no other version of them has other types.
+        Kind::CommandCore => Ok(()),
     }
 }
 

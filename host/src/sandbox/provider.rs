@@ -3,8 +3,8 @@
 
 use std::fmt;
 
-use super::contract;
 use super::interface::{Interface, Release};
+use super::{contract, engine};
 use crate::kind::Kind;
 
 /// Who has what a module imports.
@@ -134,7 +134,7 @@ impl Provider {
         }
         match interface.release() {
             Release::Wasi02 => Self::of_wasi_02(&interface),
-            Release::Wasi03 if has_wasi_03(kind) => Self::of_wasi_03(&interface),
+            Release::Wasi03 if kind.is_none_or(engine::is_concurrent) => Self::of_wasi_03(&interface),
             Release::Wasi03 | Release::Draft | Release::Other => Self::Nobody,
         }
     }
@@ -170,17 +170,6 @@ impl Provider {
         } else {
             Self::Nobody
         }
-    }
-}
-
-/// Whether modules of this kind get WASI 0.3. It needs code for tasks, which would make the calls of
-/// the other kinds slower.
-fn has_wasi_03(kind: Option<Kind>) -> bool {
-    match kind {
-        None | Some(Kind::Http03 | Kind::Command03) => true,
-        Some(
-            Kind::Handler | Kind::Program | Kind::Http02 | Kind::Command02 | Kind::CommandCore,
-        ) => false,
     }
 }
 
