@@ -8,9 +8,9 @@ use wasmtime::{
     Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, ResourcesRequired,
 };
 
+use super::inspect::inspect;
 use super::limits::TABLE_ELEMENT_BYTES;
 use super::mappings::most_instances;
-use super::inspect::inspect;
 use super::{Code, LoadError, Settings, code, names, source};
 use crate::kind::Kind;
 use crate::settings::Module;
@@ -48,8 +48,8 @@ const WASM_PAGE_BYTES: u64 = 64 << 10;
 /// The built-in worker, compiled by the build script from `guest-worker/`.
 const BUILT_IN_WORKER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/worker.cwasm"));
 
-/// Compiles the module, before an engine with memory exists. Only the compiled component tells how
-/// many memories and tables an instance has.
+/// Finds out the kind of the module, and compiles it, before an engine with memory exists. Only the
+/// compiled code tells how many memories and tables an instance has.
 pub(super) fn compile_only(module: &Module) -> Result<(Code, Kind), LoadError> {
     let failed = |error| LoadError::Compile {
         module: module.clone(),
@@ -66,8 +66,12 @@ pub(super) fn compile_only(module: &Module) -> Result<(Code, Kind), LoadError> {
             Ok((Code::Component(component), Kind::Handler))
         }
         Module::File(path) => {
-            let binary = binary(path, &source::read(path)?).map_err(failed)?;
-            let kind = inspect(&binary);
+            let binary = binary(path)?;
+            let found = inspect(&binary).map_err(|error| failed(error.into()))?;
+            let kind = found.kind.map_err(|why| LoadError::Unfit {
+                module: module.clone(),
+                why,
+            })?;
             let compiler = Engine::new(&config(kind)).map_err(LoadError::Host)?;
             let code = compile(&compiler, kind, &binary).map_err(failed)?;
             Ok((code, kind))
@@ -137,9 +141,14 @@ pub(super) fn check_memory(code: &Code, memory: u64) -> Result<(), LoadError> {
     Ok(())
 }
 
-/// The module as a binary. Text is translated.
-fn binary(path: &Path, module: &[u8]) -> wasmtime::Result<Vec<u8>> {
-    let binary = wat::Parser::new().parse_bytes(Some(path), module);
+/// The module in this file as a binary. Text is translated.
+pub(super) fn binary(path: &Path) -> Result<Vec<u8>, LoadError> {
+    let module = source::read(path)?;
+    let binary = wat::Parser::new().parse_bytes(Some(path), &module);
+    let binary = binary.map_err(|error| LoadError::Compile {
+        module: Module::File(path.to_owned()),
+        error: error.into(),
+    });
     let mut binary = binary?.into_owned();
     names::drop_long_names(&mut binary);
     Ok(binary)
@@ -157,7 +166,7 @@ pub(super) fn config(kind: Kind) -> Config {
 
 /// Whether modules of this kind have tasks. For the others, support of tasks would make each call
 /// cost twice as much.
-fn is_concurrent(kind: Kind) -> bool {
+pub(super) fn is_concurrent(kind: Kind) -> bool {
     match kind {
         Kind::Http03 | Kind::Command03 => true,
         Kind::Handler
