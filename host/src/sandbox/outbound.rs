@@ -7,10 +7,7 @@ use std::time::Instant;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
 use super::state::Common;
-
-/// The most bytes that a guest writes to a body in one call. The host holds one such piece for each
-/// body until it is sent.
-const PIECE_BYTES: usize = 256 << 10;
+use super::wasi_http::CHUNK_BYTES;
 
 /// Connections to other servers of all processes of one module.
 #[derive(Debug, Default)]
@@ -52,10 +49,10 @@ impl WasiHttpHooks for Outbound {
     }
 
     fn p2_outgoing_body_chunk_size(&mut self) -> usize {
-        PIECE_BYTES
+        CHUNK_BYTES
     }
 
     fn p3_outgoing_body_chunk_size(&mut self) -> usize {
-        PIECE_BYTES
+        CHUNK_BYTES
     }
 }

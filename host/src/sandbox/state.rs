@@ -240,6 +240,22 @@ pub(super) fn store<T: HasState>(engine: &Engine, mut data: T, copied: u64) -> S
     store
 }
 
+/// The guest whose start code has run; `None` means that it ran out of time.
+pub(super) fn started<T: HasState, G>(
+    store: &mut Store<T>,
+    guest: Option<wasmtime::Result<G>>,
+) -> Result<G, Crash> {
+    let cause = match guest {
+        Some(Ok(guest)) => {
+            store.data_mut().state().limits.forgive_refused_memory();
+            return Ok(guest);
+        }
+        Some(Err(error)) => cause(store, &error),
+        None => Cause::deadline(),
+    };
+    Err(crash(store, cause))
+}
+
 /// The cause behind wasmtime's error.
 pub(super) fn cause<T: HasState>(store: &mut Store<T>, error: &wasmtime::Error) -> Cause {
     let refused_memory = store.data_mut().state().limits.take_refused_memory();
