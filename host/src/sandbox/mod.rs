@@ -56,9 +56,9 @@ use crate::settings::{Environment, Module, Output};
 use crate::steps::Steps;
 use crate::kind::Kind;
 use clock::Clock;
-use outbound::Outgoing;
 use foreign::PreparedForeign;
 use handler::PreparedHandler;
+use outbound::Outgoing;
 use state::Common;
 
 /// Limits and output of all instances of one module.
