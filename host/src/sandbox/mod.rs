@@ -40,8 +40,8 @@ mod source;
 mod state;
 mod stub;
 mod unfit;
-mod wasi_http;
 mod wasi;
+mod wasi_http;
 mod wire;
 
 use std::sync::Arc;
