@@ -31,7 +31,7 @@ impl Process {
         pool: u32,
         time_limit: Duration,
     ) -> Result<Self, (Exit, String)> {
-        let mut life = table.enter_pooled(crate::kind::Kind::Handler, pool);
+        let mut life = table.enter_handler(pool);
         match handler.instantiate(life.row(), time_limit).await {
             Ok(instance) => {
                 life.log_start();

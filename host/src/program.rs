@@ -44,7 +44,7 @@ impl Program {
         let loaded = Loaded::new(settings).await?;
         match loaded.kind() {
             Kind::Program => Ok(Self(loaded)),
-            _ => Err(StartError::NotAProgram),
+            Kind::Handler => Err(StartError::NotAProgram),
         }
     }
 

@@ -108,6 +108,14 @@ impl Guests {
         let table = Arc::new(Table::new(plan.table));
         let time_limit = settings.limits.request_time;
         let answering = match compiled.kind() {
+            Kind::Handler => {
+                let handler = compiled.reserve_handler(plan.sandbox, root_folder);
+                let handler = handler.map_err(StartError::Load)?;
+                let supervisor = Supervisor::new(handler, Arc::clone(&table), 0, time_limit);
+                let pool = Arc::new(Pool::new(supervisor, plan.pool));
+                pool.warm().await.map_err(StartError::Process)?;
+                Answering::Pool(pool)
+            }
             Kind::Program => {
                 let tree = tree(
                     compiled,
@@ -118,14 +126,6 @@ impl Guests {
                 );
                 let root = RootSupervisor::new(tree.map_err(StartError::Load)?);
                 Answering::Program(root.map_err(StartError::ProgramRoot)?)
-            }
-            _ => {
-                let handler = compiled.reserve_handler(plan.sandbox, root_folder);
-                let handler = handler.map_err(StartError::Load)?;
-                let supervisor = Supervisor::new(handler, Arc::clone(&table), 0, time_limit);
-                let pool = Arc::new(Pool::new(supervisor, plan.pool));
-                pool.warm().await.map_err(StartError::Process)?;
-                Answering::Pool(pool)
             }
         };
         let generation = Generation {

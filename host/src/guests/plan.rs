@@ -183,7 +183,6 @@ impl Plan {
             Kind::Handler => settings.program.first_set(),
             Kind::Program if settings.steps.are_on() => Some(Setting::Steps),
             Kind::Program => settings.pool.first_set(),
-            _ => None,
         };
         if let Some(setting) = unused {
             return Err(SettingsError::OtherKind { setting, kind });
@@ -197,7 +196,7 @@ impl Plan {
                 let each = u64::from(limits.open_files) + IN_PASSING;
                 (instances, u64::from(instances) * each)
             }
-            _ => (settings.program.processes(), 0),
+            Kind::Program => (settings.program.processes(), 0),
         };
         if kind == Kind::Program && is_served {
             settings.mailbox_has_room(limits.body.saturating_add(HEAD_BYTES))?;
@@ -271,7 +270,7 @@ impl std::fmt::Display for SettingsError {
                     f,
                     "{setting:?}: the module exports `handle`; this is for modules that export `run`"
                 ),
-                _ => write!(
+                Kind::Program => write!(
                     f,
                     "{setting:?}: the module exports `run`, and starts processes as it likes; this \
                      is for modules that export `handle`"

@@ -47,7 +47,7 @@ pub fn check(module: &Module, memory: u64) -> Result<Report, LoadError> {
         .collect();
     let prepared = kind_of(&component).and_then(|kind| match kind {
         Kind::Handler => handler::prepare(&component).map(drop),
-        _ => program::prepare(&component).map(drop),
+        Kind::Program => program::prepare(&component).map(drop),
     });
     let obstacle = match prepared {
         Err(error) => Some(excerpt(&format!("{error:#}"))),

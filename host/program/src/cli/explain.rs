@@ -26,7 +26,7 @@ pub(crate) fn settings(error: &SettingsError) -> String {
                 Kind::Handler => {
                     "the module exports `handle`; this is for modules that export `run`"
                 }
-                _ => {
+                Kind::Program => {
                     "the module exports `run`, and starts processes as it likes; this is for \
                      modules that export `handle`"
                 }
@@ -106,7 +106,6 @@ fn flag(setting: Setting) -> &'static str {
         Setting::Memory => "--memory",
         Setting::Connections => "--max-connections",
         Setting::Mode => "--mode",
-        Setting::Reuse => "--reuse",
         Setting::Workers => "--workers",
         Setting::MaxRequests => "--max-requests",
         Setting::IdleTimeout => "--idle-timeout",

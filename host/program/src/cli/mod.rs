@@ -269,7 +269,6 @@ impl Serve {
             },
             pool: PoolSettings {
                 mode: self.mode.map(Mode::into),
-                reuse: false,
                 workers: self.workers.map(|workers| workers.0),
                 max_requests: self.max_requests,
                 idle_timeout: self.idle_timeout,
@@ -277,7 +276,6 @@ impl Serve {
                 queue_timeout: self.queue_timeout,
             },
             program: self.processes.settings(),
-            environment: library::Environment::default(),
             output: Output::Log,
             expose_pid: self.expose_pid,
             steps: Steps::on_if(self.steps),
@@ -307,7 +305,7 @@ impl Serve {
                 };
                 format!("module {module}, mode {mode}, workers {count}, root {root}")
             }
-            _ => {
+            Kind::Program => {
                 let processes = settings.program.processes();
                 format!("program {module}, at most {processes} processes, root {root}")
             }
