@@ -162,12 +162,12 @@ struct Pieces {
 }
 
 /// The outcome of a read: the file, and bytes of it.
-type Piece = (OpenFile, Result<Bytes, FileError>);
+type Read = (OpenFile, Result<Bytes, FileError>);
 
 /// The state of the file: at rest, in a read, or closed.
 enum Reading {
     Idle(OpenFile),
-    Busy(Pin<Box<dyn Future<Output = Piece> + Send + Sync>>),
+    Busy(Pin<Box<dyn Future<Output = Read> + Send + Sync>>),
     Over,
 }
 

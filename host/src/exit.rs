@@ -50,6 +50,15 @@ pub(crate) struct Crash {
 pub(crate) const LATE: &str = "it had not answered by its deadline";
 
 impl Crash {
+    /// The host has put a request to the process in a way that its kind doesn't have.
+    pub(crate) fn of_the_host() -> Self {
+        Self {
+            exit: Exit::Response,
+            reason: "a process of this kind answers by an exchange".to_owned(),
+            output: None,
+        }
+    }
+
     /// The deadline passed while the host worked on the response.
     pub(crate) fn late() -> Self {
         Self {

@@ -5,10 +5,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::sync::oneshot;
+
 use crate::exit::{Crash, Exit};
 use crate::message::{Request, Response};
 use crate::pid::Pid;
-use crate::sandbox::{Instance, PreparedHandler};
+use crate::kind::Kind;
+use crate::sandbox::{Instance, Prepared};
 use crate::table::{Life, Row, Table};
 
 #[derive(Debug)]
@@ -26,13 +29,14 @@ impl Process {
     /// # Errors
     /// If the start code fails: the exit, and the reason for the log.
     pub(crate) async fn start(
-        handler: &PreparedHandler,
+        module: &Prepared,
+        kind: Kind,
         table: &Table,
         pool: u32,
         time_limit: Duration,
     ) -> Result<Self, (Exit, String)> {
-        let mut life = table.enter_handler(pool);
-        match handler.instantiate(life.row(), time_limit).await {
+        let mut life = table.enter_pooled(kind, pool);
+        match module.instantiate(life.row(), time_limit).await {
             Ok(instance) => {
                 life.log_start();
                 let first_memory = instance.memory();
@@ -76,9 +80,35 @@ impl Process {
         deadline: Instant,
     ) -> Result<Response, Crash> {
         self.life.row().begin(request.id, now);
-        let response = self.instance.handle(request, deadline).await?;
+        let response = match &mut self.instance {
+            Instance::Handler(handler) => handler.handle(request, deadline).await?,
+            Instance::Foreign(_) => return Err(Crash::of_the_host()),
+        };
         self.life.row().answered();
         Ok(response)
+    }
+
+    /// Gives the process a request, and runs it until it has done with it. The response goes
+    /// through `answer`, and may have a body that is still being written.
+    ///
+    /// # Errors
+    /// A [`Crash`], to be passed to [`Process::fail`].
+    pub(crate) async fn exchange(
+        &mut self,
+        request: Request,
+        now: Instant,
+        deadline: Instant,
+        answer: oneshot::Sender<Response>,
+    ) -> Result<(), Crash> {
+        self.life.row().begin(request.id, now);
+        match &mut self.instance {
+            Instance::Foreign(foreign) => foreign.exchange(request, deadline, answer).await?,
+            Instance::Handler(handler) => {
+                let _left = answer.send(handler.handle(&request, deadline).await?);
+            }
+        }
+        self.life.row().answered();
+        Ok(())
     }
 
     /// Sets the exit that counts if the process is dropped. A process that runs in a request's task

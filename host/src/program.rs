@@ -44,7 +44,12 @@ impl Program {
         let loaded = Loaded::new(settings).await?;
         match loaded.kind() {
             Kind::Program => Ok(Self(loaded)),
-            Kind::Handler => Err(StartError::NotAProgram),
+            Kind::Handler
+            | Kind::Http02
+            | Kind::Http03
+            | Kind::Command02
+            | Kind::Command03
+            | Kind::CommandCore => Err(StartError::NotAProgram),
         }
     }
 

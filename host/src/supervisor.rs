@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 
 use crate::exit::Exit;
 use crate::process::Process;
-use crate::sandbox::PreparedHandler;
+use crate::kind::Kind;
+use crate::sandbox::Prepared;
 use crate::table::Table;
 
 /// The first pause after a failed start. Each further failure doubles the pause.
@@ -29,7 +30,8 @@ pub(crate) fn longer(pause: Duration) -> Duration {
 /// Starts processes of one module.
 #[derive(Debug)]
 pub(crate) struct Supervisor {
-    handler: PreparedHandler,
+    module: Prepared,
+    kind: Kind,
     table: Arc<Table>,
     /// The number of the processes' pool.
     pool: u32,
@@ -74,13 +76,15 @@ impl Supervisor {
     /// Creates a supervisor. `time_limit` is the longest time for start code.
     #[must_use]
     pub(crate) fn new(
-        handler: PreparedHandler,
+        module: Prepared,
+        kind: Kind,
         table: Arc<Table>,
         pool: u32,
         time_limit: Duration,
     ) -> Self {
         Self {
-            handler,
+            module,
+            kind,
             table,
             pool,
             time_limit,
@@ -97,7 +101,8 @@ impl Supervisor {
         if let Some(pause) = self.pause() {
             return Err(StartError::BackingOff(pause));
         }
-        match Process::start(&self.handler, &self.table, self.pool, self.time_limit).await {
+        let (kind, pool) = (self.kind, self.pool);
+        match Process::start(&self.module, kind, &self.table, pool, self.time_limit).await {
             Ok(process) => {
                 self.recover();
                 Ok(process)

@@ -6,6 +6,7 @@
 //! are a *generation*. If another generation takes its place, running requests stay with theirs.
 
 mod errors;
+mod exchange;
 mod plan;
 
 use std::pin::pin;
@@ -13,6 +14,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use tokio::sync::oneshot;
 
 use crate::body::Body;
 use crate::deadline;
@@ -20,7 +22,7 @@ use crate::exit::{Crash, Exit};
 use crate::files::RootFolder;
 use crate::message::{Request, Response};
 use crate::pid::Pid;
-use crate::pool::{Pool, Refusal};
+use crate::pool::{Lease, Pool, Refusal};
 use crate::root::{RootSupervisor, Unanswered as RootUnanswered};
 use crate::sandbox::{self, Compiled, LoadError};
 use crate::settings::{Settings, Workers};
@@ -31,6 +33,7 @@ use crate::kind::Kind;
 use crate::table::Table;
 use crate::tree::Tree;
 pub use errors::{StartError, Unanswered};
+use exchange::{Begun, Ended, Outcome};
 pub(crate) use plan::Plan;
 pub use plan::SettingsError;
 
@@ -46,6 +49,7 @@ pub(crate) struct Guests {
 /// The guests of one loading.
 #[derive(Debug)]
 struct Generation {
+    kind: Kind,
     workers: Workers,
     answering: Answering,
     request_time: Duration,
@@ -107,11 +111,18 @@ impl Guests {
     ) -> Result<Self, StartError> {
         let table = Arc::new(Table::new(plan.table));
         let time_limit = settings.limits.request_time;
-        let answering = match compiled.kind() {
-            Kind::Handler => {
-                let handler = compiled.reserve_handler(plan.sandbox, root_folder);
-                let handler = handler.map_err(StartError::Load)?;
-                let supervisor = Supervisor::new(handler, Arc::clone(&table), 0, time_limit);
+        let kind = compiled.kind();
+        let answering = match kind {
+            Kind::Handler
+            | Kind::Http02
+            | Kind::Http03
+            | Kind::Command02
+            | Kind::Command03
+            | Kind::CommandCore => {
+                let prepared = compiled.reserve_pooled(plan.sandbox, root_folder);
+                let prepared = prepared.map_err(StartError::Load)?;
+                let table = Arc::clone(&table);
+                let supervisor = Supervisor::new(prepared, kind, table, 0, time_limit);
                 let pool = Arc::new(Pool::new(supervisor, plan.pool));
                 pool.warm().await.map_err(StartError::Process)?;
                 Answering::Pool(pool)
@@ -129,6 +140,7 @@ impl Guests {
             }
         };
         let generation = Generation {
+            kind,
             workers: plan.workers,
             answering,
             request_time: settings.limits.request_time,
@@ -154,13 +166,19 @@ impl Guests {
         judge: impl AsyncFnOnce(Response) -> Result<T, Unsendable>,
     ) -> Result<T, Unanswered> {
         let generation = self.current.load();
-        if !request.body.is_whole() {
+        let kind = generation.kind;
+        if !request.body.is_whole() && !kind.takes_streams() {
             request.body = Box::pin(generation.collect(request.body)).await?;
         }
         match &generation.answering {
-            Answering::Pool(pool) => {
+            Answering::Pool(pool) if kind == Kind::Handler => {
                 let time = generation.request_time;
                 self.call(pool, time, &request, trace, judge).await
+            }
+            Answering::Pool(pool) => {
+                let time = generation.request_time;
+                let exchange = self.exchange(pool, kind, time, request, trace, judge);
+                Box::pin(exchange).await
             }
             Answering::Program(root) => {
                 let deadline = Instant::now() + generation.request_time;
@@ -178,18 +196,7 @@ impl Guests {
         trace: &mut Trace,
         judge: impl AsyncFnOnce(Response) -> Result<T, Unsendable>,
     ) -> Result<T, Unanswered> {
-        let timing = self.steps.time(Step::HandOver);
-        let mut lease = match pool.take_idle() {
-            Some(lease) => lease,
-            // On the heap: this future includes starting a process, which is large and rarely
-            // needed.
-            None => {
-                let taken = self.unless_ending(Box::pin(pool.take())).await;
-                taken.unwrap_or(Err(Refusal::Closed))?
-            }
-        };
-        drop(timing);
-        trace.pid = Some(lease.pid());
+        let mut lease = self.take(pool, trace).await?;
         let now = Instant::now();
         let deadline = now + time;
         let answer = {
@@ -229,6 +236,77 @@ impl Guests {
                 Err(Unanswered::Stopping)
             }
         }
+    }
+
+    /// Has a process of a foreign kind answer the request. The process may go on while the client
+    /// takes the response.
+    async fn exchange<T>(
+        &self,
+        pool: &Arc<Pool>,
+        kind: Kind,
+        time: Duration,
+        request: Request,
+        trace: &mut Trace,
+        judge: impl AsyncFnOnce(Response) -> Result<T, Unsendable>,
+    ) -> Result<T, Unanswered> {
+        let mut lease = self.take(pool, trace).await?;
+        let now = Instant::now();
+        let deadline = now + time;
+        let (answering, answer) = oneshot::channel();
+        let (rejecting, rejected) = oneshot::channel();
+        let stopping = self.stopping.clone();
+        let call = Box::pin(async move {
+            let outcome = {
+                let call = pin!(lease.exchange(request, now, deadline, answering));
+                let call = pin!(unless_ending(&stopping, call));
+                tokio::select! {
+                    biased;
+                    Ok(reason) = rejected => Outcome::Rejected(reason),
+                    called = call => match called {
+                        Some(Ok(())) => Outcome::Done,
+                        Some(Err(crash)) => Outcome::Failed(crash),
+                        None => Outcome::Stopped,
+                    },
+                }
+            };
+            Ended { lease, outcome }
+        });
+        let begun = Begun {
+            call,
+            rejecting,
+            answer,
+            may_exit: kind == Kind::Http03,
+        };
+        let response = exchange::begin(pool, begun).await.map_err(|exit| {
+            trace.exit = Some(exit);
+            match exit {
+                Exit::Stopped => Unanswered::Stopping,
+                exit => Unanswered::of(exit),
+            }
+        })?;
+        judge(response).await.map_err(|unsendable| match unsendable {
+            Unsendable::Malformed(_logged) => {
+                trace.exit = Some(Exit::Response);
+                Unanswered::BadResponse
+            }
+            Unsendable::Disk => Unanswered::Disk,
+        })
+    }
+
+    /// Takes a process that has nothing to do, or waits for one.
+    async fn take(&self, pool: &Arc<Pool>, trace: &mut Trace) -> Result<Lease, Unanswered> {
+        let _timing = self.steps.time(Step::HandOver);
+        let lease = match pool.take_idle() {
+            Some(lease) => lease,
+            // On the heap: this future includes starting a process, which is large and rarely
+            // needed.
+            None => {
+                let taken = self.unless_ending(Box::pin(pool.take())).await;
+                taken.unwrap_or(Err(Refusal::Closed))?
+            }
+        };
+        trace.pid = Some(lease.pid());
+        Ok(lease)
     }
 
     /// Has a program answer the request.
@@ -273,18 +351,11 @@ impl Guests {
 
     /// The outcome of `call`; `None` if the host reaches [`Phase::Ending`] first.
     async fn unless_ending<T>(&self, call: impl Future<Output = T>) -> Option<T> {
-        let ending = || {
-            let mut stopping = self.stopping.clone();
-            async move { stopping.reached(Phase::Ending).await }
-        };
-        deadline::unless(call, ending).await.ok()
+        unless_ending(&self.stopping, call).await
     }
 
     pub(crate) fn kind(&self) -> Kind {
-        match self.current.load().answering {
-            Answering::Pool(_) => Kind::Handler,
-            Answering::Program(_) => Kind::Program,
-        }
+        self.current.load().kind
     }
 
     /// How many processes are kept alive, and how many there may be.
@@ -346,6 +417,15 @@ impl Guests {
             Answering::Program(root) => root.end().await,
         }
     }
+}
+
+/// The outcome of `call`; `None` if the host reaches [`Phase::Ending`] first.
+async fn unless_ending<T>(stopping: &Stopping, call: impl Future<Output = T>) -> Option<T> {
+    let ending = || {
+        let mut stopping = stopping.clone();
+        async move { stopping.reached(Phase::Ending).await }
+    };
+    deadline::unless(call, ending).await.ok()
 }
 
 impl Generation {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::files::MAX_RECENT_FILES;
 use crate::pool::{self, OVERLAP, Reuse};
 use crate::settings::{MAX_PROCESSES, Mode, Setting, Settings, Workers};
-use crate::kind::Kind;
+use crate::kind::{Kind, Reusable};
 use crate::{descriptors, mailbox, sandbox, table};
 
 /// Descriptors beside those of connections and guests: the root folder, the runtime, the log,
@@ -180,9 +180,14 @@ impl Plan {
         is_served: bool,
     ) -> Result<Self, SettingsError> {
         let unused = match kind {
-            Kind::Handler => settings.program.first_set(),
             Kind::Program if settings.steps.are_on() => Some(Setting::Steps),
             Kind::Program => settings.pool.first_set(),
+            Kind::Handler
+            | Kind::Http02
+            | Kind::Http03
+            | Kind::Command02
+            | Kind::Command03
+            | Kind::CommandCore => settings.program.first_set(),
         };
         if let Some(setting) = unused {
             return Err(SettingsError::OtherKind { setting, kind });
@@ -190,13 +195,18 @@ impl Plan {
         let limits = &settings.limits;
         let workers = settings.pool.workers(cores());
         let (instances, reserved) = match kind {
+            Kind::Program => (settings.program.processes(), 0),
             // Reserved, so that no process finds all files taken by others.
-            Kind::Handler => {
+            Kind::Handler
+            | Kind::Http02
+            | Kind::Http03
+            | Kind::Command02
+            | Kind::Command03
+            | Kind::CommandCore => {
                 let instances = workers.max + OVERLAP;
                 let each = u64::from(limits.open_files) + IN_PASSING;
                 (instances, u64::from(instances) * each)
             }
-            Kind::Program => (settings.program.processes(), 0),
         };
         if kind == Kind::Program && is_served {
             settings.mailbox_has_room(limits.body.saturating_add(HEAD_BYTES))?;
@@ -222,10 +232,7 @@ impl Plan {
                 steps: settings.steps.clone(),
             },
             pool: pool::Settings {
-                reuse: match settings.pool.mode() {
-                    Mode::Pool | Mode::Single => Reuse::ManyRequests,
-                    Mode::PerRequest => Reuse::OneRequest,
-                },
+                reuse: reuse(kind, settings),
                 min: workers.min,
                 max: workers.max,
                 max_requests: settings.pool.max_requests,
@@ -250,6 +257,18 @@ impl Plan {
     }
 }
 
+fn reuse(kind: Kind, settings: &Settings) -> Reuse {
+    let can = match kind.reusable() {
+        Reusable::Always => true,
+        Reusable::OnRequest => settings.pool.reuse,
+        Reusable::Never => false,
+    };
+    match settings.pool.mode() {
+        Mode::Pool | Mode::Single if can => Reuse::ManyRequests,
+        Mode::Pool | Mode::Single | Mode::PerRequest => Reuse::OneRequest,
+    }
+}
+
 /// As many connections as the descriptors allow, up to the default.
 fn fitting_connections(guests: u64) -> usize {
     let left = descriptors::allowed().saturating_sub(OWN_DESCRIPTORS.saturating_add(guests));
@@ -266,7 +285,12 @@ impl std::fmt::Display for SettingsError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::OtherKind { setting, kind } => match kind {
-                Kind::Handler => write!(
+                Kind::Handler
+                | Kind::Http02
+                | Kind::Http03
+                | Kind::Command02
+                | Kind::Command03
+                | Kind::CommandCore => write!(
                     f,
                     "{setting:?}: the module exports `handle`; this is for modules that export `run`"
                 ),

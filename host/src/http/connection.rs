@@ -5,7 +5,8 @@ use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use hyper::body::{Body, Incoming};
@@ -13,6 +14,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use rustix::io::Errno;
+use rustix::net::sockopt::set_socket_linger;
 use tokio::io::Interest;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::OwnedSemaphorePermit;
@@ -21,9 +23,10 @@ use super::Service;
 use super::heads::MAX_HEAD_BYTES;
 use super::patience::{Activity, Alarm, Ended};
 use super::refusals::Reason;
-use super::request::{DISCARD_BYTES, DISCARD_TIME};
+use super::request::{DISCARD_BYTES, DISCARD_TIME, Ends};
 use super::socket::{Hints, Socket};
 use super::stopwatch::Stopwatch;
+use super::upload::Uploading;
 use crate::shutdown::Phase;
 
 /// The time after the grace time in which clients may read their 503.
@@ -113,6 +116,50 @@ fn turn_away(stream: &TcpStream) {
     let _ = stream.try_write(TURNED_AWAY);
 }
 
+/// What the requests of one connection share with it. They outlive its task's stack in hyper's
+/// eyes, and so does this.
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) ends: Ends,
+    pub(super) activity: Activity,
+    pub(super) stopwatch: Stopwatch,
+    /// Whether a body was cut off that can only be ended by closing the connection.
+    is_cut: AtomicBool,
+    /// The upload of the last request, if there was one.
+    uploading: Mutex<Option<Uploading>>,
+}
+
+impl Connection {
+    fn new(client: SocketAddr, stream: &TcpStream, stopwatch: Stopwatch) -> Arc<Self> {
+        let server = stream.local_addr().map(|server| server.to_string());
+        Arc::new(Self {
+            ends: Ends {
+                client: client.to_string().into(),
+                server: server.unwrap_or_default().into(),
+            },
+            activity: Activity::new(),
+            stopwatch,
+            is_cut: AtomicBool::new(false),
+            uploading: Mutex::default(),
+        })
+    }
+
+    /// Notes that a response has broken off in the middle of its body.
+    pub(super) fn cut(&self) {
+        self.is_cut.store(true, Ordering::Relaxed);
+    }
+
+    /// Notes the upload of the current request.
+    pub(super) fn uploads(&self, uploading: Uploading) {
+        *self.uploading.lock().unwrap_or_else(PoisonError::into_inner) = Some(uploading);
+    }
+
+    fn has_unread_upload(&self) -> bool {
+        let uploading = self.uploading.lock().unwrap_or_else(PoisonError::into_inner);
+        uploading.as_ref().is_some_and(Uploading::is_unread)
+    }
+}
+
 async fn serve(
     mut stream: TcpStream,
     client: SocketAddr,
@@ -124,21 +171,19 @@ async fn serve(
     // hyper reads through one half. The rest of the host writes to and watches the whole socket.
     let (read, stream) = stream.split();
     let stream: &TcpStream = stream.as_ref();
-    let (activity, hints) = (Activity::new(), Hints::new());
-    let stopwatch = Stopwatch::new(&service.steps);
-    let socket = Socket::new(read, stream, &activity, &hints, stopwatch.clone());
+    let shared = Connection::new(client, stream, Stopwatch::new(&service.steps));
+    let (activity, hints) = (&shared.activity, Hints::new());
+    let socket = Socket::new(read, stream, activity, &hints, shared.stopwatch.clone());
     let mut stopping = service.stopping.clone();
-    let name: Arc<str> = client.to_string().into();
     let respond = service_fn(|request: hyper::Request<Incoming>| {
         activity.pause();
-        stopwatch.began();
+        shared.stopwatch.began();
         hints.tell_body(request.body().size_hint().exact());
         let flaw = hints.flaw();
-        let (service, activity, name) = (&service, &activity, &name);
-        let stopwatch = &stopwatch;
+        let (service, shared) = (&service, &shared);
         async move {
-            let response = service.respond(request, flaw, name, stopwatch).await;
-            activity.note();
+            let response = service.respond(request, flaw, shared).await;
+            shared.activity.note();
             Ok::<_, Infallible>(response)
         }
     });
@@ -150,7 +195,7 @@ async fn serve(
     let mut reset = pin!(async {
         let _error = stream.ready(Interest::ERROR).await;
     });
-    let mut alarm = Alarm::new(&activity, service.settings.header_time);
+    let mut alarm = Alarm::new(activity, service.settings.header_time);
     let mut result = tokio::select! {
         biased;
         result = alarm.watch(connection.as_mut(), reset.as_mut()) => Some(result),
@@ -183,7 +228,10 @@ async fn serve(
         let detail = error.as_ref().map(hyper::Error::to_string);
         service.refusals.note(*reason, &client, detail.as_deref());
     }
-    if refused.is_some() || hints.flaw().is_some() {
+    if shared.is_cut.load(Ordering::Relaxed) {
+        // HTTP/1.0 has no other way to say that a body without a length is incomplete.
+        let _unsupported = set_socket_linger(stream, Some(Duration::ZERO));
+    } else if refused.is_some() || hints.flaw().is_some() || shared.has_unread_upload() {
         discard(stream).await;
     }
 }

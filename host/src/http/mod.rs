@@ -14,6 +14,7 @@ mod response;
 mod socket;
 mod stopwatch;
 mod target;
+mod upload;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -31,10 +32,12 @@ use crate::shutdown::Stopping;
 use crate::steps::Steps;
 use crate::text;
 use body::ResponseBody;
+use connection::Connection;
 pub(crate) use connection::listen;
 use fault::Fault;
 use heads::Flaw;
 use refusals::Refusals;
+use response::Asked;
 use stopwatch::Stopwatch;
 
 /// The settings that concern HTTP.
@@ -112,19 +115,15 @@ impl Service {
         &self,
         request: hyper::Request<Incoming>,
         flaw: Option<Flaw>,
-        client: &Arc<str>,
-        stopwatch: &Stopwatch,
+        connection: &Arc<Connection>,
     ) -> Sent {
+        let client = &connection.ends.client;
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let mut record = Record::begin(id, &request, flaw, client);
         let served = match flaw {
-            None => {
-                let client = Arc::clone(client);
-                self.serve(request, id, client, stopwatch, &mut record)
-                    .await
-            }
+            None => self.serve(request, id, connection, &mut record).await,
             Some(flaw) => {
-                stopwatch.refused();
+                connection.stopwatch.refused();
                 Err(Fault::from(flaw))
             }
         };
@@ -145,19 +144,31 @@ impl Service {
         &self,
         request: hyper::Request<Incoming>,
         id: u64,
-        client: Arc<str>,
-        stopwatch: &Stopwatch,
+        connection: &Arc<Connection>,
         record: &mut Record,
     ) -> Result<Sent, Fault> {
-        let is_head = request.method() == hyper::Method::HEAD;
-        let request = request::receive(request, id, client, &self.settings).await;
-        let request = request.inspect_err(|_| stopwatch.refused())?;
+        let stopwatch = &connection.stopwatch;
+        let asked = Asked {
+            is_head: request.method() == hyper::Method::HEAD,
+            is_http_10: request.version() < hyper::Version::HTTP_11,
+        };
+        let takes_streams = self.guests.kind().takes_streams();
+        let ends = &connection.ends;
+        let request = request::receive(request, id, ends, takes_streams, &self.settings).await;
+        let (request, uploading) = request.inspect_err(|_| stopwatch.refused())?;
         stopwatch.received();
         let judge = async |response| {
             stopwatch.answered();
-            response::judge(response, is_head, &self.steps).await
+            response::judge(response, asked, connection, &self.steps).await
         };
         let answered = self.guests.answer(request, &mut record.trace, judge).await;
+        if let Some(uploading) = uploading {
+            // Whatever the guest has made of it, the client has to know of its own fault.
+            if let Some(fault) = uploading.fault() {
+                return Err(fault);
+            }
+            connection.uploads(uploading);
+        }
         answered.map_err(Fault::from)
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http_body_util::BodyExt;
-use hyper::body::{Body, Incoming};
+use hyper::body::{Body as _, Incoming};
 use hyper::header::{EXPECT, HOST, HeaderMap, TRANSFER_ENCODING};
 use hyper::http::request::Parts;
 use hyper::http::uri::Authority;
@@ -14,6 +14,8 @@ use hyper::{Method, Version};
 use super::Settings;
 use super::fault::Fault;
 use super::target::{Target, is_host, is_target};
+use super::upload::{self, Uploading};
+use crate::body::Body;
 use crate::message::{Headers, Request};
 
 /// The most bytes that are read and discarded of a body that is too large, so that a client that
@@ -24,12 +26,20 @@ pub(super) const DISCARD_BYTES: u64 = 16 << 20;
 /// The longest time for discarding them.
 pub(super) const DISCARD_TIME: Duration = Duration::from_secs(1);
 
+/// The two ends of a connection, as `address:port`.
+#[derive(Debug)]
+pub(super) struct Ends {
+    pub(super) client: Arc<str>,
+    pub(super) server: Arc<str>,
+}
+
 pub(super) async fn receive(
     request: hyper::Request<Incoming>,
     id: u64,
-    client: Arc<str>,
+    ends: &Ends,
+    takes_streams: bool,
     settings: &Settings,
-) -> Result<Request, Fault> {
+) -> Result<(Request, Option<Uploading>), Fault> {
     let (head, body) = request.into_parts();
     if head.method == Method::CONNECT {
         return Err(Fault::NotImplemented);
@@ -60,20 +70,26 @@ pub(super) async fn receive(
         headers.push(name.as_str(), value);
     }
     let waits = head.headers.contains_key(EXPECT);
+    let mut uploading = None;
     let body = if body.is_end_stream() {
-        Vec::new()
+        Body::empty()
+    } else if takes_streams {
+        let uploading = uploading.insert(Uploading::default());
+        Box::pin(upload::begin(body, waits, uploading, settings)).await?
     } else {
-        Box::pin(read(body, waits, settings)).await? // most requests have none
+        Box::pin(read(body, waits, settings)).await?.into() // most requests have none
     };
-    Ok(Request {
+    let request = Request {
         id,
         method: head.method.as_str().to_owned(),
         path: head.uri.path().to_owned(),
         query: head.uri.query().map(str::to_owned),
         headers,
-        body: body.into(),
-        client,
-    })
+        body,
+        client: Arc::clone(&ends.client),
+        server: Arc::clone(&ends.server),
+    };
+    Ok((request, uploading))
 }
 
 /// Exactly one, from HTTP/1.1 on, and it is a host (RFC 9112, section 3.2).
@@ -102,7 +118,11 @@ fn check_framing(headers: &HeaderMap) -> Result<(), Fault> {
 }
 
 /// Reads the whole body. `waits` says whether the client sends it only on request, by our reading.
-async fn read(mut body: Incoming, waits: bool, settings: &Settings) -> Result<Vec<u8>, Fault> {
+pub(super) async fn read(
+    mut body: Incoming,
+    waits: bool,
+    settings: &Settings,
+) -> Result<Vec<u8>, Fault> {
     let limit = settings.max_body;
     if body.size_hint().lower() > limit {
         if !waits {
@@ -137,7 +157,7 @@ async fn read(mut body: Incoming, waits: bool, settings: &Settings) -> Result<Ve
     }
 }
 
-async fn discard(mut body: Incoming) {
+pub(super) async fn discard(mut body: Incoming) {
     let all = async {
         let mut discarded = 0;
         while let Some(Ok(frame)) = body.frame().await {

@@ -1,6 +1,8 @@
 //! Converts a guest's response to hyper's. A guest may answer anything. A response that is not HTTP
 //! is the guest's failure.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use hyper::header::{
     CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, TE, TRAILER, TRANSFER_ENCODING,
@@ -8,7 +10,7 @@ use hyper::header::{
 };
 use hyper::{Response, StatusCode};
 
-use super::Sent;
+use super::{Connection, Sent};
 use super::body::ResponseBody;
 use crate::body::{Body, FileSlice};
 use crate::guests::Unsendable;
@@ -30,6 +32,23 @@ const OF_THE_CONNECTION: [HeaderName; 7] = [
     HeaderName::from_static("proxy-connection"),
 ];
 
+/// What matters of a request for the form of its response.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asked {
+    pub(super) is_head: bool,
+    pub(super) is_http_10: bool,
+}
+
+/// The head of a response that is HTTP.
+struct Head {
+    status: StatusCode,
+    headers: HeaderMap,
+    /// The number of bytes in the body, if known.
+    length: Option<u64>,
+    /// The length that a field states.
+    stated: Option<u64>,
+}
+
 /// Converts a guest's response.
 ///
 /// # Errors
@@ -37,48 +56,91 @@ const OF_THE_CONNECTION: [HeaderName; 7] = [
 /// read.
 pub(super) async fn judge(
     response: message::Response,
-    is_head: bool,
+    asked: Asked,
+    connection: &Arc<Connection>,
     steps: &Steps,
 ) -> Result<Sent, Unsendable> {
-    let status = status(response.status)?;
-    let headers = headers(response.headers)?;
-    let length = match &response.body {
-        Body::Bytes(bytes) => Some(bytes.len() as u64),
-        Body::File(slice) => Some(checked_length(slice)?),
-        Body::Stream(stream) => stream.length(),
-    };
-    let bodiless = matches!(
+    let message::Response {
         status,
-        StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED
-    );
-    if bodiless && length != Some(0) {
-        return Err(malformed(format!("a body with status {status}")));
-    }
-    let stated = stated_length(&headers)?;
-    // A response to HEAD, and a 304, may state the length of an absent body.
-    let may_state_other = (is_head || status == StatusCode::NOT_MODIFIED) && length == Some(0);
-    if let (Some(stated), Some(length)) = (stated, length)
-        && stated != length
-        && !may_state_other
-    {
-        return Err(malformed(format!(
-            "a content-length other than the body's {length} bytes"
-        )));
-    }
-    let body = if is_head {
-        ResponseBody::absent()
-    } else {
-        let body = ResponseBody::of(response.body, steps).await;
-        body.map_err(|_logged| Unsendable::Disk)?
+        headers,
+        body,
+    } = response;
+    let mut head = match judge_head(status, headers, &body, asked) {
+        Ok(head) => head,
+        Err(unsendable) => {
+            if let (Body::Stream(stream), Unsendable::Malformed(why)) = (body, &unsendable) {
+                stream.reject(why);
+            }
+            return Err(unsendable);
+        }
     };
-    let mut sent = Response::new(body);
-    *sent.status_mut() = status;
-    *sent.headers_mut() = headers;
-    if let (true, None, false, Some(length)) = (is_head, stated, bodiless, length) {
-        sent.headers_mut()
+    let has_none = has_no_body(head.status);
+    if let (true, None, false, Some(length)) = (asked.is_head, head.stated, has_none, head.length) {
+        head.headers
             .insert(CONTENT_LENGTH, HeaderValue::from(length));
     }
+    if head.status == StatusCode::NO_CONTENT {
+        head.headers.remove(CONTENT_LENGTH); // RFC 9110, section 8.6
+    }
+    let body = match body {
+        Body::Stream(stream) if asked.is_head || has_none => {
+            stream.discard();
+            ResponseBody::absent()
+        }
+        Body::Bytes(_) | Body::File(_) if asked.is_head => ResponseBody::absent(),
+        Body::Stream(stream) => ResponseBody::streamed(stream, connection, asked.is_http_10),
+        Body::Bytes(_) | Body::File(_) => {
+            let body = ResponseBody::of(body, steps).await;
+            body.map_err(|_logged| Unsendable::Disk)?
+        }
+    };
+    let mut sent = Response::new(body);
+    *sent.status_mut() = head.status;
+    *sent.headers_mut() = head.headers;
     Ok(sent)
+}
+
+fn judge_head(
+    code: u16,
+    fields: Vec<(String, Vec<u8>)>,
+    body: &Body,
+    asked: Asked,
+) -> Result<Head, Unsendable> {
+    let status = status(code)?;
+    let (length, is_stream) = match body {
+        Body::Bytes(bytes) => (Some(bytes.len() as u64), false),
+        Body::File(slice) => (Some(checked_length(slice)?), false),
+        Body::Stream(stream) => (stream.length(), true),
+    };
+    let headers = headers(fields, is_stream)?;
+    let stated = stated_length(&headers)?;
+    // Whoever writes a body piece by piece may not know that nobody wants it.
+    let is_discarded = is_stream && (asked.is_head || has_no_body(status));
+    if has_no_body(status) && length != Some(0) && !is_discarded {
+        return Err(malformed(format!("a body with status {status}")));
+    }
+    // A response to HEAD, and a 304, may state the length of an absent body.
+    let may_be_absent = asked.is_head || status == StatusCode::NOT_MODIFIED;
+    let is_absent = may_be_absent && length == Some(0);
+    match (stated, length) {
+        (Some(stated), Some(length)) if stated != length && !is_absent && !is_discarded => Err(
+            malformed(format!("a content-length other than the body's {length} bytes")),
+        ),
+        (_, length) => Ok(Head {
+            status,
+            headers,
+            length,
+            stated,
+        }),
+    }
+}
+
+/// Statuses of responses that end with their head.
+fn has_no_body(status: StatusCode) -> bool {
+    matches!(
+        status,
+        StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED
+    )
 }
 
 /// A final status (RFC 9110, section 15): interim ones are not a response.
@@ -91,7 +153,7 @@ fn status(status: u16) -> Result<StatusCode, Unsendable> {
     }
 }
 
-fn headers(fields: Vec<(String, Vec<u8>)>) -> Result<HeaderMap, Unsendable> {
+fn headers(fields: Vec<(String, Vec<u8>)>, is_stream: bool) -> Result<HeaderMap, Unsendable> {
     if fields.len() > MAX_HEADERS {
         return Err(malformed(format!(
             "{} header fields, more than {MAX_HEADERS}",
@@ -106,7 +168,9 @@ fn headers(fields: Vec<(String, Vec<u8>)>) -> Result<HeaderMap, Unsendable> {
                 text::quoted(&name)
             )));
         };
-        if OF_THE_CONNECTION.contains(&name) {
+        // Only a body that is written piece by piece has a trailer to announce.
+        let announces = is_stream && name == TRAILER;
+        if OF_THE_CONNECTION.contains(&name) && !announces {
             return Err(malformed(format!("a {name} field, which is the host's")));
         }
         let Ok(value) = HeaderValue::from_maybe_shared(Bytes::from(value)) else {

@@ -4,6 +4,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use tokio::sync::oneshot;
+
 use super::Pool;
 use crate::exit::{Crash, Exit};
 use crate::message::{Request, Response};
@@ -75,6 +77,20 @@ impl Lease {
         deadline: Instant,
     ) -> Result<Response, Crash> {
         self.process.handle(request, now, deadline).await
+    }
+
+    /// Gives the process a request, and runs it until it has done with it.
+    ///
+    /// # Errors
+    /// A [`Crash`], to be passed to [`Lease::fail`].
+    pub(crate) async fn exchange(
+        &mut self,
+        request: Request,
+        now: Instant,
+        deadline: Instant,
+        answer: oneshot::Sender<Response>,
+    ) -> Result<(), Crash> {
+        self.process.exchange(request, now, deadline, answer).await
     }
 
     /// Ends the failed process.

@@ -1,7 +1,7 @@
 //! Checks a module without running it: its exports, its imports, and whether this host can run it.
 
 use super::excerpt::{excerpt, printable};
-use super::{LoadError, contract, engine, handler, kind_of, program};
+use super::{Code, LoadError, contract, engine, foreign, handler, kind_of, program};
 use crate::settings::Module;
 use crate::kind::Kind;
 
@@ -31,7 +31,10 @@ pub struct Import {
 /// # Errors
 /// If the module can't be read or compiled.
 pub fn check(module: &Module, memory: u64) -> Result<Report, LoadError> {
-    let component = engine::compile_only(module)?;
+    let (code, found) = engine::compile_only(module)?;
+    let Code::Component(component) = &code else {
+        return Err(LoadError::Host(wasmtime::format_err!("a core module")));
+    };
     let engine = component.engine();
     let kind = component.component_type();
     let exports = kind
@@ -45,13 +48,14 @@ pub fn check(module: &Module, memory: u64) -> Result<Report, LoadError> {
             provided: provided(name),
         })
         .collect();
-    let prepared = kind_of(&component).and_then(|kind| match kind {
-        Kind::Handler => handler::prepare(&component).map(drop),
-        Kind::Program => program::prepare(&component).map(drop),
+    let prepared = kind_of(&code, found).and_then(|kind| match kind {
+        Kind::Handler => handler::prepare(component).map(drop),
+        Kind::Program => program::prepare(component).map(drop),
+        _ => foreign::prepare_only(kind, &code),
     });
     let obstacle = match prepared {
         Err(error) => Some(excerpt(&format!("{error:#}"))),
-        Ok(()) => engine::check_memory(&component, memory)
+        Ok(()) => engine::check_memory(&code, memory)
             .err()
             .map(|error| error.to_string()),
     };

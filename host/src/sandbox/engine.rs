@@ -10,7 +10,9 @@ use wasmtime::{
 
 use super::limits::TABLE_ELEMENT_BYTES;
 use super::mappings::most_instances;
-use super::{LoadError, Settings, code, names, source};
+use super::inspect::inspect;
+use super::{Code, LoadError, Settings, code, names, source};
+use crate::kind::Kind;
 use crate::settings::Module;
 
 /// The stack of wasm frames. Other process pools on Linux give each thread as much; no guest should
@@ -38,6 +40,9 @@ const TABLE_ELEMENTS: u64 = 20_000;
 /// imports and exports. The memory is virtual until it is used.
 const INSTANCE_BYTES: usize = 1 << 20;
 
+/// Stacks of one instance that has tasks: a task that blocks in the middle of a call keeps one.
+const TASK_STACKS: u32 = 4;
+
 const WASM_PAGE_BYTES: u64 = 64 << 10;
 
 /// The built-in worker, compiled by the build script from `guest-worker/`.
@@ -45,13 +50,44 @@ const BUILT_IN_WORKER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/worker.
 
 /// Compiles the module, before an engine with memory exists. Only the compiled component tells how
 /// many memories and tables an instance has.
-pub(super) fn compile_only(module: &Module) -> Result<Component, LoadError> {
-    let compiler = Engine::new(&config()).map_err(LoadError::Host)?;
-    compile(&compiler, module)
+pub(super) fn compile_only(module: &Module) -> Result<(Code, Kind), LoadError> {
+    let failed = |error| LoadError::Compile {
+        module: module.clone(),
+        error,
+    };
+    match module {
+        Module::BuiltIn => {
+            let compiler = Engine::new(&config(Kind::Handler)).map_err(LoadError::Host)?;
+            // SAFETY: `deserialize` trusts its bytes to come from `precompile_component` of this
+            // version of wasmtime. The build script made them with it, Cargo uses one version for
+            // both, and the engine compares the versions.
+            let component = unsafe { Component::deserialize(&compiler, BUILT_IN_WORKER) };
+            let component = component.map_err(failed)?;
+            Ok((Code::Component(component), Kind::Handler))
+        }
+        Module::File(path) => {
+            let binary = binary(path, &source::read(path)?).map_err(failed)?;
+            let kind = inspect(&binary);
+            let compiler = Engine::new(&config(kind)).map_err(LoadError::Host)?;
+            let code = compile(&compiler, kind, &binary).map_err(failed)?;
+            Ok((code, kind))
+        }
+    }
 }
 
-/// The same component in an engine with room for its instances.
-pub(super) fn reserve(compiled: &Component, settings: &Settings) -> Result<Component, LoadError> {
+fn compile(compiler: &Engine, kind: Kind, binary: &[u8]) -> wasmtime::Result<Code> {
+    if kind == Kind::CommandCore {
+        return wasmtime::Module::from_binary(compiler, binary).map(Code::Core);
+    }
+    Component::from_binary(compiler, binary).map(Code::Component)
+}
+
+/// The same code in an engine with room for its instances.
+pub(super) fn reserve(
+    compiled: &Code,
+    kind: Kind,
+    settings: &Settings,
+) -> Result<Code, LoadError> {
     let instances = settings.instances;
     let reserve = |error| LoadError::Reserve { instances, error };
 
@@ -68,19 +104,30 @@ pub(super) fn reserve(compiled: &Component, settings: &Settings) -> Result<Compo
         });
     }
 
-    let mut pooled = config();
-    pooled.allocation_strategy(pool(settings, compiled.resources_required()));
+    let mut pooled = config(kind);
+    let strategy = pool(kind, settings, compiled.resources_required());
+    pooled.allocation_strategy(strategy);
     let engine = Engine::new(&pooled).map_err(reserve)?;
 
-    let bytes = compiled.serialize().map_err(LoadError::Host)?;
     // SAFETY: `deserialize` trusts its bytes to come from `serialize` of this version of wasmtime.
-    // The line above made them, and nothing else has touched them.
-    unsafe { Component::deserialize(&engine, &bytes) }.map_err(reserve)
+    // The line above each makes them, and nothing else has touched them.
+    match compiled {
+        Code::Component(component) => {
+            let bytes = component.serialize().map_err(LoadError::Host)?;
+            let component = unsafe { Component::deserialize(&engine, &bytes) };
+            component.map(Code::Component).map_err(reserve)
+        }
+        Code::Core(module) => {
+            let bytes = module.serialize().map_err(LoadError::Host)?;
+            let module = unsafe { wasmtime::Module::deserialize(&engine, &bytes) };
+            module.map(Code::Core).map_err(reserve)
+        }
+    }
 }
 
 /// Checks that the module can start with this much memory.
-pub(super) fn check_memory(component: &Component, memory: u64) -> Result<(), LoadError> {
-    let pages = component
+pub(super) fn check_memory(code: &Code, memory: u64) -> Result<(), LoadError> {
+    let pages = code
         .resources_required()
         .and_then(|needs| needs.max_initial_memory_size);
     let needs = pages.unwrap_or(0).saturating_mul(WASM_PAGE_BYTES);
@@ -88,21 +135,6 @@ pub(super) fn check_memory(component: &Component, memory: u64) -> Result<(), Loa
         return Err(LoadError::TooLarge { needs, memory });
     }
     Ok(())
-}
-
-fn compile(engine: &Engine, module: &Module) -> Result<Component, LoadError> {
-    let compiled = match module {
-        // SAFETY: `deserialize` trusts its bytes to come from `precompile_component` of this
-        // version of wasmtime. The build script made them with it, Cargo uses one version for both,
-        // and the engine compares the versions.
-        Module::BuiltIn => unsafe { Component::deserialize(engine, BUILT_IN_WORKER) },
-        Module::File(path) => binary(path, &source::read(path)?)
-            .and_then(|binary| Component::from_binary(engine, &binary)),
-    };
-    compiled.map_err(|error| LoadError::Compile {
-        module: module.clone(),
-        error,
-    })
 }
 
 /// The module as a binary. Text is translated.
@@ -114,15 +146,33 @@ fn binary(path: &Path, module: &[u8]) -> wasmtime::Result<Vec<u8>> {
 }
 
 /// The configuration of engines that compile and of engines that run.
-pub(super) fn config() -> Config {
+pub(super) fn config(kind: Kind) -> Config {
     let mut config = code::config();
     config
         .max_wasm_stack(STACK_BYTES)
-        .async_stack_size(FIBER_BYTES);
+        .async_stack_size(FIBER_BYTES)
+        .concurrency_support(is_concurrent(kind));
     config
 }
 
-fn pool(settings: &Settings, needs: Option<ResourcesRequired>) -> InstanceAllocationStrategy {
+/// Whether modules of this kind have tasks. For the others, support of tasks would make each call
+/// cost twice as much.
+fn is_concurrent(kind: Kind) -> bool {
+    match kind {
+        Kind::Http03 | Kind::Command03 => true,
+        Kind::Handler
+        | Kind::Program
+        | Kind::Http02
+        | Kind::Command02
+        | Kind::CommandCore => false,
+    }
+}
+
+fn pool(
+    kind: Kind,
+    settings: &Settings,
+    needs: Option<ResourcesRequired>,
+) -> InstanceAllocationStrategy {
     let instances = settings.instances;
     // A component that imports core modules can't tell. It can't be instantiated here either.
     let (memories, tables, table_elements) = needs.map_or((1, 1, 0), |needs| {
@@ -142,7 +192,7 @@ fn pool(settings: &Settings, needs: Option<ResourcesRequired>) -> InstanceAlloca
         .total_core_instances(u32::MAX)
         .total_memories(instances.saturating_mul(memories))
         .total_tables(instances.saturating_mul(tables))
-        .total_stacks(instances)
+        .total_stacks(instances.saturating_mul(if is_concurrent(kind) { TASK_STACKS } else { 1 }))
         .max_memories_per_component(memories)
         .max_tables_per_component(tables)
         .max_memories_per_module(memories)

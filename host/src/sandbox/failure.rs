@@ -18,6 +18,18 @@ pub(super) struct Cause {
     reason: String,
 }
 
+/// A guest has said that it can't answer a request, with this error code.
+#[derive(Debug)]
+pub(super) struct NotAnswered(pub(super) String);
+
+impl std::fmt::Display for NotAnswered {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "it answered with the error {}", text::quoted(&self.0))
+    }
+}
+
+impl std::error::Error for NotAnswered {}
+
 /// Why a module can't be loaded.
 #[derive(Debug)]
 pub enum LoadError {

@@ -1,5 +1,4 @@
-//! An *instance* of a module with the world `handler`. The host copies a request in and a response
-//! out.
+//! A *handler* is a guest with the world `handler`. The host copies a request in and a response out.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -8,10 +7,10 @@ use std::time::{Duration, Instant};
 use wasmtime::Store;
 use wasmtime::component::Component;
 
-use super::bindings::handler::{Handler, HandlerPre};
+use super::bindings::handler::{Handler as Bindings, HandlerPre};
 use super::bindings::http::{self, HeaderParam};
 use super::failure::Cause;
-use super::state::{Common, HEAD_BYTES, State, cause, crash, linker, store};
+use super::state::{Common, HEAD_BYTES, State, cause, crash, linker, started, store};
 use crate::deadline;
 use crate::exit::{Crash, Exit};
 use crate::message::{Request, Response};
@@ -25,24 +24,25 @@ pub(crate) struct PreparedHandler {
 }
 
 /// One living guest: its memory, its handles, and its exported function.
-pub(crate) struct Instance {
+pub(crate) struct Handler {
     store: Store<State>,
-    guest: Handler,
+    guest: Bindings,
     common: Arc<Common>,
 }
 
-/// Links a handler. Fails if the handler needs a missing import or lacks an export.
+/// Links a handler.
 pub(super) fn prepare(component: &Component) -> Result<HandlerPre<State>, wasmtime::Error> {
     let linker = linker(component.engine())?;
     linker.instantiate_pre(component).and_then(HandlerPre::new)
 }
 
 impl PreparedHandler {
-    pub(super) fn new(prepared: HandlerPre<State>, common: Common) -> Self {
-        Self {
-            prepared,
+    /// Links a handler. Fails if the handler needs a missing import or lacks an export.
+    pub(super) fn new(component: &Component, common: Common) -> wasmtime::Result<Self> {
+        Ok(Self {
+            prepared: prepare(component)?,
             common: Arc::new(common),
-        }
+        })
     }
 
     /// Creates an instance and runs its start code, for at most `time_limit`.
@@ -53,31 +53,23 @@ impl PreparedHandler {
         &self,
         row: &Arc<Row>,
         time_limit: Duration,
-    ) -> Result<Instance, Crash> {
+    ) -> Result<Handler, Crash> {
         let common = &self.common;
         let mut store = store(self.prepared.engine(), State::new(common, row), HEAD_BYTES);
         let deadline = Instant::now() + time_limit;
-        let started = {
+        let guest = {
             let starting = pin!(self.prepared.instantiate_async(&mut store));
             deadline::by(deadline, common.clock.run(row, starting)).await
         };
-        let cause = match started {
-            Some(Ok(guest)) => {
-                store.data_mut().limits.forgive_refused_memory();
-                return Ok(Instance {
-                    store,
-                    guest,
-                    common: Arc::clone(common),
-                });
-            }
-            Some(Err(error)) => cause(&mut store, &error),
-            None => Cause::deadline(),
-        };
-        Err(crash(&mut store, cause))
+        Ok(Handler {
+            guest: started(&mut store, guest)?,
+            store,
+            common: Arc::clone(common),
+        })
     }
 }
 
-impl Instance {
+impl Handler {
     /// Copies the request in, calls the guest, and copies the response out.
     ///
     /// # Errors
@@ -167,9 +159,9 @@ impl Instance {
     }
 }
 
-impl std::fmt::Debug for Instance {
+impl std::fmt::Debug for Handler {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Instance")
+        f.debug_struct("Handler")
             .field("memory", &self.memory())
             .finish_non_exhaustive()
     }

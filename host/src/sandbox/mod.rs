@@ -15,28 +15,36 @@ mod engine;
 mod excerpt;
 mod failure;
 mod files;
+mod foreign;
 mod handler;
+mod http02;
+mod http03;
 mod inherit;
+mod inspect;
+mod instance;
 mod lifted;
 mod limits;
 mod lines;
 mod mailbox;
 mod mappings;
 mod names;
+mod outbound;
 mod output;
 mod process;
 mod program;
 mod source;
 mod state;
+mod wasi_http;
 mod wire;
 
 use std::sync::atomic::AtomicU32;
 
 use wasmtime::component::Component;
+use wasmtime::{Engine, ResourcesRequired};
 
 pub use check::{Import, Report, check};
 pub use failure::LoadError;
-pub(crate) use handler::{Instance, PreparedHandler};
+pub(crate) use instance::{Instance, Prepared};
 pub(crate) use inherit::{output_failed, output_written};
 pub use output::GUEST_OUTPUT;
 pub(crate) use program::{NewProcess, PreparedProgram, Spawn};
@@ -46,6 +54,8 @@ use crate::settings::{Module, Output};
 use crate::steps::Steps;
 use crate::kind::Kind;
 use clock::Clock;
+use foreign::PreparedForeign;
+use handler::PreparedHandler;
 use state::Common;
 
 /// Limits and output of all instances of one module.
@@ -74,8 +84,15 @@ pub(crate) struct Settings {
 /// A compiled module of a known kind. No memory is reserved for it yet.
 pub(crate) struct Compiled {
     module: Module,
-    component: Component,
+    code: Code,
     kind: Kind,
+}
+
+/// Compiled code.
+#[derive(Clone)]
+pub(crate) enum Code {
+    Component(Component),
+    Core(wasmtime::Module),
 }
 
 impl Compiled {
@@ -85,13 +102,9 @@ impl Compiled {
     /// # Errors
     /// If the module is not a component, or not one that this host can run.
     pub(crate) fn read(module: Module) -> Result<Self, LoadError> {
-        let component = engine::compile_only(&module)?;
-        match kind_of(&component) {
-            Ok(kind) => Ok(Self {
-                module,
-                component,
-                kind,
-            }),
+        let (code, kind) = engine::compile_only(&module)?;
+        match kind_of(&code, kind) {
+            Ok(kind) => Ok(Self { module, code, kind }),
             Err(error) => Err(LoadError::Contract { module, error }),
         }
     }
@@ -100,20 +113,23 @@ impl Compiled {
         self.kind
     }
 
-    /// Reserves memory for processes that answer requests.
+    /// Reserves memory for the processes of a pool.
     ///
     /// # Errors
     /// If there is too little memory, or the module needs something that this host lacks.
-    pub(crate) fn reserve_handler(
+    pub(crate) fn reserve_pooled(
         self,
         settings: Settings,
         root_folder: RootFolder,
-    ) -> Result<PreparedHandler, LoadError> {
-        let (component, common) = self.reserve(settings, root_folder)?;
-        match handler::prepare(&component) {
-            Ok(prepared) => Ok(PreparedHandler::new(prepared, common)),
-            Err(error) => Err(self.contract(error)),
-        }
+    ) -> Result<Prepared, LoadError> {
+        let (code, common) = self.reserve(settings, root_folder)?;
+        let prepared = match (self.kind, &code) {
+            (Kind::Handler, Code::Component(component)) => {
+                PreparedHandler::new(component, common).map(Prepared::Handler)
+            }
+            (kind, code) => PreparedForeign::new(kind, code, common).map(Prepared::Foreign),
+        };
+        prepared.map_err(|error| self.contract(error))
     }
 
     /// Reserves memory for the processes of a program.
@@ -125,8 +141,9 @@ impl Compiled {
         settings: Settings,
         root_folder: RootFolder,
     ) -> Result<PreparedProgram, LoadError> {
-        let (component, common) = self.reserve(settings, root_folder)?;
-        match program::prepare(&component) {
+        let (code, common) = self.reserve(settings, root_folder)?;
+        let prepared = code.component().and_then(program::prepare);
+        match prepared {
             Ok(prepared) => Ok(PreparedProgram::new(prepared, common)),
             Err(error) => Err(self.contract(error)),
         }
@@ -136,20 +153,20 @@ impl Compiled {
         &self,
         settings: Settings,
         root_folder: RootFolder,
-    ) -> Result<(Component, Common), LoadError> {
+    ) -> Result<(Code, Common), LoadError> {
         let host = |error: std::io::Error| LoadError::Host(error.into());
         if settings.output == Output::Inherit {
             inherit::start().map_err(host)?;
         }
-        let component = engine::reserve(&self.component, &settings)?;
-        let clock = Clock::start(component.engine().weak()).map_err(host)?;
+        let code = engine::reserve(&self.code, self.kind, &settings)?;
+        let clock = Clock::start(code.engine().weak()).map_err(host)?;
         let common = Common {
             clock,
             root_folder,
             settings,
             open_files: AtomicU32::new(0),
         };
-        Ok((component, common))
+        Ok((code, common))
     }
 
     fn contract(self, error: wasmtime::Error) -> LoadError {
@@ -167,7 +184,36 @@ impl std::fmt::Debug for Compiled {
     }
 }
 
-fn kind_of(component: &Component) -> wasmtime::Result<Kind> {
+impl Code {
+    pub(super) fn engine(&self) -> &Engine {
+        match self {
+            Self::Component(component) => component.engine(),
+            Self::Core(module) => module.engine(),
+        }
+    }
+
+    fn component(&self) -> wasmtime::Result<&Component> {
+        match self {
+            Self::Component(component) => Ok(component),
+            Self::Core(_) => Err(wasmtime::format_err!("it is a core module, not a component")),
+        }
+    }
+
+    /// Memories and tables of one instance. A component that imports core modules can't tell. It
+    /// can't be instantiated here either.
+    fn resources_required(&self) -> Option<ResourcesRequired> {
+        match self {
+            Self::Component(component) => component.resources_required(),
+            Self::Core(module) => Some(module.resources_required()),
+        }
+    }
+}
+
+fn kind_of(code: &Code, kind: Kind) -> wasmtime::Result<Kind> {
+    let component = match (code, kind) {
+        (Code::Component(component), Kind::Handler | Kind::Program) => component,
+        _ => return Ok(kind),
+    };
     contract::check_version(component)?;
     let exported = component.component_type();
     let has = |name| {

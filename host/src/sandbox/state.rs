@@ -2,16 +2,19 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Instant;
 
 use wasmtime::component::{HasData, Linker, ResourceTable};
 use wasmtime::{Engine, Store};
 use wasmtime_wasi::cli::StdoutStream;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use super::bindings::http;
 use super::clock::{Clock, Slices};
 use super::failure::Cause;
 use super::limits::Limits;
+use super::outbound::Hooks;
 use super::output::{Name, Printer};
 use super::{Settings, files, inherit};
 use crate::body::{Body, FileSlice};
@@ -61,9 +64,13 @@ pub(super) struct State {
     pub(super) row: Arc<Row>,
     /// The current or last request; 0 for none.
     request: u64,
+    /// The end of the time for the current or last request.
+    pub(super) deadline: Option<Instant>,
     /// Both are created when the guest first calls WASI. Most guests never do.
     wasi: Option<Box<WasiCtx>>,
     printer: Option<Arc<Printer>>,
+    http: WasiHttpCtx,
+    hooks: Hooks,
 }
 
 /// The data of a store: a [`State`], alone or with a program's additions.
@@ -84,8 +91,11 @@ impl State {
             pid: row.pid,
             row: Arc::clone(row),
             request: 0,
+            deadline: None,
             wasi: None,
             printer: None,
+            http: WasiHttpCtx::new(),
+            hooks: Hooks,
             common: Arc::clone(common),
         }
     }
@@ -229,6 +239,22 @@ pub(super) fn store<T: HasState>(engine: &Engine, mut data: T, copied: u64) -> S
     store
 }
 
+/// The guest whose start code has run; `None` means that it ran out of time.
+pub(super) fn started<T: HasState, G>(
+    store: &mut Store<T>,
+    guest: Option<wasmtime::Result<G>>,
+) -> Result<G, Crash> {
+    let cause = match guest {
+        Some(Ok(guest)) => {
+            store.data_mut().state().limits.forgive_refused_memory();
+            return Ok(guest);
+        }
+        Some(Err(error)) => cause(store, &error),
+        None => Cause::deadline(),
+    };
+    Err(crash(store, cause))
+}
+
 /// The cause behind wasmtime's error.
 pub(super) fn cause<T: HasState>(store: &mut Store<T>, error: &wasmtime::Error) -> Cause {
     let refused_memory = store.data_mut().state().limits.take_refused_memory();
@@ -246,6 +272,16 @@ pub(super) fn linker<T: HasState>(engine: &Engine) -> wasmtime::Result<Linker<T>
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
     files::add_to_linker(&mut linker)?;
     Ok(linker)
+}
+
+impl WasiHttpView for State {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        WasiHttpCtxView {
+            hooks: &mut self.hooks,
+            table: &mut self.table,
+            ctx: &mut self.http,
+        }
+    }
 }
 
 impl HasData for State {

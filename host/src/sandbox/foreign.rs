@@ -1,0 +1,192 @@
+//! A *foreign* guest was made for another contract than ours: it answers `wasi:http`, or it is a
+//! command that is asked by CGI. The host runs it until it has done with its one request. Its
+//! response may be there long before, and its body may still be on its way.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+use wasmtime::{Engine, Store};
+
+use super::failure::Cause;
+use super::state::{Common, State, cause, crash, linker, started, store};
+use super::{Code, http02, http03};
+use crate::deadline;
+use crate::exit::{Crash, Exit};
+use crate::kind::Kind;
+use crate::message::{Request, Response};
+use crate::table::Row;
+
+/// The most bytes that one call of a guest has the host copy. A piece of a body may have as many as
+/// [`CHUNK_BYTES`](super::wasi_http::CHUNK_BYTES), and a head comes on top.
+const COPIED_BYTES: u64 = 4 << 20;
+
+/// A module of a foreign kind, ready to be instantiated any number of times.
+pub(crate) struct PreparedForeign {
+    prepared: Prepared,
+    engine: Engine,
+    common: Arc<Common>,
+}
+
+enum Prepared {
+    Http02(http02::Prepared),
+    Http03(http03::Prepared),
+}
+
+/// One living guest of a foreign kind.
+pub(crate) struct Foreign {
+    store: Store<State>,
+    guest: Guest,
+    common: Arc<Common>,
+}
+
+enum Guest {
+    Http02(http02::Guest),
+    Http03(http03::Guest),
+}
+
+impl PreparedForeign {
+    /// Links a module of this kind. Fails if the module needs a missing import or lacks an export.
+    pub(super) fn new(kind: Kind, code: &Code, common: Common) -> wasmtime::Result<Self> {
+        let prepared = prepare(kind, code)?;
+        Ok(Self {
+            prepared,
+            engine: code.engine().clone(),
+            common: Arc::new(common),
+        })
+    }
+
+    /// Creates an instance and runs its start code, for at most `time_limit`.
+    ///
+    /// # Errors
+    /// If the start code traps or exceeds a limit.
+    pub(crate) async fn instantiate(
+        &self,
+        row: &Arc<Row>,
+        time_limit: Duration,
+    ) -> Result<Foreign, Crash> {
+        let common = &self.common;
+        let mut store = store(&self.engine, State::new(common, row), COPIED_BYTES);
+        let deadline = Instant::now() + time_limit;
+        let guest = {
+            let starting = pin!(self.prepared.instantiate(&mut store));
+            deadline::by(deadline, common.clock.run(row, starting)).await
+        };
+        Ok(Foreign {
+            guest: started(&mut store, guest)?,
+            store,
+            common: Arc::clone(common),
+        })
+    }
+}
+
+/// Links a module of this kind.
+pub(super) fn prepare_only(kind: Kind, code: &Code) -> wasmtime::Result<()> {
+    prepare(kind, code).map(drop)
+}
+
+fn prepare(kind: Kind, code: &Code) -> wasmtime::Result<Prepared> {
+    let mut linker = linker::<State>(code.engine())?;
+    wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
+    match (kind, code) {
+        (Kind::Http02, Code::Component(component)) => {
+            http02::prepare(linker, component).map(Prepared::Http02)
+        }
+        (Kind::Http03, Code::Component(component)) => {
+            http03::prepare(&mut linker, component).map(Prepared::Http03)
+        }
+        _ => Err(wasmtime::format_err!("no such kind of module")),
+    }
+}
+
+impl Prepared {
+    async fn instantiate(&self, store: &mut Store<State>) -> wasmtime::Result<Guest> {
+        match self {
+            Self::Http02(prepared) => prepared.instantiate_async(store).await.map(Guest::Http02),
+            Self::Http03(prepared) => prepared.instantiate_async(store).await.map(Guest::Http03),
+        }
+    }
+}
+
+impl Foreign {
+    /// Runs the guest until it has done with the request. Its response goes through `answer` as
+    /// soon as its head is known. The body can be read while this runs, and what is left of it
+    /// afterwards.
+    ///
+    /// # Errors
+    /// A [`Crash`]. The instance must be dropped afterwards.
+    pub(crate) async fn exchange(
+        &mut self,
+        request: Request,
+        deadline: Instant,
+        answer: oneshot::Sender<Response>,
+    ) -> Result<(), Crash> {
+        let state = self.store.data_mut();
+        state.slices.reset();
+        state.serves(request.id);
+        state.deadline = Some(deadline);
+        let row = Arc::clone(&state.row);
+        self.store.set_epoch_deadline(1);
+        let served = {
+            let serving = pin!(self.guest.serve(&mut self.store, request, answer));
+            let serving = pin!(self.common.clock.run(&row, serving));
+            let unless = deadline::unless(serving, || async {
+                tokio::select! {
+                    () = tokio::time::sleep_until(deadline.into()) => Cause::deadline(),
+                    () = row.killed() => Cause::new(Exit::Killed, "it was killed"),
+                }
+            });
+            unless.await
+        };
+        self.store.data().served();
+        match served {
+            Ok(Ok(())) => {
+                self.store.data_mut().limits.forgive_refused_memory();
+                Ok(())
+            }
+            Ok(Err(cause)) | Err(cause) => Err(crash(&mut self.store, cause)),
+        }
+    }
+
+    /// The last lines that the guest printed to standard error while it served its last request.
+    #[must_use]
+    pub(crate) fn last_lines(&self) -> Option<String> {
+        self.store.data().last_lines()
+    }
+
+    /// Memory and tables in use, in bytes.
+    #[must_use]
+    pub(crate) fn memory(&self) -> u64 {
+        self.store.data().limits.bytes()
+    }
+}
+
+impl Guest {
+    async fn serve(
+        &mut self,
+        store: &mut Store<State>,
+        request: Request,
+        answer: oneshot::Sender<Response>,
+    ) -> Result<(), Cause> {
+        let served = match self {
+            Self::Http02(guest) => http02::serve(guest, store, request, answer).await,
+            Self::Http03(guest) => http03::serve(guest, store, request, answer).await,
+        };
+        served.map_err(|error| cause(store, &error))
+    }
+}
+
+impl std::fmt::Debug for Foreign {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Foreign")
+            .field("memory", &self.memory())
+            .finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for PreparedForeign {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PreparedForeign").finish_non_exhaustive()
+    }
+}
