@@ -88,7 +88,6 @@ pub(super) fn prepare_only(kind: Kind, code: &Code) -> wasmtime::Result<()> {
 
 fn prepare(kind: Kind, code: &Code) -> wasmtime::Result<Prepared> {
     let mut linker = linker::<State>(code.engine())?;
-    wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
     match (kind, code) {
         (Kind::Http02, Code::Component(component)) => {
             http02::prepare(linker, component).map(Prepared::Http02)

@@ -35,8 +35,10 @@ mod program;
 mod source;
 mod state;
 mod wasi_http;
+mod wasi;
 mod wire;
 
+use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
 use wasmtime::component::Component;
@@ -50,12 +52,13 @@ pub use output::GUEST_OUTPUT;
 pub(crate) use program::{NewProcess, PreparedProgram, Spawn};
 
 use crate::files::RootFolder;
-use crate::settings::{Module, Output};
+use crate::settings::{Environment, Module, Output};
 use crate::steps::Steps;
 use crate::kind::Kind;
 use clock::Clock;
 use foreign::PreparedForeign;
 use handler::PreparedHandler;
+use outbound::Outgoing;
 use state::Common;
 
 /// Limits and output of all instances of one module.
@@ -75,6 +78,8 @@ pub(crate) struct Settings {
     pub(crate) max_open_files: u32,
     /// The most open files of all instances together.
     pub(crate) max_open_files_in_all: u32,
+    /// What guests find when they look around.
+    pub(crate) environment: Arc<Environment>,
     /// Where guests' output goes.
     pub(crate) output: Output,
     /// Times the steps of a request, if on.
@@ -162,9 +167,11 @@ impl Compiled {
         let clock = Clock::start(code.engine().weak()).map_err(host)?;
         let common = Common {
             clock,
+            name: self.module.name(),
             root_folder,
             settings,
             open_files: AtomicU32::new(0),
+            outgoing: Outgoing::default(),
         };
         Ok((code, common))
     }
