@@ -31,8 +31,9 @@ pub struct Import {
 /// # Errors
 /// If the module can't be read or compiled.
 pub fn check(module: &Module, memory: u64) -> Result<Report, LoadError> {
-    let (code, found) = engine::compile_only(module)?;
-    let Code::Component(component) = &code else {
+    let compilation = engine::compile_only(module, None, || ())?;
+    let (code, found) = (&compilation.code, compilation.kind);
+    let Code::Component(component) = code else {
         return Err(LoadError::Host(wasmtime::format_err!("a core module")));
     };
     let engine = component.engine();
@@ -48,14 +49,14 @@ pub fn check(module: &Module, memory: u64) -> Result<Report, LoadError> {
             provided: provided(name),
         })
         .collect();
-    let prepared = kind_of(&code, found).and_then(|kind| match kind {
+    let prepared = kind_of(code, found).and_then(|kind| match kind {
         Kind::Handler => handler::prepare(component).map(drop),
         Kind::Program => program::prepare(component).map(drop),
         _ => foreign::prepare_only(kind, &code),
     });
     let obstacle = match prepared {
         Err(error) => Some(excerpt(&format!("{error:#}"))),
-        Ok(()) => engine::check_memory(&code, memory)
+        Ok(()) => compilation.check_memory(memory)
             .err()
             .map(|error| error.to_string()),
     };

@@ -7,6 +7,7 @@
 
 mod backtrace;
 mod bindings;
+mod cache;
 mod check;
 mod clock;
 mod code;
@@ -15,6 +16,7 @@ mod engine;
 mod excerpt;
 mod failure;
 mod files;
+mod first_memory;
 mod foreign;
 mod handler;
 mod http02;
@@ -39,6 +41,7 @@ mod wasi;
 mod wire;
 
 use std::sync::Arc;
+use std::path::Path;
 use std::sync::atomic::AtomicU32;
 
 use wasmtime::component::Component;
@@ -56,6 +59,7 @@ use crate::settings::{Environment, Module, Output};
 use crate::steps::Steps;
 use crate::kind::Kind;
 use clock::Clock;
+use engine::Compilation;
 use foreign::PreparedForeign;
 use handler::PreparedHandler;
 use outbound::Outgoing;
@@ -89,7 +93,7 @@ pub(crate) struct Settings {
 /// A compiled module of a known kind. No memory is reserved for it yet.
 pub(crate) struct Compiled {
     module: Module,
-    code: Code,
+    compilation: Compilation,
     kind: Kind,
 }
 
@@ -101,15 +105,23 @@ pub(crate) enum Code {
 }
 
 impl Compiled {
-    /// Compiles a module and finds out its kind. A module that exports neither `handle` nor `run`
+    /// Compiles a module, or finds its code in the cache, and finds out its kind. `compiling` is called before a compilation. A module that exports neither `handle` nor `run`
     /// counts as a handler without its export. One that exports both is refused.
     ///
     /// # Errors
     /// If the module is not a component, or not one that this host can run.
-    pub(crate) fn read(module: Module) -> Result<Self, LoadError> {
-        let (code, kind) = engine::compile_only(&module)?;
-        match kind_of(&code, kind) {
-            Ok(kind) => Ok(Self { module, code, kind }),
+    pub(crate) fn read(
+        module: Module,
+        cache: Option<&Path>,
+        compiling: impl FnOnce(),
+    ) -> Result<Self, LoadError> {
+        let compilation = engine::compile_only(&module, cache, compiling)?;
+        match kind_of(&compilation.code, compilation.kind) {
+            Ok(kind) => Ok(Self {
+                module,
+                compilation,
+                kind,
+            }),
             Err(error) => Err(LoadError::Contract { module, error }),
         }
     }
@@ -163,7 +175,7 @@ impl Compiled {
         if settings.output == Output::Inherit {
             inherit::start().map_err(host)?;
         }
-        let code = engine::reserve(&self.code, self.kind, &settings)?;
+        let code = self.compilation.reserve(self.kind, &settings)?;
         let clock = Clock::start(code.engine().weak()).map_err(host)?;
         let common = Common {
             clock,

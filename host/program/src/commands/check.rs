@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use wasm_pool_host::{self as library, Module, Report};
 
-use super::compiling::{Said, announced};
+use super::compiling::{Begins, Said, announced};
 use super::runtime;
 use crate::signals;
 
@@ -17,7 +17,10 @@ pub(crate) fn check(path: PathBuf, memory: u64) -> anyhow::Result<ExitCode> {
     let outcome = runtime.block_on(async {
         let stop = signals::stop()?;
         let looked_at = module.clone();
-        let checking = tokio::task::spawn_blocking(move || library::check(&looked_at, memory));
+        let checking = |begins: Begins| {
+            begins.now();
+            tokio::task::spawn_blocking(move || library::check(&looked_at, memory))
+        };
         tokio::select! {
             biased;
             signal = stop => Ok(Err(signal)),
