@@ -8,9 +8,9 @@ use wasmtime::{
 };
 
 use super::cache::{self, Format, Image};
+use super::inspect::inspect;
 use super::limits::TABLE_ELEMENT_BYTES;
 use super::mappings::most_instances;
-use super::inspect::inspect;
 use super::{Code, LoadError, Settings, code, names, source};
 use crate::kind::Kind;
 use crate::settings::Module;
@@ -58,8 +58,8 @@ pub(super) struct Compilation {
     first_memory: u64,
 }
 
-/// Compiles the module, before an engine with memory exists. Only the compiled component tells how
-/// many memories and tables an instance has. `cache` is the folder of the compile cache, and
+/// Finds out the kind of the module, and compiles it, before an engine with memory exists. Only the
+/// compiled code tells how many memories and tables an instance has. `cache` is the folder of the compile cache, and
 /// `compiling` is called before a compilation: not if the code is built in or in the cache.
 pub(super) fn compile_only(
     module: &Module,
@@ -87,8 +87,12 @@ pub(super) fn compile_only(
             })
         }
         Module::File(path) => {
-            let binary = binary(path, &source::read(path)?).map_err(failed)?;
-            let kind = inspect(&binary);
+            let binary = binary(path)?;
+            let found = inspect(&binary).map_err(|error| failed(error.into()))?;
+            let kind = found.kind.map_err(|why| LoadError::Unfit {
+                module: module.clone(),
+                why,
+            })?;
             let compiler = Engine::new(&config(kind)).map_err(LoadError::Host)?;
             let format = match kind {
                 Kind::CommandCore => Format::Core,
@@ -106,7 +110,7 @@ pub(super) fn compile_only(
                 code,
                 kind,
                 image,
-                first_memory: first_memory::of(&binary),
+                first_memory: found.memory,
             })
         }
     }
@@ -159,9 +163,14 @@ impl Image {
     }
 }
 
-/// The module as a binary. Text is translated.
-fn binary(path: &Path, module: &[u8]) -> wasmtime::Result<Vec<u8>> {
-    let binary = wat::Parser::new().parse_bytes(Some(path), module);
+/// The module in this file as a binary. Text is translated.
+pub(super) fn binary(path: &Path) -> Result<Vec<u8>, LoadError> {
+    let module = source::read(path)?;
+    let binary = wat::Parser::new().parse_bytes(Some(path), &module);
+    let binary = binary.map_err(|error| LoadError::Compile {
+        module: Module::File(path.to_owned()),
+        error: error.into(),
+    });
     let mut binary = binary?.into_owned();
     names::drop_long_names(&mut binary);
     Ok(binary)
@@ -179,7 +188,7 @@ pub(super) fn config(kind: Kind) -> Config {
 
 /// Whether modules of this kind have tasks. For the others, support of tasks would make each call
 /// cost twice as much.
-fn is_concurrent(kind: Kind) -> bool {
+pub(super) fn is_concurrent(kind: Kind) -> bool {
     match kind {
         Kind::Http03 | Kind::Command03 => true,
         Kind::Handler

@@ -17,12 +17,14 @@ mod excerpt;
 mod failure;
 mod files;
 mod first_memory;
+mod fit;
 mod foreign;
 mod handler;
 mod http02;
 mod http03;
 mod inherit;
 mod inspect;
+mod interface;
 mod instance;
 mod lifted;
 mod limits;
@@ -34,8 +36,12 @@ mod outbound;
 mod output;
 mod process;
 mod program;
+mod provider;
+mod shape;
 mod source;
 mod state;
+mod stub;
+mod unfit;
 mod wasi_http;
 mod wasi;
 mod wire;
@@ -53,6 +59,8 @@ pub(crate) use instance::{Instance, Prepared};
 pub(crate) use inherit::{output_failed, output_written};
 pub use output::GUEST_OUTPUT;
 pub(crate) use program::{NewProcess, PreparedProgram, Spawn};
+pub use provider::Provider;
+pub use unfit::{ForeignHost, Proposal, Unfit};
 
 use crate::files::RootFolder;
 use crate::settings::{Environment, Module, Output};
@@ -105,25 +113,22 @@ pub(crate) enum Code {
 }
 
 impl Compiled {
-    /// Compiles a module, or finds its code in the cache, and finds out its kind. `compiling` is called before a compilation. A module that exports neither `handle` nor `run`
-    /// counts as a handler without its export. One that exports both is refused.
+    /// Finds out the kind of a module, and compiles it, or finds its code in the cache. `compiling`
+    /// is called before a compilation.
     ///
     /// # Errors
-    /// If the module is not a component, or not one that this host can run.
+    /// If this host can't run the module.
     pub(crate) fn read(
         module: Module,
         cache: Option<&Path>,
         compiling: impl FnOnce(),
     ) -> Result<Self, LoadError> {
         let compilation = engine::compile_only(&module, cache, compiling)?;
-        match kind_of(&compilation.code, compilation.kind) {
-            Ok(kind) => Ok(Self {
-                module,
-                compilation,
-                kind,
-            }),
-            Err(error) => Err(LoadError::Contract { module, error }),
-        }
+        Ok(Self {
+            kind: compilation.kind,
+            module,
+            compilation,
+        })
     }
 
     pub(crate) fn kind(&self) -> Kind {
@@ -225,25 +230,5 @@ impl Code {
             Self::Component(component) => component.resources_required(),
             Self::Core(module) => Some(module.resources_required()),
         }
-    }
-}
-
-fn kind_of(code: &Code, kind: Kind) -> wasmtime::Result<Kind> {
-    let component = match (code, kind) {
-        (Code::Component(component), Kind::Handler | Kind::Program) => component,
-        _ => return Ok(kind),
-    };
-    contract::check_version(component)?;
-    let exported = component.component_type();
-    let has = |name| {
-        let mut exports = exported.exports(component.engine());
-        exports.any(|(export, _)| export == name)
-    };
-    match (has("handle"), has("run")) {
-        (_, false) => Ok(Kind::Handler),
-        (false, true) => Ok(Kind::Program),
-        (true, true) => Err(wasmtime::format_err!(
-            "it exports both `handle` and `run`: it must be either a handler or a program"
-        )),
     }
 }

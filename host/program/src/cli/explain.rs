@@ -105,7 +105,7 @@ fn load(error: &LoadError) -> String {
         | LoadError::NotAFile { .. }
         | LoadError::FileTooLarge { .. }
         | LoadError::NotWasm { .. }
-        | LoadError::CoreModule { .. }
+        | LoadError::Unfit { .. }
         | LoadError::Compile { .. }
         | LoadError::Host(_) => error.to_string(),
     }
