@@ -85,7 +85,8 @@ impl RootSupervisor {
         let mut pause = Duration::ZERO;
         while !self.tree.table().is_closed() {
             let root = self.restart().root.take();
-            let Some(mut root) = root.or_else(|| self.tree.start_root(self.args.clone()).ok()) else {
+            let Some(mut root) = root.or_else(|| self.tree.start_root(self.args.clone()).ok())
+            else {
                 tokio::time::sleep(ROOM_PAUSE).await;
                 continue;
             };
