@@ -18,7 +18,10 @@ const GUESTS: &[&str] = &[
     "supervisor",
     "actor",
     "commander",
+    "http02",
+    "http03",
     "mirror",
+    "ours",
 ];
 
 /// The component of one guest.
