@@ -28,6 +28,8 @@ const ROOM_PAUSE: Duration = Duration::from_millis(5);
 #[derive(Debug)]
 pub(crate) struct RootSupervisor {
     tree: Arc<Tree>,
+    /// The arguments of each root process.
+    args: Vec<String>,
     restart: Mutex<Restart>,
     /// Notified when a root process is started.
     started: Notify,
@@ -64,11 +66,12 @@ impl RootSupervisor {
     ///
     /// # Errors
     /// If the limits don't allow even one process.
-    pub(crate) fn new(tree: Arc<Tree>) -> Result<Self, ProcessError> {
-        let root = Some(tree.start_root(Vec::new())?);
+    pub(crate) fn new(tree: Arc<Tree>, args: Vec<String>) -> Result<Self, ProcessError> {
+        let root = Some(tree.start_root(args.clone())?);
         Ok(Self {
             _closing: tree.closing(),
             tree,
+            args,
             restart: Mutex::new(Restart { root, next: None }),
             started: Notify::new(),
             is_failing: AtomicBool::new(false),
@@ -82,7 +85,7 @@ impl RootSupervisor {
         let mut pause = Duration::ZERO;
         while !self.tree.table().is_closed() {
             let root = self.restart().root.take();
-            let Some(mut root) = root.or_else(|| self.tree.start_root(Vec::new()).ok()) else {
+            let Some(mut root) = root.or_else(|| self.tree.start_root(self.args.clone()).ok()) else {
                 tokio::time::sleep(ROOM_PAUSE).await;
                 continue;
             };

@@ -135,7 +135,10 @@ impl Guests {
                     Arc::clone(&table),
                     time_limit,
                 );
-                let root = RootSupervisor::new(tree.map_err(StartError::Load)?);
+                let root = RootSupervisor::new(
+                    tree.map_err(StartError::Load)?,
+                    settings.environment.args.clone(),
+                );
                 Answering::Program(root.map_err(StartError::ProgramRoot)?)
             }
         };

@@ -83,9 +83,8 @@ impl PreparedForeign {
 }
 
 /// What components of this kind import.
-pub(super) fn linker(kind: Kind, engine: &Engine) -> wasmtime::Result<Linker<State>> {
-    let mut linker = state::linker::<State>(engine)?;
-    wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
+pub(super) fn linker(kind: Kind, on: &Engine) -> wasmtime::Result<Linker<State>> {
+    let mut linker = state::linker::<State>(on)?;
     if engine::is_concurrent(kind) {
         http03::add_to_linker(&mut linker)?;
     }

@@ -41,8 +41,10 @@ mod state;
 mod stub;
 mod unfit;
 mod wasi_http;
+mod wasi;
 mod wire;
 
+use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
 use wasmtime::component::Component;
@@ -58,12 +60,13 @@ pub use provider::Provider;
 pub use unfit::{ForeignHost, Proposal, Unfit};
 
 use crate::files::RootFolder;
-use crate::settings::{Module, Output};
+use crate::settings::{Environment, Module, Output};
 use crate::steps::Steps;
 use crate::kind::Kind;
 use clock::Clock;
 use foreign::PreparedForeign;
 use handler::PreparedHandler;
+use outbound::Outgoing;
 use state::Common;
 
 /// Limits and output of all instances of one module.
@@ -83,6 +86,8 @@ pub(crate) struct Settings {
     pub(crate) max_open_files: u32,
     /// The most open files of all instances together.
     pub(crate) max_open_files_in_all: u32,
+    /// What guests find when they look around.
+    pub(crate) environment: Arc<Environment>,
     /// Where guests' output goes.
     pub(crate) output: Output,
     /// Times the steps of a request, if on.
@@ -166,9 +171,11 @@ impl Compiled {
         let clock = Clock::start(code.engine().weak()).map_err(host)?;
         let common = Common {
             clock,
+            name: self.module.name(),
             root_folder,
             settings,
             open_files: AtomicU32::new(0),
+            outgoing: Outgoing::default(),
         };
         Ok((code, common))
     }

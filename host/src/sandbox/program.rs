@@ -7,6 +7,7 @@ use std::time::Duration;
 use wasmtime::component::{Component, HasData, Linker};
 use wasmtime::{Engine, Store};
 use wasmtime_wasi::{WasiCtxView, WasiView};
+use wasmtime_wasi_http::{WasiHttpCtxView, WasiHttpView};
 
 use super::bindings::program::wasm_pool::worker::http;
 use super::bindings::program::{self as bindings, ProgramPre};
@@ -175,7 +176,13 @@ impl HasData for ProgramState {
 
 impl WasiView for ProgramState {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        self.state.ctx()
+        self.state.wasi(Some(&self.args))
+    }
+}
+
+impl WasiHttpView for ProgramState {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        self.state.http()
     }
 }
 

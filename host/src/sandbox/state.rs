@@ -6,7 +6,6 @@ use std::time::Instant;
 
 use wasmtime::component::{HasData, Linker, ResourceTable};
 use wasmtime::{Engine, Store};
-use wasmtime_wasi::cli::StdoutStream;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
@@ -14,9 +13,9 @@ use super::bindings::http;
 use super::clock::{Clock, Slices};
 use super::failure::Cause;
 use super::limits::Limits;
-use super::outbound::Hooks;
+use super::outbound::{Outbound, Outgoing};
 use super::output::{Name, Printer};
-use super::{Settings, files, inherit};
+use super::{Settings, files, inherit, wasi};
 use crate::body::{Body, FileSlice};
 use crate::exit::Crash;
 use crate::files::RootFolder;
@@ -33,9 +32,6 @@ const WASI_RESOURCES: usize = 1_000;
 /// other, and WASI's. Each takes some thirty bytes of the host's memory.
 const HANDLES: usize = 10_000;
 
-/// The most random bytes that one call returns. The host allocates them.
-const RANDOM_BYTES: u64 = 1 << 20;
-
 /// The most bytes that an instance hands over in one call, beside a body: for example the head of a
 /// request or a response, or a path. Far more than any of them should need. Copying them takes some
 /// ten microseconds.
@@ -45,10 +41,14 @@ pub(super) const HEAD_BYTES: u64 = 256 << 10;
 #[derive(Debug)]
 pub(super) struct Common {
     pub(super) clock: Clock,
+    /// The name of the module: the first argument of a guest.
+    pub(super) name: String,
     pub(super) root_folder: RootFolder,
     pub(super) settings: Settings,
     /// Open files of all instances together.
     pub(super) open_files: AtomicU32,
+    /// Connections that instances have opened.
+    pub(super) outgoing: Outgoing,
 }
 
 /// The host's data of one instance.
@@ -70,11 +70,12 @@ pub(super) struct State {
     wasi: Option<Box<WasiCtx>>,
     printer: Option<Arc<Printer>>,
     http: WasiHttpCtx,
-    hooks: Hooks,
+    /// Created when the guest first calls `wasi:http`.
+    outbound: Option<Box<Outbound>>,
 }
 
 /// The data of a store: a [`State`], alone or with a program's additions.
-pub(super) trait HasState: Send + WasiView + 'static {
+pub(super) trait HasState: Send + WasiView + WasiHttpView + 'static {
     fn state(&mut self) -> &mut State;
 }
 
@@ -95,7 +96,7 @@ impl State {
             wasi: None,
             printer: None,
             http: WasiHttpCtx::new(),
-            hooks: Hooks,
+            outbound: None,
             common: Arc::clone(common),
         }
     }
@@ -266,22 +267,13 @@ pub(super) fn crash<T: HasState>(store: &mut Store<T>, cause: Cause) -> Crash {
     cause.with_output(store.data_mut().state().last_lines())
 }
 
-/// Links the imports that both worlds have: `files` and WASI 0.2.
+/// Links the imports that both worlds have: `files`, WASI 0.2 and its HTTP.
 pub(super) fn linker<T: HasState>(engine: &Engine) -> wasmtime::Result<Linker<T>> {
     let mut linker = Linker::new(engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+    wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
     files::add_to_linker(&mut linker)?;
     Ok(linker)
-}
-
-impl WasiHttpView for State {
-    fn http(&mut self) -> WasiHttpCtxView<'_> {
-        WasiHttpCtxView {
-            hooks: &mut self.hooks,
-            table: &mut self.table,
-            ctx: &mut self.http,
-        }
-    }
 }
 
 impl HasData for State {
@@ -296,6 +288,13 @@ impl HasState for State {
 
 impl WasiView for State {
     fn ctx(&mut self) -> WasiCtxView<'_> {
+        self.wasi(None)
+    }
+}
+
+impl State {
+    /// WASI, with these arguments or the environment's.
+    pub(super) fn wasi(&mut self, args: Option<&[String]>) -> WasiCtxView<'_> {
         let Self {
             common,
             wasi,
@@ -303,13 +302,21 @@ impl WasiView for State {
             ..
         } = self;
         let (pid, request) = (self.pid, self.request);
-        let ctx = wasi.get_or_insert_with(|| match common.settings.output {
-            Output::Log => {
-                let printer = printer.insert(Printer::new(pid, request));
-                let streams = [Name::Stdout, Name::Stderr].map(|name| printer.stream(name));
-                Box::new(context(Some(streams.into())))
+        let ctx = wasi.get_or_insert_with(|| {
+            let mut wasi = wasi::context(common, args);
+            match common.settings.output {
+                Output::Log => {
+                    let printer = printer.insert(Printer::new(pid, request));
+                    let streams = [Name::Stdout, Name::Stderr].map(|name| printer.stream(name));
+                    wasi::print_to(&mut wasi, streams.into());
+                }
+                Output::Inherit => {
+                    if let Some(streams) = inherit::streams() {
+                        wasi::print_to(&mut wasi, streams);
+                    }
+                }
             }
-            Output::Inherit => Box::new(context(inherit::streams())),
+            Box::new(wasi.build())
         });
         WasiCtxView {
             ctx,
@@ -318,15 +325,17 @@ impl WasiView for State {
     }
 }
 
-/// Clocks, random numbers, output and exit. No files, environment, arguments or network.
-fn context<O: StdoutStream + 'static>(streams: Option<(O, O)>) -> WasiCtx {
-    let mut wasi = WasiCtx::builder();
-    if let Some((stdout, stderr)) = streams {
-        wasi.stdout(stdout).stderr(stderr);
+impl WasiHttpView for State {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        let common = &self.common;
+        let outbound = self
+            .outbound
+            .get_or_insert_with(|| Box::new(Outbound::new(Arc::clone(common))));
+        outbound.answer_by(self.deadline);
+        WasiHttpCtxView {
+            hooks: &mut **outbound,
+            table: &mut self.table,
+            ctx: &mut self.http,
+        }
     }
-    wasi.max_random_size(RANDOM_BYTES)
-        .allow_tcp(false)
-        .allow_udp(false)
-        .allow_ip_name_lookup(false)
-        .build()
 }

@@ -16,7 +16,7 @@ use wasmtime::Result;
 use wasmtime_wasi_http::{Error, WasiBody};
 
 use crate::body::{Body, BodyError, Piece, Reader, Stream};
-use crate::message::{Headers, Request, Response};
+use crate::message::{Request, Response};
 use crate::steps::Steps;
 
 /// The most bytes of a body that a guest writes at once. The host holds two of them per response.

@@ -1,7 +1,7 @@
 //! The library's errors in the words of the command line: they name the flags that would help.
 
 use bytesize::ByteSize;
-use wasm_pool_host::{Kind, LoadError, Setting, SettingsError, StartError};
+use wasm_pool_host::{LoadError, Setting, SettingsError, StartError};
 
 /// Why a host could not be started.
 pub(crate) fn start(error: &StartError) -> String {
@@ -22,16 +22,7 @@ pub(crate) fn start(error: &StartError) -> String {
 pub(crate) fn settings(error: &SettingsError) -> String {
     match error {
         SettingsError::OtherKind { setting, kind } => {
-            let why = match kind {
-                Kind::Handler => {
-                    "the module exports `handle`; this is for modules that export `run`"
-                }
-                Kind::Program => {
-                    "the module exports `run`, and starts processes as it likes; this is for \
-                     modules that export `handle`"
-                }
-            };
-            format!("{}: {why}", flag(*setting))
+            format!("{}: {}", flag(*setting), setting.unused_by(*kind))
         }
         SettingsError::OtherMode { setting, mode } => {
             format!("{}: this has no meaning with --mode {mode}", flag(*setting))
@@ -106,6 +97,7 @@ fn flag(setting: Setting) -> &'static str {
         Setting::Memory => "--memory",
         Setting::Connections => "--max-connections",
         Setting::Mode => "--mode",
+        Setting::Reuse => "--reuse",
         Setting::Workers => "--workers",
         Setting::MaxRequests => "--max-requests",
         Setting::IdleTimeout => "--idle-timeout",

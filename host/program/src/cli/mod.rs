@@ -1,7 +1,8 @@
 //! The command line: what can be asked for, what it means by default, and why a value is refused.
-//! Nothing is opened, bound or started here.
+//! Nothing is bound or started here, and nothing opened but files of variables.
 
 mod bench;
+mod environment;
 pub(crate) mod explain;
 mod listen;
 mod program;
@@ -20,6 +21,7 @@ use wasm_pool_host::{
 };
 
 pub(crate) use bench::{Bench, Yardstick};
+use environment::Surroundings;
 pub(crate) use listen::Listen;
 pub(crate) use program::{Processes, Run};
 pub(crate) use words::Place;
@@ -90,6 +92,11 @@ pub(crate) struct Serve {
     /// How requests meet processes [default: pool]
     #[arg(long, value_enum)]
     mode: Option<Mode>,
+
+    /// Have a process of a module with `wasi:http/incoming-handler@0.2` serve one request after the
+    /// other, not only one. Modules made from JavaScript can't
+    #[arg(long)]
+    reuse: bool,
 
     /// Processes: MIN are kept ready, up to MAX are alive under load. One number is both
     /// [default: one per core .. 32 per core]
@@ -163,6 +170,18 @@ pub(crate) struct Serve {
 
     #[command(flatten)]
     pub(crate) guests: Guests,
+
+    #[command(flatten)]
+    surroundings: Surroundings,
+
+    /// An argument of guests, behind the name of the module. May be repeated
+    #[arg(
+        long,
+        value_name = "ARG",
+        allow_hyphen_values = true,
+        help_heading = "What guests find around them"
+    )]
+    arg: Vec<String>,
 
     #[command(flatten)]
     processes: Processes,
@@ -269,6 +288,7 @@ impl Serve {
             },
             pool: PoolSettings {
                 mode: self.mode.map(Mode::into),
+                reuse: self.reuse,
                 workers: self.workers.map(|workers| workers.0),
                 max_requests: self.max_requests,
                 idle_timeout: self.idle_timeout,
@@ -276,6 +296,7 @@ impl Serve {
                 queue_timeout: self.queue_timeout,
             },
             program: self.processes.settings(),
+            environment: self.surroundings.settings(&self.arg)?,
             output: Output::Log,
             expose_pid: self.expose_pid,
             steps: Steps::on_if(self.steps),
@@ -295,7 +316,12 @@ impl Serve {
     ) -> String {
         let (module, root) = (&settings.module, settings.root.display());
         match kind {
-            Kind::Handler => {
+            Kind::Handler
+            | Kind::Http02
+            | Kind::Http03
+            | Kind::Command02
+            | Kind::Command03
+            | Kind::CommandCore => {
                 let library::Workers { min, max } = workers;
                 let mode = settings.pool.mode();
                 let count = if min == max {

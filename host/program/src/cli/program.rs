@@ -6,6 +6,7 @@ use bytesize::ByteSize;
 use clap::Args;
 use wasm_pool_host::{Limits, Module, Output, ProgramSettings, Settings};
 
+use super::environment::Surroundings;
 use super::{Guests, LogFormat, LogLevel, MAX_COPIED, explain, in_range, size};
 
 #[derive(Args, Debug)]
@@ -27,6 +28,9 @@ pub(crate) struct Run {
 
     #[command(flatten)]
     pub(crate) guests: Guests,
+
+    #[command(flatten)]
+    surroundings: Surroundings,
 
     #[command(flatten)]
     processes: Processes,
@@ -87,6 +91,7 @@ impl Run {
                 ..Limits::default()
             },
             program: self.processes.settings(),
+            environment: self.surroundings.settings(&self.args)?,
             output: Output::Inherit,
             ..Settings::default()
         };
