@@ -71,9 +71,10 @@ pub fn check(module: &Module, memory: u64) -> Result<Report, LoadError> {
 }
 
 fn built_in(memory: u64) -> Result<Report, LoadError> {
-    let (code, kind) = engine::compile_only(&Module::BuiltIn)?;
-    let too_large = engine::check_memory(&code, memory).err();
-    let component = code.component().map_err(LoadError::Host)?;
+    let compilation = engine::compile_only(&Module::BuiltIn, None, || ())?;
+    let too_large = compilation.check_memory(memory).err();
+    let kind = compilation.kind;
+    let component = compilation.code.component().map_err(LoadError::Host)?;
     let names = component.component_type();
     let engine = component.engine();
     let imports = names.imports(engine).map(|(name, _)| name);

@@ -87,7 +87,7 @@ pub enum LoadError {
     },
     /// The module starts with more memory than a process may have.
     TooLarge {
-        /// The initial size of its largest memory, in bytes.
+        /// The initial size of all its memories and tables, in bytes.
         needs: u64,
         /// The memory that a process may have, in bytes.
         memory: u64,
@@ -202,7 +202,7 @@ impl std::fmt::Display for LoadError {
             ),
             Self::TooLarge { needs, memory } => write!(
                 f,
-                "a process may have {memory} bytes, and the module starts with {needs}: allow it more"
+                "a process may have {memory} bytes, and starts with {needs}: allow it that many or more"
             ),
             Self::Mappings {
                 instances,

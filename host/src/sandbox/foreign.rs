@@ -83,8 +83,8 @@ impl PreparedForeign {
 }
 
 /// What components of this kind import.
-pub(super) fn linker(kind: Kind, on: &Engine) -> wasmtime::Result<Linker<State>> {
-    let mut linker = state::linker::<State>(on)?;
+pub(super) fn linker(kind: Kind, engine: &Engine) -> wasmtime::Result<Linker<State>> {
+    let mut linker = state::linker::<State>(engine)?;
     if engine::is_concurrent(kind) {
         http03::add_to_linker(&mut linker)?;
     }

@@ -4,17 +4,15 @@
 use wasmparser::{
     ComponentAlias, ComponentExternalKind, ComponentOuterAliasKind, ComponentType,
     ComponentTypeRef, CompositeInnerType, Encoding, ExternalKind, InstanceTypeDeclaration,
-    MemoryType, Parser, Payload, Result, TypeBounds, TypeRef,
+    Parser, Payload, Result, TypeBounds, TypeRef,
 };
 
 use super::excerpt::printable;
+use super::first_memory;
 use super::provider::Provider;
 use super::fit::fit;
 use super::unfit::{Proposal, Unfit};
 use crate::kind::Kind;
-
-/// 64 KiB.
-const WASM_PAGE_BITS: u32 = 16;
 
 /// The custom sections of a core module that is meant to be wrapped as a component begin so.
 const COMPONENT_TYPE: &str = "component-type";
@@ -28,7 +26,7 @@ pub(super) struct Inspected {
     pub(super) exports: Vec<String>,
     /// The imports, and who has each. The name of a core module's has the form `module.name`.
     pub(super) imports: Vec<(String, Provider)>,
-    /// The initial size of the largest memory, in bytes.
+    /// The bytes that a process has before any code runs.
     pub(super) memory: u64,
 }
 
@@ -42,7 +40,6 @@ pub(super) struct Names<'a> {
     pub(super) proposal: Option<Proposal>,
     /// Whether this core module is meant to be wrapped as a component.
     pub(super) is_unwrapped: bool,
-    memory: u64,
     /// For each type of the component: whether it is of an instance that has types only.
     types: Vec<bool>,
 }
@@ -78,7 +75,7 @@ pub(super) fn inspect(binary: &[u8]) -> Result<Inspected> {
             .iter()
             .map(|import| (printable(&import.full_name()), provider(import)))
             .collect(),
-        memory: names.memory,
+        memory: first_memory::of(binary),
         kind,
     })
 }
@@ -150,7 +147,6 @@ impl<'a> Names<'a> {
             for memory in memories.clone() {
                 let memory = memory?;
                 self.needs(memory.shared, Proposal::Threads);
-                self.memory = self.memory.max(initial_bytes(memory));
             }
         }
         if let Payload::TagSection(tags) = payload {
@@ -276,10 +272,4 @@ fn is_type(alias: &ComponentAlias<'_>) -> bool {
         ComponentAlias::Outer { kind, .. } => *kind == ComponentOuterAliasKind::Type,
         ComponentAlias::CoreInstanceExport { .. } => false,
     }
-}
-
-fn initial_bytes(memory: MemoryType) -> u64 {
-    let page_bits = memory.page_size_log2.unwrap_or(WASM_PAGE_BITS);
-    let page = 1_u64.checked_shl(page_bits).unwrap_or(u64::MAX);
-    memory.initial.saturating_mul(page)
 }

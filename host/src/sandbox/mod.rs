@@ -7,6 +7,7 @@
 
 mod backtrace;
 mod bindings;
+mod cache;
 mod check;
 mod clock;
 mod code;
@@ -15,6 +16,7 @@ mod engine;
 mod excerpt;
 mod failure;
 mod files;
+mod first_memory;
 mod fit;
 mod foreign;
 mod handler;
@@ -40,11 +42,12 @@ mod source;
 mod state;
 mod stub;
 mod unfit;
-mod wasi_http;
 mod wasi;
+mod wasi_http;
 mod wire;
 
 use std::sync::Arc;
+use std::path::Path;
 use std::sync::atomic::AtomicU32;
 
 use wasmtime::component::Component;
@@ -64,6 +67,7 @@ use crate::settings::{Environment, Module, Output};
 use crate::steps::Steps;
 use crate::kind::Kind;
 use clock::Clock;
+use engine::Compilation;
 use foreign::PreparedForeign;
 use handler::PreparedHandler;
 use outbound::Outgoing;
@@ -97,7 +101,7 @@ pub(crate) struct Settings {
 /// A compiled module of a known kind. No memory is reserved for it yet.
 pub(crate) struct Compiled {
     module: Module,
-    code: Code,
+    compilation: Compilation,
     kind: Kind,
 }
 
@@ -109,13 +113,22 @@ pub(crate) enum Code {
 }
 
 impl Compiled {
-    /// Finds out the kind of a module, and compiles it.
+    /// Finds out the kind of a module, and compiles it, or finds its code in the cache. `compiling`
+    /// is called before a compilation.
     ///
     /// # Errors
     /// If this host can't run the module.
-    pub(crate) fn read(module: Module) -> Result<Self, LoadError> {
-        let (code, kind) = engine::compile_only(&module)?;
-        Ok(Self { module, code, kind })
+    pub(crate) fn read(
+        module: Module,
+        cache: Option<&Path>,
+        compiling: impl FnOnce(),
+    ) -> Result<Self, LoadError> {
+        let compilation = engine::compile_only(&module, cache, compiling)?;
+        Ok(Self {
+            kind: compilation.kind,
+            module,
+            compilation,
+        })
     }
 
     pub(crate) fn kind(&self) -> Kind {
@@ -167,7 +180,7 @@ impl Compiled {
         if settings.output == Output::Inherit {
             inherit::start().map_err(host)?;
         }
-        let code = engine::reserve(&self.code, self.kind, &settings)?;
+        let code = self.compilation.reserve(self.kind, &settings)?;
         let clock = Clock::start(code.engine().weak()).map_err(host)?;
         let common = Common {
             clock,

@@ -7,7 +7,6 @@ use std::process::ExitCode;
 use anyhow::Context;
 use wasm_pool_host::{self as library, Module, Report};
 
-use super::compiling::{Said, announced};
 use super::runtime;
 use crate::signals;
 
@@ -24,7 +23,7 @@ pub(crate) fn check(path: PathBuf, memory: u64) -> anyhow::Result<ExitCode> {
         tokio::select! {
             biased;
             signal = stop => Ok(Err(signal)),
-            report = announced(&module, Said::Plainly, checking) => {
+            report = checking => {
                 anyhow::Ok(Ok(report.context("the compiler failed")??))
             }
         }
