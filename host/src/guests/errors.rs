@@ -7,6 +7,7 @@ use std::{fmt, io};
 
 use super::SettingsError;
 use crate::exit::Exit;
+use crate::kind::Kind;
 use crate::pool::Refusal;
 use crate::sandbox::LoadError;
 use crate::supervisor;
@@ -30,8 +31,8 @@ pub enum StartError {
     Process(supervisor::StartError),
     /// The root process of the program could not be started.
     ProgramRoot(ProcessError),
-    /// The module exports `handle`. Only a program can run without HTTP.
-    NotAProgram,
+    /// The module is neither a program nor a command. Only these can run without HTTP.
+    NotAProgram(Kind),
     /// The system gives no thread to compile on.
     Thread(io::Error),
 }
@@ -133,8 +134,11 @@ impl fmt::Display for StartError {
             Self::Load(error) => error.fmt(f),
             Self::Process(error) => write!(f, "the module can't be started: {error}"),
             Self::ProgramRoot(error) => write!(f, "the root can't be started: {error:?}"),
-            Self::NotAProgram => f.write_str(
-                "this module exports `handle`, not `run`: it can be served, and not run by itself",
+            Self::NotAProgram(kind) => write!(
+                f,
+                "this module exports `{}`: it can be served, and not run by itself, as modules can \
+                 that export `run`, `wasi:cli/run` or `_start`",
+                kind.export()
             ),
             Self::Thread(error) => write!(f, "the compiler failed: {error}"),
         }

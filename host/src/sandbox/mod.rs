@@ -10,6 +10,7 @@ mod bindings;
 mod check;
 mod clock;
 mod code;
+mod command;
 mod contract;
 mod engine;
 mod excerpt;
