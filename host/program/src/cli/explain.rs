@@ -11,7 +11,7 @@ pub(crate) fn start(error: &StartError) -> String {
         }
         StartError::Settings(error) => settings(error),
         StartError::Load(error) => load(error),
-        StartError::NotAProgram => format!("{error}: serve it with --module"),
+        StartError::NotAProgram(_) => format!("{error}: serve it with --module"),
         StartError::Process(_) | StartError::ProgramRoot(_) | StartError::Thread(_) => {
             error.to_string()
         }
@@ -64,7 +64,7 @@ pub(crate) fn is_usage(error: &StartError) -> bool {
         StartError::Settings(_) | StartError::Load(LoadError::Mappings { .. }) => true,
         StartError::Root { .. }
         | StartError::Load(_)
-        | StartError::NotAProgram
+        | StartError::NotAProgram(_)
         | StartError::Process(_)
         | StartError::ProgramRoot(_)
         | StartError::Thread(_) => false,
