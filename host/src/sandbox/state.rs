@@ -369,7 +369,7 @@ impl WasiHttpView for State {
         let common = &self.common;
         let outbound = self
             .outbound
-            .get_or_insert_with(|| Box::new(Outbound::new(Arc::clone(common))));
+            .get_or_insert_with(|| Box::new(Outbound::new(Arc::clone(common), self.pid)));
         outbound.answer_by(self.deadline);
         WasiHttpCtxView {
             hooks: &mut **outbound,

@@ -9,8 +9,8 @@ mod stdout;
 use std::future::poll_fn;
 
 use tokio::sync::oneshot;
-use wasmtime::component::{Component, Linker};
-use wasmtime::{ExternType, FuncType, Instance, InstancePre, Module, Store, TypedFunc};
+use wasmtime::component::Linker;
+use wasmtime::{Instance, InstancePre, Module, Store, TypedFunc};
 use wasmtime_wasi::p2::bindings::{Command as Command02, CommandPre as Command02Pre};
 use wasmtime_wasi::p2::pipe::MemoryInputPipe;
 use wasmtime_wasi::p3::bindings::{Command as Command03, CommandPre as Command03Pre};
@@ -51,11 +51,10 @@ pub(super) enum Guest {
     Core(TypedFunc<(), ()>),
 }
 
-/// Links a command of this kind. The linker has all of WASI 0.2 already: components for 0.3 import
-/// both.
+/// Links a command of this kind. The linker has what its components import.
 pub(super) fn prepare(
     kind: Kind,
-    mut linker: Linker<State>,
+    linker: Linker<State>,
     code: &Code,
 ) -> wasmtime::Result<Prepared> {
     match (kind, code) {
@@ -63,25 +62,16 @@ pub(super) fn prepare(
             let prepared = linker.instantiate_pre(component)?;
             Command02Pre::new(prepared).map(Prepared::Component02)
         }
-        (Kind::Command03, Code::Component(component)) => prepare_03(&mut linker, component),
+        (Kind::Command03, Code::Component(component)) => {
+            let prepared = linker.instantiate_pre(component)?;
+            Command03Pre::new(prepared).map(Prepared::Component03)
+        }
         (_, Code::Core(module)) => prepare_core(module),
         (_, Code::Component(_)) => Err(wasmtime::format_err!("it is no command")),
     }
 }
 
-fn prepare_03(linker: &mut Linker<State>, component: &Component) -> wasmtime::Result<Prepared> {
-    wasmtime_wasi::p3::add_to_linker(linker)?;
-    let prepared = linker.instantiate_pre(component)?;
-    Command03Pre::new(prepared).map(Prepared::Component03)
-}
-
 fn prepare_core(module: &Module) -> wasmtime::Result<Prepared> {
-    let is_start = |start: &FuncType| start.params().len() == 0 && start.results().len() == 0;
-    if !matches!(module.get_export(START), Some(ExternType::Func(start)) if is_start(&start)) {
-        return Err(wasmtime::format_err!(
-            "its `{START}` must be a function without parameters and results"
-        ));
-    }
     let mut linker = wasmtime::Linker::new(module.engine());
     p1::add_to_linker_async(&mut linker, State::wasi_01)?;
     // The one in wasmtime takes codes from 126 up for failures of another kind.
