@@ -128,7 +128,7 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
         [192, 0, 0, _] => true,           // protocol assignments
         [192, 168, ..] => true,           // private
         [198, 18..=19, ..] => true,       // benchmarks within a network
-        [224.., ..] => true,              // multicast, reserved, broadcast
+        [224..=255, ..] => true,              // multicast, reserved, broadcast
         _ => false,
     };
     !is_special
@@ -141,7 +141,7 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
         [0x100, 0, 0, 0, ..] => true,         // discarded
         [0x2001, 0..=0x1ff, ..] => true,      // protocol assignments, Teredo
         [0xfc00..=0xfdff, ..] => true,        // private
-        [0xfe00.., ..] => true,               // link-local, site-local, multicast
+        [0xfe00..=0xffff, ..] => true,               // link-local, site-local, multicast
         _ => false,
     };
     !is_special
