@@ -55,16 +55,28 @@ impl Loaded {
     /// # Errors
     /// [`StartError`].
     pub async fn new(settings: Settings) -> Result<Self, StartError> {
+        Self::telling(settings, || ()).await
+    }
+
+    /// As [`Loaded::new`]. `compiling` is called before a compilation, which may take long: not if
+    /// the module is built in or in the cache.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub async fn telling(
+        settings: Settings,
+        compiling: impl FnOnce() + Send + 'static,
+    ) -> Result<Self, StartError> {
         settings.check().map_err(StartError::Settings)?;
         let root_folder = RootFolder::open(&settings.root).map_err(|error| StartError::Root {
             path: settings.root.clone(),
             error,
         })?;
-        let module = settings.module.clone();
+        let (module, cache) = (settings.module.clone(), settings.cache.clone());
         // Compiling takes from tens of milliseconds to seconds, and the caller may want to stop
         // meanwhile.
-        let compiling = threads::run(move || Compiled::read(module)).await;
-        let compiled = compiling.map_err(StartError::Thread)?;
+        let read = move || Compiled::read(module, cache.as_deref(), compiling);
+        let compiled = threads::run(read).await.map_err(StartError::Thread)?;
         Ok(Self {
             compiled: compiled.map_err(StartError::Load)?,
             root_folder,

@@ -95,7 +95,9 @@ pub use host::{Host, Loaded, Stats};
 pub use message::{Headers, Request, Response};
 pub use pid::Pid;
 pub use program::{Program, RunError};
-pub use sandbox::{GUEST_OUTPUT, Import, LoadError, Report, check};
+pub use sandbox::{
+    ForeignHost, GUEST_OUTPUT, Import, LoadError, Proposal, Provider, Report, Unfit, check,
+};
 pub use settings::{
     Destination, Environment, Limits, MAX_PROCESSES, Mode, Module, Output, PoolSettings, ProgramSettings, Setting, Settings,
     WORKERS_PER_CORE, Workers,

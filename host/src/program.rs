@@ -41,16 +41,7 @@ impl Program {
     /// # Errors
     /// If the root folder can't be opened, or the module is not a program that this host can run.
     pub async fn load(settings: Settings) -> Result<Self, StartError> {
-        let loaded = Loaded::new(settings).await?;
-        match loaded.kind() {
-            Kind::Program => Ok(Self(loaded)),
-            Kind::Handler
-            | Kind::Http02
-            | Kind::Http03
-            | Kind::Command02
-            | Kind::Command03
-            | Kind::CommandCore => Err(StartError::NotAProgram),
-        }
+        Loaded::new(settings).await?.try_into()
     }
 
     /// Runs the program until its root process ends, and returns its exit. If `stop` completes
@@ -95,6 +86,24 @@ impl Program {
         let time_limit = settings.limits.request_time;
         let tree = guests::tree(compiled, plan.sandbox, root, table, time_limit);
         tree.map_err(StartError::Load)
+    }
+}
+
+impl TryFrom<Loaded> for Program {
+    type Error = StartError;
+
+    /// # Errors
+    /// If the module is not a program.
+    fn try_from(loaded: Loaded) -> Result<Self, StartError> {
+        match loaded.kind() {
+            Kind::Program => Ok(Self(loaded)),
+            Kind::Handler
+            | Kind::Http02
+            | Kind::Http03
+            | Kind::Command02
+            | Kind::Command03
+            | Kind::CommandCore => Err(StartError::NotAProgram),
+        }
     }
 }
 

@@ -26,6 +26,9 @@ pub struct Settings {
     pub root: PathBuf,
     /// The component to run.
     pub module: Module,
+    /// The folder of the compile cache. `None` compiles at each start. Created if nothing is there.
+    /// It must be the user's alone, or it isn't used.
+    pub cache: Option<PathBuf>,
     /// Limits of each process, request and client.
     pub limits: Limits,
     /// The number of processes, for modules that export `handle`.
@@ -224,6 +227,7 @@ impl Default for Settings {
         Self {
             root: ".".into(),
             module: Module::BuiltIn,
+            cache: None,
             limits: Limits::default(),
             pool: PoolSettings::default(),
             program: ProgramSettings::default(),

@@ -7,11 +7,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
+use wasmtime::component::Linker;
 use wasmtime::{Engine, Store};
 
 use super::failure::Cause;
-use super::state::{Common, State, cause, crash, linker, started, store};
-use super::{Code, http02, http03};
+use super::state::{Common, State, cause, crash, started, store};
+use super::{Code, engine, http02, http03, state};
 use crate::deadline;
 use crate::exit::{Crash, Exit};
 use crate::kind::Kind;
@@ -81,19 +82,24 @@ impl PreparedForeign {
     }
 }
 
-/// Links a module of this kind.
-pub(super) fn prepare_only(kind: Kind, code: &Code) -> wasmtime::Result<()> {
-    prepare(kind, code).map(drop)
+/// What components of this kind import.
+pub(super) fn linker(kind: Kind, engine: &Engine) -> wasmtime::Result<Linker<State>> {
+    let mut linker = state::linker::<State>(engine)?;
+    if engine::is_concurrent(kind) {
+        http03::add_to_linker(&mut linker)?;
+    }
+    Ok(linker)
 }
 
+/// Links a module of this kind.
 fn prepare(kind: Kind, code: &Code) -> wasmtime::Result<Prepared> {
-    let mut linker = linker::<State>(code.engine())?;
+    let linker = linker(kind, code.engine())?;
     match (kind, code) {
         (Kind::Http02, Code::Component(component)) => {
             http02::prepare(linker, component).map(Prepared::Http02)
         }
         (Kind::Http03, Code::Component(component)) => {
-            http03::prepare(&mut linker, component).map(Prepared::Http03)
+            http03::prepare(&linker, component).map(Prepared::Http03)
         }
         _ => Err(wasmtime::format_err!("no such kind of module")),
     }

@@ -7,6 +7,7 @@
 
 mod backtrace;
 mod bindings;
+mod cache;
 mod check;
 mod clock;
 mod code;
@@ -15,12 +16,15 @@ mod engine;
 mod excerpt;
 mod failure;
 mod files;
+mod first_memory;
+mod fit;
 mod foreign;
 mod handler;
 mod http02;
 mod http03;
 mod inherit;
 mod inspect;
+mod interface;
 mod instance;
 mod lifted;
 mod limits;
@@ -32,13 +36,18 @@ mod outbound;
 mod output;
 mod process;
 mod program;
+mod provider;
+mod shape;
 mod source;
 mod state;
+mod stub;
+mod unfit;
 mod wasi;
 mod wasi_http;
 mod wire;
 
 use std::sync::Arc;
+use std::path::Path;
 use std::sync::atomic::AtomicU32;
 
 use wasmtime::component::Component;
@@ -50,12 +59,15 @@ pub(crate) use instance::{Instance, Prepared};
 pub(crate) use inherit::{output_failed, output_written};
 pub use output::GUEST_OUTPUT;
 pub(crate) use program::{NewProcess, PreparedProgram, Spawn};
+pub use provider::Provider;
+pub use unfit::{ForeignHost, Proposal, Unfit};
 
 use crate::files::RootFolder;
 use crate::settings::{Environment, Module, Output};
 use crate::steps::Steps;
 use crate::kind::Kind;
 use clock::Clock;
+use engine::Compilation;
 use foreign::PreparedForeign;
 use handler::PreparedHandler;
 use outbound::Outgoing;
@@ -89,7 +101,7 @@ pub(crate) struct Settings {
 /// A compiled module of a known kind. No memory is reserved for it yet.
 pub(crate) struct Compiled {
     module: Module,
-    code: Code,
+    compilation: Compilation,
     kind: Kind,
 }
 
@@ -101,17 +113,22 @@ pub(crate) enum Code {
 }
 
 impl Compiled {
-    /// Compiles a module and finds out its kind. A module that exports neither `handle` nor `run`
-    /// counts as a handler without its export. One that exports both is refused.
+    /// Finds out the kind of a module, and compiles it, or finds its code in the cache. `compiling`
+    /// is called before a compilation.
     ///
     /// # Errors
-    /// If the module is not a component, or not one that this host can run.
-    pub(crate) fn read(module: Module) -> Result<Self, LoadError> {
-        let (code, kind) = engine::compile_only(&module)?;
-        match kind_of(&code, kind) {
-            Ok(kind) => Ok(Self { module, code, kind }),
-            Err(error) => Err(LoadError::Contract { module, error }),
-        }
+    /// If this host can't run the module.
+    pub(crate) fn read(
+        module: Module,
+        cache: Option<&Path>,
+        compiling: impl FnOnce(),
+    ) -> Result<Self, LoadError> {
+        let compilation = engine::compile_only(&module, cache, compiling)?;
+        Ok(Self {
+            kind: compilation.kind,
+            module,
+            compilation,
+        })
     }
 
     pub(crate) fn kind(&self) -> Kind {
@@ -163,7 +180,7 @@ impl Compiled {
         if settings.output == Output::Inherit {
             inherit::start().map_err(host)?;
         }
-        let code = engine::reserve(&self.code, self.kind, &settings)?;
+        let code = self.compilation.reserve(self.kind, &settings)?;
         let clock = Clock::start(code.engine().weak()).map_err(host)?;
         let common = Common {
             clock,
@@ -213,25 +230,5 @@ impl Code {
             Self::Component(component) => component.resources_required(),
             Self::Core(module) => Some(module.resources_required()),
         }
-    }
-}
-
-fn kind_of(code: &Code, kind: Kind) -> wasmtime::Result<Kind> {
-    let component = match (code, kind) {
-        (Code::Component(component), Kind::Handler | Kind::Program) => component,
-        _ => return Ok(kind),
-    };
-    contract::check_version(component)?;
-    let exported = component.component_type();
-    let has = |name| {
-        let mut exports = exported.exports(component.engine());
-        exports.any(|(export, _)| export == name)
-    };
-    match (has("handle"), has("run")) {
-        (_, false) => Ok(Kind::Handler),
-        (false, true) => Ok(Kind::Program),
-        (true, true) => Err(wasmtime::format_err!(
-            "it exports both `handle` and `run`: it must be either a handler or a program"
-        )),
     }
 }

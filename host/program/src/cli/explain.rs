@@ -3,6 +3,10 @@
 use bytesize::ByteSize;
 use wasm_pool_host::{LoadError, Setting, SettingsError, StartError};
 
+/// The units of sizes.
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+
 /// Why a host could not be started.
 pub(crate) fn start(error: &StartError) -> String {
     match error {
@@ -12,9 +16,16 @@ pub(crate) fn start(error: &StartError) -> String {
         StartError::Settings(error) => settings(error),
         StartError::Load(error) => load(error),
         StartError::NotAProgram => format!("{error}: serve it with --module"),
-        StartError::Process(_) | StartError::ProgramRoot(_) | StartError::Thread(_) => {
-            error.to_string()
-        }
+        StartError::Memory { memory, .. } => format!(
+            "--memory {}: {error}; give it more, such as --memory {}MiB",
+            as_flag(*memory),
+            memory.div_ceil(MIB) * 2
+        ),
+        StartError::Process(_)
+        | StartError::ProgramRoot(_)
+        | StartError::ProgramEnded(_)
+        | StartError::Stopping
+        | StartError::Thread(_) => error.to_string(),
     }
 }
 
@@ -66,7 +77,10 @@ pub(crate) fn is_usage(error: &StartError) -> bool {
         | StartError::Load(_)
         | StartError::NotAProgram
         | StartError::Process(_)
+        | StartError::Memory { .. }
         | StartError::ProgramRoot(_)
+        | StartError::ProgramEnded(_)
+        | StartError::Stopping
         | StartError::Thread(_) => false,
     }
 }
@@ -74,7 +88,12 @@ pub(crate) fn is_usage(error: &StartError) -> bool {
 fn load(error: &LoadError) -> String {
     const FEWER: &str = "allow fewer (--workers, or --max-processes for a program)";
     match error {
-        LoadError::TooLarge { .. } => format!("--memory: {error}"),
+        LoadError::TooLarge { needs, memory } => format!(
+            "--memory {}: the module starts with {}; give --memory {}MiB or more",
+            as_flag(*memory),
+            ByteSize(*needs),
+            needs.div_ceil(MIB)
+        ),
         LoadError::Mappings { .. } => {
             format!("{error}: {FEWER}, or raise the limit (sysctl vm.max_map_count)")
         }
@@ -86,7 +105,7 @@ fn load(error: &LoadError) -> String {
         | LoadError::NotAFile { .. }
         | LoadError::FileTooLarge { .. }
         | LoadError::NotWasm { .. }
-        | LoadError::CoreModule { .. }
+        | LoadError::Unfit { .. }
         | LoadError::Compile { .. }
         | LoadError::Host(_) => error.to_string(),
     }
@@ -110,5 +129,14 @@ fn flag(setting: Setting) -> &'static str {
         Setting::Message => "--max-message",
         Setting::Names => "--max-names",
         Setting::Steps => "--steps",
+    }
+}
+
+/// A size as it may be given: without a fraction.
+fn as_flag(bytes: u64) -> String {
+    if bytes.is_multiple_of(MIB) {
+        format!("{}MiB", bytes / MIB)
+    } else {
+        format!("{}KiB", bytes / KIB)
     }
 }

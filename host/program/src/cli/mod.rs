@@ -2,6 +2,7 @@
 //! Nothing is bound or started here, and nothing opened but files of variables.
 
 mod bench;
+mod cache;
 mod environment;
 pub(crate) mod explain;
 mod listen;
@@ -21,6 +22,7 @@ use wasm_pool_host::{
 };
 
 pub(crate) use bench::{Bench, Yardstick};
+use cache::Cache;
 use environment::Surroundings;
 pub(crate) use listen::Listen;
 pub(crate) use program::{Processes, Run};
@@ -169,6 +171,14 @@ pub(crate) struct Serve {
     pub(crate) end_with_parent: bool,
 
     #[command(flatten)]
+    cache: Cache,
+
+    /// When the module's file changes, load it again and have new processes use it. Running
+    /// requests finish with the processes they have. A file that can't be loaded changes nothing
+    #[arg(long)]
+    pub(crate) watch: bool,
+
+    #[command(flatten)]
     pub(crate) guests: Guests,
 
     #[command(flatten)]
@@ -274,9 +284,13 @@ impl Serve {
         self.check()?;
         self.place.settle(&mut self.guests.root)?;
         let module = self.place.module.clone();
+        if self.watch && module.is_none() {
+            return Err("--watch: the built-in worker has no file that could change; give --module".into());
+        }
         let settings = Settings {
             root: self.guests.root(),
             module: module.map_or(Module::BuiltIn, Module::File),
+            cache: self.cache.folder(),
             limits: Limits {
                 memory: self.guests.memory.as_u64(),
                 open_files: self.guests.max_open_files,

@@ -52,7 +52,10 @@ async fn serve_until_stopped(
     let start = async {
         let bound = bind(&args.listen).await?;
         let module = settings.module.clone();
-        let loading = announced(&module, said, Loaded::new(settings.clone()));
+        let settings = settings.clone();
+        let loading = announced(&module, said, |begins| {
+            Loaded::telling(settings, || begins.now())
+        });
         let loaded = loading.await.map_err(explained)?;
         anyhow::Ok((bound, loaded.start().await.map_err(explained)?))
     };
