@@ -116,6 +116,24 @@ impl Process {
         Ok(())
     }
 
+    /// Runs the process by itself, without a request, and returns its exit.
+    pub(crate) async fn run(mut self) -> Exit {
+        let ended = match &mut self.instance {
+            Instance::Foreign(foreign) => foreign.run().await,
+            Instance::Handler(_) => Err(Crash::of_the_host()),
+        };
+        match ended {
+            Ok(()) => self.life.set_exit(Exit::Normal),
+            // A code is what the user asked for. It goes to the user and not into the log.
+            Err(Crash {
+                exit: exit @ Exit::Code(_),
+                ..
+            }) => self.life.set_exit(exit),
+            Err(crash) => self.life.set_crash(crash),
+        }
+        self.life.exit()
+    }
+
     /// Sets the exit that counts if the process is dropped. A process that runs in a request's task
     /// is dropped with that task.
     pub(crate) fn set_exit(&mut self, exit: Exit) {

@@ -100,7 +100,8 @@ fn standard_error_is_logged() {
     let reply = server.get("/");
     assert_eq!((reply.status, &*reply.text()), (200, ""));
     for line in ["before", "after"] {
-        let entry = server.wait_entry(line, |entry| entry["stream"] == "stderr");
+        let entry = server.wait_entry("guest output", |entry| entry["line"] == line);
+        assert_eq!(entry["stream"], "stderr", "{entry}");
         assert!(entry["pid"].is_u64(), "{entry}");
     }
 }

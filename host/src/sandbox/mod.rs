@@ -11,6 +11,7 @@ mod cache;
 mod check;
 mod clock;
 mod code;
+mod command;
 mod contract;
 mod engine;
 mod excerpt;

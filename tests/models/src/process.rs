@@ -56,6 +56,7 @@ impl Process {
         Ok(Response)
     }
 
+    #[allow(dead_code, reason = "the pool calls this, and no model gets there")]
     pub(crate) async fn exchange(
         &mut self,
         _: Request,
@@ -66,6 +67,7 @@ impl Process {
         Ok(())
     }
 
+    #[allow(dead_code, reason = "the pool calls this, and no model gets there")]
     pub(crate) fn is_worn(&self) -> bool {
         false
     }
