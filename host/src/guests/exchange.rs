@@ -71,6 +71,10 @@ struct Exchange {
     gathered: VecDeque<Piece>,
     /// Why the pieces behind the gathered ones are missing.
     broken: Option<BodyError>,
+    /// The exit of the process, if it is why.
+    exit: Option<Exit>,
+    /// Whether nobody wants the body: the head is all of the response.
+    is_unwanted: bool,
     /// Bytes still to be handed on, if known.
     left: Option<u64>,
 }
@@ -95,6 +99,8 @@ pub(super) async fn begin(pool: &Arc<Pool>, begun: Begun) -> Result<Response, Ex
         body: None,
         gathered: VecDeque::new(),
         broken: None,
+        exit: None,
+        is_unwanted: false,
         left: None,
     };
     let mut answer = Some(answer);
@@ -146,10 +152,8 @@ impl Exchange {
                 break;
             }
         }
-        match self.broken.take() {
-            None => Poll::Ready(Ok(response)),
-            Some(_logged) => Poll::Ready(Err(Exit::Response)),
-        }
+        // Whether a body that breaks off is at fault depends on whether the client wants it.
+        Poll::Ready(self.exit.map_or(Ok(response), Err))
     }
 
     /// Runs the guest and takes out a piece of the body, or notes its end.
@@ -164,6 +168,7 @@ impl Exchange {
                     self.body = None;
                     let reason = format!("its process has ended ({exit})");
                     self.broken = Some(BodyError::Broken(reason));
+                    self.exit = Some(exit);
                     return Poll::Ready(());
                 }
                 Poll::Pending => {}
@@ -221,11 +226,15 @@ impl Exchange {
         }
     }
 
-    /// Notes that the rest of the body is missing, and ends the process for it.
+    /// Notes that the rest of the body is missing. The process ends for it when the client misses
+    /// it: guests may state the length of a body that they don't write, if the request is a `HEAD`.
     fn break_off(&mut self, error: BodyError) {
         self.body = None;
-        self.reject(&error.to_string());
-        self.broken = Some(error);
+        if self.is_unwanted {
+            self.let_run();
+        } else {
+            self.broken = Some(error);
+        }
     }
 
     /// Ends the process, because its response is not acceptable.
@@ -259,8 +268,11 @@ impl Exchange {
         });
     }
 
-    /// Gives back the process of a call that is over.
+    /// Gives back the process of a call that is over, unless its body is broken off.
     fn accept(&mut self) {
+        if self.broken.is_some() {
+            return;
+        }
         if let Some(lease) = self.lease.take() {
             self.pool.release(lease);
         }
@@ -352,6 +364,7 @@ impl Stream for Unshared {
                 return Poll::Ready(Some(Ok(piece)));
             }
             if let Some(error) = exchange.broken.take() {
+                exchange.reject(&error.to_string());
                 return Poll::Ready(Some(Err(error)));
             }
             if exchange.body.is_none() {
@@ -362,17 +375,27 @@ impl Stream for Unshared {
         }
     }
 
+    fn broken(&self) -> Option<String> {
+        let exchange = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        exchange.broken.as_ref().map(BodyError::to_string)
+    }
+
     fn reject(mut self: Box<Self>, reason: &str) {
         self.exchange().reject(reason);
     }
 
     fn discard(mut self: Box<Self>) {
-        self.exchange().accept();
-        if self.exchange().body.is_some() {
-            tokio::spawn(async move {
-                while let Some(Ok(_)) = poll_fn(|cx| self.poll_piece(cx)).await {}
-            });
+        let exchange = self.exchange();
+        exchange.broken = None;
+        exchange.is_unwanted = true;
+        exchange.accept();
+        if exchange.body.is_none() {
+            exchange.let_run();
+            return;
         }
+        tokio::spawn(
+            async move { while let Some(Ok(_)) = poll_fn(|cx| self.poll_piece(cx)).await {} },
+        );
     }
 }
 

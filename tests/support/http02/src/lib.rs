@@ -171,8 +171,8 @@ impl Exchange {
         };
         drop(stream);
         let trailers = std::mem::take(&mut self.trailers);
-        let trailers = (!trailers.is_empty())
-            .then(|| Fields::from_list(&trailers).expect("trailers"));
+        let trailers =
+            (!trailers.is_empty()).then(|| Fields::from_list(&trailers).expect("trailers"));
         if let Err(error) = OutgoingBody::finish(body, trailers) {
             println!("finish: {error:?}");
         }

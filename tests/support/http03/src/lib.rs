@@ -59,7 +59,9 @@ impl Guest for Worker {
                 }
             }
         }
-        Err(ErrorCode::InternalError(Some("it was asked to refuse".into())))
+        Err(ErrorCode::InternalError(Some(
+            "it was asked to refuse".into(),
+        )))
     }
 }
 
@@ -184,18 +186,13 @@ impl Exchange {
         };
         drop(stream);
         let trailers = std::mem::take(&mut self.trailers);
-        let trailers = (!trailers.is_empty())
-            .then(|| Fields::from_list(&trailers).expect("trailers"));
+        let trailers =
+            (!trailers.is_empty()).then(|| Fields::from_list(&trailers).expect("trailers"));
         let _untold = trailing.write(Ok(trailers)).await;
     }
 }
 
-fn describe(
-    request: &Request,
-    method: &str,
-    target: &str,
-    fields: &[(String, Vec<u8>)],
-) -> String {
+fn describe(request: &Request, method: &str, target: &str, fields: &[(String, Vec<u8>)]) -> String {
     let scheme = match request.get_scheme() {
         Some(Scheme::Http) => "http",
         Some(Scheme::Https) => "https",

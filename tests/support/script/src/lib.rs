@@ -142,10 +142,7 @@ fn table(asked: Asked<'_>, path: &str, query: &str) -> Vec<Step> {
             Step::Head,
             Step::Say(given("x-test")),
         ],
-        "/status" => vec![
-            Step::Status(query.parse().expect("a status")),
-            Step::Head,
-        ],
+        "/status" => vec![Step::Status(query.parse().expect("a status")), Step::Head],
         "/crash" => vec![Step::Trap],
         "/spin" => vec![Step::Spin],
         "/memory" => vec![Step::Memory],
