@@ -39,4 +39,3 @@ mod examples;
 mod library;
 mod logs;
 mod stopping;
-mod watch;
