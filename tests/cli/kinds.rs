@@ -198,7 +198,7 @@ fn check_says_who_has_each_import() {
     let files = interface("files");
     let text = component(
         &["wasi:http/handler@0.3.0"],
-        &[&names[..], &[&files]].concat(),
+        &[&names[..], &[files.as_str()][..]].concat(),
     );
     let (code, said) = check(wat_file(&text).path());
     assert_eq!(code, 1, "{said}");
