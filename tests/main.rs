@@ -33,8 +33,10 @@ mod trees;
 // The other interfaces.
 mod architecture;
 mod bench;
+mod cache;
 mod cli;
 mod examples;
 mod library;
 mod logs;
 mod stopping;
+mod watch;

@@ -10,12 +10,12 @@ use crate::exit::Exit;
 use crate::files::RootFolder;
 use crate::guests::{Guests, Plan, StartError, Trace, Unanswered};
 use crate::http;
+use crate::kind::Kind;
 use crate::message::{Request, Response};
 use crate::pid::Pid;
 use crate::sandbox::Compiled;
 use crate::settings::{Settings, Workers};
 use crate::shutdown::{self, Phase, Stopper};
-use crate::kind::Kind;
 use crate::table::ProcessInfo;
 use crate::threads;
 
@@ -106,8 +106,7 @@ impl Loaded {
         let guests = Guests::start(compiled, plan, root_folder, &settings, stopping.clone()).await;
         let guests = Arc::new(guests?);
         let service = http::Service::new(Arc::clone(&guests), served, settings.steps, stopping);
-        let keeping = Arc::clone(&guests);
-        tokio::spawn(async move { keeping.maintain().await });
+        tokio::spawn(guests.maintain());
         Ok(Host(Arc::new(Inner {
             guests,
             service: Arc::new(service),
@@ -127,6 +126,26 @@ impl Host {
     /// [`StartError`].
     pub async fn start(settings: Settings) -> Result<Self, StartError> {
         Loaded::new(settings).await?.start().await
+    }
+
+    /// Has another module, or the same one anew, take the place of the current one. Its processes
+    /// are started first. Requests that run, and those that wait in line, finish with the old
+    /// processes; no request fails for the change. The limits of connections, requests and trees
+    /// stay those that the host was started with.
+    ///
+    /// # Errors
+    /// [`StartError`]. The old module goes on serving then.
+    pub async fn replace(&self, loaded: Loaded) -> Result<(), StartError> {
+        let Loaded {
+            compiled,
+            root_folder,
+            settings,
+        } = loaded;
+        let plan = Plan::new(compiled.kind(), &settings, true).map_err(StartError::Settings)?;
+        let guests = &self.0.guests;
+        let keep = guests.replace(compiled, plan, root_folder, &settings).await?;
+        tokio::spawn(keep);
+        Ok(())
     }
 
     /// Serves connections of `listener` until the host stops and all connections are closed. A host

@@ -78,7 +78,9 @@ fn an_old_client_sees_it_too() {
 #[test]
 fn each_request_has_a_process_of_its_own() {
     for mode in ["pool", "per-request", "single"] {
-        let server = plain().print("hello").serve(&format!("--mode {mode} --expose-pid"));
+        let server = plain()
+            .print("hello")
+            .serve(&format!("--mode {mode} --expose-pid"));
         let mut client = server.client();
         let pids: Vec<u64> = (0..5).map(|_| client.get("/").pid()).collect();
         let mut distinct = pids.clone();
@@ -90,11 +92,16 @@ fn each_request_has_a_process_of_its_own() {
 
 #[test]
 fn standard_error_is_logged() {
-    let server = command().complain("before\n").print("Status: 200\n\n").complain("after\n").serve("");
+    let server = command()
+        .complain("before\n")
+        .print("Status: 200\n\n")
+        .complain("after\n")
+        .serve("");
     let reply = server.get("/");
     assert_eq!((reply.status, &*reply.text()), (200, ""));
     for line in ["before", "after"] {
-        let entry = server.wait_entry(line, |entry| entry["stream"] == "stderr");
+        let entry = server.wait_entry("guest output", |entry| entry["line"] == line);
+        assert_eq!(entry["stream"], "stderr", "{entry}");
         assert!(entry["pid"].is_u64(), "{entry}");
     }
 }

@@ -96,7 +96,9 @@ fn malformed_heads_are_refused() {
 
 #[test]
 fn a_head_request_gets_no_body() {
-    let server = command().print("Content-Length: 5\nStatus: 200\n\nhello").serve("");
+    let server = command()
+        .print("Content-Length: 5\nStatus: 200\n\nhello")
+        .serve("");
     let mut client = server.client();
     for (method, body) in [("HEAD", ""), ("GET", "hello"), ("HEAD", "")] {
         let reply = client.request(method, "/", &[], b"");
@@ -104,7 +106,12 @@ fn a_head_request_gets_no_body() {
         assert_eq!(reply.field("content-length"), Some("5"), "{method}");
     }
     // A command may know that nobody wants the body.
-    let server = command().print("Content-Length: 5\nStatus: 200\n\n").serve("");
+    let server = command()
+        .print("Content-Length: 5\nStatus: 200\n\n")
+        .serve("");
     let reply = server.request("HEAD", "/", &[], b"");
-    assert_eq!((reply.status, reply.field("content-length")), (200, Some("5")));
+    assert_eq!(
+        (reply.status, reply.field("content-length")),
+        (200, Some("5"))
+    );
 }

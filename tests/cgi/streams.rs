@@ -2,8 +2,8 @@
 //! piece.
 
 use crate::support::command::{command, plain};
-use crate::support::server::guest;
 use crate::support::pattern;
+use crate::support::server::guest;
 
 /// A body of this size is more than the pipe and the sockets hold.
 const LARGE: usize = 10 << 20;
@@ -29,7 +29,9 @@ fn a_chunked_body_is_whole() {
     let mut client = server.client();
     let head = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
     client.send(head).expect("a head");
-    client.send(b"5\r\nhello\r\n1\r\n \r\n5\r\nworld\r\n0\r\n\r\n").expect("a body");
+    client
+        .send(b"5\r\nhello\r\n1\r\n \r\n5\r\nworld\r\n0\r\n\r\n")
+        .expect("a body");
     assert_eq!(client.reply("POST").expect("a reply").text(), "hello world");
 }
 
@@ -38,7 +40,10 @@ fn standard_input_may_stay_unread() {
     let server = plain().print("done").serve("--max-body 16MiB");
     let mut client = server.client();
     for _ in 0..3 {
-        assert_eq!(client.request("POST", "/", &[], &pattern(LARGE)).text(), "done");
+        assert_eq!(
+            client.request("POST", "/", &[], &pattern(LARGE)).text(),
+            "done"
+        );
     }
 }
 
@@ -52,7 +57,11 @@ fn output_may_come_before_input() {
 /// The head and the first bytes arrive while the command still runs.
 #[test]
 fn output_streams() {
-    let server = plain().print("first").print_blocks(64, 4).spin().serve("--request-timeout 600s");
+    let server = plain()
+        .print("first")
+        .print_blocks(64, 4)
+        .spin()
+        .serve("--request-timeout 600s");
     let mut client = server.send("/");
     let head = client.head().expect("a head");
     assert_eq!(head.status, 200);
@@ -66,7 +75,9 @@ fn output_streams() {
 #[test]
 fn a_gibibyte_of_output_takes_no_memory() {
     const MOST_GROWTH: u64 = 32 << 20;
-    let server = plain().print_blocks(64, 1 << 14).serve("--request-timeout 600s");
+    let server = plain()
+        .print_blocks(64, 1 << 14)
+        .serve("--request-timeout 600s");
     assert_eq!(server.request("HEAD", "/none", &[], b"").status, 200);
     let before = server.memory("VmHWM");
     let mut client = server.send("/");

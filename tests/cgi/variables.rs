@@ -13,8 +13,12 @@ fn variables(server: &Server, request: &[u8]) -> BTreeMap<String, String> {
     let reply = client.reply("GET").expect("a reply");
     assert_eq!(reply.status, 200, "{reply:?}");
     let text = reply.text();
-    let lines = text.lines().map(|line| line.split_once('=').expect("a name and a value"));
-    let pairs: Vec<_> = lines.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    let lines = text
+        .lines()
+        .map(|line| line.split_once('=').expect("a name and a value"));
+    let pairs: Vec<_> = lines
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect();
     let count = pairs.len();
     let variables: BTreeMap<_, _> = pairs.into_iter().collect();
     assert_eq!(variables.len(), count, "no variable is set twice: {text}");
@@ -53,7 +57,11 @@ fn a_request_becomes_variables() {
         ("HTTP_X_FORWARDED_FOR", "1.2.3.4"),
     ];
     for (name, value) in cases {
-        assert_eq!(set.get(name).map(String::as_str), Some(value), "{name}: {set:?}");
+        assert_eq!(
+            set.get(name).map(String::as_str),
+            Some(value),
+            "{name}: {set:?}"
+        );
     }
     assert!(set["REMOTE_PORT"].parse::<u16>().is_ok(), "{set:?}");
     assert_eq!(set.len(), cases.len() + 1, "{set:?}");
@@ -94,19 +102,31 @@ fn variables_follow_the_request() {
         let shown = String::from_utf8_lossy(request);
         assert_eq!(set.get(name).map(String::as_str), value, "{shown}\n{set:?}");
     }
-    let warned = server.wait_entry("variables are left out: their values are not UTF-8, or have a NUL", |_| true);
+    let warned = server.wait_entry(
+        "variables are left out: their values are not UTF-8, or have a NUL",
+        |_| true,
+    );
     assert!(warned["variables"].is_string(), "{warned}");
 }
 
 /// A client's field must not take the place of a variable that the user has set.
 #[test]
 fn the_users_variables_count() {
-    let server = plain().environ().serve("--env HTTP_X_KEY=mine --env SCRIPT_FILENAME=/app.php --env A=b");
-    let set = variables(&server, b"GET /other HTTP/1.1\r\nHost: a\r\nX-Key: theirs\r\n\r\n");
+    let server = plain()
+        .environ()
+        .serve("--env HTTP_X_KEY=mine --env SCRIPT_FILENAME=/app.php --env A=b");
+    let set = variables(
+        &server,
+        b"GET /other HTTP/1.1\r\nHost: a\r\nX-Key: theirs\r\n\r\n",
+    );
     #[rustfmt::skip] // one line per case
     let cases = [("HTTP_X_KEY", "mine"), ("SCRIPT_FILENAME", "/app.php"), ("A", "b"), ("PATH_INFO", "/other")];
     for (name, value) in cases {
-        assert_eq!(set.get(name).map(String::as_str), Some(value), "{name}: {set:?}");
+        assert_eq!(
+            set.get(name).map(String::as_str),
+            Some(value),
+            "{name}: {set:?}"
+        );
     }
 }
 
@@ -146,11 +166,18 @@ fn start_code_may_look_around() {
 fn a_component_finds_them_too() {
     let server = server::guest("commander", "--env A=b --arg c");
     let get = |target: &str| server.get(target).text();
-    let set = variables(&server, b"GET /environ?x HTTP/1.1\r\nHost: a\r\nX-A: 1\r\nX-A: 2\r\n\r\n");
+    let set = variables(
+        &server,
+        b"GET /environ?x HTTP/1.1\r\nHost: a\r\nX-A: 1\r\nX-A: 2\r\n\r\n",
+    );
     #[rustfmt::skip] // one line per case
     let cases = [("A", "b"), ("QUERY_STRING", "x"), ("HTTP_X_A", "1, 2"), ("PATH_INFO", "/environ")];
     for (name, value) in cases {
-        assert_eq!(set.get(name).map(String::as_str), Some(value), "{name}: {set:?}");
+        assert_eq!(
+            set.get(name).map(String::as_str),
+            Some(value),
+            "{name}: {set:?}"
+        );
     }
     assert_eq!(get("/args"), "commander.wasm\nc\n");
     assert_eq!(get("/read?/there"), "error: entity not found\n");

@@ -88,7 +88,11 @@ impl Command {
     }
 
     pub(crate) fn text(&self) -> String {
-        let data: String = self.data.iter().map(|byte| format!("\\{byte:02x}")).collect();
+        let data: String = self
+            .data
+            .iter()
+            .map(|byte| format!("\\{byte:02x}"))
+            .collect();
         include_str!("command.wat")
             .replacen("DATA", &format!("(i32.const {DATA}) \"{data}\""), 1)
             .replacen("CODE", &self.code, 1)

@@ -7,6 +7,7 @@ use std::{fmt, io};
 
 use super::SettingsError;
 use crate::exit::Exit;
+use crate::kind::Kind;
 use crate::pool::Refusal;
 use crate::sandbox::LoadError;
 use crate::supervisor;
@@ -41,8 +42,8 @@ pub enum StartError {
     ProgramEnded(Exit),
     /// The host is stopping, and starts nothing any more.
     Stopping,
-    /// The module exports `handle`. Only a program can run without HTTP.
-    NotAProgram,
+    /// The module is neither a program nor a command. Only these can run without HTTP.
+    NotAProgram(Kind),
     /// The system gives no thread to compile on.
     Thread(io::Error),
 }
@@ -151,8 +152,11 @@ impl fmt::Display for StartError {
             }
             Self::Stopping => f.write_str("the host is stopping"),
             Self::ProgramRoot(error) => write!(f, "the root can't be started: {error:?}"),
-            Self::NotAProgram => f.write_str(
-                "this module exports `handle`, not `run`: it can be served, and not run by itself",
+            Self::NotAProgram(kind) => write!(
+                f,
+                "this module exports `{}`: it can be served, and not run by itself, as modules can \
+                 that export `run`, `wasi:cli/run` or `_start`",
+                kind.export()
             ),
             Self::Thread(error) => write!(f, "the compiler failed: {error}"),
         }

@@ -214,7 +214,7 @@ impl Plan {
             | Kind::Command02
             | Kind::Command03
             | Kind::CommandCore => {
-                let instances = workers.max + OVERLAP;
+                let instances = if is_served { workers.max + OVERLAP } else { 1 };
                 let each = u64::from(limits.open_files) + IN_PASSING;
                 (instances, u64::from(instances) * each)
             }

@@ -80,7 +80,10 @@ fn built_in(memory: u64) -> Result<Report, LoadError> {
     let imports = names.imports(engine).map(|(name, _)| name);
     let found = Inspected {
         kind: Ok(kind),
-        exports: names.exports(engine).map(|(name, _)| printable(name)).collect(),
+        exports: names
+            .exports(engine)
+            .map(|(name, _)| printable(name))
+            .collect(),
         imports: imports
             .map(|name| (printable(name), Provider::of(name, Some(kind))))
             .collect(),

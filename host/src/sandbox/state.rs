@@ -6,7 +6,8 @@ use std::time::Instant;
 
 use wasmtime::component::{HasData, Linker, ResourceTable};
 use wasmtime::{Engine, Store};
-use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi::p1::WasiP1Ctx;
+use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use super::bindings::http;
@@ -26,7 +27,7 @@ use crate::table::Row;
 
 /// WASI resources of one instance, mostly streams and timers. Each takes some hundred bytes of the
 /// host's memory.
-const WASI_RESOURCES: usize = 1_000;
+pub(super) const WASI_RESOURCES: usize = 1_000;
 
 /// Handles of one instance beside those of files: its own, those that its components lend each
 /// other, and WASI's. Each takes some thirty bytes of the host's memory.
@@ -68,6 +69,8 @@ pub(super) struct State {
     pub(super) deadline: Option<Instant>,
     /// Both are created when the guest first calls WASI. Most guests never do.
     wasi: Option<Box<WasiCtx>>,
+    /// WASI of a core module.
+    wasi_01: Option<Box<WasiP1Ctx>>,
     printer: Option<Arc<Printer>>,
     http: WasiHttpCtx,
     /// Created when the guest first calls `wasi:http`.
@@ -82,8 +85,7 @@ pub(super) trait HasState: Send + WasiView + WasiHttpView + 'static {
 impl State {
     pub(super) fn new(common: &Arc<Common>, row: &Arc<Row>) -> Self {
         let mut table = ResourceTable::new();
-        let max_open_files = common.settings.max_open_files as usize;
-        table.set_max_capacity(WASI_RESOURCES.saturating_add(max_open_files));
+        table.set_max_capacity(common.resources());
         Self {
             table,
             open_files: 0,
@@ -94,6 +96,7 @@ impl State {
             request: 0,
             deadline: None,
             wasi: None,
+            wasi_01: None,
             printer: None,
             http: WasiHttpCtx::new(),
             outbound: None,
@@ -191,6 +194,11 @@ impl State {
 }
 
 impl Common {
+    /// The most resources of one instance.
+    fn resources(&self) -> usize {
+        WASI_RESOURCES.saturating_add(self.settings.max_open_files as usize)
+    }
+
     fn admit_files(&self, files: u32) -> bool {
         let most = self.settings.max_open_files_in_all;
         let room = |all: u32| all.checked_add(files).filter(|all| *all <= most);
@@ -300,33 +308,64 @@ impl WasiView for State {
 impl State {
     /// WASI, with these arguments or the environment's.
     pub(super) fn wasi(&mut self, args: Option<&[String]>) -> WasiCtxView<'_> {
-        let Self {
-            common,
-            wasi,
-            printer,
-            ..
-        } = self;
-        let (pid, request) = (self.pid, self.request);
-        let ctx = wasi.get_or_insert_with(|| {
-            let mut wasi = wasi::context(common, args);
-            match common.settings.output {
-                Output::Log => {
-                    let printer = printer.insert(Printer::new(pid, request));
-                    let streams = [Name::Stdout, Name::Stderr].map(|name| printer.stream(name));
-                    wasi::print_to(&mut wasi, streams.into());
-                }
-                Output::Inherit => {
-                    if let Some(streams) = inherit::streams() {
-                        wasi::print_to(&mut wasi, streams);
-                    }
-                }
-            }
-            Box::new(wasi.build())
-        });
+        let wasi = match self.wasi.take() {
+            Some(wasi) => wasi,
+            None => Box::new(self.surroundings(args).build()),
+        };
         WasiCtxView {
-            ctx,
+            ctx: self.wasi.insert(wasi),
             table: &mut self.table,
         }
+    }
+
+    /// WASI as core modules know it.
+    pub(super) fn wasi_01(&mut self) -> &mut WasiP1Ctx {
+        let wasi = match self.wasi_01.take() {
+            Some(wasi) => wasi,
+            None => {
+                let wasi = self.surroundings(None).build_p1();
+                self.bounded(wasi)
+            }
+        };
+        self.wasi_01.insert(wasi)
+    }
+
+    /// Replaces WASI, as a component finds it.
+    pub(super) fn set_wasi(&mut self, wasi: WasiCtx) {
+        self.wasi = Some(Box::new(wasi));
+    }
+
+    /// Replaces WASI, as a core module finds it.
+    pub(super) fn set_wasi_01(&mut self, wasi: WasiP1Ctx) {
+        self.wasi_01 = Some(self.bounded(wasi));
+    }
+
+    /// WASI with these arguments or the environment's, before it is built. What the guest prints
+    /// goes where the settings say.
+    pub(super) fn surroundings(&mut self, args: Option<&[String]>) -> WasiCtxBuilder {
+        let (pid, request) = (self.pid, self.request);
+        let mut wasi = wasi::context(&self.common, args);
+        match self.common.settings.output {
+            Output::Log => {
+                let new = || Printer::new(pid, request);
+                let printer = self.printer.get_or_insert_with(new);
+                let streams = [Name::Stdout, Name::Stderr].map(|name| printer.stream(name));
+                wasi::print_to(&mut wasi, streams.into());
+            }
+            Output::Inherit => {
+                if let Some(streams) = inherit::streams() {
+                    wasi::print_to(&mut wasi, streams);
+                }
+            }
+        }
+        wasi
+    }
+
+    /// A context of WASI 0.1 has a table of its own.
+    fn bounded(&self, mut wasi: WasiP1Ctx) -> Box<WasiP1Ctx> {
+        let resources = self.common.resources();
+        wasi.ctx().table.set_max_capacity(resources);
+        Box::new(wasi)
     }
 }
 

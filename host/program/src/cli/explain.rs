@@ -15,7 +15,7 @@ pub(crate) fn start(error: &StartError) -> String {
         }
         StartError::Settings(error) => settings(error),
         StartError::Load(error) => load(error),
-        StartError::NotAProgram => format!("{error}: serve it with --module"),
+        StartError::NotAProgram(_) => format!("{error}: serve it with --module"),
         StartError::Memory { memory, .. } => format!(
             "--memory {}: {error}; give it more, such as --memory {}MiB",
             as_flag(*memory),
@@ -75,7 +75,7 @@ pub(crate) fn is_usage(error: &StartError) -> bool {
         StartError::Settings(_) | StartError::Load(LoadError::Mappings { .. }) => true,
         StartError::Root { .. }
         | StartError::Load(_)
-        | StartError::NotAProgram
+        | StartError::NotAProgram(_)
         | StartError::Process(_)
         | StartError::Memory { .. }
         | StartError::ProgramRoot(_)

@@ -7,6 +7,7 @@ mod compiling;
 mod measure;
 mod run;
 mod serve;
+mod watch;
 
 use std::io;
 

@@ -78,7 +78,7 @@ impl Variables {
         self.add("SERVER_SOFTWARE", concat!("wasm-pool-host/", env!("CARGO_PKG_VERSION")));
         // There is one program, and all paths are its.
         self.add("SCRIPT_NAME", "");
-        // php-cgi answers only if these three are set.
+        // php-cgi takes the first for the folder of its scripts, and refuses without the second.
         self.add("DOCUMENT_ROOT", "/");
         self.add("REDIRECT_STATUS", "200");
     }

@@ -9,7 +9,7 @@ mod stdout;
 use std::future::poll_fn;
 
 use tokio::sync::oneshot;
-use wasmtime::component::{Component, Linker};
+use wasmtime::component::Linker;
 use wasmtime::{Instance, InstancePre, Module, Store, TypedFunc};
 use wasmtime_wasi::p2::bindings::{Command as Command02, CommandPre as Command02Pre};
 use wasmtime_wasi::p2::pipe::MemoryInputPipe;
@@ -24,11 +24,18 @@ use crate::kind::Kind;
 use crate::message::{Request, Response};
 use crate::rate::Rate;
 use crate::settings::Output;
+use crate::text;
 use cgi::Variables;
 use stdout::Stdout;
 
 /// The name of the function that a core module exports.
 const START: &str = "_start";
+
+/// The name that core modules import WASI 0.1 by.
+const WASI_01: &str = "wasi_snapshot_preview1";
+
+/// Bytes of variables' names in a line of the log.
+const LOGGED_BYTES: usize = 256;
 
 /// A linked command.
 pub(super) enum Prepared {
@@ -44,11 +51,10 @@ pub(super) enum Guest {
     Core(TypedFunc<(), ()>),
 }
 
-/// Links a command of this kind. The linker has all of WASI 0.2 already: components for 0.3 import
-/// both.
+/// Links a command of this kind. The linker has what its components import.
 pub(super) fn prepare(
     kind: Kind,
-    mut linker: Linker<State>,
+    linker: Linker<State>,
     code: &Code,
 ) -> wasmtime::Result<Prepared> {
     match (kind, code) {
@@ -56,21 +62,22 @@ pub(super) fn prepare(
             let prepared = linker.instantiate_pre(component)?;
             Command02Pre::new(prepared).map(Prepared::Component02)
         }
-        (Kind::Command03, Code::Component(component)) => prepare_03(&mut linker, component),
+        (Kind::Command03, Code::Component(component)) => {
+            let prepared = linker.instantiate_pre(component)?;
+            Command03Pre::new(prepared).map(Prepared::Component03)
+        }
         (_, Code::Core(module)) => prepare_core(module),
         (_, Code::Component(_)) => Err(wasmtime::format_err!("it is no command")),
     }
 }
 
-fn prepare_03(linker: &mut Linker<State>, component: &Component) -> wasmtime::Result<Prepared> {
-    wasmtime_wasi::p3::add_to_linker(linker)?;
-    let prepared = linker.instantiate_pre(component)?;
-    Command03Pre::new(prepared).map(Prepared::Component03)
-}
-
 fn prepare_core(module: &Module) -> wasmtime::Result<Prepared> {
     let mut linker = wasmtime::Linker::new(module.engine());
     p1::add_to_linker_async(&mut linker, State::wasi_01)?;
+    // The one in wasmtime takes codes from 126 up for failures of another kind.
+    linker.allow_shadowing(true);
+    let exit = |code: i32| -> wasmtime::Result<()> { Err(I32Exit(code).into()) };
+    linker.func_wrap(WASI_01, "proc_exit", exit)?;
     linker.instantiate_pre(module).map(Prepared::Core)
 }
 
@@ -113,7 +120,7 @@ impl Guest {
     ) -> Result<(), Cause> {
         let stdout = Stdout::new(answer, request.method == "HEAD");
         let state = store.data_mut();
-        let mut wasi = state.surroundings();
+        let mut wasi = state.surroundings(None);
         set_variables(&mut wasi, state, &request);
         wasi.stdout(stdout.clone());
         if let Body::Bytes(body) = request.body {
@@ -134,7 +141,7 @@ impl Guest {
     /// If the command fails, or exits with another code than 0.
     pub(super) async fn run(&self, store: &mut Store<State>) -> Result<(), Cause> {
         let state = store.data_mut();
-        let mut wasi = state.surroundings();
+        let mut wasi = state.surroundings(None);
         if state.settings().output == Output::Inherit {
             wasi.inherit_stdin();
         }
@@ -190,6 +197,7 @@ fn set_variables(wasi: &mut WasiCtxBuilder, state: &State, request: &Request) {
         && let Some(skipped) = UNFIT.admit()
     {
         let (variables, request) = (unfit.join(", "), request.id);
+        let variables = text::cut(&variables, LOGGED_BYTES);
         let skipped = (skipped > 0).then_some(skipped);
         tracing::warn!(
             request,

@@ -174,9 +174,7 @@ impl Outgoing {
         let config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(|error| Error::InternalError(Some(error.to_string())))?;
-        let mut config = config
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+        let mut config = config.with_root_certificates(roots).with_no_client_auth();
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(Arc::clone(self.tls.get_or_init(|| Arc::new(config))))
     }
@@ -184,11 +182,7 @@ impl Outgoing {
 
 impl Connection {
     /// Sends the request, and waits for the head of the response.
-    pub(super) async fn send(
-        self,
-        mut request: http::Request<WasiBody>,
-        times: Times,
-    ) -> Answer {
+    pub(super) async fn send(self, mut request: http::Request<WasiBody>, times: Times) -> Answer {
         let Self {
             mut sender,
             mut driver,

@@ -45,7 +45,9 @@ impl Target {
             Some(_) => authority.port_u16().ok_or(Error::HttpRequestUriInvalid)?,
             None => return Err(Error::HttpRequestUriInvalid), // a user's name
         };
-        let literal = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+        let literal = host
+            .strip_prefix('[')
+            .and_then(|host| host.strip_suffix(']'));
         let host = match literal.unwrap_or(host).parse::<IpAddr>() {
             Ok(address) => Host::Address(address.to_canonical()),
             Err(_) if literal.is_some() || host.is_empty() => {
@@ -121,14 +123,14 @@ fn is_public(address: IpAddr) -> bool {
 
 fn is_public_v4(address: Ipv4Addr) -> bool {
     let is_special = match address.octets() {
-        [0 | 10 | 127, ..] => true,       // this network, private, loopback
-        [100, 64..=127, ..] => true,      // behind a provider's NAT
-        [169, 254, ..] => true,           // link-local: metadata of cloud machines
-        [172, 16..=31, ..] => true,       // private
-        [192, 0, 0, _] => true,           // protocol assignments
-        [192, 168, ..] => true,           // private
-        [198, 18..=19, ..] => true,       // benchmarks within a network
-        [224..=255, ..] => true,              // multicast, reserved, broadcast
+        [0 | 10 | 127, ..] => true,  // this network, private, loopback
+        [100, 64..=127, ..] => true, // behind a provider's NAT
+        [169, 254, ..] => true,      // link-local: metadata of cloud machines
+        [172, 16..=31, ..] => true,  // private
+        [192, 0, 0, _] => true,      // protocol assignments
+        [192, 168, ..] => true,      // private
+        [198, 18..=19, ..] => true,  // benchmarks within a network
+        [224..=255, ..] => true,     // multicast, reserved, broadcast
         _ => false,
     };
     !is_special
@@ -141,7 +143,7 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
         [0x100, 0, 0, 0, ..] => true,         // discarded
         [0x2001, 0..=0x1ff, ..] => true,      // protocol assignments, Teredo
         [0xfc00..=0xfdff, ..] => true,        // private
-        [0xfe00..=0xffff, ..] => true,               // link-local, site-local, multicast
+        [0xfe00..=0xffff, ..] => true,        // link-local, site-local, multicast
         _ => false,
     };
     !is_special
@@ -242,7 +244,12 @@ mod tests {
 
     #[test]
     fn what_names_no_server_is_invalid() {
-        for uri in ["/path", "http://a:99999/", "http://user@a/", "http://a:b@c/"] {
+        for uri in [
+            "/path",
+            "http://a:99999/",
+            "http://user@a/",
+            "http://a:b@c/",
+        ] {
             assert!(target(uri).is_err(), "{uri}");
         }
     }

@@ -27,11 +27,15 @@ fn main() {
         }
         "upper" => {
             let mut text = String::new();
-            stdin().read_to_string(&mut text).expect("standard input is text");
+            stdin()
+                .read_to_string(&mut text)
+                .expect("standard input is text");
             print(&text.to_uppercase());
         }
         "read" => {
-            let file = std::env::args().nth(2).or_else(|| std::env::var("QUERY_STRING").ok());
+            let file = std::env::args()
+                .nth(2)
+                .or_else(|| std::env::var("QUERY_STRING").ok());
             match std::fs::read_to_string(file.unwrap_or_default()) {
                 Ok(text) => print(&text),
                 Err(error) => print(&format!("error: {}\n", error.kind())),
@@ -39,7 +43,10 @@ fn main() {
         }
         "complain" => writeln!(stderr(), "a complaint").expect("standard error is written"),
         "panic" => panic!("as asked"),
-        word => match word.strip_prefix("exit-").and_then(|code| code.parse().ok()) {
+        word => match word
+            .strip_prefix("exit-")
+            .and_then(|code| code.parse().ok())
+        {
             Some(code) => exit(code),
             None => print("hello\n"),
         },
@@ -48,6 +55,7 @@ fn main() {
 
 fn print(text: &str) {
     let mut out = stdout();
-    out.write_all(text.as_bytes()).expect("standard output is written");
+    out.write_all(text.as_bytes())
+        .expect("standard output is written");
     out.flush().expect("standard output is written");
 }
