@@ -19,6 +19,7 @@ const GUESTS: &[&str] = &[
     "actor",
     "commander",
     "mirror",
+    "surroundings",
 ];
 
 /// The component of one guest.
