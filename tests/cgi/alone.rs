@@ -48,7 +48,11 @@ fn the_exit_of_a_command_is_the_exit_code() {
         let ended = run(&command, "", &[]);
         assert_eq!(ended.code, code, "{ended:?}");
         // Whoever exits says what there is to say. A trap has a reason.
-        assert_eq!(ended.errors.contains("process ended"), code == 134, "{ended:?}");
+        assert_eq!(
+            ended.errors.contains("process ended"),
+            code == 134,
+            "{ended:?}"
+        );
     }
     for (word, code) in [("hello", 0), ("exit-0", 0), ("exit-1", 1), ("panic", 134)] {
         let ended = commander("", &[word]);
@@ -58,7 +62,11 @@ fn the_exit_of_a_command_is_the_exit_code() {
 
 #[test]
 fn output_goes_through_as_it_is() {
-    let ended = run(&command().print("one\n").complain("two\n").print("three\n"), "", &[]);
+    let ended = run(
+        &command().print("one\n").complain("two\n").print("three\n"),
+        "",
+        &[],
+    );
     assert_eq!((&*ended.output, &*ended.errors), ("one\nthree\n", "two\n"));
     let ended = run(&command().print_blocks(64, 16), "", &[]);
     assert_eq!(ended.output.len(), (1 << 20) + 1); // and the end of the last line
@@ -70,10 +78,19 @@ fn output_goes_through_as_it_is() {
 fn arguments_and_variables_arrive() {
     let ended = run(&command().args(), "", &["first", "--second=ü", "--"]);
     assert_eq!(ended.output, "command.wat\nfirst\n--second=ü\n--\n");
-    assert_eq!(commander("", &["args", "-x"]).output, "commander.wasm\nargs\n-x\n");
+    assert_eq!(
+        commander("", &["args", "-x"]).output,
+        "commander.wasm\nargs\n-x\n"
+    );
     for (ended, name) in [
-        (run(&command().environ(), "--env A=b --env C=d=e", &[]), "a core module"),
-        (commander("--env A=b --env C=d=e", &["environ"]), "a component"),
+        (
+            run(&command().environ(), "--env A=b --env C=d=e", &[]),
+            "a core module",
+        ),
+        (
+            commander("--env A=b --env C=d=e", &["environ"]),
+            "a component",
+        ),
     ] {
         assert_eq!(ended.output, "A=b\nC=d=e\n", "{name}");
     }
@@ -85,7 +102,10 @@ fn arguments_and_variables_arrive() {
 fn standard_input_is_the_hosts() {
     let core = Written::new(&command().echo());
     let (core, component) = (core.path(), guests::path("commander"));
-    let text: Vec<u8> = pattern(300_000).iter().map(|byte| b'a' + byte % 26).collect();
+    let text: Vec<u8> = pattern(300_000)
+        .iter()
+        .map(|byte| b'a' + byte % 26)
+        .collect();
     for (module, args) in [(&core, &[][..]), (&component, &["--", "echo"])] {
         let mut child = Process::new(PROGRAM)
             .args(["run", "--log-level", "error"])
@@ -119,7 +139,11 @@ fn the_root_folder_is_there_if_asked_for() {
         (&with, "/missing", "error: entity not found\n"),
     ];
     for (flags, path, output) in cases {
-        assert_eq!(commander(flags, &["read", path]).output, output, "{flags} {path}");
+        assert_eq!(
+            commander(flags, &["read", path]).output,
+            output,
+            "{flags} {path}"
+        );
     }
     let ended = commander(&with, &["read", "../outside/secret"]);
     assert!(ended.output.starts_with("error: "), "{ended:?}");
