@@ -18,6 +18,7 @@ const GUESTS: &[&str] = &[
     "supervisor",
     "actor",
     "commander",
+    "commander03",
     "mirror",
     "surroundings",
 ];
