@@ -20,6 +20,9 @@ mod limits;
 mod overload;
 mod stubs;
 
+// Commands, which answer by CGI.
+mod cgi;
+
 // Programs: processes that send messages, their ends, and how they serve.
 mod crowds;
 mod programs;

@@ -10,12 +10,12 @@ use crate::exit::Exit;
 use crate::files::RootFolder;
 use crate::guests::{Guests, Plan, StartError, Trace, Unanswered};
 use crate::http;
+use crate::kind::Kind;
 use crate::message::{Request, Response};
 use crate::pid::Pid;
 use crate::sandbox::Compiled;
 use crate::settings::{Settings, Workers};
 use crate::shutdown::{self, Phase, Stopper};
-use crate::kind::Kind;
 use crate::table::ProcessInfo;
 use crate::threads;
 

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use crate::exit::{Crash, Exit};
+use crate::kind::Kind;
 use crate::message::{Request, Response};
 use crate::pid::Pid;
-use crate::kind::Kind;
 use crate::sandbox::{Instance, Prepared};
 use crate::table::{Life, Row, Table};
 
@@ -67,6 +67,11 @@ impl Process {
     #[must_use]
     pub(crate) fn memory(&self) -> (u64, u64) {
         (self.instance.memory(), self.first_memory)
+    }
+
+    /// Whether the process keeps so much of the host's that it should serve no more.
+    pub(crate) fn is_worn(&self) -> bool {
+        self.instance.is_worn()
     }
 
     /// Sends the process a request and receives its response. `now` is the start of the request.

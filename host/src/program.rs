@@ -8,9 +8,9 @@ use std::{fmt, io};
 use crate::exit::Exit;
 use crate::guests::{self, Plan, StartError};
 use crate::host::Loaded;
+use crate::kind::Kind;
 use crate::sandbox;
 use crate::settings::Settings;
-use crate::kind::Kind;
 use crate::table::Table;
 use crate::tree::Tree;
 

@@ -218,7 +218,9 @@ impl Setting {
         };
         let and = if but.is_empty() { "" } else { ", and " };
         let meant = meant.export();
-        format!("the module exports `{export}`{and}{but}; this is for modules that export `{meant}`")
+        format!(
+            "the module exports `{export}`{and}{but}; this is for modules that export `{meant}`"
+        )
     }
 }
 

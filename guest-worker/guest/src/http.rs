@@ -62,6 +62,20 @@ impl Request {
             .filter_map(|field| core::str::from_utf8(&field.value).ok())
     }
 
+    /// The body, if it is UTF-8.
+    ///
+    /// ```
+    /// use wasm_pool_guest::Request;
+    ///
+    /// let request = |body: &[u8]| Request::new("POST", "/").with_body(body);
+    /// assert_eq!(request("grüezi".as_bytes()).text(), Some("grüezi"));
+    /// assert_eq!(request(b"").text(), Some(""));
+    /// assert_eq!(request(b"\xff").text(), None);
+    /// ```
+    pub fn text(&self) -> Option<&str> {
+        core::str::from_utf8(&self.body).ok()
+    }
+
     /// The path, decoded: `/a b` for `/a%20b`. None if the decoded path is not UTF-8.
     ///
     /// Decoding turns `%2F` into a slash like any other, and `%2e%2e` into `..`. For paths of files
@@ -135,7 +149,8 @@ impl Response {
         Self::of_type(status, "text/html; charset=utf-8", html.into())
     }
 
-    /// JSON. The text must be JSON already, for example from `serde_json`.
+    /// JSON. The text must be JSON already; with the feature `json`, `Response::json_of` makes it
+    /// of a value.
     ///
     /// ```
     /// use wasm_pool_guest::Response;

@@ -50,17 +50,31 @@
 //! ```
 //!
 //! Everything that `wit/` says holds here; the stubs below are generated from it.
+//!
+//! | feature | brings |
+//! |---|---|
+//! | `json` | [`Request::json`] and [`Response::json_of`]: bodies that are values, by `serde` |
+//! | `postcard` | [`typed`]: messages that are values, by `serde` |
+//! | `std` | `std::io::Read` for [`files::File`], and a `std::io::Error` from [`files::ErrorCode`] |
+//!
+//! None is on by default: a worker pays for what it uses.
 
 #![no_std]
 
 extern crate alloc;
-#[cfg(test)]
+#[cfg(any(test, feature = "std"))]
 extern crate std;
 
 mod arena;
 mod http;
+#[cfg(feature = "std")]
+mod io;
+#[cfg(feature = "json")]
+mod json;
 mod read;
 pub mod talk;
+#[cfg(feature = "postcard")]
+pub mod typed;
 
 #[doc(hidden)]
 pub use arena::Arena;

@@ -21,6 +21,7 @@ use tokio::sync::oneshot;
 use crate::deadline;
 use crate::exit::{Crash, Exit};
 use crate::files::RootFolder;
+use crate::kind::Kind;
 use crate::message::{Request, Response};
 use crate::pid::Pid;
 use crate::pool::{Lease, Pool, Refusal};
@@ -29,7 +30,6 @@ use crate::sandbox::{self, Compiled, LoadError};
 use crate::settings::{Settings, Workers};
 use crate::shutdown::{Phase, Stopping};
 use crate::steps::{Step, Steps};
-use crate::kind::Kind;
 use crate::table::Table;
 use crate::tree::Tree;
 pub use errors::{StartError, Unanswered};
@@ -274,13 +274,15 @@ impl Guests {
                 exit => Unanswered::of(exit),
             }
         })?;
-        judge(response).await.map_err(|unsendable| match unsendable {
-            Unsendable::Malformed(_logged) => {
-                trace.exit = Some(Exit::Response);
-                Unanswered::BadResponse
-            }
-            Unsendable::Disk => Unanswered::Disk,
-        })
+        judge(response)
+            .await
+            .map_err(|unsendable| match unsendable {
+                Unsendable::Malformed(_logged) => {
+                    trace.exit = Some(Exit::Response);
+                    Unanswered::BadResponse
+                }
+                Unsendable::Disk => Unanswered::Disk,
+            })
     }
 
     /// Takes a process that has nothing to do, or waits for one.

@@ -199,7 +199,6 @@ impl Plan {
         let limits = &settings.limits;
         let workers = settings.pool.workers(cores());
         let (instances, reserved) = match kind {
-            Kind::Program => (settings.program.processes(), 0),
             // Reserved, so that no process finds all files taken by others.
             Kind::Handler
             | Kind::Http02
@@ -211,6 +210,7 @@ impl Plan {
                 let each = u64::from(limits.open_files) + IN_PASSING;
                 (instances, u64::from(instances) * each)
             }
+            Kind::Program => (settings.program.processes(), 0),
         };
         if kind == Kind::Program && is_served {
             settings.mailbox_has_room(limits.body.saturating_add(HEAD_BYTES))?;

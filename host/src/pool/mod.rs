@@ -427,7 +427,8 @@ impl Pool {
         let (now, at_start) = process.memory();
         let may_grow = self.settings.memory.saturating_sub(at_start);
         let high_water = at_start + may_grow / HIGH_WATER.1 * HIGH_WATER.0;
-        (now > at_start && now >= high_water).then_some(Exit::Grown)
+        let has_grown = now > at_start && now >= high_water;
+        (has_grown || process.is_worn()).then_some(Exit::Grown)
     }
 }
 

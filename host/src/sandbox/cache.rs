@@ -136,10 +136,7 @@ impl Image {
         Self(Stored::Bytes(code))
     }
 
-    fn loaded<T>(
-        self,
-        load: impl Fn(&Self) -> wasmtime::Result<T>,
-    ) -> wasmtime::Result<(T, Self)> {
+    fn loaded<T>(self, load: impl Fn(&Self) -> wasmtime::Result<T>) -> wasmtime::Result<(T, Self)> {
         Ok((load(&self)?, self))
     }
 

@@ -80,7 +80,10 @@ fn built_in(memory: u64) -> Result<Report, LoadError> {
     let imports = names.imports(engine).map(|(name, _)| name);
     let found = Inspected {
         kind: Ok(kind),
-        exports: names.exports(engine).map(|(name, _)| printable(name)).collect(),
+        exports: names
+            .exports(engine)
+            .map(|(name, _)| printable(name))
+            .collect(),
         imports: imports
             .map(|name| (printable(name), Provider::of(name, Some(kind))))
             .collect(),
@@ -106,8 +109,12 @@ fn link(kind: Kind, binary: &[u8]) -> wasmtime::Result<()> {
     let engine = Engine::new(&engine::config(kind))?;
     let stub = || Component::from_binary(&engine, &stub(binary)?);
     match kind {
-        Kind::Handler => linker::<State>(&engine)?.instantiate_pre(&stub()?).map(drop),
-        Kind::Program => program::linker(&engine)?.instantiate_pre(&stub()?).map(drop),
+        Kind::Handler => linker::<State>(&engine)?
+            .instantiate_pre(&stub()?)
+            .map(drop),
+        Kind::Program => program::linker(&engine)?
+            .instantiate_pre(&stub()?)
+            .map(drop),
         Kind::Http02 | Kind::Http03 | Kind::Command02 | Kind::Command03 => {
             let linker = foreign::linker(kind, &engine)?;
             linker.instantiate_pre(&stub()?).map(drop)

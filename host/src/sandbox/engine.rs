@@ -191,11 +191,7 @@ pub(super) fn config(kind: Kind) -> Config {
 pub(super) fn is_concurrent(kind: Kind) -> bool {
     match kind {
         Kind::Http03 | Kind::Command03 => true,
-        Kind::Handler
-        | Kind::Program
-        | Kind::Http02
-        | Kind::Command02
-        | Kind::CommandCore => false,
+        Kind::Handler | Kind::Program | Kind::Http02 | Kind::Command02 | Kind::CommandCore => false,
     }
 }
 

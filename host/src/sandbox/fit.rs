@@ -53,7 +53,11 @@ fn component(names: &Names<'_>) -> Result<Kind, Unfit> {
     if let Some(unfit) = all.filter_map(platform).next() {
         return Err(unfit);
     }
-    if let Some(import) = names.imports.iter().find(|import| contract::is_other(import.name)) {
+    if let Some(import) = names
+        .imports
+        .iter()
+        .find(|import| contract::is_other(import.name))
+    {
         let import = import.full_name();
         return Err(Unfit::Contract { import });
     }
@@ -81,9 +85,8 @@ fn makes(export: &Export<'_>, kind: Kind) -> bool {
     let is_wasi = |package, name, release| {
         let interface = Interface::parse(export.name);
         export.is_instance
-            && interface.is_some_and(|found| {
-                found.is_wasi(package, name) && found.release() == release
-            })
+            && interface
+                .is_some_and(|found| found.is_wasi(package, name) && found.release() == release)
     };
     match kind {
         Kind::Handler | Kind::Program => export.is_function && export.name == kind.export(),

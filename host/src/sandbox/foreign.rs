@@ -11,7 +11,7 @@ use wasmtime::component::Linker;
 use wasmtime::{Engine, Store};
 
 use super::failure::Cause;
-use super::state::{Common, State, cause, crash, started, store};
+use super::state::{Common, State, WASI_RESOURCES, cause, crash, started, store};
 use super::{Code, engine, http02, http03, state};
 use crate::deadline;
 use crate::exit::{Crash, Exit};
@@ -40,6 +40,9 @@ pub(crate) struct Foreign {
     store: Store<State>,
     guest: Guest,
     common: Arc<Common>,
+    /// Whether the guest keeps so many of the host's resources that a later request may find none
+    /// left.
+    is_worn: bool,
 }
 
 enum Guest {
@@ -78,6 +81,7 @@ impl PreparedForeign {
             guest: started(&mut store, guest)?,
             store,
             common: Arc::clone(common),
+            is_worn: false,
         })
     }
 }
@@ -147,11 +151,19 @@ impl Foreign {
         self.store.data().served();
         match served {
             Ok(Ok(())) => {
-                self.store.data_mut().limits.forgive_refused_memory();
+                let state = self.store.data_mut();
+                state.limits.forgive_refused_memory();
+                self.is_worn = state.table.iter_mut().count() > WASI_RESOURCES / 2;
                 Ok(())
             }
             Ok(Err(cause)) | Err(cause) => Err(crash(&mut self.store, cause)),
         }
+    }
+
+    /// Whether the guest should serve no more.
+    #[must_use]
+    pub(crate) fn is_worn(&self) -> bool {
+        self.is_worn
     }
 
     /// The last lines that the guest printed to standard error while it served its last request.

@@ -3,14 +3,14 @@
 
 use wasmparser::{
     ComponentAlias, ComponentExternalKind, ComponentOuterAliasKind, ComponentType,
-    ComponentTypeRef, CompositeInnerType, Encoding, ExternalKind, InstanceTypeDeclaration,
-    Parser, Payload, Result, TypeBounds, TypeRef,
+    ComponentTypeRef, CompositeInnerType, Encoding, ExternalKind, InstanceTypeDeclaration, Parser,
+    Payload, Result, TypeBounds, TypeRef,
 };
 
 use super::excerpt::printable;
 use super::first_memory;
-use super::provider::Provider;
 use super::fit::fit;
+use super::provider::Provider;
 use super::unfit::{Proposal, Unfit};
 use crate::kind::Kind;
 
@@ -69,7 +69,11 @@ pub(super) fn inspect(binary: &[u8]) -> Result<Inspected> {
     let kind = fit(&names);
     let provider = |import: &Import<'_>| import.provider(kind.as_ref().ok().copied());
     Ok(Inspected {
-        exports: names.exports.iter().map(|export| printable(export.name)).collect(),
+        exports: names
+            .exports
+            .iter()
+            .map(|export| printable(export.name))
+            .collect(),
         imports: names
             .imports
             .iter()

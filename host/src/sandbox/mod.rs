@@ -24,8 +24,8 @@ mod http02;
 mod http03;
 mod inherit;
 mod inspect;
-mod interface;
 mod instance;
+mod interface;
 mod lifted;
 mod limits;
 mod lines;
@@ -42,12 +42,12 @@ mod source;
 mod state;
 mod stub;
 mod unfit;
-mod wasi_http;
 mod wasi;
+mod wasi_http;
 mod wire;
 
-use std::sync::Arc;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
 use wasmtime::component::Component;
@@ -55,17 +55,17 @@ use wasmtime::{Engine, ResourcesRequired};
 
 pub use check::{Import, Report, check};
 pub use failure::LoadError;
-pub(crate) use instance::{Instance, Prepared};
 pub(crate) use inherit::{output_failed, output_written};
+pub(crate) use instance::{Instance, Prepared};
 pub use output::GUEST_OUTPUT;
 pub(crate) use program::{NewProcess, PreparedProgram, Spawn};
 pub use provider::Provider;
 pub use unfit::{ForeignHost, Proposal, Unfit};
 
 use crate::files::RootFolder;
+use crate::kind::Kind;
 use crate::settings::{Environment, Module, Output};
 use crate::steps::Steps;
-use crate::kind::Kind;
 use clock::Clock;
 use engine::Compilation;
 use foreign::PreparedForeign;
@@ -219,7 +219,9 @@ impl Code {
     fn component(&self) -> wasmtime::Result<&Component> {
         match self {
             Self::Component(component) => Ok(component),
-            Self::Core(_) => Err(wasmtime::format_err!("it is a core module, not a component")),
+            Self::Core(_) => Err(wasmtime::format_err!(
+                "it is a core module, not a component"
+            )),
         }
     }
 

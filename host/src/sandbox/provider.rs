@@ -119,9 +119,13 @@ impl Provider {
     /// Who has this import of a component. Without a kind: of a component of any kind.
     pub(super) fn of(import: &str, kind: Option<Kind>) -> Self {
         if let Some(ours) = contract::find(import) {
-            let is_provided = !contract::is_for_programs(ours)
-                || matches!(kind, None | Some(Kind::Program));
-            return if is_provided { Self::Contract } else { Self::Nobody };
+            let is_provided =
+                !contract::is_for_programs(ours) || matches!(kind, None | Some(Kind::Program));
+            return if is_provided {
+                Self::Contract
+            } else {
+                Self::Nobody
+            };
         }
         let Some(interface) = Interface::parse(import) else {
             return Self::Nobody;
@@ -134,7 +138,9 @@ impl Provider {
         }
         match interface.release() {
             Release::Wasi02 => Self::of_wasi_02(&interface),
-            Release::Wasi03 if kind.is_none_or(engine::is_concurrent) => Self::of_wasi_03(&interface),
+            Release::Wasi03 if kind.is_none_or(engine::is_concurrent) => {
+                Self::of_wasi_03(&interface)
+            }
             Release::Wasi03 | Release::Draft | Release::Other => Self::Nobody,
         }
     }

@@ -44,8 +44,9 @@ fn has_start(types: &Types) -> bool {
                 && function.params().is_empty()
                 && function.results().is_empty()
         }
-        EntityType::Table(_) | EntityType::Memory(_) | EntityType::Global(_) | EntityType::Tag(_) => {
-            false
-        }
+        EntityType::Table(_)
+        | EntityType::Memory(_)
+        | EntityType::Global(_)
+        | EntityType::Tag(_) => false,
     })
 }

@@ -27,9 +27,18 @@ const COMPILED: &str =
 
 /// Binaries that are mistaken for modules, by their first bytes.
 const BINARIES: [(&[u8], &str); 10] = [
-    (ELF, "a native program or library (ELF); build it for wasm32-wasip2"),
-    (b"\xcf\xfa\xed\xfe", "a native program or library (Mach-O); build it for wasm32-wasip2"),
-    (b"MZ", "a native program or library (Windows); build it for wasm32-wasip2"),
+    (
+        ELF,
+        "a native program or library (ELF); build it for wasm32-wasip2",
+    ),
+    (
+        b"\xcf\xfa\xed\xfe",
+        "a native program or library (Mach-O); build it for wasm32-wasip2",
+    ),
+    (
+        b"MZ",
+        "a native program or library (Windows); build it for wasm32-wasip2",
+    ),
     (b"!<arch>\n", "a native library (ar)"),
     (b"BC\xc0\xde", "LLVM's bitcode"),
     (b"\x1f\x8b", "gzip; unpack it first"),

@@ -26,7 +26,7 @@ use crate::table::Row;
 
 /// WASI resources of one instance, mostly streams and timers. Each takes some hundred bytes of the
 /// host's memory.
-const WASI_RESOURCES: usize = 1_000;
+pub(super) const WASI_RESOURCES: usize = 1_000;
 
 /// Handles of one instance beside those of files: its own, those that its components lend each
 /// other, and WASI's. Each takes some thirty bytes of the host's memory.
@@ -330,7 +330,7 @@ impl WasiHttpView for State {
         let common = &self.common;
         let outbound = self
             .outbound
-            .get_or_insert_with(|| Box::new(Outbound::new(Arc::clone(common))));
+            .get_or_insert_with(|| Box::new(Outbound::new(Arc::clone(common), self.pid)));
         outbound.answer_by(self.deadline);
         WasiHttpCtxView {
             hooks: &mut **outbound,

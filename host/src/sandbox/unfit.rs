@@ -211,12 +211,12 @@ impl fmt::Display for Unfit {
 }
 
 /// What is exported, and what is wanted.
-fn no_export(
-    f: &mut fmt::Formatter<'_>,
-    exports: &[String],
-    is_component: bool,
-) -> fmt::Result {
-    let format = if is_component { "component" } else { "core module" };
+fn no_export(f: &mut fmt::Formatter<'_>, exports: &[String], is_component: bool) -> fmt::Result {
+    let format = if is_component {
+        "component"
+    } else {
+        "core module"
+    };
     match exports.len() {
         0 => write!(f, "it is a {format} that exports nothing")?,
         count => {

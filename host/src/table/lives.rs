@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::row::{Identity, ProcessInfo, Row};
-use crate::kind::Kind;
 use crate::exit::{Crash, Exit};
+use crate::kind::Kind;
 use crate::pid::Pid;
 use crate::threads;
 

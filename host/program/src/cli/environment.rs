@@ -150,7 +150,11 @@ fn destination(text: &str) -> Result<Destination, String> {
         let name = host.strip_prefix("*.").unwrap_or(&host);
         name.len() <= MAX_NAME && name.split('.').all(is_label)
     };
-    if host.parse::<IpAddr>().is_ok_and(|address| address.is_ipv4()) || is_name() {
+    if host
+        .parse::<IpAddr>()
+        .is_ok_and(|address| address.is_ipv4())
+        || is_name()
+    {
         return Ok(Destination { host, port });
     }
     Err(FORM.into())

@@ -285,7 +285,9 @@ impl Serve {
         self.place.settle(&mut self.guests.root)?;
         let module = self.place.module.clone();
         if self.watch && module.is_none() {
-            return Err("--watch: the built-in worker has no file that could change; give --module".into());
+            return Err(
+                "--watch: the built-in worker has no file that could change; give --module".into(),
+            );
         }
         let settings = Settings {
             root: self.guests.root(),

@@ -47,7 +47,10 @@ fn print(module: &Module, report: &Report) -> anyhow::Result<ExitCode> {
         writeln!(out, "  {export}")?;
     }
     writeln!(out, "imports")?;
-    let names = report.imports.iter().map(|import| import.name.chars().count());
+    let names = report
+        .imports
+        .iter()
+        .map(|import| import.name.chars().count());
     let width = names.max().unwrap_or(0).min(WIDEST);
     for import in &report.imports {
         writeln!(out, "  {:width$}  {}", import.name, import.provider)?;
