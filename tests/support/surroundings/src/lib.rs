@@ -32,6 +32,7 @@ wit_bindgen::generate!({
             }
         }
     ",
+    generate_all,
 });
 
 handler!(look);
