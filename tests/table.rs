@@ -11,7 +11,10 @@ fn of_our_contract() {
 
 #[test]
 fn of_our_contract_per_request() {
-    behaves(&guest("ours", &format!("{FLAGS} --mode per-request")), "/table");
+    behaves(
+        &guest("ours", &format!("{FLAGS} --mode per-request")),
+        "/table",
+    );
 }
 
 #[test]
@@ -33,7 +36,10 @@ fn of_wasi_http_03() {
 
 #[test]
 fn of_wasi_http_03_per_request() {
-    behaves(&guest("http03", &format!("{FLAGS} --mode per-request")), "/table");
+    behaves(
+        &guest("http03", &format!("{FLAGS} --mode per-request")),
+        "/table",
+    );
 }
 
 #[test]

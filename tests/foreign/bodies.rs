@@ -32,11 +32,23 @@ fn responses_without_a_body() {
         for (method, steps, status, length) in cases {
             let reply = client.request(method, &script(steps), &[], b"");
             assert_eq!(reply.status, status, "{kind}, {method} {steps}: {reply:?}");
-            assert_eq!(reply.field("content-length"), length, "{kind}, {method} {steps}");
+            assert_eq!(
+                reply.field("content-length"),
+                length,
+                "{kind}, {method} {steps}"
+            );
         }
-        assert_eq!(client.get(&script("head&say=next")).text(), "next", "{kind}");
+        assert_eq!(
+            client.get(&script("head&say=next")).text(),
+            "next",
+            "{kind}"
+        );
         if *kind == "http03" {
-            assert_eq!(server.entries("process ended").len(), 0, "no process has failed");
+            assert_eq!(
+                server.entries("process ended").len(),
+                0,
+                "no process has failed"
+            );
         }
     }
 }
@@ -101,7 +113,10 @@ fn large_bodies_take_little_memory() {
             is_same &= body.get(at..at + piece.len()) == Some(piece);
             at += piece.len();
         });
-        assert!(read.is_ok() && is_same && at == LARGE, "{kind}: {read:?}, {at}");
+        assert!(
+            read.is_ok() && is_same && at == LARGE,
+            "{kind}: {read:?}, {at}"
+        );
         let grown = server.grown(before);
         assert!(grown < (LARGE / 2) as u64, "{kind}: {} KiB", grown >> 10);
     }
@@ -119,6 +134,9 @@ fn a_second_write_is_sent_at_once() {
             start.elapsed()
         });
         let fastest = fastest.min();
-        assert!(fastest < Some(Duration::from_millis(30)), "{kind}: {fastest:?}");
+        assert!(
+            fastest < Some(Duration::from_millis(30)),
+            "{kind}: {fastest:?}"
+        );
     }
 }

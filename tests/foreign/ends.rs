@@ -45,8 +45,10 @@ fn behind_the_head() {
 
 #[test]
 fn behind_the_head_and_too_late() {
-    let cases: [(&str, IsClean, &str); 2] =
-        [("spin", NEVER, "deadline"), ("sleep=60000", NEVER, "deadline")];
+    let cases: [(&str, IsClean, &str); 2] = [
+        ("spin", NEVER, "deadline"),
+        ("sleep=60000", NEVER, "deadline"),
+    ];
     for (kind, server) in &both("--workers 1..8 --request-timeout 2s") {
         thread::scope(|scope| {
             for case in cases {
@@ -116,7 +118,11 @@ fn before_the_head() {
                 });
             }
         });
-        assert_eq!(server.get(&script("head&say=fine")).text(), "fine", "{kind}");
+        assert_eq!(
+            server.get(&script("head&say=fine")).text(),
+            "fine",
+            "{kind}"
+        );
     }
 }
 
@@ -126,7 +132,11 @@ fn behind_the_body() {
     for (kind, server) in &both("--workers 1 --request-timeout 2s") {
         for (steps, exit) in [("sleep=50&trap", "trap"), ("spin", "deadline")] {
             let reply = server.get(&script(&format!("head&say=done&finish&{steps}")));
-            assert_eq!((reply.status, &*reply.text()), (200, "done"), "{kind}, {steps}");
+            assert_eq!(
+                (reply.status, &*reply.text()),
+                (200, "done"),
+                "{kind}, {steps}"
+            );
             let ended = server.wait_end(reply.pid());
             assert_eq!(ended["exit"], exit, "{kind}, {steps}");
         }

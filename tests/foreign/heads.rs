@@ -24,7 +24,9 @@ fn targets_and_hosts() {
     for (kind, server) in &both("") {
         for (head, seen) in cases {
             let mut client = server.client();
-            client.send(format!("{head}\r\n").as_bytes()).expect("a head");
+            client
+                .send(format!("{head}\r\n").as_bytes())
+                .expect("a head");
             let reply = client.reply("GET").expect("a reply");
             let seen = seen.replace("HERE", &server.address().to_string());
             let mut lines: Vec<&str> = seen.lines().collect();
@@ -53,7 +55,9 @@ fn other_requests() {
     for (kind, server) in &both("") {
         for (head, status) in cases {
             let mut client = server.client();
-            client.send(format!("{head}\r\n").as_bytes()).expect("a head");
+            client
+                .send(format!("{head}\r\n").as_bytes())
+                .expect("a head");
             let reply = client.reply("GET").expect("a reply");
             assert_eq!(reply.status, status, "{kind}, {head}: {reply:?}");
         }

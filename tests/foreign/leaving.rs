@@ -30,9 +30,14 @@ const PHASES: [Phase; 6] = [
 
 #[test]
 fn clients_leave_in_every_phase() {
-    let flags = "--workers 2..8 --queue 1000 --queue-timeout 100s --request-timeout 100s --max-body 16MiB";
+    let flags =
+        "--workers 2..8 --queue 1000 --queue-timeout 100s --request-timeout 100s --max-body 16MiB";
     for (kind, server) in &both(flags) {
-        assert_eq!(server.get(&script("head&say=first")).text(), "first", "{kind}");
+        assert_eq!(
+            server.get(&script("head&say=first")).text(),
+            "first",
+            "{kind}"
+        );
         let before = server.descriptors();
         thread::scope(|scope| {
             for phase in PHASES {
@@ -41,7 +46,11 @@ fn clients_leave_in_every_phase() {
         });
         // All processes that are left have nothing to do.
         for _ in 0..16 {
-            assert_eq!(server.get(&script("head&say=next")).text(), "next", "{kind}");
+            assert_eq!(
+                server.get(&script("head&say=next")).text(),
+                "next",
+                "{kind}"
+            );
         }
         eventually("descriptors are closed", || {
             (server.descriptors() <= before + 8).then_some(())
@@ -56,7 +65,10 @@ fn leave(server: &Server, phase: Phase) {
         false => String::new(),
     };
     let target = script(phase.steps);
-    let head = format!("{} {target} HTTP/1.1\r\nhost: a\r\n{length}\r\n", phase.method);
+    let head = format!(
+        "{} {target} HTTP/1.1\r\nhost: a\r\n{length}\r\n",
+        phase.method
+    );
     client.send(head.as_bytes()).expect("a head");
     if phase.is_uploading {
         client.send(&[b'x'; 1000]).expect("the beginning of a body");
@@ -71,11 +83,19 @@ fn leave(server: &Server, phase: Phase) {
 #[test]
 fn a_process_ends_with_its_client() {
     for (kind, server) in &both("--workers 1 --request-timeout 100s") {
-        for steps in ["head&write=100000&sleep=60000", "head&write=100000&spin", "head&write=100000000"] {
+        for steps in [
+            "head&write=100000&sleep=60000",
+            "head&write=100000&spin",
+            "head&write=100000000",
+        ] {
             let mut client = server.send(&script(steps));
             let pid = client.head().expect("a head").pid();
             client.reset();
-            assert_eq!(server.wait_end(pid)["exit"], "client-left", "{kind}, {steps}");
+            assert_eq!(
+                server.wait_end(pid)["exit"],
+                "client-left",
+                "{kind}, {steps}"
+            );
         }
     }
 }

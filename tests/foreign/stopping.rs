@@ -12,7 +12,10 @@ fn a_body_is_finished_within_the_grace_time() {
         server.signal(Signal::TERM);
         let mut length = 0;
         let body = client.body("GET", &head, |piece| length += piece.len());
-        assert!(body.is_ok() && length == 100_003, "{kind}: {body:?}, {length}");
+        assert!(
+            body.is_ok() && length == 100_003,
+            "{kind}: {body:?}, {length}"
+        );
         assert_eq!(server.wait_exit().code(), Some(0), "{kind}");
         assert!(server.living().is_empty(), "{kind}");
     }

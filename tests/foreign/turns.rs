@@ -17,7 +17,11 @@ fn a_process_serves_many_requests() {
         let mut pids = BTreeSet::new();
         for count in 0..200 {
             let reply = client.request("POST", &script("head&echo&sleep=0"), &[], b"abc");
-            assert_eq!((reply.status, &*reply.text()), (200, "abc"), "request {count}");
+            assert_eq!(
+                (reply.status, &*reply.text()),
+                (200, "abc"),
+                "request {count}"
+            );
             pids.insert(reply.pid());
         }
         assert_eq!(pids.len(), 1, "{pids:?}");
@@ -35,7 +39,9 @@ fn a_process_of_02_serves_one_request() {
 #[test]
 fn requests_at_the_same_time_have_different_processes() {
     for (kind, server) in &both("--workers 4") {
-        let mut clients: Vec<_> = (0..4).map(|_| server.send(&script("head&write=100000&sleep=300"))).collect();
+        let mut clients: Vec<_> = (0..4)
+            .map(|_| server.send(&script("head&write=100000&sleep=300")))
+            .collect();
         let pids: BTreeSet<u64> = clients
             .iter_mut()
             .map(|client| client.head().expect("a head").pid())
@@ -56,7 +62,11 @@ fn a_leaking_process_is_replaced() {
         let mut pids = BTreeSet::new();
         for count in 0..100 {
             let reply = client.get(&script("head&leak=100&say=fine"));
-            assert_eq!((reply.status, &*reply.text()), (200, "fine"), "request {count}");
+            assert_eq!(
+                (reply.status, &*reply.text()),
+                (200, "fine"),
+                "request {count}"
+            );
             pids.insert(reply.pid());
         }
         assert!((2..50).contains(&pids.len()), "{pids:?}");
@@ -73,7 +83,11 @@ fn others_are_served_meanwhile() {
                 scope.spawn(move || client.reply("GET").expect("a reply").status)
             });
             for _ in 0..20 {
-                assert_eq!(server.get(&script("head&say=fine")).text(), "fine", "{kind}");
+                assert_eq!(
+                    server.get(&script("head&say=fine")).text(),
+                    "fine",
+                    "{kind}"
+                );
             }
             let statuses = spinning.map(|status| status.join().expect("a status"));
             assert_eq!(statuses, [504, 200], "{kind}");

@@ -18,10 +18,12 @@ const GUESTS: &[&str] = &[
     "supervisor",
     "actor",
     "commander",
+    "commander03",
     "http02",
     "http03",
     "mirror",
     "ours",
+    "surroundings",
 ];
 
 /// The component of one guest.
