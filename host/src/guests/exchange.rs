@@ -13,7 +13,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use crate::body::{Body, BodyError, Piece, Stream};
 use crate::exit::{Crash, Exit};
@@ -55,6 +55,34 @@ pub(super) struct Begun {
     pub(super) answer: oneshot::Receiver<Response>,
     /// Whether the guest may exit with code 0 once it has answered.
     pub(super) may_exit: bool,
+    pub(super) behind: Behind,
+}
+
+/// Counts the guests that go on although their responses are complete. A host that stops waits for
+/// them as it does for connections.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Behind(Arc<watch::Sender<usize>>);
+
+/// One of the guests that [`Behind`] counts.
+struct Counted(Behind);
+
+impl Behind {
+    /// Waits until no guest goes on.
+    pub(super) async fn none(&self) {
+        // Fails only without a sender, and this is one.
+        let _none = self.0.subscribe().wait_for(|count| *count == 0).await;
+    }
+
+    fn count(&self) -> Counted {
+        self.0.send_modify(|count| *count += 1);
+        Counted(self.clone())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.0.send_modify(|count| *count -= 1);
+    }
 }
 
 /// One request in the hands of a guest.
@@ -63,6 +91,7 @@ struct Exchange {
     call: Option<Call>,
     rejecting: Option<oneshot::Sender<String>>,
     may_exit: bool,
+    behind: Behind,
     /// The process of a call that is over, until its response is accepted.
     lease: Option<Lease>,
     /// The body as the guest writes it; None once it has ended.
@@ -89,12 +118,14 @@ pub(super) async fn begin(pool: &Arc<Pool>, begun: Begun) -> Result<Response, Ex
         rejecting,
         answer,
         may_exit,
+        behind,
     } = begun;
     let mut exchange = Exchange {
         pool: Arc::clone(pool),
         call: Some(call),
         rejecting: Some(rejecting),
         may_exit,
+        behind,
         lease: None,
         body: None,
         gathered: VecDeque::new(),
@@ -261,7 +292,9 @@ impl Exchange {
             return;
         };
         let (pool, may_exit) = (Arc::clone(&self.pool), self.may_exit);
+        let counted = self.behind.count();
         runtime.spawn(async move {
+            let _counted = counted;
             if let Ok(Some(lease)) = settle(call.await, may_exit) {
                 pool.release(lease);
             }
@@ -393,9 +426,11 @@ impl Stream for Unshared {
             exchange.let_run();
             return;
         }
-        tokio::spawn(
-            async move { while let Some(Ok(_)) = poll_fn(|cx| self.poll_piece(cx)).await {} },
-        );
+        let counted = exchange.behind.count();
+        tokio::spawn(async move {
+            let _counted = counted;
+            while let Some(Ok(_)) = poll_fn(|cx| self.poll_piece(cx)).await {}
+        });
     }
 }
 
