@@ -61,7 +61,7 @@ fn a_leaking_process_is_replaced() {
         let mut client = server.client();
         let mut pids = BTreeSet::new();
         for count in 0..100 {
-            let reply = client.get(&script("head&leak=100&say=fine"));
+            let reply = client.get(&script("head&leak=1000&say=fine"));
             assert_eq!(
                 (reply.status, &*reply.text()),
                 (200, "fine"),
