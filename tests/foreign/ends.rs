@@ -107,7 +107,7 @@ fn before_the_head() {
         ("spin", 504, "deadline"),
         ("sleep=60000", 504, "deadline"),
     ];
-    for (kind, server) in &both("--request-timeout 1s --workers 2..32") {
+    for (kind, server) in &both("--request-timeout 3s --workers 2..32") {
         thread::scope(|scope| {
             for (steps, status, reason) in cases {
                 scope.spawn(move || {

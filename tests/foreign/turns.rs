@@ -40,7 +40,7 @@ fn a_process_of_02_serves_one_request() {
 fn requests_at_the_same_time_have_different_processes() {
     for (kind, server) in &both("--workers 4") {
         let mut clients: Vec<_> = (0..4)
-            .map(|_| server.send(&script("head&write=100000&sleep=300")))
+            .map(|_| server.send(&script("head&write=100000&sleep=60000")))
             .collect();
         let pids: BTreeSet<u64> = clients
             .iter_mut()
