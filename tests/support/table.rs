@@ -5,7 +5,7 @@
 //! |---|---|
 //! | `/echo` | the request's body |
 //! | `/method` | the request's method |
-//! | `/fields` | all values of the request's `x-test`, with `, ` between them; two fields `set-cookie`, `a=1` and `b=2` |
+//! | `/fields` | the values of all fields `x-test`, joined by `, `; with two fields `set-cookie` |
 //! | `/target/…` | the request's path and query as they came |
 //! | `/status?N` | status N without a body |
 //! | `/crash` | none: the process traps, throws or exits with a code |

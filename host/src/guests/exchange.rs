@@ -69,8 +69,9 @@ struct Counted(Behind);
 impl Behind {
     /// Waits until no guest goes on.
     pub(super) async fn none(&self) {
+        let mut counts = self.0.subscribe();
         // Fails only without a sender, and this is one.
-        let _none = self.0.subscribe().wait_for(|count| *count == 0).await;
+        let _none = counts.wait_for(|count| *count == 0).await;
     }
 
     fn count(&self) -> Counted {
