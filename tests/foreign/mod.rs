@@ -1,5 +1,5 @@
-//! Components of `wasi:http` 0.2 and 0.3. Each request says in its query what the guest does with it
-//! (`tests/support/script`), and what the client sees then.
+//! Components of `wasi:http` 0.2 and 0.3. Each request says in its query what the guest does with
+//! it (`tests/support/script`). The tests say what the client sees then.
 
 mod bodies;
 mod ends;

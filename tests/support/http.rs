@@ -79,8 +79,8 @@ impl Client {
         self.stream.write_all(bytes)
     }
 
-    /// Sends any bytes from a thread of its own, so that the reply can be read meanwhile. Who answers
-    /// early may read not all of them.
+    /// Sends any bytes from a thread of its own, so that the reply can be read meanwhile. Whoever
+    /// answers early may not read all of them.
     pub(crate) fn send_meanwhile(&self, bytes: Vec<u8>) {
         let mut stream = self.stream.try_clone().expect("a second handle");
         std::thread::spawn(move || stream.write_all(&bytes));

@@ -1,5 +1,5 @@
-//! One table of behaviour for workers of every kind and language. A worker answers these paths below
-//! a base of its choice:
+//! One table of behaviour for workers of every kind and language. A worker answers these paths
+//! below a base of its choice:
 //!
 //! | path | answer |
 //! |---|---|
