@@ -49,7 +49,12 @@ fn the_root_folder_is_read_only_and_nothing_leads_out() {
     std::fs::write(&secret, "secret").expect("a file");
     std::os::unix::fs::symlink(&secret, folder.root().join("link")).expect("a link");
     let server = guest_over("surroundings", folder, "--workers 1 --wasi-root");
-    for target in ["/write?path=/new", "/write?path=/page", "/read?path=/../secret", "/read?path=/link"] {
+    for target in [
+        "/write?path=/new",
+        "/write?path=/page",
+        "/read?path=/../secret",
+        "/read?path=/link",
+    ] {
         let reply = server.get(target).text();
         assert!(reply.starts_with("error: "), "{target}: {reply}");
     }
@@ -102,10 +107,18 @@ fn a_bad_file_of_variables_is_named_with_its_line() {
 
 #[test]
 fn reuse_is_for_one_kind_of_module() {
-    let output = Command::new(PROGRAM).args(["--listen", "0", "--reuse"]).output();
+    let output = Command::new(PROGRAM)
+        .args(["--listen", "0", "--reuse"])
+        .output();
     let output = output.expect("the program runs");
     let errors = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{errors}");
-    assert!(errors.contains("--reuse: the module exports `handle`"), "{errors}");
-    assert!(errors.contains("`wasi:http/incoming-handler@0.2`"), "{errors}");
+    assert!(
+        errors.contains("--reuse: the module exports `handle`"),
+        "{errors}"
+    );
+    assert!(
+        errors.contains("`wasi:http/incoming-handler@0.2`"),
+        "{errors}"
+    );
 }

@@ -43,7 +43,11 @@ fn only_servers_that_are_named_are_asked() {
     ];
     for (flags, authority, answer) in cases {
         let server = guest("surroundings", &format!("--workers 1 {flags}"));
-        assert_eq!(fetched(&server, authority, "/page"), *answer, "{flags} {authority}");
+        assert_eq!(
+            fetched(&server, authority, "/page"),
+            *answer,
+            "{flags} {authority}"
+        );
         if !answer.starts_with("200") {
             server.wait_text("a guest may not ask this server");
         }
@@ -52,7 +56,10 @@ fn only_servers_that_are_named_are_asked() {
 
 #[test]
 fn a_redirect_is_an_answer() {
-    let other = serve(Folder::new().file("folder/index.html", "its page"), "--workers 1");
+    let other = serve(
+        Folder::new().file("folder/index.html", "its page"),
+        "--workers 1",
+    );
     let authority = other.address().to_string();
     let flags = format!("--workers 1 --allow-outbound {authority}");
     let server = guest("surroundings", &flags);
@@ -72,11 +79,19 @@ fn the_requests_own_deadline_bounds_what_it_asks() {
     let mut client = client;
     let (mut connection, _) = silent.accept().expect("the guest's connection");
     assert_eq!(client.reply("GET").expect("a reply").status, 504);
-    assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
+    assert!(
+        started.elapsed() < Duration::from_secs(20),
+        "{:?}",
+        started.elapsed()
+    );
     // The process has ended, and so has its connection.
     let mut sent = Vec::new();
     let _reset = connection.read_to_end(&mut sent);
-    assert!(sent.starts_with(b"GET / HTTP/1.1\r\n"), "{:?}", String::from_utf8_lossy(&sent));
+    assert!(
+        sent.starts_with(b"GET / HTTP/1.1\r\n"),
+        "{:?}",
+        String::from_utf8_lossy(&sent)
+    );
 }
 
 #[test]
@@ -106,7 +121,9 @@ fn many_at_once_take_turns() {
     let flags = format!("--workers 1 --allow-outbound {authority}");
     let server = guest("surroundings", &flags);
     let answers = |count: usize| {
-        let reply = server.get(&format!("/fetch?server={authority}&path=/page&count={count}"));
+        let reply = server.get(&format!(
+            "/fetch?server={authority}&path=/page&count={count}"
+        ));
         assert_eq!(reply.status, 200);
         reply.text()
     };

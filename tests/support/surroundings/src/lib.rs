@@ -37,7 +37,12 @@ wit_bindgen::generate!({
 handler!(look);
 
 fn look(request: Request) -> Response {
-    let parameter = |name| request.decoded_parameter(name).unwrap_or_default().into_owned();
+    let parameter = |name| {
+        request
+            .decoded_parameter(name)
+            .unwrap_or_default()
+            .into_owned()
+    };
     let text = match &*request.path {
         "/args" => std::env::args().collect::<Vec<_>>().join("\n"),
         "/env" => pairs(std::env::vars()),
