@@ -33,6 +33,7 @@ wit_bindgen::generate!({
             }
         }
     ",
+    generate_all,
 });
 
 handler!(look);
