@@ -39,10 +39,18 @@ fn a_file_that_is_not_whole_is_compiled_again_and_replaced() {
         ("empty", |file| write(file, b""), true),
         ("garbage", |file| write(file, &[7; 9000]), true),
         ("cut", |file| write(file, &half(file)), true),
-        ("a byte of code is another", |file| write(file, &flipped(file)), true),
+        (
+            "a byte of code is another",
+            |file| write(file, &flipped(file)),
+            true,
+        ),
         ("others may write it", |file| mode(file, 0o622), true),
         ("a link", |file| link(file), true),
-        ("missing", |file| fs::remove_file(file).expect("it is there"), true),
+        (
+            "missing",
+            |file| fs::remove_file(file).expect("it is there"),
+            true,
+        ),
         ("older", |file| age(file, 9000), false),
     ];
     let folder = cache();
@@ -63,22 +71,34 @@ fn a_folder_that_is_not_the_users_alone_is_not_used() {
     let cases: [Case; 5] = [
         ("others may write", |folder| mode(folder, 0o777), true),
         ("the group may write", |folder| mode(folder, 0o770), true),
-        ("a file", |folder| {
-            fs::remove_dir(folder).expect("it is empty");
-            write(folder, b"");
-        }, true),
-        ("a link", |folder| {
-            let other = folder.with_file_name("other");
-            fs::create_dir(&other).expect("a folder");
-            fs::remove_dir(folder).expect("it is empty");
-            symlink(other, folder).expect("a link");
-        }, true),
-        ("another user's", |folder| {
-            if chown(folder, Some(65534), None).is_err() {
-                println!("not tested: another user's folder, as only root can give it away");
-                mode(folder, 0o777);
-            }
-        }, true),
+        (
+            "a file",
+            |folder| {
+                fs::remove_dir(folder).expect("it is empty");
+                write(folder, b"");
+            },
+            true,
+        ),
+        (
+            "a link",
+            |folder| {
+                let other = folder.with_file_name("other");
+                fs::create_dir(&other).expect("a folder");
+                fs::remove_dir(folder).expect("it is empty");
+                symlink(other, folder).expect("a link");
+            },
+            true,
+        ),
+        (
+            "another user's",
+            |folder| {
+                if chown(folder, Some(65534), None).is_err() {
+                    println!("not tested: another user's folder, as only root can give it away");
+                    mode(folder, 0o777);
+                }
+            },
+            true,
+        ),
     ];
     for (what, change, _) in cases {
         let around = cache();

@@ -43,3 +43,4 @@ mod examples;
 mod library;
 mod logs;
 mod stopping;
+mod watch;
