@@ -45,3 +45,4 @@ mod examples;
 mod library;
 mod logs;
 mod stopping;
+mod watch;

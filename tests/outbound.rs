@@ -75,8 +75,7 @@ fn the_requests_own_deadline_bounds_what_it_asks() {
     let flags = format!("--workers 1 --request-timeout 2s --allow-outbound {authority}");
     let server = guest("surroundings", &flags);
     let started = Instant::now();
-    let client = server.send(&format!("/fetch?server={authority}&path=/"));
-    let mut client = client;
+    let mut client = server.send(&format!("/fetch?server={authority}&path=/"));
     let (mut connection, _) = silent.accept().expect("the guest's connection");
     assert_eq!(client.reply("GET").expect("a reply").status, 504);
     assert!(

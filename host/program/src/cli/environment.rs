@@ -24,7 +24,7 @@ pub(crate) struct Surroundings {
     env: Vec<(String, String)>,
 
     /// A file of environment variables, a line K=V for each; lines with # in front are comments.
-    /// May be repeated; of two with one name the later counts, and --env before any file
+    /// May be repeated. Of two with one name the later counts; those outside of files come last
     #[arg(long, value_name = "FILE")]
     env_file: Vec<PathBuf>,
 

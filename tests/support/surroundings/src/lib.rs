@@ -1,6 +1,6 @@
 //! A guest that looks around: each path shows one thing of its surroundings, or asks other servers.
 
-#![allow(missing_docs)] // of the generated code
+#![allow(missing_docs, unreachable_pub)] // of the generated code
 
 use std::net::{TcpStream, UdpSocket};
 
@@ -12,6 +12,7 @@ use self::wasi::config::store;
 use self::wasi::logging::logging::{Level, log};
 
 wit_bindgen::generate!({
+    generate_all,
     inline: r"
         package test:surroundings;
         world drafts {
