@@ -67,7 +67,7 @@ fn check(kind: &str, server: &Server, (end, is_clean, exit): (&str, IsClean, &st
             Framing::Length => format!("field=content-length:{length}&"),
             Framing::Chunked | Framing::Close => String::new(),
         };
-        let target = script(&format!("{field}head&write={MUCH}&{end}").trim_end_matches('&'));
+        let target = script(format!("{field}head&write={MUCH}&{end}").trim_end_matches('&'));
         let mut client = server.client();
         let version = u8::from(framing != Framing::Close);
         client
