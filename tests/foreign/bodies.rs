@@ -23,7 +23,7 @@ fn responses_without_a_body() {
         ("GET", "status=204&head", 204, None),
         ("GET", "status=204&field=content-length:0&head", 204, None),
         ("GET", &*format!("status=204&head&{much}"), 204, None),
-        ("GET", "status=304&field=content-length:10&head", 304, Some("10")),
+        ("GET", "status=304&field=content-length:10&head", 304, None),
         ("GET", &*format!("status=304&head&{much}"), 304, None),
         ("HEAD", &*format!("status=304&head&{much}"), 304, None),
     ];

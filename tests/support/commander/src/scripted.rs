@@ -21,6 +21,7 @@ pub(crate) fn run() -> bool {
     let fields: Vec<(String, Vec<u8>)> = known
         .filter_map(|(name, variable)| Some((name.to_owned(), var(variable).ok()?.into_bytes())))
         .collect();
+    let mut status = 200;
     let mut head = Vec::new();
     let mut output = stdout().lock();
     for step in script::steps(Asked {
@@ -32,13 +33,15 @@ pub(crate) fn run() -> bool {
             continue;
         }
         let written = match step {
-            Step::Status(status) => head.write_all(format!("Status: {status}\r\n").as_bytes()),
+            Step::Status(given) => {
+                status = given;
+                Ok(())
+            }
             Step::Field(name, value) => {
                 head.write_all(&[name.as_bytes(), b": ", &value, b"\r\n"].concat())
             }
             Step::Head => {
-                // A response needs a field.
-                head.extend(b"X-Script: yes\r\n\r\n");
+                head.extend(format!("Status: {status}\r\n\r\n").into_bytes());
                 output.write_all(&head)
             }
             Step::Say(text) => output.write_all(&text),
