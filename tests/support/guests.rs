@@ -20,6 +20,7 @@ const GUESTS: &[&str] = &[
     "commander",
     "commander03",
     "mirror",
+    "surroundings",
 ];
 
 /// The component of one guest.
