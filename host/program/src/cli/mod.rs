@@ -4,6 +4,7 @@
 mod bench;
 pub(crate) mod explain;
 mod listen;
+mod new;
 mod program;
 mod words;
 
@@ -21,6 +22,7 @@ use wasm_pool_host::{
 
 pub(crate) use bench::{Bench, Yardstick};
 pub(crate) use listen::Listen;
+pub(crate) use new::{Language, Name};
 pub(crate) use program::{Processes, Run};
 pub(crate) use words::Place;
 
@@ -65,6 +67,16 @@ pub(crate) enum Command {
     /// Serve a file natively: what `bench` measures the structurings against
     #[command(hide = true)]
     Yardstick(Yardstick),
+
+    /// Begin a worker: make a folder with a handler, a test, and what builds them
+    New {
+        /// The folder's name, and the worker's
+        name: Name,
+
+        /// The language to write in
+        #[arg(long, visible_alias = "language", value_enum, default_value_t = Language::Rust)]
+        lang: Language,
+    },
 
     /// Say what a module exports and imports, and whether it would run here
     Check {
