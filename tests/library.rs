@@ -248,6 +248,7 @@ fn get(path: &str) -> Request {
         headers: Headers::default(),
         body: Body::empty(),
         client: "embedder".into(),
+        server: "127.0.0.1:80".into(),
     }
 }
 

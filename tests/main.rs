@@ -20,6 +20,9 @@ mod limits;
 mod overload;
 mod stubs;
 
+// Commands, which answer by CGI.
+mod cgi;
+
 // Programs: processes that send messages, their ends, and how they serve.
 mod crowds;
 mod programs;
@@ -30,8 +33,10 @@ mod trees;
 // The other interfaces.
 mod architecture;
 mod bench;
+mod cache;
 mod cli;
 mod examples;
 mod library;
 mod logs;
 mod stopping;
+mod watch;

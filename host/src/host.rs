@@ -10,12 +10,12 @@ use crate::exit::Exit;
 use crate::files::RootFolder;
 use crate::guests::{Guests, Plan, StartError, Trace, Unanswered};
 use crate::http;
+use crate::kind::Kind;
 use crate::message::{Request, Response};
 use crate::pid::Pid;
 use crate::sandbox::Compiled;
 use crate::settings::{Settings, Workers};
 use crate::shutdown::{self, Phase, Stopper};
-use crate::kind::Kind;
 use crate::table::ProcessInfo;
 use crate::threads;
 
@@ -55,16 +55,28 @@ impl Loaded {
     /// # Errors
     /// [`StartError`].
     pub async fn new(settings: Settings) -> Result<Self, StartError> {
+        Self::telling(settings, || ()).await
+    }
+
+    /// As [`Loaded::new`]. `compiling` is called before a compilation, which may take long: not if
+    /// the module is built in or in the cache.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub async fn telling(
+        settings: Settings,
+        compiling: impl FnOnce() + Send + 'static,
+    ) -> Result<Self, StartError> {
         settings.check().map_err(StartError::Settings)?;
         let root_folder = RootFolder::open(&settings.root).map_err(|error| StartError::Root {
             path: settings.root.clone(),
             error,
         })?;
-        let module = settings.module.clone();
+        let (module, cache) = (settings.module.clone(), settings.cache.clone());
         // Compiling takes from tens of milliseconds to seconds, and the caller may want to stop
         // meanwhile.
-        let compiling = threads::run(move || Compiled::read(module)).await;
-        let compiled = compiling.map_err(StartError::Thread)?;
+        let read = move || Compiled::read(module, cache.as_deref(), compiling);
+        let compiled = threads::run(read).await.map_err(StartError::Thread)?;
         Ok(Self {
             compiled: compiled.map_err(StartError::Load)?,
             root_folder,
@@ -94,8 +106,7 @@ impl Loaded {
         let guests = Guests::start(compiled, plan, root_folder, &settings, stopping.clone()).await;
         let guests = Arc::new(guests?);
         let service = http::Service::new(Arc::clone(&guests), served, settings.steps, stopping);
-        let keeping = Arc::clone(&guests);
-        tokio::spawn(async move { keeping.maintain().await });
+        tokio::spawn(guests.maintain());
         Ok(Host(Arc::new(Inner {
             guests,
             service: Arc::new(service),
@@ -115,6 +126,26 @@ impl Host {
     /// [`StartError`].
     pub async fn start(settings: Settings) -> Result<Self, StartError> {
         Loaded::new(settings).await?.start().await
+    }
+
+    /// Has another module, or the same one anew, take the place of the current one. Its processes
+    /// are started first. Requests that run, and those that wait in line, finish with the old
+    /// processes; no request fails for the change. The limits of connections, requests and trees
+    /// stay those that the host was started with.
+    ///
+    /// # Errors
+    /// [`StartError`]. The old module goes on serving then.
+    pub async fn replace(&self, loaded: Loaded) -> Result<(), StartError> {
+        let Loaded {
+            compiled,
+            root_folder,
+            settings,
+        } = loaded;
+        let plan = Plan::new(compiled.kind(), &settings, true).map_err(StartError::Settings)?;
+        let guests = &self.0.guests;
+        let keep = guests.replace(compiled, plan, root_folder, &settings).await?;
+        tokio::spawn(keep);
+        Ok(())
     }
 
     /// Serves connections of `listener` until the host stops and all connections are closed. A host

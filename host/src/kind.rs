@@ -35,6 +35,30 @@ pub(crate) enum Reusable {
 }
 
 impl Kind {
+    /// The kinds of components. Where several fit, the first counts.
+    pub(crate) const OF_COMPONENTS: [Self; 6] = [
+        Self::Handler,
+        Self::Program,
+        Self::Http03,
+        Self::Http02,
+        Self::Command02,
+        Self::Command03,
+    ];
+
+    /// The kind in a few words.
+    #[must_use]
+    pub fn phrase(self) -> &'static str {
+        match self {
+            Self::Handler => "a handler: it exports `handle` of the contract",
+            Self::Program => "a program: it exports `run` of the contract",
+            Self::Http02 => "an HTTP handler for WASI 0.2",
+            Self::Http03 => "an HTTP handler for WASI 0.3",
+            Self::Command02 => "a command for WASI 0.2",
+            Self::Command03 => "a command for WASI 0.3",
+            Self::CommandCore => "a command for WASI 0.1: a core module with `_start`",
+        }
+    }
+
     /// The export that makes a module one of this kind.
     #[must_use]
     pub fn export(self) -> &'static str {

@@ -90,14 +90,16 @@ pub use body::{Body, BodyError, FileSlice, Piece, Stream};
 pub use exit::Exit;
 pub use files::FileError;
 pub use guests::{SettingsError, StartError, Unanswered};
-pub use kind::Kind;
 pub use host::{Host, Loaded, Stats};
+pub use kind::Kind;
 pub use message::{Headers, Request, Response};
 pub use pid::Pid;
 pub use program::{Program, RunError};
-pub use sandbox::{GUEST_OUTPUT, Import, LoadError, Report, check};
+pub use sandbox::{
+    ForeignHost, GUEST_OUTPUT, Import, LoadError, Proposal, Provider, Report, Unfit, check,
+};
 pub use settings::{
-    Destination, Environment, Limits, MAX_PROCESSES, Mode, Module, Output, PoolSettings, ProgramSettings, Setting, Settings,
-    WORKERS_PER_CORE, Workers,
+    Destination, Environment, Limits, MAX_PROCESSES, Mode, Module, Output, PoolSettings,
+    ProgramSettings, Setting, Settings, WORKERS_PER_CORE, Workers,
 };
 pub use table::{ProcessInfo, State};

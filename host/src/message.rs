@@ -112,7 +112,8 @@ impl Request {
     #[must_use]
     pub fn weight(&self) -> usize {
         let query = self.query.as_ref().map_or(0, String::len);
-        let line = self.method.len() + self.path.len() + query + self.client.len() + self.server.len();
+        let line =
+            self.method.len() + self.path.len() + query + self.client.len() + self.server.len();
         size_of::<Self>() + line + self.headers.weight() + self.body.bytes().len()
     }
 }

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use crate::exit::{Crash, Exit};
+use crate::kind::Kind;
 use crate::message::{Request, Response};
 use crate::pid::Pid;
-use crate::kind::Kind;
 use crate::sandbox::{Instance, Prepared};
 use crate::table::{Life, Row, Table};
 
@@ -69,6 +69,11 @@ impl Process {
         (self.instance.memory(), self.first_memory)
     }
 
+    /// Whether the process keeps so much of the host's that it should serve no more.
+    pub(crate) fn is_worn(&self) -> bool {
+        self.instance.is_worn()
+    }
+
     /// Sends the process a request and receives its response. `now` is the start of the request.
     ///
     /// # Errors
@@ -109,6 +114,24 @@ impl Process {
         }
         self.life.row().answered();
         Ok(())
+    }
+
+    /// Runs the process by itself, without a request, and returns its exit.
+    pub(crate) async fn run(mut self) -> Exit {
+        let ended = match &mut self.instance {
+            Instance::Foreign(foreign) => foreign.run().await,
+            Instance::Handler(_) => Err(Crash::of_the_host()),
+        };
+        match ended {
+            Ok(()) => self.life.set_exit(Exit::Normal),
+            // A code is what the user asked for. It goes to the user and not into the log.
+            Err(Crash {
+                exit: exit @ Exit::Code(_),
+                ..
+            }) => self.life.set_exit(exit),
+            Err(crash) => self.life.set_crash(crash),
+        }
+        self.life.exit()
     }
 
     /// Sets the exit that counts if the process is dropped. A process that runs in a request's task

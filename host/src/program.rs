@@ -1,6 +1,7 @@
 //! A *program* that runs by itself, without HTTP. Its root process gets arguments, and the program
-//! ends with its root process.
+//! ends with its root process. A command runs in the same way: it is one process.
 
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 use std::{fmt, io};
@@ -8,9 +9,10 @@ use std::{fmt, io};
 use crate::exit::Exit;
 use crate::guests::{self, Plan, StartError};
 use crate::host::Loaded;
+use crate::kind::Kind;
+use crate::process::Process;
 use crate::sandbox;
 use crate::settings::Settings;
-use crate::kind::Kind;
 use crate::table::Table;
 use crate::tree::Tree;
 
@@ -21,7 +23,7 @@ const UNREAD: Duration = Duration::from_secs(10);
 /// The same for a program that was stopped.
 const UNREAD_WHEN_STOPPED: Duration = Duration::from_secs(1);
 
-/// A compiled program.
+/// A compiled program or command.
 #[derive(Debug)]
 pub struct Program(Loaded);
 
@@ -39,18 +41,10 @@ impl Program {
     /// Opens the root folder and compiles the module.
     ///
     /// # Errors
-    /// If the root folder can't be opened, or the module is not a program that this host can run.
+    /// If the root folder can't be opened, or the module is neither a program nor a command that
+    /// this host can run.
     pub async fn load(settings: Settings) -> Result<Self, StartError> {
-        let loaded = Loaded::new(settings).await?;
-        match loaded.kind() {
-            Kind::Program => Ok(Self(loaded)),
-            Kind::Handler
-            | Kind::Http02
-            | Kind::Http03
-            | Kind::Command02
-            | Kind::Command03
-            | Kind::CommandCore => Err(StartError::NotAProgram),
-        }
+        Loaded::new(settings).await?.try_into()
     }
 
     /// Runs the program until its root process ends, and returns its exit. If `stop` completes
@@ -63,17 +57,11 @@ impl Program {
         args: Vec<String>,
         stop: impl Future<Output = ()>,
     ) -> Result<Option<Exit>, RunError> {
-        let tree = self.tree().map_err(RunError::Start)?;
-        let _closing = tree.closing();
-        let root = tree.start_root(args).map_err(StartError::ProgramRoot);
-        let mut root = root.map_err(RunError::Start)?;
-        let mut stop = std::pin::pin!(stop);
-        let exit = tokio::select! {
-            exit = root.ended() => Some(exit),
-            () = stop.as_mut() => None,
-            error = sandbox::output_failed() => return Err(RunError::Output(error)),
+        let mut stop = pin!(stop);
+        let exit = match self.0.kind().is_command() {
+            true => self.run_command(args, stop.as_mut()).await?,
+            false => self.run_tree(args, stop.as_mut()).await?,
         };
-        tree.end_all().await;
         let time_limit = match exit {
             Some(_) => UNREAD,
             None => UNREAD_WHEN_STOPPED,
@@ -88,6 +76,52 @@ impl Program {
         Ok(exit)
     }
 
+    async fn run_tree(
+        self,
+        args: Vec<String>,
+        stop: Pin<&mut impl Future<Output = ()>>,
+    ) -> Result<Option<Exit>, RunError> {
+        let tree = self.tree().map_err(RunError::Start)?;
+        let _closing = tree.closing();
+        let root = tree.start_root(args).map_err(StartError::ProgramRoot);
+        let mut root = root.map_err(RunError::Start)?;
+        let exit = tokio::select! {
+            exit = root.ended() => Some(exit),
+            () = stop => None,
+            error = sandbox::output_failed() => return Err(RunError::Output(error)),
+        };
+        tree.end_all().await;
+        Ok(exit)
+    }
+
+    async fn run_command(
+        self,
+        args: Vec<String>,
+        stop: Pin<&mut impl Future<Output = ()>>,
+    ) -> Result<Option<Exit>, RunError> {
+        let kind = self.0.kind();
+        let (compiled, root, mut settings) = self.0.into_parts();
+        settings.environment.args = args;
+        let plan = Plan::new(kind, &settings, false).map_err(StartError::Settings);
+        let plan = plan.map_err(RunError::Start)?;
+        let prepared = compiled.reserve_pooled(plan.sandbox, root);
+        let prepared = prepared.map_err(StartError::Load).map_err(RunError::Start)?;
+        let table = Table::new(plan.table);
+        let running = async {
+            let time_limit = settings.limits.request_time;
+            match Process::start(&prepared, kind, &table, 0, time_limit).await {
+                Ok(process) => process.run().await,
+                Err((exit, _logged)) => exit,
+            }
+        };
+        // Stopped, it is dropped here, and so is its process.
+        tokio::select! {
+            exit = running => Ok(Some(exit)),
+            () = stop => Ok(None),
+            error = sandbox::output_failed() => Err(RunError::Output(error)),
+        }
+    }
+
     fn tree(self) -> Result<Arc<Tree>, StartError> {
         let (compiled, root, settings) = self.0.into_parts();
         let plan = Plan::new(Kind::Program, &settings, false).map_err(StartError::Settings)?;
@@ -95,6 +129,23 @@ impl Program {
         let time_limit = settings.limits.request_time;
         let tree = guests::tree(compiled, plan.sandbox, root, table, time_limit);
         tree.map_err(StartError::Load)
+    }
+}
+
+impl TryFrom<Loaded> for Program {
+    type Error = StartError;
+
+    /// # Errors
+    /// If the module is neither a program nor a command.
+    fn try_from(loaded: Loaded) -> Result<Self, StartError> {
+        match loaded.kind() {
+            Kind::Program | Kind::Command02 | Kind::Command03 | Kind::CommandCore => {
+                Ok(Self(loaded))
+            }
+            kind @ (Kind::Handler | Kind::Http02 | Kind::Http03) => {
+                Err(StartError::NotAProgram(kind))
+            }
+        }
     }
 }
 

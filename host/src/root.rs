@@ -14,7 +14,7 @@ use crate::message::{Request, Response};
 use crate::pid::Pid;
 use crate::supervisor::{FIRST_PAUSE, LONGEST_PAUSE, longer};
 use crate::table::{NotAdmitted, ProcessError, Waiting};
-use crate::tree::{Closing, RootProcess, Tree};
+use crate::tree::{RootProcess, Tree};
 
 /// The longest time that a request waits for a new root process. A start takes microseconds. It
 /// takes longer only while descendants of the last root process use up a limit.
@@ -24,23 +24,33 @@ const START_TIMEOUT: Duration = Duration::from_secs(1);
 /// ended root process end at their next tick.
 const ROOM_PAUSE: Duration = Duration::from_millis(5);
 
-/// Serves requests with a program.
+/// The interval of looks at a new root process, which tells nobody that it asks for a message.
+const GLANCE: Duration = Duration::from_millis(5);
+
+/// Serves requests with a program. Dropping this ends the processes of the program.
 #[derive(Debug)]
 pub(crate) struct RootSupervisor {
     tree: Arc<Tree>,
+    /// The arguments of each root process.
+    args: Vec<String>,
     restart: Mutex<Restart>,
     /// Notified when a root process is started.
     started: Notify,
     /// Whether the last root process ended without having taken a request, and none has answered
     /// since.
     is_failing: AtomicBool,
-    _closing: Closing,
+    /// Notified when another program or a pool takes the place of this program.
+    retired: Notify,
 }
 
 #[derive(Debug)]
 struct Restart {
     /// A started root process that [`RootSupervisor::maintain`] has not taken over yet.
     root: Option<RootProcess>,
+    /// The last root process that was started.
+    pid: Pid,
+    /// Whether no root process is started any more.
+    is_retired: bool,
     /// The time of the next start, while the keeper backs off.
     next: Option<Instant>,
 }
@@ -59,35 +69,117 @@ pub(crate) enum Unanswered {
     Late(Option<(Pid, bool)>),
 }
 
+/// Why a program can't take the place of another.
+#[derive(Debug)]
+pub(crate) enum NotSucceeding {
+    /// The limits leave no room for another root process.
+    NotStarted(ProcessError),
+    /// The root process ended before it asked for a message.
+    Ended(Exit),
+}
+
 impl RootSupervisor {
-    /// Starts the root process of this tree. [`RootSupervisor::maintain`] keeps one alive.
+    /// Starts the root process of this tree, which gets requests at once.
+    /// [`RootSupervisor::maintain`] keeps one alive.
     ///
     /// # Errors
     /// If the limits don't allow even one process.
-    pub(crate) fn new(tree: Arc<Tree>) -> Result<Self, ProcessError> {
-        let root = Some(tree.start_root(Vec::new())?);
-        Ok(Self {
-            _closing: tree.closing(),
+    pub(crate) fn new(tree: Arc<Tree>, args: Vec<String>) -> Result<Self, ProcessError> {
+        let root = tree.start_root(args.clone())?;
+        Ok(Self::of(tree, args, root))
+    }
+
+    /// Starts the root process of this tree, which gets requests from [`RootSupervisor::begin`] on,
+    /// and waits until it asks for a message. A root process that has not done so after
+    /// `time_limit` has much to do, and counts as sound.
+    ///
+    /// # Errors
+    /// If the limits don't allow another process, or if the root process ends.
+    pub(crate) async fn succeeding(
+        tree: Arc<Tree>,
+        args: Vec<String>,
+        time_limit: Duration,
+    ) -> Result<Self, NotSucceeding> {
+        let root = tree.start_successor(args.clone());
+        let root = root.map_err(NotSucceeding::NotStarted)?;
+        let supervisor = Self::of(tree, args, root);
+        let Some(mut root) = supervisor.restart().root.take() else {
+            return Ok(supervisor); // can't happen: it was put there just now
+        };
+        let deadline = Instant::now() + time_limit;
+        while !root.has_asked() && Instant::now() < deadline {
+            if let Ok(exit) = tokio::time::timeout(GLANCE, root.ended()).await {
+                return Err(NotSucceeding::Ended(exit));
+            }
+        }
+        supervisor.restart().root = Some(root);
+        Ok(supervisor)
+    }
+
+    fn of(tree: Arc<Tree>, args: Vec<String>, root: RootProcess) -> Self {
+        Self {
             tree,
-            restart: Mutex::new(Restart { root, next: None }),
+            args,
+            restart: Mutex::new(Restart {
+                pid: root.pid,
+                root: Some(root),
+                is_retired: false,
+                next: None,
+            }),
             started: Notify::new(),
             is_failing: AtomicBool::new(false),
-        })
+            retired: Notify::new(),
+        }
+    }
+
+    /// Has the root process get the requests from now on.
+    pub(crate) fn begin(&self) {
+        self.tree.table().promote(self.restart().pid);
+    }
+
+    /// Starts no root process any more. The one that lives serves until this is dropped.
+    pub(crate) fn retire(&self) {
+        self.restart().is_retired = true;
+        self.retired.notify_one();
+    }
+
+    pub(crate) fn tree(&self) -> &Arc<Tree> {
+        &self.tree
+    }
+
+    /// Keeps a root process alive until the host stops, or another takes the place of this program.
+    pub(crate) async fn maintain(&self) {
+        tokio::select! {
+            () = self.keep() => {}
+            () = self.retired.notified() => {}
+        }
+    }
+
+    /// A started root process, or one that is started now.
+    fn next_root(&self) -> Option<RootProcess> {
+        // Under the lock, so that a retired program starts none.
+        let mut restart = self.restart();
+        if restart.is_retired {
+            return None;
+        }
+        let root = restart.root.take();
+        let root = root.or_else(|| self.tree.start_root(self.args.clone()).ok())?;
+        restart.pid = root.pid;
+        restart.next = None;
+        Some(root)
     }
 
     /// Starts another root process whenever one ends, until the host stops. One that had taken a
     /// request is replaced at once, because the request may have ended it. Otherwise the pauses
     /// grow.
-    pub(crate) async fn maintain(&self) {
+    async fn keep(&self) {
         let mut pause = Duration::ZERO;
         while !self.tree.table().is_closed() {
-            let root = self.restart().root.take();
-            let Some(mut root) = root.or_else(|| self.tree.start_root(Vec::new()).ok()) else {
+            let Some(mut root) = self.next_root() else {
                 tokio::time::sleep(ROOM_PAUSE).await;
                 continue;
             };
             let started = Instant::now();
-            self.restart().next = None;
             self.started.notify_waiters();
             let (pid, exit) = (root.pid.get(), root.ended().await);
             if self.tree.table().is_closed() {
@@ -182,5 +274,12 @@ impl RootSupervisor {
 
     fn restart(&self) -> MutexGuard<'_, Restart> {
         self.restart.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for RootSupervisor {
+    fn drop(&mut self) {
+        let pid = self.restart().pid;
+        self.tree.table().signal(pid, Exit::Stopped);
     }
 }

@@ -2,10 +2,12 @@
 //! defaults. A setting that only one kind of module uses is optional, so that a host can refuse it
 //! for the other kind.
 
+use std::collections::HashSet;
 use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::kind::{Kind, Reusable};
 use crate::steps::Steps;
 
 /// The largest number of processes. Linux gives one process an address space of 2^47 bytes. That
@@ -24,6 +26,9 @@ pub struct Settings {
     pub root: PathBuf,
     /// The component to run.
     pub module: Module,
+    /// The folder of the compile cache. `None` compiles at each start. Created if nothing is there.
+    /// It must be the user's alone, or it isn't used.
+    pub cache: Option<PathBuf>,
     /// Limits of each process, request and client.
     pub limits: Limits,
     /// The number of processes, for modules that export `handle`.
@@ -124,7 +129,8 @@ pub struct ProgramSettings {
 /// by default.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Environment {
-    /// Arguments behind the first, which is the name of the module.
+    /// Arguments behind the first, which is the name of the module. The processes of a program
+    /// have those that their parents gave them; these are the root process's.
     pub args: Vec<String>,
     /// Environment variables. Of two with one name, the last counts.
     pub variables: Vec<(String, String)>,
@@ -139,7 +145,8 @@ pub struct Environment {
 /// Servers that guests may send requests to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Destination {
-    /// A host name or an address, in lower case. `*.` in front stands for any names below it.
+    /// A host name, or an address without brackets, in lower case. `*.` in front of a name stands
+    /// for any names below it.
     pub host: String,
     /// The port. `None` means the default port of the scheme: 80 or 443.
     pub port: Option<u16>,
@@ -185,11 +192,44 @@ pub enum Setting {
     Steps,
 }
 
+impl Setting {
+    /// Why the setting has no effect for modules of this kind, and for which it has.
+    #[must_use]
+    pub fn unused_by(self, kind: Kind) -> String {
+        let export = kind.export();
+        let (but, meant) = match (self, kind) {
+            (Self::Reuse, Kind::Program) => ("starts processes as it likes", Kind::Http02),
+            (Self::Reuse, _) => match kind.reusable() {
+                Reusable::Never => ("a process of it can answer only one request", Kind::Http02),
+                Reusable::Always | Reusable::OnRequest => {
+                    ("its processes serve many requests already", Kind::Http02)
+                }
+            },
+            (_, Kind::Program) => ("starts processes as it likes", Kind::Handler),
+            (
+                _,
+                Kind::Handler
+                | Kind::Http02
+                | Kind::Http03
+                | Kind::Command02
+                | Kind::Command03
+                | Kind::CommandCore,
+            ) => ("", Kind::Program),
+        };
+        let and = if but.is_empty() { "" } else { ", and " };
+        let meant = meant.export();
+        format!(
+            "the module exports `{export}`{and}{but}; this is for modules that export `{meant}`"
+        )
+    }
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Self {
             root: ".".into(),
             module: Module::BuiltIn,
+            cache: None,
             limits: Limits::default(),
             pool: PoolSettings::default(),
             program: ProgramSettings::default(),
@@ -295,6 +335,37 @@ impl ProgramSettings {
 
     pub(crate) fn message(&self) -> u64 {
         self.message.unwrap_or(1 << 20)
+    }
+}
+
+impl Environment {
+    /// The same environment, with one value for each name.
+    pub(crate) fn settled(&self) -> Self {
+        let last = |pairs: &[(String, String)]| {
+            let mut seen = HashSet::new();
+            let lasts = pairs.iter().rev().filter(|(name, _)| seen.insert(name));
+            let mut lasts: Vec<_> = lasts.cloned().collect();
+            lasts.reverse();
+            lasts
+        };
+        Self {
+            variables: last(&self.variables),
+            config: last(&self.config),
+            ..self.clone()
+        }
+    }
+}
+
+impl Module {
+    /// The name of the module's file, or that of the built-in worker.
+    pub(crate) fn name(&self) -> String {
+        match self {
+            Self::BuiltIn => self.to_string(),
+            Self::File(path) => {
+                let name = path.file_name().unwrap_or(path.as_os_str());
+                name.to_string_lossy().into_owned()
+            }
+        }
     }
 }
 

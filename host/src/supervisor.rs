@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::exit::Exit;
-use crate::process::Process;
 use crate::kind::Kind;
+use crate::process::Process;
 use crate::sandbox::Prepared;
 use crate::table::Table;
 

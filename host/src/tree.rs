@@ -43,6 +43,11 @@ impl RootProcess {
         (&mut self.ended).await.unwrap_or(Exit::Killed)
     }
 
+    /// Whether the root process has looked for a message, or called a process.
+    pub(crate) fn has_asked(&self) -> bool {
+        self.mailbox.visits() > 0
+    }
+
     /// Whether the root process has ever taken a client's request.
     #[must_use]
     pub(crate) fn has_taken_request(&self) -> bool {
@@ -110,8 +115,27 @@ impl Tree {
         self: &Arc<Self>,
         args: Vec<String>,
     ) -> Result<RootProcess, ProcessError> {
+        self.start_by_host(Origin::Host, args)
+    }
+
+    /// Starts the root process, while the root process of another tree still gets the requests.
+    ///
+    /// # Errors
+    /// As [`Tree::start_root`].
+    pub(crate) fn start_successor(
+        self: &Arc<Self>,
+        args: Vec<String>,
+    ) -> Result<RootProcess, ProcessError> {
+        self.start_by_host(Origin::Successor, args)
+    }
+
+    fn start_by_host(
+        self: &Arc<Self>,
+        origin: Origin,
+        args: Vec<String>,
+    ) -> Result<RootProcess, ProcessError> {
         let (exit_sender, ended) = oneshot::channel();
-        let (pid, mailbox) = self.start(Origin::Host, args, Some(exit_sender))?;
+        let (pid, mailbox) = self.start(origin, args, Some(exit_sender))?;
         Ok(RootProcess {
             pid,
             mailbox,

@@ -7,7 +7,7 @@ mod serving;
 use std::fs;
 use std::process::Command;
 
-use crate::support::server::PROGRAM;
+use crate::support::server::{CACHES, PROGRAM};
 
 /// The exit code, standard output and standard error.
 fn run(arguments: &[&str]) -> (i32, String, String) {
@@ -15,6 +15,7 @@ fn run(arguments: &[&str]) -> (i32, String, String) {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let output = Command::new(PROGRAM)
         .args(arguments)
+        .env("XDG_CACHE_HOME", CACHES)
         .current_dir(folder.path())
         .output()
         .expect("the program runs");

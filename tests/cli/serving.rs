@@ -33,7 +33,7 @@ fn nobody_is_accepted_before_the_module_is_compiled() {
     };
     let mut child = Command::new(PROGRAM)
         .arg(module.path())
-        .args(["--listen", &address.to_string()])
+        .args(["--no-cache", "--listen", &address.to_string()])
         .stderr(Stdio::piped())
         .spawn()
         .expect("the program runs");

@@ -17,6 +17,7 @@ const GUESTS: &[&str] = &[
     "ring",
     "supervisor",
     "actor",
+    "commander",
     "mirror",
 ];
 

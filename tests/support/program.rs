@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::server::PROGRAM;
+use super::server::{CACHES, PROGRAM};
 use super::{PATIENCE, eventually, guests};
 
 /// A running program.
@@ -56,6 +56,7 @@ pub(crate) fn perform(flags: &str, play: &str) {
 impl Program {
     pub(crate) fn start(module: &Path, flags: &str, args: &[&str]) -> Self {
         let mut command = Command::new(PROGRAM);
+        command.env("XDG_CACHE_HOME", CACHES);
         command.arg("run").args(flags.split_whitespace());
         command.arg(module).arg("--").args(args);
         command

@@ -26,6 +26,9 @@ pub(crate) const SHORT_QUEUE: &str = "--queue 4 --queue-timeout 100ms";
 /// The program itself.
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_wasm-pool-host");
 
+/// The folder of caches: the tests leave that of the user alone.
+pub(crate) const CACHES: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/caches");
+
 pub(crate) struct Server {
     child: Child,
     address: SocketAddr,
@@ -355,6 +358,7 @@ impl Drop for Server {
 /// The program with its output captured, the tests' log settings, and a free port.
 pub(crate) fn command(module: Option<&Path>, root: &Path, flags: &str) -> Command {
     let mut command = Command::new(PROGRAM);
+    command.env("XDG_CACHE_HOME", CACHES);
     if let Some(module) = module {
         command.arg("--module").arg(module);
     }

@@ -72,7 +72,11 @@ mod tests {
             ("/..%2Fsecret", None),
             ("/%ff", None),
         ] {
-            assert_eq!(file(&Request::new("GET", target)).as_deref(), named, "{target}");
+            assert_eq!(
+                file(&Request::new("GET", target)).as_deref(),
+                named,
+                "{target}"
+            );
         }
     }
 

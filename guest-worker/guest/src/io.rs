@@ -33,7 +33,9 @@ impl Read for &File {
         // The host gives at most 1 MiB at a time, whatever is asked for.
         let wanted = u32::try_from(buffer.len()).unwrap_or(u32::MAX);
         let piece = File::read(self, wanted)?;
-        let room = buffer.get_mut(..piece.len()).ok_or(ErrorKind::InvalidData)?;
+        let room = buffer
+            .get_mut(..piece.len())
+            .ok_or(ErrorKind::InvalidData)?;
         room.copy_from_slice(&piece);
         Ok(piece.len())
     }

@@ -76,5 +76,6 @@ fn request() -> Request {
         headers,
         body: Body::empty(),
         client: "127.0.0.1:49152".into(),
+        server: "127.0.0.1:8080".into(),
     }
 }

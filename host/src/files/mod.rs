@@ -128,6 +128,11 @@ impl RootFolder {
         })
     }
 
+    /// The path, for a guest whose own view of the folder is WASI's.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Opens a regular file for reading.
     ///
     /// # Errors

@@ -7,6 +7,7 @@ use std::{fmt, io};
 
 use super::SettingsError;
 use crate::exit::Exit;
+use crate::kind::Kind;
 use crate::pool::Refusal;
 use crate::sandbox::LoadError;
 use crate::supervisor;
@@ -28,10 +29,21 @@ pub enum StartError {
     Load(LoadError),
     /// A process of the pool could not be started.
     Process(supervisor::StartError),
+    /// A process of the pool had too little memory to start.
+    Memory {
+        /// The memory that a process may have, in bytes.
+        memory: u64,
+        /// What its start code failed with.
+        reason: String,
+    },
     /// The root process of the program could not be started.
     ProgramRoot(ProcessError),
-    /// The module exports `handle`. Only a program can run without HTTP.
-    NotAProgram,
+    /// The root process ended before it asked for a message. Its exit.
+    ProgramEnded(Exit),
+    /// The host is stopping, and starts nothing any more.
+    Stopping,
+    /// The module is neither a program nor a command. Only these can run without HTTP.
+    NotAProgram(Kind),
     /// The system gives no thread to compile on.
     Thread(io::Error),
 }
@@ -132,9 +144,19 @@ impl fmt::Display for StartError {
             Self::Settings(error) => error.fmt(f),
             Self::Load(error) => error.fmt(f),
             Self::Process(error) => write!(f, "the module can't be started: {error}"),
+            Self::Memory { reason, .. } => {
+                write!(f, "a process has too little memory to start: {reason}")
+            }
+            Self::ProgramEnded(exit) => {
+                write!(f, "the root ended before it asked for a message ({exit})")
+            }
+            Self::Stopping => f.write_str("the host is stopping"),
             Self::ProgramRoot(error) => write!(f, "the root can't be started: {error:?}"),
-            Self::NotAProgram => f.write_str(
-                "this module exports `handle`, not `run`: it can be served, and not run by itself",
+            Self::NotAProgram(kind) => write!(
+                f,
+                "this module exports `{}`: it can be served, and not run by itself, as modules can \
+                 that export `run`, `wasi:cli/run` or `_start`",
+                kind.export()
             ),
             Self::Thread(error) => write!(f, "the compiler failed: {error}"),
         }

@@ -247,10 +247,8 @@ impl Exchange {
 
     /// Lets the guest do what it has left to do, although its response is complete.
     fn let_run(&mut self) {
-        let (Some(call), Ok(runtime)) = (
-            self.call.take(),
-            tokio::runtime::Handle::try_current(),
-        ) else {
+        let (Some(call), Ok(runtime)) = (self.call.take(), tokio::runtime::Handle::try_current())
+        else {
             return;
         };
         let (pool, may_exit) = (Arc::clone(&self.pool), self.may_exit);

@@ -3,23 +3,25 @@
 //!
 //! Loading has three steps. [`Compiled`] tells the kind of a module, a [`Plan`] sets its limits,
 //! and [`Guests::start`] reserves memory and starts the first processes. The guests of one loading
-//! are a *generation*. If another generation takes its place, running requests stay with theirs.
+//! are a *generation*. [`Guests::replace`] has another generation take its place, while running
+//! requests stay with theirs.
 
 mod errors;
 mod exchange;
+mod generation;
 mod plan;
 
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use tokio::sync::oneshot;
 
-use crate::body::Body;
 use crate::deadline;
 use crate::exit::{Crash, Exit};
 use crate::files::RootFolder;
+use crate::kind::Kind;
 use crate::message::{Request, Response};
 use crate::pid::Pid;
 use crate::pool::{Lease, Pool, Refusal};
@@ -28,12 +30,11 @@ use crate::sandbox::{self, Compiled, LoadError};
 use crate::settings::{Settings, Workers};
 use crate::shutdown::{Phase, Stopping};
 use crate::steps::{Step, Steps};
-use crate::supervisor::Supervisor;
-use crate::kind::Kind;
 use crate::table::Table;
 use crate::tree::Tree;
 pub use errors::{StartError, Unanswered};
 use exchange::{Begun, Ended, Outcome};
+use generation::{Answering, Generation, Old, Turn};
 pub(crate) use plan::Plan;
 pub use plan::SettingsError;
 
@@ -41,27 +42,18 @@ pub use plan::SettingsError;
 #[derive(Debug)]
 pub(crate) struct Guests {
     current: ArcSwap<Generation>,
+    old: Mutex<OldGenerations>,
     table: Arc<Table>,
     stopping: Stopping,
     steps: Steps,
 }
 
-/// The guests of one loading.
-#[derive(Debug)]
-struct Generation {
-    kind: Kind,
-    workers: Workers,
-    answering: Answering,
-    request_time: Duration,
-    max_body: u64,
-}
-
-#[derive(Debug)]
-enum Answering {
-    /// Each process gets one request at a time.
-    Pool(Arc<Pool>),
-    /// The root process gets every request in its mailbox.
-    Program(RootSupervisor),
+/// The generations whose place was taken.
+#[derive(Debug, Default)]
+struct OldGenerations {
+    generations: Vec<Old>,
+    /// Whether no further generation may take a place.
+    is_closed: bool,
 }
 
 /// The process that answers a request, as far as it is known.
@@ -110,48 +102,46 @@ impl Guests {
         stopping: Stopping,
     ) -> Result<Self, StartError> {
         let table = Arc::new(Table::new(plan.table));
-        let time_limit = settings.limits.request_time;
-        let kind = compiled.kind();
-        let answering = match kind {
-            Kind::Handler
-            | Kind::Http02
-            | Kind::Http03
-            | Kind::Command02
-            | Kind::Command03
-            | Kind::CommandCore => {
-                let prepared = compiled.reserve_pooled(plan.sandbox, root_folder);
-                let prepared = prepared.map_err(StartError::Load)?;
-                let table = Arc::clone(&table);
-                let supervisor = Supervisor::new(prepared, kind, table, 0, time_limit);
-                let pool = Arc::new(Pool::new(supervisor, plan.pool));
-                pool.warm().await.map_err(StartError::Process)?;
-                Answering::Pool(pool)
-            }
-            Kind::Program => {
-                let tree = tree(
-                    compiled,
-                    plan.sandbox,
-                    root_folder,
-                    Arc::clone(&table),
-                    time_limit,
-                );
-                let root = RootSupervisor::new(tree.map_err(StartError::Load)?);
-                Answering::Program(root.map_err(StartError::ProgramRoot)?)
-            }
-        };
-        let generation = Generation {
-            kind,
-            workers: plan.workers,
-            answering,
-            request_time: settings.limits.request_time,
-            max_body: settings.limits.body,
-        };
+        let turn = Turn::First;
+        let first = Generation::start(compiled, plan, root_folder, settings, &table, turn).await?;
         Ok(Self {
-            current: ArcSwap::from_pointee(generation),
+            current: ArcSwap::from_pointee(first),
+            old: Mutex::default(),
             table,
             stopping,
             steps: settings.steps.clone(),
         })
+    }
+
+    /// Loads another generation, and has it take the place of the current one. New requests go to
+    /// the new one. Requests that run, and those in line, stay with the old one, which ends with
+    /// the last of them. Returns what keeps the new processes alive, as [`Guests::maintain`].
+    ///
+    /// # Errors
+    /// [`StartError`]. Nothing has changed then.
+    pub(crate) async fn replace(
+        &self,
+        compiled: Compiled,
+        plan: Plan,
+        root_folder: RootFolder,
+        settings: &Settings,
+    ) -> Result<impl Future<Output = ()> + use<>, StartError> {
+        let turn = Turn::Later;
+        let start = Generation::start(compiled, plan, root_folder, settings, &self.table, turn);
+        let new = Arc::new(start.await?);
+        let mut old = self.old();
+        if old.is_closed {
+            new.close();
+            return Err(StartError::Stopping);
+        }
+        let current = self.current.load_full();
+        current.yield_requests();
+        new.begin();
+        self.current.store(Arc::clone(&new));
+        current.retire();
+        old.generations.retain(|old| !old.is_over());
+        old.generations.push(current.old());
+        Ok(async move { new.maintain().await })
     }
 
     /// Has a guest answer the request. `judge` converts the response while the process can still be
@@ -284,13 +274,15 @@ impl Guests {
                 exit => Unanswered::of(exit),
             }
         })?;
-        judge(response).await.map_err(|unsendable| match unsendable {
-            Unsendable::Malformed(_logged) => {
-                trace.exit = Some(Exit::Response);
-                Unanswered::BadResponse
-            }
-            Unsendable::Disk => Unanswered::Disk,
-        })
+        judge(response)
+            .await
+            .map_err(|unsendable| match unsendable {
+                Unsendable::Malformed(_logged) => {
+                    trace.exit = Some(Exit::Response);
+                    Unanswered::BadResponse
+                }
+                Unsendable::Disk => Unanswered::Disk,
+            })
     }
 
     /// Takes a process that has nothing to do, or waits for one.
@@ -369,10 +361,8 @@ impl Guests {
 
     /// The number of requests that wait for a process.
     pub(crate) fn in_line(&self) -> usize {
-        match &self.current.load().answering {
-            Answering::Pool(pool) => pool.in_line(),
-            Answering::Program(_) => 0,
-        }
+        let old: usize = self.old().generations.iter().map(Old::in_line).sum();
+        old + self.current.load().in_line()
     }
 
     /// Ends a process. Returns whether it existed.
@@ -380,42 +370,46 @@ impl Guests {
         let Some(row) = self.table.row(pid) else {
             return false;
         };
-        match &self.current.load().answering {
-            Answering::Pool(pool) => {
-                row.kill();
-                pool.kill_idle(pid);
-            }
-            Answering::Program(_) => {
-                self.table.signal(pid, Exit::Killed);
-            }
+        if row.kind == Kind::Program {
+            self.table.signal(pid, Exit::Killed);
+        } else {
+            row.kill();
+            // A process of an old pool is idle at no time.
+            self.current.load().kill_idle(pid);
         }
         true
     }
 
-    /// Keeps the wanted number of processes alive, until these guests are closed.
-    pub(crate) async fn maintain(&self) {
+    /// Keeps the wanted number of processes of the current generation alive, until it is closed or
+    /// another takes its place.
+    pub(crate) fn maintain(&self) -> impl Future<Output = ()> + use<> {
         let generation = self.current.load_full();
-        match &generation.answering {
-            Answering::Pool(pool) => pool.maintain().await,
-            Answering::Program(root) => root.maintain().await,
-        }
+        async move { generation.maintain().await }
     }
 
     /// Refuses new requests. In a pool, idle processes end at once; in a program, all processes do.
     pub(crate) fn close(&self) {
-        match &self.current.load().answering {
-            Answering::Pool(pool) => pool.close(),
-            Answering::Program(root) => root.close(),
-        }
+        let mut old = self.old();
+        old.is_closed = true;
+        // For the trees of old programs, even if no program is the current one.
+        self.table.close();
+        old.generations.iter().for_each(Old::close);
+        self.current.load().close();
     }
 
     /// Ends all processes, and waits until they have ended.
     pub(crate) async fn end(&self) {
-        let generation = self.current.load_full();
-        match &generation.answering {
-            Answering::Pool(pool) => pool.end().await,
-            Answering::Program(root) => root.end().await,
+        self.close();
+        let old = std::mem::take(&mut self.old().generations);
+        for old in old {
+            old.end().await;
         }
+        self.current.load_full().end().await;
+    }
+
+    fn old(&self) -> MutexGuard<'_, OldGenerations> {
+        // No step can panic halfway, so a poisoned lock still guards a whole value.
+        self.old.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -426,14 +420,4 @@ async fn unless_ending<T>(stopping: &Stopping, call: impl Future<Output = T>) ->
         async move { stopping.reached(Phase::Ending).await }
     };
     deadline::unless(call, ending).await.ok()
-}
-
-impl Generation {
-    /// Collects the whole body, because both kinds of module take no other.
-    async fn collect(&self, body: Body) -> Result<Body, Unanswered> {
-        let deadline = Instant::now() + self.request_time;
-        let collected = deadline::by(deadline, body.collect(self.max_body)).await;
-        let bytes = collected.and_then(Result::ok).ok_or(Unanswered::BadBody)?;
-        Ok(bytes.into())
-    }
 }

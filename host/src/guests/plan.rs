@@ -1,12 +1,13 @@
 //! A *plan* gives a module of a known kind its settings, with defaults, all checked. A setting that
 //! has no effect for the kind is refused, because its user would wait for the effect in vain.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::files::MAX_RECENT_FILES;
+use crate::kind::{Kind, Reusable};
 use crate::pool::{self, OVERLAP, Reuse};
 use crate::settings::{MAX_PROCESSES, Mode, Setting, Settings, Workers};
-use crate::kind::{Kind, Reusable};
 use crate::{descriptors, mailbox, sandbox, table};
 
 /// Descriptors beside those of connections and guests: the root folder, the runtime, the log,
@@ -182,12 +183,15 @@ impl Plan {
         let unused = match kind {
             Kind::Program if settings.steps.are_on() => Some(Setting::Steps),
             Kind::Program => settings.pool.first_set(),
+            Kind::Http02 => settings.program.first_set(),
             Kind::Handler
-            | Kind::Http02
             | Kind::Http03
             | Kind::Command02
             | Kind::Command03
-            | Kind::CommandCore => settings.program.first_set(),
+            | Kind::CommandCore => {
+                let reuse = settings.pool.reuse.then_some(Setting::Reuse);
+                reuse.or_else(|| settings.program.first_set())
+            }
         };
         if let Some(setting) = unused {
             return Err(SettingsError::OtherKind { setting, kind });
@@ -195,7 +199,6 @@ impl Plan {
         let limits = &settings.limits;
         let workers = settings.pool.workers(cores());
         let (instances, reserved) = match kind {
-            Kind::Program => (settings.program.processes(), 0),
             // Reserved, so that no process finds all files taken by others.
             Kind::Handler
             | Kind::Http02
@@ -203,10 +206,11 @@ impl Plan {
             | Kind::Command02
             | Kind::Command03
             | Kind::CommandCore => {
-                let instances = workers.max + OVERLAP;
+                let instances = if is_served { workers.max + OVERLAP } else { 1 };
                 let each = u64::from(limits.open_files) + IN_PASSING;
                 (instances, u64::from(instances) * each)
             }
+            Kind::Program => (settings.program.processes(), 0),
         };
         if kind == Kind::Program && is_served {
             settings.mailbox_has_room(limits.body.saturating_add(HEAD_BYTES))?;
@@ -228,6 +232,7 @@ impl Plan {
                 max_message: settings.program.message(),
                 max_open_files: limits.open_files,
                 max_open_files_in_all: u32::try_from(open_files).unwrap_or(u32::MAX),
+                environment: Arc::new(settings.environment.settled()),
                 output: settings.output,
                 steps: settings.steps.clone(),
             },
@@ -257,14 +262,15 @@ impl Plan {
     }
 }
 
+/// Whether a process serves more than one request: the mode and the kind must both allow it.
 fn reuse(kind: Kind, settings: &Settings) -> Reuse {
-    let can = match kind.reusable() {
+    let is_reusable = match kind.reusable() {
         Reusable::Always => true,
         Reusable::OnRequest => settings.pool.reuse,
         Reusable::Never => false,
     };
     match settings.pool.mode() {
-        Mode::Pool | Mode::Single if can => Reuse::ManyRequests,
+        Mode::Pool | Mode::Single if is_reusable => Reuse::ManyRequests,
         Mode::Pool | Mode::Single | Mode::PerRequest => Reuse::OneRequest,
     }
 }
@@ -284,22 +290,9 @@ fn cores() -> u32 {
 impl std::fmt::Display for SettingsError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::OtherKind { setting, kind } => match kind {
-                Kind::Handler
-                | Kind::Http02
-                | Kind::Http03
-                | Kind::Command02
-                | Kind::Command03
-                | Kind::CommandCore => write!(
-                    f,
-                    "{setting:?}: the module exports `handle`; this is for modules that export `run`"
-                ),
-                Kind::Program => write!(
-                    f,
-                    "{setting:?}: the module exports `run`, and starts processes as it likes; this \
-                     is for modules that export `handle`"
-                ),
-            },
+            Self::OtherKind { setting, kind } => {
+                write!(f, "{setting:?}: {}", setting.unused_by(*kind))
+            }
             Self::OtherMode { setting, mode } => {
                 write!(f, "{setting:?}: this has no meaning with mode {mode}")
             }

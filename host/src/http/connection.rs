@@ -151,11 +151,17 @@ impl Connection {
 
     /// Notes the upload of the current request.
     pub(super) fn uploads(&self, uploading: Uploading) {
-        *self.uploading.lock().unwrap_or_else(PoisonError::into_inner) = Some(uploading);
+        *self
+            .uploading
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(uploading);
     }
 
     fn has_unread_upload(&self) -> bool {
-        let uploading = self.uploading.lock().unwrap_or_else(PoisonError::into_inner);
+        let uploading = self
+            .uploading
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         uploading.as_ref().is_some_and(Uploading::is_unread)
     }
 }

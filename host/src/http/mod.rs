@@ -38,7 +38,6 @@ use fault::Fault;
 use heads::Flaw;
 use refusals::Refusals;
 use response::Asked;
-use stopwatch::Stopwatch;
 
 /// The settings that concern HTTP.
 #[derive(Clone, Copy, Debug)]

@@ -10,8 +10,8 @@ use hyper::header::{
 };
 use hyper::{Response, StatusCode};
 
-use super::{Connection, Sent};
 use super::body::ResponseBody;
+use super::{Connection, Sent};
 use crate::body::{Body, FileSlice};
 use crate::guests::Unsendable;
 use crate::message;
@@ -123,9 +123,11 @@ fn judge_head(
     let may_be_absent = asked.is_head || status == StatusCode::NOT_MODIFIED;
     let is_absent = may_be_absent && length == Some(0);
     match (stated, length) {
-        (Some(stated), Some(length)) if stated != length && !is_absent && !is_discarded => Err(
-            malformed(format!("a content-length other than the body's {length} bytes")),
-        ),
+        (Some(stated), Some(length)) if stated != length && !is_absent && !is_discarded => {
+            Err(malformed(format!(
+                "a content-length other than the body's {length} bytes"
+            )))
+        }
         (_, length) => Ok(Head {
             status,
             headers,

@@ -206,7 +206,10 @@ impl Upload {
 impl Drop for Upload {
     fn drop(&mut self) {
         let is_unread = self.body.is_some();
-        self.uploading.0.is_unread.store(is_unread, Ordering::Relaxed);
+        self.uploading
+            .0
+            .is_unread
+            .store(is_unread, Ordering::Relaxed);
     }
 }
 

@@ -88,7 +88,7 @@ pub(crate) struct Pool {
     settings: Settings,
     stacks: Stacks,
     seats: Seats,
-    /// Whether a request waits in line, or the pool is closed. If so, a thread that gives back a
+    /// Whether a request waits in line, or the pool is retired or closed. If so, a thread that gives back a
     /// process or a seat must check the line. Every request reads this; it is written only when it
     /// changes.
     attention: AtomicBool,
@@ -215,12 +215,12 @@ impl Pool {
         self.seats.take_below(most).then(|| Seat::of(self))
     }
 
-    /// Keeps the pool at its size until it is closed. Replaces processes that ended, and ends
+    /// Keeps the pool at its size until it is retired or closed. Replaces processes that ended, and ends
     /// processes that were idle for too long.
     pub(crate) async fn maintain(self: &Arc<Self>) {
         let rounds = (self.settings.idle_timeout / 4)
             .clamp(Duration::from_millis(10), Duration::from_secs(1));
-        while !self.seats.line().is_closed() {
+        while self.is_kept() {
             // The reason for waking doesn't matter: a round that comes too early finds nothing to
             // do.
             let _elapsed = timeout(rounds, self.missing.notified()).await;
@@ -261,6 +261,24 @@ impl Pool {
         self.missing.notify_one();
     }
 
+    /// Ends all idle processes, and keeps none from now on: another pool takes the place of this
+    /// one. Requests that come nevertheless, and those in line, are still served.
+    pub(crate) fn retire(self: &Arc<Self>) {
+        let mut line = self.seats.line();
+        line.retire();
+        self.update_attention(&line);
+        drop(line);
+        // After `attention` is set: a process that comes back later sees that.
+        self.serve_line();
+        self.missing.notify_one();
+    }
+
+    /// Whether the pool is to have its size.
+    fn is_kept(&self) -> bool {
+        let line = self.seats.line();
+        !line.is_closed() && !line.is_retired()
+    }
+
     /// Ends all processes, and waits until they have ended. A process that is being started ends
     /// when it is put back.
     pub(crate) async fn end(self: &Arc<Self>) {
@@ -276,7 +294,7 @@ impl Pool {
 
     /// Takes a seat if fewer than `min` processes are alive.
     fn claim_missing(self: &Arc<Self>) -> Option<Seat> {
-        if self.seats.line().is_closed() {
+        if !self.is_kept() {
             return None;
         }
         self.take_seat(self.settings.min)
@@ -298,8 +316,8 @@ impl Pool {
             return self.prepare_next(lease.free_seat(Exit::Served));
         }
         match self.retirement(lease.process()) {
-            None => self.put_back(lease),
-            Some(exit) => self.replace(lease, exit),
+            Some(exit) if self.is_kept() => self.replace(lease, exit),
+            Some(_) | None => self.put_back(lease),
         }
     }
 
@@ -347,7 +365,12 @@ impl Pool {
             left_over = line.grant(found);
         }
         self.update_attention(&line);
+        let ends_idle = line.is_retired() && line.in_line() == 0;
         drop(line);
+        if ends_idle {
+            drop(left_over);
+            return self.end_all_idle();
+        }
         // All requests in line have just left.
         match left_over {
             Some(Grant::Process(lease)) => self.put_back(lease),
@@ -357,7 +380,7 @@ impl Pool {
 
     /// Sets `attention` for the current state of the line.
     fn update_attention(&self, line: &seats::Guard<'_>) {
-        let wanted = line.is_closed() || line.in_line() > 0;
+        let wanted = line.is_closed() || line.is_retired() || line.in_line() > 0;
         self.attention.store(wanted, Ordering::SeqCst);
     }
 
@@ -404,7 +427,8 @@ impl Pool {
         let (now, at_start) = process.memory();
         let may_grow = self.settings.memory.saturating_sub(at_start);
         let high_water = at_start + may_grow / HIGH_WATER.1 * HIGH_WATER.0;
-        (now > at_start && now >= high_water).then_some(Exit::Grown)
+        let has_grown = now > at_start && now >= high_water;
+        (has_grown || process.is_worn()).then_some(Exit::Grown)
     }
 }
 

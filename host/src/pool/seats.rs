@@ -25,6 +25,8 @@ struct Line {
     next_ticket: u64,
     /// When a request last found all processes busy.
     saturated: Option<Instant>,
+    /// Whether another pool has taken the place of this one.
+    is_retired: bool,
     is_closed: bool,
 }
 
@@ -77,6 +79,15 @@ impl Seats {
 impl Guard<'_> {
     pub(super) fn is_closed(&self) -> bool {
         self.0.is_closed
+    }
+
+    /// Whether the pool starts processes only for requests in line, and keeps none.
+    pub(super) fn is_retired(&self) -> bool {
+        self.0.is_retired
+    }
+
+    pub(super) fn retire(&mut self) {
+        self.0.is_retired = true;
     }
 
     pub(super) fn in_line(&self) -> usize {

@@ -1,16 +1,28 @@
-//! Checks a module without running it: its exports, its imports, and whether this host can run it.
+//! Checks a module without compiling it: its kind, its exports, its imports, and whether this host
+//! can run it.
+
+use wasmparser::Validator;
+use wasmtime::Engine;
+use wasmtime::component::Component;
 
 use super::excerpt::{excerpt, printable};
-use super::{Code, LoadError, contract, engine, foreign, handler, kind_of, program};
-use crate::settings::Module;
+use super::inspect::{Inspected, inspect};
+use super::provider::Provider;
+use super::shape::check_shape;
+use super::state::{State, linker};
+use super::stub::stub;
+use super::{LoadError, engine, foreign, program};
 use crate::kind::Kind;
+use crate::settings::Module;
 
 /// The outcome of [`check`].
 #[derive(Debug)]
 pub struct Report {
+    /// The kind, if the module is of one that this host runs.
+    pub kind: Option<Kind>,
     /// Names of the exports. Names here include the version, and show invisible characters escaped.
     pub exports: Vec<String>,
-    /// The imports, and whether this host has them.
+    /// The imports, and who has them.
     pub imports: Vec<Import>,
     /// Why this host can't run the module, if so.
     pub obstacle: Option<String>,
@@ -19,66 +31,100 @@ pub struct Report {
 /// One import.
 #[derive(Debug)]
 pub struct Import {
-    /// The name of the import.
+    /// The name of the import. Those of core modules have the form `module.name`.
     pub name: String,
-    /// Whether this host has an interface of this name. Its functions may still differ in type.
-    pub provided: bool,
+    /// Who has something of this name. Its functions may still differ in type.
+    pub provider: Provider,
 }
 
-/// Compiles the module, and compares its imports and exports with the host's. `memory` is the
-/// memory in bytes that a process may have.
+/// Reads and validates the module, and compares its imports and exports with the host's. `memory` is
+/// the memory in bytes that a process may have.
 ///
 /// # Errors
-/// If the module can't be read or compiled.
+/// If the module can't be read, or is invalid.
 pub fn check(module: &Module, memory: u64) -> Result<Report, LoadError> {
-    let (code, found) = engine::compile_only(module)?;
-    let Code::Component(component) = &code else {
-        return Err(LoadError::Host(wasmtime::format_err!("a core module")));
+    let path = match module {
+        Module::BuiltIn => return built_in(memory),
+        Module::File(path) => path,
     };
-    let engine = component.engine();
-    let kind = component.component_type();
-    let exports = kind
-        .exports(engine)
-        .map(|(name, _)| printable(name))
-        .collect();
-    let imports = kind
-        .imports(engine)
-        .map(|(name, _)| Import {
-            name: printable(name),
-            provided: provided(name),
-        })
-        .collect();
-    let prepared = kind_of(&code, found).and_then(|kind| match kind {
-        Kind::Handler => handler::prepare(component).map(drop),
-        Kind::Program => program::prepare(component).map(drop),
-        _ => foreign::prepare_only(kind, &code),
-    });
-    let obstacle = match prepared {
-        Err(error) => Some(excerpt(&format!("{error:#}"))),
-        Ok(()) => engine::check_memory(&code, memory)
-            .err()
-            .map(|error| error.to_string()),
+    let invalid = |error: wasmtime::Error| LoadError::Compile {
+        module: module.clone(),
+        error,
     };
-    Ok(Report {
-        exports,
-        imports,
-        obstacle,
-    })
+    let binary = engine::binary(path)?;
+    let found = inspect(&binary).map_err(|error| invalid(error.into()))?;
+    let obstacle = match &found.kind {
+        Err(unfit) => Some(unfit.to_string()),
+        Ok(kind) => {
+            let types = Validator::new().validate_all(&binary);
+            let types = types.map_err(|error| invalid(error.into()))?;
+            if let Err(unfit) = check_shape(*kind, &types) {
+                Some(unfit.to_string())
+            } else if let Err(error) = link(*kind, &binary) {
+                Some(excerpt(&format!("{error:#}")))
+            } else {
+                too_large(found.memory, memory)
+            }
+        }
+    };
+    Ok(report(found, obstacle))
 }
 
-/// Whether this host has the interface. WASI promises that 0.2 only grows, so any 0.2 interface is
-/// in ours.
-fn provided(import: &str) -> bool {
-    const WASI: [&str; 6] = ["cli", "clocks", "filesystem", "io", "random", "sockets"];
-    let wasi = |(name, version): (&str, &str)| {
-        let package = name
-            .strip_prefix("wasi:")
-            .and_then(|name| name.split_once('/'));
-        version.starts_with("0.2.") && package.is_some_and(|(package, _)| WASI.contains(&package))
+fn built_in(memory: u64) -> Result<Report, LoadError> {
+    let compilation = engine::compile_only(&Module::BuiltIn, None, || ())?;
+    let too_large = compilation.check_memory(memory).err();
+    let kind = compilation.kind;
+    let component = compilation.code.component().map_err(LoadError::Host)?;
+    let names = component.component_type();
+    let engine = component.engine();
+    let imports = names.imports(engine).map(|(name, _)| name);
+    let found = Inspected {
+        kind: Ok(kind),
+        exports: names
+            .exports(engine)
+            .map(|(name, _)| printable(name))
+            .collect(),
+        imports: imports
+            .map(|name| (printable(name), Provider::of(name, Some(kind))))
+            .collect(),
+        memory: 0,
     };
-    let is_ours = contract::INTERFACES
-        .map(contract::interface)
-        .iter()
-        .any(|ours| ours == import);
-    is_ours || import.split_once('@').is_some_and(wasi)
+    Ok(report(found, too_large.map(|error| error.to_string())))
+}
+
+fn report(found: Inspected, obstacle: Option<String>) -> Report {
+    let imports = found.imports.into_iter();
+    Report {
+        kind: found.kind.ok(),
+        exports: found.exports,
+        imports: imports
+            .map(|(name, provider)| Import { name, provider })
+            .collect(),
+        obstacle,
+    }
+}
+
+/// Compares the types of the imports with the host's.
+fn link(kind: Kind, binary: &[u8]) -> wasmtime::Result<()> {
+    let engine = Engine::new(&engine::config(kind))?;
+    let stub = || Component::from_binary(&engine, &stub(binary)?);
+    match kind {
+        Kind::Handler => linker::<State>(&engine)?
+            .instantiate_pre(&stub()?)
+            .map(drop),
+        Kind::Program => program::linker(&engine)?
+            .instantiate_pre(&stub()?)
+            .map(drop),
+        Kind::Http02 | Kind::Http03 | Kind::Command02 | Kind::Command03 => {
+            let linker = foreign::linker(kind, &engine)?;
+            linker.instantiate_pre(&stub()?).map(drop)
+        }
+        // The names of WASI 0.1 are functions, and no other version of them has other types.
+        Kind::CommandCore => Ok(()),
+    }
+}
+
+fn too_large(needs: u64, memory: u64) -> Option<String> {
+    let error = LoadError::TooLarge { needs, memory };
+    (needs > memory).then(|| error.to_string())
 }

@@ -1,10 +1,5 @@
 //! The name and version of the *contract*, as in `wit/`. A module that was built for another
-//! version is refused before it is linked: the linker's error would only speak of differing types.
-
-use wasmtime::component::Component;
-use wasmtime::{Result, format_err};
-
-use super::excerpt::excerpt;
+//! version is refused by its name: the linker's error would only speak of differing types.
 
 /// The file of `wit/` that names the package.
 const WIT: &str = include_str!("../../../wit/worker.wit");
@@ -18,26 +13,42 @@ pub(super) fn interface(name: &str) -> String {
     format!("{package}/{name}@{version}")
 }
 
-/// Refuses a module that imports another version of the contract.
-///
-/// # Errors
-/// A sentence with the import, the version of this host, and the remedy.
-pub(super) fn check_version(component: &Component) -> Result<()> {
+/// The interface of the contract with this full name.
+pub(super) fn find(full_name: &str) -> Option<&'static str> {
+    let mut ours = INTERFACES.into_iter();
+    ours.find(|name| interface(name) == full_name)
+}
+
+/// Whether only programs have this one of [`INTERFACES`].
+pub(super) fn is_for_programs(interface: &str) -> bool {
+    ["mailbox", "process"].contains(&interface)
+}
+
+/// Whether this is the name of an interface in another version of the contract.
+pub(super) fn is_other(import: &str) -> bool {
     let (package, version) = package();
-    let kind = component.component_type();
-    let mut imports = kind.imports(component.engine());
-    let stranger = imports.find(|(name, _)| {
-        let interface = name.strip_prefix(package);
-        let interface = interface.and_then(|rest| rest.strip_prefix('/'));
-        interface.is_some_and(|interface| interface.rsplit('@').next() != Some(version))
+    let interface = import.strip_prefix(package);
+    let interface = interface.and_then(|rest| rest.strip_prefix('/'));
+    interface.is_some_and(|interface| interface.rsplit('@').next() != Some(version))
+}
+
+/// The version of the contract.
+pub(super) fn version() -> &'static str {
+    let (_, version) = package();
+    version
+}
+
+/// The declaration of an export of the contract, such as `run: func()`.
+pub(super) fn signature(export: &str) -> &'static str {
+    let mut declarations = WIT.lines().filter_map(|line| {
+        let declaration = line.trim_start().strip_prefix("export ")?;
+        declaration.strip_suffix(';')
     });
-    match stranger {
-        None => Ok(()),
-        Some((import, _)) => Err(format_err!(
-            "it imports `{}`, and this host has {version}: build it anew with this version's wasm-pool-guest",
-            excerpt(import)
-        )),
-    }
+    let found = declarations.find(|declaration| {
+        let rest = declaration.strip_prefix(export);
+        rest.is_some_and(|rest| rest.starts_with(':'))
+    });
+    found.unwrap_or_default()
 }
 
 /// The name and the version of the package, such as `wasm-pool:worker` and `0.2.0`.
@@ -58,5 +69,14 @@ mod tests {
         let (package, version) = package();
         assert_eq!(package, "wasm-pool:worker");
         assert_eq!(version.split('.').count(), 3, "{version}");
+    }
+
+    #[test]
+    fn the_exports_are_declared_in_the_contract() {
+        assert_eq!(
+            signature("handle"),
+            "handle: func(request: request) -> response"
+        );
+        assert_eq!(signature("run"), "run: func()");
     }
 }

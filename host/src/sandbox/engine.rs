@@ -3,14 +3,14 @@
 
 use std::path::Path;
 
-use wasmtime::component::Component;
 use wasmtime::{
     Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, ResourcesRequired,
 };
 
+use super::cache::{self, Format, Image};
+use super::inspect::inspect;
 use super::limits::TABLE_ELEMENT_BYTES;
 use super::mappings::most_instances;
-use super::inspect::inspect;
 use super::{Code, LoadError, Settings, code, names, source};
 use crate::kind::Kind;
 use crate::settings::Module;
@@ -48,98 +48,129 @@ const WASM_PAGE_BYTES: u64 = 64 << 10;
 /// The built-in worker, compiled by the build script from `guest-worker/`.
 const BUILT_IN_WORKER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/worker.cwasm"));
 
-/// Compiles the module, before an engine with memory exists. Only the compiled component tells how
-/// many memories and tables an instance has.
-pub(super) fn compile_only(module: &Module) -> Result<(Code, Kind), LoadError> {
+/// A module that one engine has loaded, for another engine to run.
+pub(super) struct Compilation {
+    pub(super) code: Code,
+    pub(super) kind: Kind,
+    /// The same code, in the form that engines load.
+    image: Image,
+    /// Bytes of memories and tables that a process starts with.
+    first_memory: u64,
+}
+
+/// Finds out the kind of the module, and compiles it, before an engine with memory exists. Only the
+/// compiled code tells how many memories and tables an instance has. `cache` is the folder of the compile cache, and
+/// `compiling` is called before a compilation: not if the code is built in or in the cache.
+pub(super) fn compile_only(
+    module: &Module,
+    cache: Option<&Path>,
+    compiling: impl FnOnce(),
+) -> Result<Compilation, LoadError> {
     let failed = |error| LoadError::Compile {
         module: module.clone(),
         error,
     };
     match module {
         Module::BuiltIn => {
-            let compiler = Engine::new(&config(Kind::Handler)).map_err(LoadError::Host)?;
-            // SAFETY: `deserialize` trusts its bytes to come from `precompile_component` of this
-            // version of wasmtime. The build script made them with it, Cargo uses one version for
-            // both, and the engine compares the versions.
-            let component = unsafe { Component::deserialize(&compiler, BUILT_IN_WORKER) };
-            let component = component.map_err(failed)?;
-            Ok((Code::Component(component), Kind::Handler))
+            let kind = Kind::Handler;
+            let compiler = Engine::new(&config(kind)).map_err(LoadError::Host)?;
+            let image = Image::built_in(BUILT_IN_WORKER);
+            let component = image.component(&compiler).map_err(failed)?;
+            let pages = component
+                .resources_required()
+                .and_then(|needs| needs.max_initial_memory_size);
+            Ok(Compilation {
+                code: Code::Component(component),
+                kind,
+                image,
+                first_memory: pages.unwrap_or(0).saturating_mul(WASM_PAGE_BYTES),
+            })
         }
         Module::File(path) => {
-            let binary = binary(path, &source::read(path)?).map_err(failed)?;
-            let kind = inspect(&binary);
+            let binary = binary(path)?;
+            let found = inspect(&binary).map_err(|error| failed(error.into()))?;
+            let kind = found.kind.map_err(|why| LoadError::Unfit {
+                module: module.clone(),
+                why,
+            })?;
             let compiler = Engine::new(&config(kind)).map_err(LoadError::Host)?;
-            let code = compile(&compiler, kind, &binary).map_err(failed)?;
-            Ok((code, kind))
+            let format = match kind {
+                Kind::CommandCore => Format::Core,
+                Kind::Handler
+                | Kind::Program
+                | Kind::Http02
+                | Kind::Http03
+                | Kind::Command02
+                | Kind::Command03 => Format::Component,
+            };
+            let load = |image: &Image| image.code(&compiler, format);
+            let loaded = cache::load_or_compile(cache, &compiler, &binary, format, compiling, load);
+            let (code, image) = loaded.map_err(failed)?;
+            Ok(Compilation {
+                code,
+                kind,
+                image,
+                first_memory: found.memory,
+            })
         }
     }
 }
 
-fn compile(compiler: &Engine, kind: Kind, binary: &[u8]) -> wasmtime::Result<Code> {
-    if kind == Kind::CommandCore {
-        return wasmtime::Module::from_binary(compiler, binary).map(Code::Core);
+impl Compilation {
+    /// The same code in an engine with room for its instances.
+    pub(super) fn reserve(&self, kind: Kind, settings: &Settings) -> Result<Code, LoadError> {
+        let instances = settings.instances;
+        let reserve = |error| LoadError::Reserve { instances, error };
+
+        self.check_memory(settings.memory)?;
+        let needs = self.code.resources_required();
+        let memories = needs.as_ref().map_or(1, |needs| needs.num_memories);
+        let most = most_instances(memories);
+        if u64::from(instances) > most {
+            return Err(LoadError::Mappings {
+                instances,
+                memories,
+                most,
+            });
+        }
+
+        let mut pooled = config(kind);
+        pooled.allocation_strategy(pool(kind, settings, needs));
+        let engine = Engine::new(&pooled).map_err(reserve)?;
+        let format = match self.code {
+            Code::Component(_) => Format::Component,
+            Code::Core(_) => Format::Core,
+        };
+        self.image.code(&engine, format).map_err(reserve)
     }
-    Component::from_binary(compiler, binary).map(Code::Component)
+
+    /// Checks that the module can start with this much memory.
+    pub(super) fn check_memory(&self, memory: u64) -> Result<(), LoadError> {
+        let needs = self.first_memory;
+        if needs > memory {
+            return Err(LoadError::TooLarge { needs, memory });
+        }
+        Ok(())
+    }
 }
 
-/// The same code in an engine with room for its instances.
-pub(super) fn reserve(
-    compiled: &Code,
-    kind: Kind,
-    settings: &Settings,
-) -> Result<Code, LoadError> {
-    let instances = settings.instances;
-    let reserve = |error| LoadError::Reserve { instances, error };
-
-    check_memory(compiled, settings.memory)?;
-    let memories = compiled
-        .resources_required()
-        .map_or(1, |needs| needs.num_memories);
-    let most = most_instances(memories);
-    if u64::from(instances) > most {
-        return Err(LoadError::Mappings {
-            instances,
-            memories,
-            most,
-        });
-    }
-
-    let mut pooled = config(kind);
-    let strategy = pool(kind, settings, compiled.resources_required());
-    pooled.allocation_strategy(strategy);
-    let engine = Engine::new(&pooled).map_err(reserve)?;
-
-    // SAFETY: `deserialize` trusts its bytes to come from `serialize` of this version of wasmtime.
-    // The line above each makes them, and nothing else has touched them.
-    match compiled {
-        Code::Component(component) => {
-            let bytes = component.serialize().map_err(LoadError::Host)?;
-            let component = unsafe { Component::deserialize(&engine, &bytes) };
-            component.map(Code::Component).map_err(reserve)
-        }
-        Code::Core(module) => {
-            let bytes = module.serialize().map_err(LoadError::Host)?;
-            let module = unsafe { wasmtime::Module::deserialize(&engine, &bytes) };
-            module.map(Code::Core).map_err(reserve)
+impl Image {
+    fn code(&self, engine: &Engine, format: Format) -> wasmtime::Result<Code> {
+        match format {
+            Format::Component => self.component(engine).map(Code::Component),
+            Format::Core => self.module(engine).map(Code::Core),
         }
     }
 }
 
-/// Checks that the module can start with this much memory.
-pub(super) fn check_memory(code: &Code, memory: u64) -> Result<(), LoadError> {
-    let pages = code
-        .resources_required()
-        .and_then(|needs| needs.max_initial_memory_size);
-    let needs = pages.unwrap_or(0).saturating_mul(WASM_PAGE_BYTES);
-    if needs > memory {
-        return Err(LoadError::TooLarge { needs, memory });
-    }
-    Ok(())
-}
-
-/// The module as a binary. Text is translated.
-fn binary(path: &Path, module: &[u8]) -> wasmtime::Result<Vec<u8>> {
-    let binary = wat::Parser::new().parse_bytes(Some(path), module);
+/// The module in this file as a binary. Text is translated.
+pub(super) fn binary(path: &Path) -> Result<Vec<u8>, LoadError> {
+    let module = source::read(path)?;
+    let binary = wat::Parser::new().parse_bytes(Some(path), &module);
+    let binary = binary.map_err(|error| LoadError::Compile {
+        module: Module::File(path.to_owned()),
+        error: error.into(),
+    });
     let mut binary = binary?.into_owned();
     names::drop_long_names(&mut binary);
     Ok(binary)
@@ -157,14 +188,10 @@ pub(super) fn config(kind: Kind) -> Config {
 
 /// Whether modules of this kind have tasks. For the others, support of tasks would make each call
 /// cost twice as much.
-fn is_concurrent(kind: Kind) -> bool {
+pub(super) fn is_concurrent(kind: Kind) -> bool {
     match kind {
         Kind::Http03 | Kind::Command03 => true,
-        Kind::Handler
-        | Kind::Program
-        | Kind::Http02
-        | Kind::Command02
-        | Kind::CommandCore => false,
+        Kind::Handler | Kind::Program | Kind::Http02 | Kind::Command02 | Kind::CommandCore => false,
     }
 }
 

@@ -7,6 +7,7 @@ use wasmtime_wasi::I32Exit;
 
 use super::backtrace;
 use super::excerpt::excerpt;
+use super::unfit::Unfit;
 use crate::exit::{self, Crash, Exit};
 use crate::settings::Module;
 use crate::text;
@@ -63,12 +64,14 @@ pub enum LoadError {
         /// The kind of file that it looks like.
         looks: &'static str,
     },
-    /// The file is a core module, as built for `wasm32-wasip1` or `wasm32-unknown-unknown`.
-    CoreModule {
-        /// The path.
-        path: PathBuf,
+    /// This host can't run modules like this one.
+    Unfit {
+        /// The module.
+        module: Module,
+        /// The reason, by the module's names.
+        why: Unfit,
     },
-    /// The module does not compile.
+    /// The module is invalid.
     Compile {
         /// The module.
         module: Module,
@@ -84,7 +87,7 @@ pub enum LoadError {
     },
     /// The module starts with more memory than a process may have.
     TooLarge {
-        /// The initial size of its largest memory, in bytes.
+        /// The initial size of all its memories and tables, in bytes.
         needs: u64,
         /// The memory that a process may have, in bytes.
         memory: u64,
@@ -185,15 +188,12 @@ impl std::fmt::Display for LoadError {
                 "module {}: this is not WebAssembly: it looks like {looks}",
                 path.display()
             ),
-            Self::CoreModule { path } => write!(
-                f,
-                "module {}: this is a core module, not a component; build it for wasm32-wasip2, or wrap it \
-                 with `wasm-tools component new`",
-                path.display()
-            ),
+            Self::Unfit { module, why } => {
+                write!(f, "module {module} does not run here: {why}")
+            }
             Self::Compile { module, error } => {
                 let error = excerpt(&format!("{error:#}"));
-                write!(f, "module {module}: not a component: {error}")
+                write!(f, "module {module}: this is not valid WebAssembly: {error}")
             }
             Self::Contract { module, error } => write!(
                 f,
@@ -202,7 +202,7 @@ impl std::fmt::Display for LoadError {
             ),
             Self::TooLarge { needs, memory } => write!(
                 f,
-                "a process may have {memory} bytes, and the module starts with {needs}: allow it more"
+                "a process may have {memory} bytes, and starts with {needs}: allow it that many or more"
             ),
             Self::Mappings {
                 instances,

@@ -7,11 +7,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
+use wasmtime::component::Linker;
 use wasmtime::{Engine, Store};
 
 use super::failure::Cause;
-use super::state::{Common, State, cause, crash, linker, started, store};
-use super::{Code, http02, http03};
+use super::state::{Common, State, WASI_RESOURCES, cause, crash, started, store};
+use super::{Code, command, engine, http02, http03, state};
 use crate::deadline;
 use crate::exit::{Crash, Exit};
 use crate::kind::Kind;
@@ -32,6 +33,7 @@ pub(crate) struct PreparedForeign {
 enum Prepared {
     Http02(http02::Prepared),
     Http03(http03::Prepared),
+    Command(command::Prepared),
 }
 
 /// One living guest of a foreign kind.
@@ -39,11 +41,15 @@ pub(crate) struct Foreign {
     store: Store<State>,
     guest: Guest,
     common: Arc<Common>,
+    /// Whether the guest keeps so many of the host's resources that a later request may find none
+    /// left.
+    is_worn: bool,
 }
 
 enum Guest {
     Http02(http02::Guest),
     Http03(http03::Guest),
+    Command(command::Guest),
 }
 
 impl PreparedForeign {
@@ -77,26 +83,31 @@ impl PreparedForeign {
             guest: started(&mut store, guest)?,
             store,
             common: Arc::clone(common),
+            is_worn: false,
         })
     }
 }
 
-/// Links a module of this kind.
-pub(super) fn prepare_only(kind: Kind, code: &Code) -> wasmtime::Result<()> {
-    prepare(kind, code).map(drop)
+/// What components of this kind import.
+pub(super) fn linker(kind: Kind, engine: &Engine) -> wasmtime::Result<Linker<State>> {
+    let mut linker = state::linker::<State>(engine)?;
+    if engine::is_concurrent(kind) {
+        http03::add_to_linker(&mut linker)?;
+    }
+    Ok(linker)
 }
 
+/// Links a module of this kind.
 fn prepare(kind: Kind, code: &Code) -> wasmtime::Result<Prepared> {
-    let mut linker = linker::<State>(code.engine())?;
-    wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
+    let linker = linker(kind, code.engine())?;
     match (kind, code) {
         (Kind::Http02, Code::Component(component)) => {
             http02::prepare(linker, component).map(Prepared::Http02)
         }
         (Kind::Http03, Code::Component(component)) => {
-            http03::prepare(&mut linker, component).map(Prepared::Http03)
+            http03::prepare(&linker, component).map(Prepared::Http03)
         }
-        _ => Err(wasmtime::format_err!("no such kind of module")),
+        _ => command::prepare(kind, linker, code).map(Prepared::Command),
     }
 }
 
@@ -105,6 +116,7 @@ impl Prepared {
         match self {
             Self::Http02(prepared) => prepared.instantiate_async(store).await.map(Guest::Http02),
             Self::Http03(prepared) => prepared.instantiate_async(store).await.map(Guest::Http03),
+            Self::Command(prepared) => prepared.instantiate(store).await.map(Guest::Command),
         }
     }
 }
@@ -142,11 +154,37 @@ impl Foreign {
         self.store.data().served();
         match served {
             Ok(Ok(())) => {
-                self.store.data_mut().limits.forgive_refused_memory();
+                let state = self.store.data_mut();
+                state.limits.forgive_refused_memory();
+                self.is_worn = state.table.iter_mut().count() > WASI_RESOURCES / 2;
                 Ok(())
             }
             Ok(Err(cause)) | Err(cause) => Err(crash(&mut self.store, cause)),
         }
+    }
+
+    /// Whether the guest should serve no more.
+    #[must_use]
+    pub(crate) fn is_worn(&self) -> bool {
+        self.is_worn
+    }
+
+    /// Runs a command by itself, without a request, until it ends.
+    ///
+    /// # Errors
+    /// A [`Crash`]. The instance must be dropped afterwards.
+    pub(crate) async fn run(&mut self) -> Result<(), Crash> {
+        let Guest::Command(command) = &self.guest else {
+            return Err(Crash::of_the_host());
+        };
+        self.store.data_mut().slices.reset();
+        self.store.set_epoch_deadline(1);
+        let row = Arc::clone(&self.store.data().row);
+        let ended = {
+            let running = pin!(command.run(&mut self.store));
+            self.common.clock.run(&row, running).await
+        };
+        ended.map_err(|cause| crash(&mut self.store, cause))
     }
 
     /// The last lines that the guest printed to standard error while it served its last request.
@@ -172,6 +210,7 @@ impl Guest {
         let served = match self {
             Self::Http02(guest) => http02::serve(guest, store, request, answer).await,
             Self::Http03(guest) => http03::serve(guest, store, request, answer).await,
+            Self::Command(guest) => return guest.serve(store, request, answer).await,
         };
         served.map_err(|error| cause(store, &error))
     }

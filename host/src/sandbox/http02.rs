@@ -35,11 +35,12 @@ pub(super) async fn serve(
         let mut http = store.data_mut().http();
         let request = http.new_incoming_request(Scheme::Http, incoming(request)?)?;
         let refused = Arc::clone(&refusal);
-        let outparam = http.new_response_outparam_from_callback(move |response| match response {
-            // Fails if nobody waits for the response any more.
-            Ok(response) => drop(answer.send(outgoing(response, None))),
-            Err(code) => drop(refused.set(format!("{code:?}"))),
-        })?;
+        let outparam =
+            http.new_response_outparam_from_callback(move |response| match response {
+                // Fails if nobody waits for the response any more.
+                Ok(response) => drop(answer.send(outgoing(response, None))),
+                Err(code) => drop(refused.set(format!("{code:?}"))),
+            })?;
         (request, outparam)
     };
     let handler = guest.wasi_http_incoming_handler();

@@ -17,10 +17,14 @@ use crate::message::{Request, Response};
 pub(super) type Prepared = ServicePre<State>;
 pub(super) type Guest = Service;
 
-/// Links the component. The linker has all of WASI 0.2 already: components for 0.3 import both.
-pub(super) fn prepare(linker: &mut Linker<State>, component: &Component) -> Result<Prepared> {
+/// Adds WASI 0.3. The linker has all of WASI 0.2 already: components for 0.3 import both.
+pub(super) fn add_to_linker(linker: &mut Linker<State>) -> Result<()> {
     wasmtime_wasi::p3::add_to_linker(linker)?;
-    p3::add_to_linker(linker)?;
+    p3::add_to_linker(linker)
+}
+
+/// Links the component.
+pub(super) fn prepare(linker: &Linker<State>, component: &Component) -> Result<Prepared> {
     linker.instantiate_pre(component).and_then(ServicePre::new)
 }
 

@@ -3,9 +3,11 @@
 
 use std::io;
 use std::os::fd::AsFd;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -128,7 +130,10 @@ impl StdoutStream for Inherited {
     }
 
     fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
-        Box::new(tokio::io::sink()) // only WASI 0.3 calls this, and guests here don't have it
+        Box::new(Awaited {
+            stream: self.0.stream.clone(),
+            room: None,
+        })
     }
 }
 
@@ -172,5 +177,43 @@ impl Pollable for Inherited {
             self.0.stream.outlet.room().await;
             self.0.may_write.store(true, Ordering::Relaxed);
         }
+    }
+}
+
+/// A stream as WASI 0.3 writes to it.
+struct Awaited {
+    stream: HostStream,
+    /// The wait for room, while there is none.
+    room: Option<Pin<Box<dyn Future<Output = ()> + Send + Sync>>>,
+}
+
+impl AsyncWrite for Awaited {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let outlet = self.stream.outlet.clone();
+        while outlet.has_room() == Ok(false) {
+            let room = self.room.get_or_insert_with(|| {
+                let outlet = outlet.clone();
+                Box::pin(async move { outlet.room().await })
+            });
+            ready!(room.as_mut().poll(cx));
+            self.room = None;
+        }
+        let bytes = &bytes[..bytes.len().min(WRITE_BYTES)];
+        if outlet.has_room().is_ok() {
+            outlet.push(bytes);
+        }
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
     }
 }

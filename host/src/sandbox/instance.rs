@@ -58,6 +58,14 @@ impl Instance {
         }
     }
 
+    /// Whether the guest keeps so much of the host's that it should serve no more.
+    pub(crate) fn is_worn(&self) -> bool {
+        match self {
+            Self::Handler(_) => false,
+            Self::Foreign(foreign) => foreign.is_worn(),
+        }
+    }
+
     /// Memory and tables in use, in bytes.
     pub(crate) fn memory(&self) -> u64 {
         match self {

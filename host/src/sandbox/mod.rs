@@ -7,14 +7,18 @@
 
 mod backtrace;
 mod bindings;
+mod cache;
 mod check;
 mod clock;
 mod code;
+mod command;
 mod contract;
 mod engine;
 mod excerpt;
 mod failure;
 mod files;
+mod first_memory;
+mod fit;
 mod foreign;
 mod handler;
 mod http02;
@@ -22,6 +26,7 @@ mod http03;
 mod inherit;
 mod inspect;
 mod instance;
+mod interface;
 mod lifted;
 mod limits;
 mod lines;
@@ -32,11 +37,18 @@ mod outbound;
 mod output;
 mod process;
 mod program;
+mod provider;
+mod shape;
 mod source;
 mod state;
+mod stub;
+mod unfit;
+mod wasi;
 mod wasi_http;
 mod wire;
 
+use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
 use wasmtime::component::Component;
@@ -44,18 +56,22 @@ use wasmtime::{Engine, ResourcesRequired};
 
 pub use check::{Import, Report, check};
 pub use failure::LoadError;
-pub(crate) use instance::{Instance, Prepared};
 pub(crate) use inherit::{output_failed, output_written};
+pub(crate) use instance::{Instance, Prepared};
 pub use output::GUEST_OUTPUT;
 pub(crate) use program::{NewProcess, PreparedProgram, Spawn};
+pub use provider::Provider;
+pub use unfit::{ForeignHost, Proposal, Unfit};
 
 use crate::files::RootFolder;
-use crate::settings::{Module, Output};
-use crate::steps::Steps;
 use crate::kind::Kind;
+use crate::settings::{Environment, Module, Output};
+use crate::steps::Steps;
 use clock::Clock;
+use engine::Compilation;
 use foreign::PreparedForeign;
 use handler::PreparedHandler;
+use outbound::Outgoing;
 use state::Common;
 
 /// Limits and output of all instances of one module.
@@ -75,6 +91,8 @@ pub(crate) struct Settings {
     pub(crate) max_open_files: u32,
     /// The most open files of all instances together.
     pub(crate) max_open_files_in_all: u32,
+    /// What guests find when they look around.
+    pub(crate) environment: Arc<Environment>,
     /// Where guests' output goes.
     pub(crate) output: Output,
     /// Times the steps of a request, if on.
@@ -84,7 +102,7 @@ pub(crate) struct Settings {
 /// A compiled module of a known kind. No memory is reserved for it yet.
 pub(crate) struct Compiled {
     module: Module,
-    code: Code,
+    compilation: Compilation,
     kind: Kind,
 }
 
@@ -96,17 +114,22 @@ pub(crate) enum Code {
 }
 
 impl Compiled {
-    /// Compiles a module and finds out its kind. A module that exports neither `handle` nor `run`
-    /// counts as a handler without its export. One that exports both is refused.
+    /// Finds out the kind of a module, and compiles it, or finds its code in the cache. `compiling`
+    /// is called before a compilation.
     ///
     /// # Errors
-    /// If the module is not a component, or not one that this host can run.
-    pub(crate) fn read(module: Module) -> Result<Self, LoadError> {
-        let (code, kind) = engine::compile_only(&module)?;
-        match kind_of(&code, kind) {
-            Ok(kind) => Ok(Self { module, code, kind }),
-            Err(error) => Err(LoadError::Contract { module, error }),
-        }
+    /// If this host can't run the module.
+    pub(crate) fn read(
+        module: Module,
+        cache: Option<&Path>,
+        compiling: impl FnOnce(),
+    ) -> Result<Self, LoadError> {
+        let compilation = engine::compile_only(&module, cache, compiling)?;
+        Ok(Self {
+            kind: compilation.kind,
+            module,
+            compilation,
+        })
     }
 
     pub(crate) fn kind(&self) -> Kind {
@@ -158,13 +181,15 @@ impl Compiled {
         if settings.output == Output::Inherit {
             inherit::start().map_err(host)?;
         }
-        let code = engine::reserve(&self.code, self.kind, &settings)?;
+        let code = self.compilation.reserve(self.kind, &settings)?;
         let clock = Clock::start(code.engine().weak()).map_err(host)?;
         let common = Common {
             clock,
+            name: self.module.name(),
             root_folder,
             settings,
             open_files: AtomicU32::new(0),
+            outgoing: Outgoing::default(),
         };
         Ok((code, common))
     }
@@ -195,7 +220,9 @@ impl Code {
     fn component(&self) -> wasmtime::Result<&Component> {
         match self {
             Self::Component(component) => Ok(component),
-            Self::Core(_) => Err(wasmtime::format_err!("it is a core module, not a component")),
+            Self::Core(_) => Err(wasmtime::format_err!(
+                "it is a core module, not a component"
+            )),
         }
     }
 
@@ -206,25 +233,5 @@ impl Code {
             Self::Component(component) => component.resources_required(),
             Self::Core(module) => Some(module.resources_required()),
         }
-    }
-}
-
-fn kind_of(code: &Code, kind: Kind) -> wasmtime::Result<Kind> {
-    let component = match (code, kind) {
-        (Code::Component(component), Kind::Handler | Kind::Program) => component,
-        _ => return Ok(kind),
-    };
-    contract::check_version(component)?;
-    let exported = component.component_type();
-    let has = |name| {
-        let mut exports = exported.exports(component.engine());
-        exports.any(|(export, _)| export == name)
-    };
-    match (has("handle"), has("run")) {
-        (_, false) => Ok(Kind::Handler),
-        (false, true) => Ok(Kind::Program),
-        (true, true) => Err(wasmtime::format_err!(
-            "it exports both `handle` and `run`: it must be either a handler or a program"
-        )),
     }
 }

@@ -2,8 +2,11 @@
 //! runs by itself prints to the host's own output instead (`inherit`). All handles that a process
 //! has of one stream share that stream.
 
+use std::io;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -181,7 +184,7 @@ impl StdoutStream for Stream {
     }
 
     fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
-        Box::new(tokio::io::sink()) // only WASI 0.3 calls this, and guests here don't have it
+        Box::new(self.clone())
     }
 }
 
@@ -214,5 +217,33 @@ impl Pollable for Stream {
             tokio::task::yield_now().await;
             self.0.printed().at_once = 0;
         }
+    }
+}
+
+/// The stream as WASI 0.3 writes to it.
+impl AsyncWrite for Stream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let mut printed = self.0.printed();
+        if printed.at_once >= LINES_AT_ONCE {
+            printed.at_once = 0;
+            cx.waker().wake_by_ref(); // it yields, and goes on
+            return Poll::Pending;
+        }
+        drop(printed);
+        let bytes = &bytes[..bytes.len().min(MAX_LINE_BYTES)];
+        self.0.print(self.1, bytes);
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
     }
 }

@@ -71,7 +71,7 @@ impl wit::Host for ProgramState {
     }
 
     fn whereis(&mut self, name: String) -> Result<Option<u64>> {
-        Ok(self.table.whereis(&name).map(Pid::get))
+        Ok(self.table.whereis(self.state.pid, &name).map(Pid::get))
     }
 
     fn exit(&mut self, code: u32) -> Result<()> {

@@ -4,16 +4,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use wasmtime::Store;
-use wasmtime::component::{Component, HasData};
+use wasmtime::component::{Component, HasData, Linker};
+use wasmtime::{Engine, Store};
 use wasmtime_wasi::{WasiCtxView, WasiView};
+use wasmtime_wasi_http::{WasiHttpCtxView, WasiHttpView};
 
 use super::bindings::program::wasm_pool::worker::http;
 use super::bindings::program::{self as bindings, ProgramPre};
 use super::failure::Cause;
-use super::mailbox;
-use super::state::{Common, HEAD_BYTES, HasState, State, cause, crash, linker, store};
-use super::{Settings, process};
+use super::state::{Common, HEAD_BYTES, HasState, State, cause, crash, store};
+use super::{Settings, mailbox, process, state};
 use crate::exit::{Crash, Exit};
 use crate::mailbox::Mailbox;
 use crate::pid::Pid;
@@ -62,11 +62,17 @@ pub(super) struct ProgramState {
 
 /// Links a program. Fails if the program needs a missing import or lacks an export.
 pub(super) fn prepare(component: &Component) -> Result<ProgramPre<ProgramState>, wasmtime::Error> {
-    let mut linker = linker::<ProgramState>(component.engine())?;
+    let linker = linker(component.engine())?;
+    linker.instantiate_pre(component).and_then(ProgramPre::new)
+}
+
+/// What programs import.
+pub(super) fn linker(engine: &Engine) -> Result<Linker<ProgramState>, wasmtime::Error> {
+    let mut linker = state::linker::<ProgramState>(engine)?;
     http::add_to_linker::<_, ProgramState>(&mut linker, |data| data)?;
     mailbox::add_to_linker(&mut linker)?;
     process::add_to_linker(&mut linker)?;
-    linker.instantiate_pre(component).and_then(ProgramPre::new)
+    Ok(linker)
 }
 
 impl PreparedProgram {
@@ -170,7 +176,13 @@ impl HasData for ProgramState {
 
 impl WasiView for ProgramState {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        self.state.ctx()
+        self.state.wasi(Some(&self.args))
+    }
+}
+
+impl WasiHttpView for ProgramState {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        self.state.http()
     }
 }
 

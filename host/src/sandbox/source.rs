@@ -16,7 +16,6 @@ const HEAD_BYTES: u64 = 64 << 10;
 
 /// The first half of a binary's preamble. The second half tells core modules from components.
 const WASM: &[u8] = b"\0asm";
-const CORE_MODULE: &[u8] = b"\0asm\x01\0\0\0";
 
 /// The place in an ELF file that names its system, and wasmtime's number for itself.
 const ELF: &[u8] = b"\x7fELF";
@@ -24,13 +23,22 @@ const ELF_SYSTEM: usize = 7;
 const WASMTIME: u8 = 200;
 
 const COMPILED: &str =
-    "code that wasmtime has compiled (.cwasm); give the component that it was compiled from";
+    "code that wasmtime has compiled (.cwasm); give the module that it was compiled from";
 
 /// Binaries that are mistaken for modules, by their first bytes.
 const BINARIES: [(&[u8], &str); 10] = [
-    (ELF, "a native program or library (ELF)"),
-    (b"\xcf\xfa\xed\xfe", "a native program or library (Mach-O)"),
-    (b"MZ", "a native program or library (Windows)"),
+    (
+        ELF,
+        "a native program or library (ELF); build it for wasm32-wasip2",
+    ),
+    (
+        b"\xcf\xfa\xed\xfe",
+        "a native program or library (Mach-O); build it for wasm32-wasip2",
+    ),
+    (
+        b"MZ",
+        "a native program or library (Windows); build it for wasm32-wasip2",
+    ),
     (b"!<arch>\n", "a native library (ar)"),
     (b"BC\xc0\xde", "LLVM's bitcode"),
     (b"\x1f\x8b", "gzip; unpack it first"),
@@ -40,8 +48,8 @@ const BINARIES: [(&[u8], &str); 10] = [
     (b"#!", "a script"),
 ];
 
-const JAVASCRIPT: &str = "JavaScript; it must be made a component first";
-const PYTHON: &str = "Python; it must be made a component first";
+const JAVASCRIPT: &str = "JavaScript; make it a component first, as componentize-js does";
+const PYTHON: &str = "Python; make it a component first, as componentize-py does";
 
 /// Beginnings of JavaScript. Some include a parenthesis, as WebAssembly's text does.
 const JAVASCRIPT_BEGINS: [&str; 14] = [
@@ -68,7 +76,7 @@ const PERHAPS_PYTHON_BEGINS: [&str; 2] = ["import ", "class "];
 /// Reads a whole module.
 ///
 /// # Errors
-/// If the file can't be read, is not a regular file, is too large, or is not a component.
+/// If the file can't be read, is not a regular file, is too large, or is not WebAssembly.
 pub(super) fn read(path: &Path) -> Result<Vec<u8>, LoadError> {
     let unread = |error| LoadError::Read {
         path: path.to_owned(),
@@ -89,10 +97,6 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>, LoadError> {
     let mut bytes = Vec::new();
     let mut head = (&mut file).take(HEAD_BYTES);
     head.read_to_end(&mut bytes).map_err(unread)?;
-    if bytes.starts_with(CORE_MODULE) {
-        let path = path.to_owned();
-        return Err(LoadError::CoreModule { path });
-    }
     if let Some(looks) = other_than_wasm(&bytes) {
         let path = path.to_owned();
         return Err(LoadError::NotWasm { path, looks });
@@ -122,7 +126,7 @@ fn other_than_wasm(head: &[u8]) -> Option<&'static str> {
         return None;
     }
     if head.is_empty() {
-        return Some("an empty file");
+        return Some("an empty file; build it again");
     }
     if head.starts_with(ELF) && head.get(ELF_SYSTEM) == Some(&WASMTIME) {
         return Some(COMPILED);

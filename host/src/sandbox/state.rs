@@ -6,17 +6,17 @@ use std::time::Instant;
 
 use wasmtime::component::{HasData, Linker, ResourceTable};
 use wasmtime::{Engine, Store};
-use wasmtime_wasi::cli::StdoutStream;
-use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi::p1::WasiP1Ctx;
+use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use super::bindings::http;
 use super::clock::{Clock, Slices};
 use super::failure::Cause;
 use super::limits::Limits;
-use super::outbound::Hooks;
+use super::outbound::{Outbound, Outgoing};
 use super::output::{Name, Printer};
-use super::{Settings, files, inherit};
+use super::{Settings, files, inherit, wasi};
 use crate::body::{Body, FileSlice};
 use crate::exit::Crash;
 use crate::files::RootFolder;
@@ -27,14 +27,11 @@ use crate::table::Row;
 
 /// WASI resources of one instance, mostly streams and timers. Each takes some hundred bytes of the
 /// host's memory.
-const WASI_RESOURCES: usize = 1_000;
+pub(super) const WASI_RESOURCES: usize = 1_000;
 
 /// Handles of one instance beside those of files: its own, those that its components lend each
 /// other, and WASI's. Each takes some thirty bytes of the host's memory.
 const HANDLES: usize = 10_000;
-
-/// The most random bytes that one call returns. The host allocates them.
-const RANDOM_BYTES: u64 = 1 << 20;
 
 /// The most bytes that an instance hands over in one call, beside a body: for example the head of a
 /// request or a response, or a path. Far more than any of them should need. Copying them takes some
@@ -45,10 +42,14 @@ pub(super) const HEAD_BYTES: u64 = 256 << 10;
 #[derive(Debug)]
 pub(super) struct Common {
     pub(super) clock: Clock,
+    /// The name of the module: the first argument of a guest.
+    pub(super) name: String,
     pub(super) root_folder: RootFolder,
     pub(super) settings: Settings,
     /// Open files of all instances together.
     pub(super) open_files: AtomicU32,
+    /// Connections that instances have opened.
+    pub(super) outgoing: Outgoing,
 }
 
 /// The host's data of one instance.
@@ -68,21 +69,23 @@ pub(super) struct State {
     pub(super) deadline: Option<Instant>,
     /// Both are created when the guest first calls WASI. Most guests never do.
     wasi: Option<Box<WasiCtx>>,
+    /// WASI of a core module.
+    wasi_01: Option<Box<WasiP1Ctx>>,
     printer: Option<Arc<Printer>>,
     http: WasiHttpCtx,
-    hooks: Hooks,
+    /// Created when the guest first calls `wasi:http`.
+    outbound: Option<Box<Outbound>>,
 }
 
 /// The data of a store: a [`State`], alone or with a program's additions.
-pub(super) trait HasState: Send + WasiView + 'static {
+pub(super) trait HasState: Send + WasiView + WasiHttpView + 'static {
     fn state(&mut self) -> &mut State;
 }
 
 impl State {
     pub(super) fn new(common: &Arc<Common>, row: &Arc<Row>) -> Self {
         let mut table = ResourceTable::new();
-        let max_open_files = common.settings.max_open_files as usize;
-        table.set_max_capacity(WASI_RESOURCES.saturating_add(max_open_files));
+        table.set_max_capacity(common.resources());
         Self {
             table,
             open_files: 0,
@@ -93,9 +96,10 @@ impl State {
             request: 0,
             deadline: None,
             wasi: None,
+            wasi_01: None,
             printer: None,
             http: WasiHttpCtx::new(),
-            hooks: Hooks,
+            outbound: None,
             common: Arc::clone(common),
         }
     }
@@ -185,6 +189,11 @@ impl State {
 }
 
 impl Common {
+    /// The most resources of one instance.
+    fn resources(&self) -> usize {
+        WASI_RESOURCES.saturating_add(self.settings.max_open_files as usize)
+    }
+
     fn admit_files(&self, files: u32) -> bool {
         let most = self.settings.max_open_files_in_all;
         let room = |all: u32| all.checked_add(files).filter(|all| *all <= most);
@@ -266,22 +275,13 @@ pub(super) fn crash<T: HasState>(store: &mut Store<T>, cause: Cause) -> Crash {
     cause.with_output(store.data_mut().state().last_lines())
 }
 
-/// Links the imports that both worlds have: `files` and WASI 0.2.
+/// Links the imports that both worlds have: `files`, WASI 0.2 and its HTTP.
 pub(super) fn linker<T: HasState>(engine: &Engine) -> wasmtime::Result<Linker<T>> {
     let mut linker = Linker::new(engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+    wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
     files::add_to_linker(&mut linker)?;
     Ok(linker)
-}
-
-impl WasiHttpView for State {
-    fn http(&mut self) -> WasiHttpCtxView<'_> {
-        WasiHttpCtxView {
-            hooks: &mut self.hooks,
-            table: &mut self.table,
-            ctx: &mut self.http,
-        }
-    }
 }
 
 impl HasData for State {
@@ -296,37 +296,85 @@ impl HasState for State {
 
 impl WasiView for State {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        let Self {
-            common,
-            wasi,
-            printer,
-            ..
-        } = self;
-        let (pid, request) = (self.pid, self.request);
-        let ctx = wasi.get_or_insert_with(|| match common.settings.output {
-            Output::Log => {
-                let printer = printer.insert(Printer::new(pid, request));
-                let streams = [Name::Stdout, Name::Stderr].map(|name| printer.stream(name));
-                Box::new(context(Some(streams.into())))
-            }
-            Output::Inherit => Box::new(context(inherit::streams())),
-        });
-        WasiCtxView {
-            ctx,
-            table: &mut self.table,
-        }
+        self.wasi(None)
     }
 }
 
-/// Clocks, random numbers, output and exit. No files, environment, arguments or network.
-fn context<O: StdoutStream + 'static>(streams: Option<(O, O)>) -> WasiCtx {
-    let mut wasi = WasiCtx::builder();
-    if let Some((stdout, stderr)) = streams {
-        wasi.stdout(stdout).stderr(stderr);
+impl State {
+    /// WASI, with these arguments or the environment's.
+    pub(super) fn wasi(&mut self, args: Option<&[String]>) -> WasiCtxView<'_> {
+        let wasi = match self.wasi.take() {
+            Some(wasi) => wasi,
+            None => Box::new(self.surroundings(args).build()),
+        };
+        WasiCtxView {
+            ctx: self.wasi.insert(wasi),
+            table: &mut self.table,
+        }
     }
-    wasi.max_random_size(RANDOM_BYTES)
-        .allow_tcp(false)
-        .allow_udp(false)
-        .allow_ip_name_lookup(false)
-        .build()
+
+    /// WASI as core modules know it.
+    pub(super) fn wasi_01(&mut self) -> &mut WasiP1Ctx {
+        let wasi = match self.wasi_01.take() {
+            Some(wasi) => wasi,
+            None => {
+                let wasi = self.surroundings(None).build_p1();
+                self.bounded(wasi)
+            }
+        };
+        self.wasi_01.insert(wasi)
+    }
+
+    /// Replaces WASI, as a component finds it.
+    pub(super) fn set_wasi(&mut self, wasi: WasiCtx) {
+        self.wasi = Some(Box::new(wasi));
+    }
+
+    /// Replaces WASI, as a core module finds it.
+    pub(super) fn set_wasi_01(&mut self, wasi: WasiP1Ctx) {
+        self.wasi_01 = Some(self.bounded(wasi));
+    }
+
+    /// WASI with these arguments or the environment's, before it is built. What the guest prints
+    /// goes where the settings say.
+    pub(super) fn surroundings(&mut self, args: Option<&[String]>) -> WasiCtxBuilder {
+        let (pid, request) = (self.pid, self.request);
+        let mut wasi = wasi::context(&self.common, args);
+        match self.common.settings.output {
+            Output::Log => {
+                let new = || Printer::new(pid, request);
+                let printer = self.printer.get_or_insert_with(new);
+                let streams = [Name::Stdout, Name::Stderr].map(|name| printer.stream(name));
+                wasi::print_to(&mut wasi, streams.into());
+            }
+            Output::Inherit => {
+                if let Some(streams) = inherit::streams() {
+                    wasi::print_to(&mut wasi, streams);
+                }
+            }
+        }
+        wasi
+    }
+
+    /// A context of WASI 0.1 has a table of its own.
+    fn bounded(&self, mut wasi: WasiP1Ctx) -> Box<WasiP1Ctx> {
+        let resources = self.common.resources();
+        wasi.ctx().table.set_max_capacity(resources);
+        Box::new(wasi)
+    }
+}
+
+impl WasiHttpView for State {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        let common = &self.common;
+        let outbound = self
+            .outbound
+            .get_or_insert_with(|| Box::new(Outbound::new(Arc::clone(common), self.pid)));
+        outbound.answer_by(self.deadline);
+        WasiHttpCtxView {
+            hooks: &mut **outbound,
+            table: &mut self.table,
+            ctx: &mut self.http,
+        }
+    }
 }

@@ -16,7 +16,7 @@ use wasmtime::Result;
 use wasmtime_wasi_http::{Error, WasiBody};
 
 use crate::body::{Body, BodyError, Piece, Reader, Stream};
-use crate::message::{Headers, Request, Response};
+use crate::message::{Request, Response};
 use crate::steps::Steps;
 
 /// The most bytes of a body that a guest writes at once. The host holds two of them per response.
@@ -48,7 +48,10 @@ pub(super) fn incoming(request: Request) -> Result<http::Request<RequestBody>> {
 }
 
 /// Translates a response. `delivered` learns whether the whole body was taken.
-pub(super) fn outgoing(response: http::Response<WasiBody>, delivered: Option<Delivered>) -> Response {
+pub(super) fn outgoing(
+    response: http::Response<WasiBody>,
+    delivered: Option<Delivered>,
+) -> Response {
     let (head, body) = response.into_parts();
     let stated = head.headers.get(CONTENT_LENGTH).map(HeaderValue::as_bytes);
     let stated = stated.and_then(|length| std::str::from_utf8(length).ok()?.parse().ok());
@@ -123,7 +126,9 @@ impl http_body::Body for RequestBody {
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.0.length().map_or_else(SizeHint::default, SizeHint::with_exact)
+        self.0
+            .length()
+            .map_or_else(SizeHint::default, SizeHint::with_exact)
     }
 }
 
@@ -148,7 +153,9 @@ impl Stream for GuestBody {
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(bytes) if bytes.is_empty() => continue,
                     Ok(bytes) => {
-                        self.left = self.left.map(|left| left.saturating_sub(bytes.len() as u64));
+                        self.left = self
+                            .left
+                            .map(|left| left.saturating_sub(bytes.len() as u64));
                         Some(Ok(Piece::Bytes(bytes)))
                     }
                     Err(frame) => {

@@ -41,12 +41,14 @@ impl Table {
 
     /// Ends all processes, and refuses new ones.
     pub(crate) fn close(&self) {
-        let root = {
+        let roots = {
             let mut relations = self.lock();
             relations.closed = true;
-            relations.root
+            let processes = relations.processes.iter();
+            let roots = processes.filter(|(_, process)| process.parent.is_none());
+            Terminating::of(roots.map(|(&pid, _)| pid))
         };
-        self.terminate(Terminating::of(root));
+        self.terminate(roots);
     }
 
     /// Whether all processes are told to end.

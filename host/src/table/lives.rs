@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::row::{Identity, ProcessInfo, Row};
-use crate::kind::Kind;
 use crate::exit::{Crash, Exit};
+use crate::kind::Kind;
 use crate::pid::Pid;
 use crate::threads;
 
@@ -136,6 +136,10 @@ impl Life {
         self.exit = exit;
     }
 
+    pub(crate) fn exit(&self) -> Exit {
+        self.exit
+    }
+
     /// Sets the exit of a failed process, and the details for the log.
     pub(crate) fn set_crash(&mut self, crash: Crash) {
         self.exit = crash.exit;
@@ -162,8 +166,9 @@ impl Life {
     fn is_failure(&self) -> bool {
         match (self.exit, self.row.kind) {
             (exit, Kind::Program) => exit.is_failure(),
-            // Whoever serves must not exit: its request would have no answer.
-            (Exit::Code(_), _) => true,
+            // Whoever serves must not exit: its request would have no answer. Only a command that
+            // runs by itself may, and then there is no reason to log.
+            (Exit::Code(_), _) => self.reason.is_some(),
             (exit, _) => exit.is_failure(),
         }
     }

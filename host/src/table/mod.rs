@@ -38,7 +38,7 @@ pub(crate) struct Settings {
     pub processes: u32,
     /// Children of one process.
     pub children: usize,
-    /// Names in total.
+    /// Names of one tree.
     pub names: usize,
     /// The bounds of each mailbox.
     pub mailbox: mailbox::Settings,
@@ -79,10 +79,13 @@ pub(crate) struct Table {
 /// How the processes of a program, and their clients, relate to each other.
 #[derive(Debug, Default)]
 struct Relations {
+    /// The root process that gets requests. There may be others: of a tree that is about to take
+    /// the place of this one, and of trees whose place was taken.
     root: Option<Pid>,
     processes: HashMap<Pid, Relative>,
     clients: HashMap<Pid, Client>,
-    names: HashMap<Arc<str>, Pid>,
+    /// The names of each tree, which its root process stands for. No tree has an empty map.
+    names: HashMap<Pid, HashMap<Arc<str>, Pid>>,
     closed: bool,
 }
 
@@ -92,6 +95,8 @@ struct Relative {
     row: Arc<Row>,
     mailbox: Arc<Mailbox>,
     parent: Option<Pid>,
+    /// The root process of the tree, which may have ended.
+    tree: Pid,
     /// 0 for the root process, 1 for its children.
     ancestors: u32,
     /// An ancestor further up, and its number of ancestors. With these jumps, finding any ancestor
@@ -125,8 +130,10 @@ pub(crate) struct Entry {
 /// Who starts a process.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Origin {
-    /// The host starts the root process.
+    /// The host starts the root process, which gets requests from now on.
     Host,
+    /// The host starts a root process, which gets requests from [`Table::promote`] on.
+    Successor,
     /// Another process.
     Parent {
         pid: Pid,
@@ -192,7 +199,7 @@ impl Table {
         }
         let pid = self.pids.next();
         let (parent, is_monitored) = match origin {
-            Origin::Host => (None, false),
+            Origin::Host | Origin::Successor => (None, false),
             Origin::Parent { pid, monitors } => (Some(pid), monitors),
         };
         match parent {
@@ -212,8 +219,14 @@ impl Table {
                 }
                 parent.children.insert(pid);
             }
-            None => relations.root = Some(pid),
+            None => {}
         }
+        match origin {
+            Origin::Host => relations.root = Some(pid),
+            Origin::Successor | Origin::Parent { .. } => {}
+        }
+        let tree = parent.and_then(|parent| relations.processes.get(&parent));
+        let tree = tree.map_or(pid, |parent| parent.tree);
         let (ancestors, jump) = match parent {
             Some(parent) => relations.child_ancestry(parent),
             None => (0, (pid, 0)),
@@ -229,6 +242,7 @@ impl Table {
             row: Arc::clone(life.row()),
             mailbox: Arc::clone(&mailbox),
             parent,
+            tree,
             ancestors,
             jump,
             children: BTreeSet::new(),
@@ -279,7 +293,7 @@ impl Table {
         let mut terminating = Terminating::of(process.children);
         relations.signal_exit(&mut terminating);
         for name in process.names {
-            relations.names.remove(&name);
+            relations.free_name(process.tree, &name);
         }
         let clients: Vec<_> = process
             .clients
@@ -376,24 +390,36 @@ impl Table {
             return Err(ProcessError::InvalidName);
         }
         let mut relations = self.lock();
-        match relations.names.get(name) {
+        let tree = relations.process(pid)?.tree;
+        let names = relations.names.get(&tree);
+        match names.and_then(|names| names.get(name)) {
             Some(&holder) if holder == pid => return Ok(()),
             Some(_) => return Err(ProcessError::NameTaken),
-            None if relations.names.len() >= self.settings.names => {
+            None if names.map_or(0, HashMap::len) >= self.settings.names => {
                 return Err(ProcessError::TooManyNames);
             }
             None => {}
         }
         let name: Arc<str> = name.into();
         relations.process(pid)?.names.push(Arc::clone(&name));
-        relations.names.insert(name, pid);
+        relations.names.entry(tree).or_default().insert(name, pid);
         Ok(())
     }
 
-    /// The process of this name.
+    /// The process of this name in the tree of process `by`.
     #[must_use]
-    pub(crate) fn whereis(&self, name: &str) -> Option<Pid> {
-        self.lock().names.get(name).copied()
+    pub(crate) fn whereis(&self, by: Pid, name: &str) -> Option<Pid> {
+        let relations = self.lock();
+        let tree = relations.processes.get(&by)?.tree;
+        relations.names.get(&tree)?.get(name).copied()
+    }
+
+    /// Has this root process get the requests from now on.
+    pub(crate) fn promote(&self, root: Pid) {
+        let mut relations = self.lock();
+        if relations.processes.contains_key(&root) {
+            relations.root = Some(root);
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Relations> {
@@ -407,6 +433,15 @@ impl Table {
 impl Relations {
     fn process(&mut self, pid: Pid) -> Result<&mut Relative, ProcessError> {
         self.processes.get_mut(&pid).ok_or(ProcessError::NoProcess)
+    }
+
+    fn free_name(&mut self, tree: Pid, name: &str) {
+        if let Some(names) = self.names.get_mut(&tree) {
+            names.remove(name);
+            if names.is_empty() {
+                self.names.remove(&tree);
+            }
+        }
     }
 }
 

@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
+use tokio::sync::oneshot;
+
 use crate::exit::{Crash, Exit};
 use crate::message::{Request, Response};
 use crate::pid::Pid;
@@ -52,6 +54,22 @@ impl Process {
         _: Instant,
     ) -> Result<Response, Crash> {
         Ok(Response)
+    }
+
+    #[allow(dead_code, reason = "the pool calls this, and no model gets there")]
+    pub(crate) async fn exchange(
+        &mut self,
+        _: Request,
+        _: Instant,
+        _: Instant,
+        _: oneshot::Sender<Response>,
+    ) -> Result<(), Crash> {
+        Ok(())
+    }
+
+    #[allow(dead_code, reason = "the pool calls this, and no model gets there")]
+    pub(crate) fn is_worn(&self) -> bool {
+        false
     }
 }
 

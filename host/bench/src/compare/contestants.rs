@@ -22,6 +22,9 @@ pub(crate) const NGINX: &str = "nginx";
 pub(crate) const NGINX_CACHED: &str = "nginx, open_file_cache";
 pub(crate) const POOL: &str = "host, pool";
 pub(crate) const PER_REQUEST: &str = "host, per-request";
+/// The host with the component that wasmtime serves.
+pub(crate) const HTTP: &str = "host, wasi:http";
+pub(crate) const HTTP_REUSED: &str = "host, wasi:http, reused";
 pub(crate) const WASMTIME: &str = "wasmtime serve";
 pub(crate) const WASMTIME_REUSED: &str = "wasmtime serve, reused";
 
@@ -69,6 +72,9 @@ impl<'a> Contestant<'a> {
             let with = move |flags| move |_| peers::wasmtime(wasmtime, component, site, flags);
             all.push(Self::new(WASMTIME_REUSED, with(peers::KEEP)));
             all.push(Self::new(WASMTIME, with(&[])));
+            let with = move |flags| move |_| site.host_of(component, flags);
+            all.push(Self::new(HTTP_REUSED, with(&["--reuse"])));
+            all.push(Self::new(HTTP, with(&[])));
         }
         if let (Some(nginx), Some(fpm)) = (&peers.nginx, &peers.fpm) {
             let start = move |connections| peers::php(nginx, fpm, site, connections);

@@ -85,6 +85,14 @@ impl Site {
         Server::start("the host", command)
     }
 
+    /// The host over this folder, with a component that reads it through WASI.
+    pub(crate) fn host_of(&self, component: &Path, flags: &[&str]) -> anyhow::Result<Server> {
+        let mut command = server::host(&self.program);
+        command.arg("--root").arg(self.root()).arg("--wasi-root");
+        command.arg("--module").arg(component).args(flags);
+        Server::start("the host", command)
+    }
+
     /// Measures a host with these flags and files of 1 KiB.
     pub(crate) fn measure(&self, flags: &[&str], load: &Load<'_>) -> anyhow::Result<Turn> {
         self.host(flags)?.measure(load, self.file(KIB_1))

@@ -1,7 +1,11 @@
 //! The library's errors in the words of the command line: they name the flags that would help.
 
 use bytesize::ByteSize;
-use wasm_pool_host::{Kind, LoadError, Setting, SettingsError, StartError};
+use wasm_pool_host::{LoadError, Setting, SettingsError, StartError};
+
+/// The units of sizes.
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
 
 /// Why a host could not be started.
 pub(crate) fn start(error: &StartError) -> String {
@@ -11,10 +15,17 @@ pub(crate) fn start(error: &StartError) -> String {
         }
         StartError::Settings(error) => settings(error),
         StartError::Load(error) => load(error),
-        StartError::NotAProgram => format!("{error}: serve it with --module"),
-        StartError::Process(_) | StartError::ProgramRoot(_) | StartError::Thread(_) => {
-            error.to_string()
-        }
+        StartError::NotAProgram(_) => format!("{error}: serve it with --module"),
+        StartError::Memory { memory, .. } => format!(
+            "--memory {}: {error}; give it more, such as --memory {}MiB",
+            as_flag(*memory),
+            memory.div_ceil(MIB) * 2
+        ),
+        StartError::Process(_)
+        | StartError::ProgramRoot(_)
+        | StartError::ProgramEnded(_)
+        | StartError::Stopping
+        | StartError::Thread(_) => error.to_string(),
     }
 }
 
@@ -22,16 +33,7 @@ pub(crate) fn start(error: &StartError) -> String {
 pub(crate) fn settings(error: &SettingsError) -> String {
     match error {
         SettingsError::OtherKind { setting, kind } => {
-            let why = match kind {
-                Kind::Handler => {
-                    "the module exports `handle`; this is for modules that export `run`"
-                }
-                Kind::Program => {
-                    "the module exports `run`, and starts processes as it likes; this is for \
-                     modules that export `handle`"
-                }
-            };
-            format!("{}: {why}", flag(*setting))
+            format!("{}: {}", flag(*setting), setting.unused_by(*kind))
         }
         SettingsError::OtherMode { setting, mode } => {
             format!("{}: this has no meaning with --mode {mode}", flag(*setting))
@@ -73,9 +75,12 @@ pub(crate) fn is_usage(error: &StartError) -> bool {
         StartError::Settings(_) | StartError::Load(LoadError::Mappings { .. }) => true,
         StartError::Root { .. }
         | StartError::Load(_)
-        | StartError::NotAProgram
+        | StartError::NotAProgram(_)
         | StartError::Process(_)
+        | StartError::Memory { .. }
         | StartError::ProgramRoot(_)
+        | StartError::ProgramEnded(_)
+        | StartError::Stopping
         | StartError::Thread(_) => false,
     }
 }
@@ -83,7 +88,12 @@ pub(crate) fn is_usage(error: &StartError) -> bool {
 fn load(error: &LoadError) -> String {
     const FEWER: &str = "allow fewer (--workers, or --max-processes for a program)";
     match error {
-        LoadError::TooLarge { .. } => format!("--memory: {error}"),
+        LoadError::TooLarge { needs, memory } => format!(
+            "--memory {}: the module starts with {}; give --memory {}MiB or more",
+            as_flag(*memory),
+            ByteSize(*needs),
+            needs.div_ceil(MIB)
+        ),
         LoadError::Mappings { .. } => {
             format!("{error}: {FEWER}, or raise the limit (sysctl vm.max_map_count)")
         }
@@ -95,7 +105,7 @@ fn load(error: &LoadError) -> String {
         | LoadError::NotAFile { .. }
         | LoadError::FileTooLarge { .. }
         | LoadError::NotWasm { .. }
-        | LoadError::CoreModule { .. }
+        | LoadError::Unfit { .. }
         | LoadError::Compile { .. }
         | LoadError::Host(_) => error.to_string(),
     }
@@ -106,6 +116,7 @@ fn flag(setting: Setting) -> &'static str {
         Setting::Memory => "--memory",
         Setting::Connections => "--max-connections",
         Setting::Mode => "--mode",
+        Setting::Reuse => "--reuse",
         Setting::Workers => "--workers",
         Setting::MaxRequests => "--max-requests",
         Setting::IdleTimeout => "--idle-timeout",
@@ -118,5 +129,14 @@ fn flag(setting: Setting) -> &'static str {
         Setting::Message => "--max-message",
         Setting::Names => "--max-names",
         Setting::Steps => "--steps",
+    }
+}
+
+/// A size as it may be given: without a fraction.
+fn as_flag(bytes: u64) -> String {
+    if bytes.is_multiple_of(MIB) {
+        format!("{}MiB", bytes / MIB)
+    } else {
+        format!("{}KiB", bytes / KIB)
     }
 }

@@ -1,7 +1,9 @@
 //! The command line: what can be asked for, what it means by default, and why a value is refused.
-//! Nothing is opened, bound or started here.
+//! Nothing is bound or started here, and nothing opened but files of variables.
 
 mod bench;
+mod cache;
+mod environment;
 pub(crate) mod explain;
 mod listen;
 mod new;
@@ -21,6 +23,8 @@ use wasm_pool_host::{
 };
 
 pub(crate) use bench::{Bench, Yardstick};
+use cache::Cache;
+use environment::Surroundings;
 pub(crate) use listen::Listen;
 pub(crate) use new::{Language, Name};
 pub(crate) use program::{Processes, Run};
@@ -103,6 +107,11 @@ pub(crate) struct Serve {
     #[arg(long, value_enum)]
     mode: Option<Mode>,
 
+    /// Have a process of a module with `wasi:http/incoming-handler@0.2` serve one request after the
+    /// other, not only one. Modules made from JavaScript can't
+    #[arg(long)]
+    reuse: bool,
+
     /// Processes: MIN are kept ready, up to MAX are alive under load. One number is both
     /// [default: one per core .. 32 per core]
     #[arg(long, value_name = "N|MIN..MAX")]
@@ -174,7 +183,27 @@ pub(crate) struct Serve {
     pub(crate) end_with_parent: bool,
 
     #[command(flatten)]
+    cache: Cache,
+
+    /// When the module's file changes, load it again and have new processes use it. Running
+    /// requests finish with the processes they have. A file that can't be loaded changes nothing
+    #[arg(long)]
+    pub(crate) watch: bool,
+
+    #[command(flatten)]
     pub(crate) guests: Guests,
+
+    #[command(flatten)]
+    surroundings: Surroundings,
+
+    /// An argument of guests, behind the name of the module. May be repeated
+    #[arg(
+        long,
+        value_name = "ARG",
+        allow_hyphen_values = true,
+        help_heading = "What guests find around them"
+    )]
+    arg: Vec<String>,
 
     #[command(flatten)]
     processes: Processes,
@@ -267,9 +296,15 @@ impl Serve {
         self.check()?;
         self.place.settle(&mut self.guests.root)?;
         let module = self.place.module.clone();
+        if self.watch && module.is_none() {
+            return Err(
+                "--watch: the built-in worker has no file that could change; give --module".into(),
+            );
+        }
         let settings = Settings {
             root: self.guests.root(),
             module: module.map_or(Module::BuiltIn, Module::File),
+            cache: self.cache.folder(),
             limits: Limits {
                 memory: self.guests.memory.as_u64(),
                 open_files: self.guests.max_open_files,
@@ -281,6 +316,7 @@ impl Serve {
             },
             pool: PoolSettings {
                 mode: self.mode.map(Mode::into),
+                reuse: self.reuse,
                 workers: self.workers.map(|workers| workers.0),
                 max_requests: self.max_requests,
                 idle_timeout: self.idle_timeout,
@@ -288,6 +324,7 @@ impl Serve {
                 queue_timeout: self.queue_timeout,
             },
             program: self.processes.settings(),
+            environment: self.surroundings.settings(&self.arg)?,
             output: Output::Log,
             expose_pid: self.expose_pid,
             steps: Steps::on_if(self.steps),
@@ -307,7 +344,12 @@ impl Serve {
     ) -> String {
         let (module, root) = (&settings.module, settings.root.display());
         match kind {
-            Kind::Handler => {
+            Kind::Handler
+            | Kind::Http02
+            | Kind::Http03
+            | Kind::Command02
+            | Kind::Command03
+            | Kind::CommandCore => {
                 let library::Workers { min, max } = workers;
                 let mode = settings.pool.mode();
                 let count = if min == max {

@@ -6,6 +6,8 @@ use bytesize::ByteSize;
 use clap::Args;
 use wasm_pool_host::{Limits, Module, Output, ProgramSettings, Settings};
 
+use super::cache::Cache;
+use super::environment::Surroundings;
 use super::{Guests, LogFormat, LogLevel, MAX_COPIED, explain, in_range, size};
 
 #[derive(Args, Debug)]
@@ -27,6 +29,12 @@ pub(crate) struct Run {
 
     #[command(flatten)]
     pub(crate) guests: Guests,
+
+    #[command(flatten)]
+    cache: Cache,
+
+    #[command(flatten)]
+    surroundings: Surroundings,
 
     #[command(flatten)]
     processes: Processes,
@@ -78,6 +86,7 @@ impl Run {
         let settings = Settings {
             root: self.guests.root(),
             module: Module::File(self.module.clone()),
+            cache: self.cache.folder(),
             limits: Limits {
                 memory,
                 open_files: self.guests.max_open_files,
@@ -87,6 +96,7 @@ impl Run {
                 ..Limits::default()
             },
             program: self.processes.settings(),
+            environment: self.surroundings.settings(&self.args)?,
             output: Output::Inherit,
             ..Settings::default()
         };

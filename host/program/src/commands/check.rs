@@ -7,9 +7,11 @@ use std::process::ExitCode;
 use anyhow::Context;
 use wasm_pool_host::{self as library, Module, Report};
 
-use super::compiling::{Said, announced};
 use super::runtime;
 use crate::signals;
+
+/// The column of providers starts after names of this many letters, at most. Names may be longer.
+const WIDEST: usize = 48;
 
 pub(crate) fn check(path: PathBuf, memory: u64) -> anyhow::Result<ExitCode> {
     let runtime = runtime()?;
@@ -21,7 +23,7 @@ pub(crate) fn check(path: PathBuf, memory: u64) -> anyhow::Result<ExitCode> {
         tokio::select! {
             biased;
             signal = stop => Ok(Err(signal)),
-            report = announced(&module, Said::Plainly, checking) => {
+            report = checking => {
                 anyhow::Ok(Ok(report.context("the compiler failed")??))
             }
         }
@@ -37,18 +39,21 @@ pub(crate) fn check(path: PathBuf, memory: u64) -> anyhow::Result<ExitCode> {
 
 fn print(module: &Module, report: &Report) -> anyhow::Result<ExitCode> {
     let mut out = std::io::stdout().lock();
+    if let Some(kind) = report.kind {
+        writeln!(out, "kind\n  {}", kind.phrase())?;
+    }
     writeln!(out, "exports")?;
     for export in &report.exports {
         writeln!(out, "  {export}")?;
     }
     writeln!(out, "imports")?;
+    let names = report
+        .imports
+        .iter()
+        .map(|import| import.name.chars().count());
+    let width = names.max().unwrap_or(0).min(WIDEST);
     for import in &report.imports {
-        let note = if import.provided {
-            ""
-        } else {
-            "  (this host does not have it)"
-        };
-        writeln!(out, "  {}{note}", import.name)?;
+        writeln!(out, "  {:width$}  {}", import.name, import.provider)?;
     }
     match &report.obstacle {
         None => {

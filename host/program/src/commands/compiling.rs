@@ -1,17 +1,16 @@
 //! Reports that a module is being compiled, because large modules take long: on a terminal by a
-//! line that counts the seconds, elsewhere by a line or an entry of the log.
+//! line that counts the seconds, elsewhere by a line or an entry of the log. A module whose code is
+//! in the cache is not compiled, and nothing is reported.
 
 use std::io::{IsTerminal, Write};
 use std::pin::pin;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
+use tokio::sync::oneshot;
 use wasm_pool_host::Module;
 
 use crate::cli::{LogFormat, LogLevel};
-
-/// A faster compilation is not reported.
-const MOMENT: Duration = Duration::from_millis(500);
 
 /// How often the line on a terminal is drawn.
 const TICK: Duration = Duration::from_millis(100);
@@ -26,6 +25,15 @@ pub(super) enum Said {
     Never,
 }
 
+/// Called when a compilation begins.
+pub(super) struct Begins(oneshot::Sender<()>);
+
+impl Begins {
+    pub(super) fn now(self) {
+        let _nobody = self.0.send(());
+    }
+}
+
 impl Said {
     pub(super) fn by(format: LogFormat, level: LogLevel) -> Self {
         match (level, format) {
@@ -36,23 +44,25 @@ impl Said {
     }
 }
 
-/// Waits for the compilation, and reports it if it takes longer than a moment.
-pub(super) async fn announced<T>(
+/// Waits until the module is loaded. If it is compiled for this, reports it as soon as that begins.
+pub(super) async fn announced<T, F: Future<Output = T>>(
     module: &Module,
     said: Said,
-    compiling: impl Future<Output = T>,
+    load: impl FnOnce(Begins) -> F,
 ) -> T {
-    let mut compiling = pin!(compiling);
+    let (begins, begun) = oneshot::channel();
+    let mut loading = pin!(load(Begins(begins)));
     tokio::select! {
-        done = compiling.as_mut() => return done,
-        () = tokio::time::sleep(MOMENT) => {}
+        biased;
+        Ok(()) = begun => {}
+        loaded = loading.as_mut() => return loaded,
     }
     match said {
         Said::Plainly if std::io::stderr().is_terminal() => {
             let line = Line::new(module);
-            let done = compiling.await;
+            let loaded = loading.await;
             drop(line);
-            return done;
+            return loaded;
         }
         Said::Plainly => {
             // The output may have no reader. This is no reason to fail.
@@ -61,7 +71,7 @@ pub(super) async fn announced<T>(
         Said::InTheLog => tracing::info!(%module, "compiling"),
         Said::Never => {}
     }
-    compiling.await
+    loading.await
 }
 
 /// A line on a terminal, which is gone when this is dropped.
@@ -71,8 +81,6 @@ impl Line {
     fn new(module: &Module) -> Self {
         let style = ProgressStyle::with_template("wasm-pool-host: compiling {msg} … {elapsed}");
         let line = ProgressBar::new_spinner().with_message(module.to_string());
-        // What began a moment ago is counted from there.
-        let line = line.with_elapsed(MOMENT);
         line.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
         line.enable_steady_tick(TICK);
         Self(line)

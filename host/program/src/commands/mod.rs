@@ -8,6 +8,7 @@ mod measure;
 mod new;
 mod run;
 mod serve;
+mod watch;
 
 use std::io;
 

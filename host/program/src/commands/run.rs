@@ -3,7 +3,7 @@
 use std::io;
 use std::process::ExitCode;
 
-use wasm_pool_host::{Exit, Program, RunError, descriptors};
+use wasm_pool_host::{Exit, Loaded, Program, RunError, descriptors};
 
 use super::compiling::{Said, announced};
 use super::{explained, runtime};
@@ -35,9 +35,9 @@ pub(crate) fn run(args: Run) -> anyhow::Result<ExitCode> {
                 signal = stopped;
                 return Ok(None);
             }
-            program = announced(&module, said, Program::load(settings)) => {
-                program.map_err(explained)?
-            }
+            loaded = announced(&module, said, |begins| {
+                Loaded::telling(settings, || begins.now())
+            }) => loaded.and_then(Program::try_from).map_err(explained)?,
         };
         let stop = async { signal = stop.await };
         match program.run(args.args, stop).await {

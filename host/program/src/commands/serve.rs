@@ -12,7 +12,7 @@ use wasm_pool_host::{Host, Loaded, Settings, descriptors};
 
 use super::bind::bind;
 use super::compiling::{Said, announced};
-use super::{explained, print, runtime};
+use super::{explained, print, runtime, watch};
 use crate::cli::{Serve, refuse};
 use crate::{log, signals};
 
@@ -49,10 +49,14 @@ async fn serve_until_stopped(
 ) -> anyhow::Result<Option<SignalKind>> {
     let mut stop = std::pin::pin!(signals::stop()?);
     signals::ignore_others()?;
+    let used = watch::identity(&settings.module);
     let start = async {
         let bound = bind(&args.listen).await?;
         let module = settings.module.clone();
-        let loading = announced(&module, said, Loaded::new(settings.clone()));
+        let settings = settings.clone();
+        let loading = announced(&module, said, |begins| {
+            Loaded::telling(settings, || begins.now())
+        });
         let loaded = loading.await.map_err(explained)?;
         anyhow::Ok((bound, loaded.start().await.map_err(explained)?))
     };
@@ -67,8 +71,17 @@ async fn serve_until_stopped(
     writeln!(std::io::stdout(), "wasm-pool-host: {url} · {summary}")
         .context("can't write the start line")?;
     let stopped = stop_after(&host, stop, args.grace);
-    tokio::try_join!(host.serve(listener), stopped)?;
-    Ok(None)
+    let served = async { tokio::try_join!(host.serve(listener), stopped) };
+    let watching = async {
+        match args.watch {
+            true => watch::watch(&host, &settings, said, used).await,
+            false => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        served = served => served.map(|_| None).map_err(Into::into),
+        never = watching => match never {},
+    }
 }
 
 async fn stop_after<T>(

@@ -105,6 +105,7 @@ impl From<Forwarded> for message::Request {
             headers,
             body: request.body.0.into(),
             client: request.client.into(),
+            server: "".into(), // guests of this contract don't learn it
         }
     }
 }

@@ -1,0 +1,112 @@
+//! `--watch`: when the module's file changes, the host loads it again, beside the one that serves.
+//! A file that can't be loaded changes nothing, and the log says once why.
+
+use std::convert::Infallible;
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
+use tokio::sync::Notify;
+use wasm_pool_host::{Host, Loaded, Module, Settings, StartError};
+
+use super::compiling::{Said, announced};
+use crate::cli::explain;
+
+/// A file counts as written once it has not changed for this long. Linkers and copies write in
+/// pieces.
+const SETTLED: Duration = Duration::from_millis(100);
+
+/// The file is looked at this often even if no event comes: a link may lead to another folder, and
+/// not all file systems tell of changes.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// What tells one content of a file from another.
+pub(super) type Identity = (u64, u64, u64, Option<SystemTime>, i64, i64);
+
+/// Watches the module's file for as long as the host serves.
+pub(super) async fn watch(
+    host: &Host,
+    settings: &Settings,
+    said: Said,
+    mut used: Option<Identity>,
+) -> Infallible {
+    let Module::File(path) = &settings.module else {
+        return std::future::pending().await;
+    };
+    let changed = Arc::new(Notify::new());
+    let _watcher = watcher(path, &changed);
+    loop {
+        // It does not matter what woke us: the file itself tells whether it has changed.
+        let _elapsed = tokio::time::timeout(LOOK, changed.notified()).await;
+        let found = identity(&settings.module);
+        if found.is_none() || found == used {
+            continue; // a file that is missing is about to be written
+        }
+        tokio::time::sleep(SETTLED).await;
+        if identity(&settings.module) != found {
+            changed.notify_one();
+            continue;
+        }
+        used = found;
+        let start = Instant::now();
+        match reload(host, settings, said).await {
+            Ok(()) => {
+                let ms = start.elapsed().as_millis() as u64;
+                tracing::info!(module = %settings.module, ms, "the module has changed, and is used");
+            }
+            Err(error) => tracing::warn!(
+                module = %settings.module,
+                reason = explain::start(&error),
+                "the module has changed, and can't be used: the one before goes on serving"
+            ),
+        }
+        // It may have changed meanwhile.
+        changed.notify_one();
+    }
+}
+
+/// What the file is now. Taken before a file is loaded, so that a change meanwhile is noticed.
+pub(super) fn identity(module: &Module) -> Option<Identity> {
+    let Module::File(path) = module else {
+        return None;
+    };
+    let found: Metadata = path.metadata().ok()?;
+    let modified = found.modified().ok();
+    let (changed, nanos) = (found.ctime(), found.ctime_nsec());
+    Some((found.dev(), found.ino(), found.len(), modified, changed, nanos))
+}
+
+async fn reload(host: &Host, settings: &Settings, said: Said) -> Result<(), StartError> {
+    let loading = announced(&settings.module, said, |begins| {
+        Loaded::telling(settings.clone(), || begins.now())
+    });
+    host.replace(loading.await?).await
+}
+
+/// Notifies of events in the file's folder: editors and compilers rename new files over old ones.
+fn watcher(path: &Path, changed: &Arc<Notify>) -> Option<RecommendedWatcher> {
+    let notify = Arc::clone(changed);
+    let watching = notify::recommended_watcher(move |event: notify::Result<Event>| match event {
+        // Whoever reads a file changes nothing.
+        Ok(Event {
+            kind: EventKind::Access(_),
+            ..
+        }) => {}
+        Ok(_) | Err(_) => notify.notify_one(),
+    });
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
+        Some(_) | None => PathBuf::from("."),
+    };
+    let watching = watching.and_then(|mut watcher| {
+        watcher.watch(&folder, RecursiveMode::NonRecursive)?;
+        Ok(watcher)
+    });
+    let told = watching.inspect_err(|error| {
+        tracing::warn!(%error, "the system tells of no changes: the module is looked at each second");
+    });
+    told.ok()
+}

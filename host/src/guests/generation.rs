@@ -1,0 +1,242 @@
+//! A *generation* is the guests of one loading of a module. Another generation may take its place
+//! while requests run. Whoever has a request holds the generation that answers it. So a generation
+//! ends by itself: its last request drops it.
+
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use super::{Plan, StartError, Unanswered, tree};
+use crate::body::Body;
+use crate::deadline;
+use crate::exit::Exit;
+use crate::files::RootFolder;
+use crate::kind::Kind;
+use crate::pid::Pid;
+use crate::pool::Pool;
+use crate::root::{NotSucceeding, RootSupervisor};
+use crate::sandbox::Compiled;
+use crate::settings::{Settings, Workers};
+use crate::supervisor::{self, Supervisor};
+use crate::table::Table;
+use crate::tree::Tree;
+
+/// The guests of one loading.
+#[derive(Debug)]
+pub(super) struct Generation {
+    pub(super) kind: Kind,
+    pub(super) workers: Workers,
+    pub(super) answering: Answering,
+    pub(super) request_time: Duration,
+    max_body: u64,
+}
+
+#[derive(Debug)]
+pub(super) enum Answering {
+    /// Each process gets one request at a time.
+    Pool(Arc<Pool>),
+    /// The root process gets every request in its mailbox.
+    Program(RootSupervisor),
+}
+
+/// Whether there are guests already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Turn {
+    First,
+    /// The new guests must be ready before they take the place of others.
+    Later,
+}
+
+/// The processes of a generation whose place was taken, as long as there are any.
+#[derive(Debug)]
+pub(super) enum Old {
+    Pool(Weak<Pool>),
+    Program(Weak<Tree>),
+}
+
+impl Generation {
+    /// Reserves the resources of the plan, and starts the processes that are kept alive.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub(super) async fn start(
+        compiled: Compiled,
+        plan: Plan,
+        root_folder: RootFolder,
+        settings: &Settings,
+        table: &Arc<Table>,
+        turn: Turn,
+    ) -> Result<Self, StartError> {
+        let time_limit = settings.limits.request_time;
+        let kind = compiled.kind();
+        let table = Arc::clone(table);
+        let answering = match kind {
+            Kind::Handler
+            | Kind::Http02
+            | Kind::Http03
+            | Kind::Command02
+            | Kind::Command03
+            | Kind::CommandCore => {
+                let prepared = compiled.reserve_pooled(plan.sandbox, root_folder);
+                let prepared = prepared.map_err(StartError::Load)?;
+                let supervisor = Supervisor::new(prepared, kind, table, 0, time_limit);
+                let pool = Arc::new(Pool::new(supervisor, plan.pool));
+                let warmed = pool.warm().await;
+                warmed.map_err(|error| not_started(error, settings.limits.memory))?;
+                Answering::Pool(pool)
+            }
+            Kind::Program => {
+                let tree = tree(compiled, plan.sandbox, root_folder, table, time_limit);
+                let tree = tree.map_err(StartError::Load)?;
+                let args = settings.environment.args.clone();
+                let root = match turn {
+                    Turn::First => {
+                        RootSupervisor::new(tree, args).map_err(StartError::ProgramRoot)?
+                    }
+                    Turn::Later => RootSupervisor::succeeding(tree, args, time_limit)
+                        .await
+                        .map_err(|error| match error {
+                            NotSucceeding::NotStarted(error) => StartError::ProgramRoot(error),
+                            NotSucceeding::Ended(exit) => StartError::ProgramEnded(exit),
+                        })?,
+                };
+                Answering::Program(root)
+            }
+        };
+        Ok(Self {
+            kind,
+            workers: plan.workers,
+            answering,
+            request_time: time_limit,
+            max_body: settings.limits.body,
+        })
+    }
+
+    /// Collects the whole body, for the kinds of module that take no other.
+    pub(super) async fn collect(&self, body: Body) -> Result<Body, Unanswered> {
+        let deadline = Instant::now() + self.request_time;
+        let collected = deadline::by(deadline, body.collect(self.max_body)).await;
+        let bytes = collected.and_then(Result::ok).ok_or(Unanswered::BadBody)?;
+        Ok(bytes.into())
+    }
+
+    /// Keeps the wanted number of processes alive, until the guests are closed or retired.
+    pub(super) async fn maintain(&self) {
+        match &self.answering {
+            Answering::Pool(pool) => pool.maintain().await,
+            Answering::Program(root) => root.maintain().await,
+        }
+    }
+
+    /// Restarts no root process from now on, so that requests go to that of another generation.
+    pub(super) fn yield_requests(&self) {
+        match &self.answering {
+            Answering::Pool(_) => {}
+            Answering::Program(root) => root.retire(),
+        }
+    }
+
+    /// Has the root process of a program get the requests.
+    pub(super) fn begin(&self) {
+        match &self.answering {
+            Answering::Pool(_) => {}
+            Answering::Program(root) => root.begin(),
+        }
+    }
+
+    /// Keeps no idle processes from now on. Requests that have this generation are served.
+    pub(super) fn retire(&self) {
+        match &self.answering {
+            Answering::Pool(pool) => pool.retire(),
+            Answering::Program(root) => root.retire(),
+        }
+    }
+
+    /// A view of the processes that does not keep them.
+    pub(super) fn old(&self) -> Old {
+        match &self.answering {
+            Answering::Pool(pool) => Old::Pool(Arc::downgrade(pool)),
+            Answering::Program(root) => Old::Program(Arc::downgrade(root.tree())),
+        }
+    }
+
+    pub(super) fn in_line(&self) -> usize {
+        match &self.answering {
+            Answering::Pool(pool) => pool.in_line(),
+            Answering::Program(_) => 0,
+        }
+    }
+
+    /// Ends this idle process, if it is one of a pool here.
+    pub(super) fn kill_idle(&self, pid: Pid) {
+        match &self.answering {
+            Answering::Pool(pool) => pool.kill_idle(pid),
+            Answering::Program(_) => {}
+        }
+    }
+
+    /// Refuses new requests. In a pool, idle processes end at once; in a program, all processes do.
+    pub(super) fn close(&self) {
+        match &self.answering {
+            Answering::Pool(pool) => pool.close(),
+            Answering::Program(root) => root.close(),
+        }
+    }
+
+    /// Ends all processes, and waits until they have ended.
+    pub(super) async fn end(&self) {
+        match &self.answering {
+            Answering::Pool(pool) => pool.end().await,
+            Answering::Program(root) => root.end().await,
+        }
+    }
+}
+
+impl Old {
+    pub(super) fn is_over(&self) -> bool {
+        match self {
+            Self::Pool(pool) => pool.strong_count() == 0,
+            Self::Program(tree) => tree.strong_count() == 0,
+        }
+    }
+
+    pub(super) fn in_line(&self) -> usize {
+        match self {
+            Self::Pool(pool) => pool.upgrade().map_or(0, |pool| pool.in_line()),
+            Self::Program(_) => 0,
+        }
+    }
+
+    pub(super) fn close(&self) {
+        match self {
+            Self::Pool(pool) => pool.upgrade().iter().for_each(Pool::close),
+            Self::Program(_) => {} // the table is closed for all trees
+        }
+    }
+
+    pub(super) async fn end(&self) {
+        match self {
+            Self::Pool(pool) => {
+                if let Some(pool) = pool.upgrade() {
+                    pool.end().await;
+                }
+            }
+            Self::Program(tree) => {
+                if let Some(tree) = tree.upgrade() {
+                    tree.end_all().await;
+                }
+            }
+        }
+    }
+}
+
+/// A process without the memory to start is the limit's fault, and not that of the module.
+fn not_started(error: supervisor::StartError, memory: u64) -> StartError {
+    match error {
+        supervisor::StartError::Failed(Exit::Memory, reason) => {
+            StartError::Memory { memory, reason }
+        }
+        supervisor::StartError::Failed(..) | supervisor::StartError::BackingOff(_) => {
+            StartError::Process(error)
+        }
+    }
+}
