@@ -19,7 +19,10 @@ fn main() -> Result<(), String> {
     let out = PathBuf::from(std::env::var_os("OUT_DIR").ok_or("not run by cargo")?);
     let workspace = program.ancestors().nth(2).ok_or("not in its workspace")?;
     let templates = program.join("templates");
-    let (wit, library) = (workspace.join("wit"), workspace.join("guest-worker/guest/src"));
+    let (wit, library) = (
+        workspace.join("wit"),
+        workspace.join("guest-worker/guest/src"),
+    );
     for input in [&templates, &wit, &library] {
         println!("cargo:rerun-if-changed={}", input.display());
     }

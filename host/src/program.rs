@@ -105,7 +105,9 @@ impl Program {
         let plan = Plan::new(kind, &settings, false).map_err(StartError::Settings);
         let plan = plan.map_err(RunError::Start)?;
         let prepared = compiled.reserve_pooled(plan.sandbox, root);
-        let prepared = prepared.map_err(StartError::Load).map_err(RunError::Start)?;
+        let prepared = prepared
+            .map_err(StartError::Load)
+            .map_err(RunError::Start)?;
         let table = Table::new(plan.table);
         let running = async {
             let time_limit = settings.limits.request_time;

@@ -2,6 +2,7 @@
 
 mod flags;
 mod modules;
+mod new;
 mod serving;
 
 use std::fs;

@@ -46,7 +46,10 @@ fn fill(folder: &Path, name: &str, language: Language) -> anyhow::Result<()> {
         }
     }
     if language == Language::C {
-        let path = format!("bindings/{}.reactor.wasm", adapter::WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME);
+        let path = format!(
+            "bindings/{}.reactor.wasm",
+            adapter::WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME
+        );
         let content = adapter::WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER;
         write(&folder.join(path), content)?;
     }

@@ -76,7 +76,14 @@ pub(super) fn identity(module: &Module) -> Option<Identity> {
     let found: Metadata = path.metadata().ok()?;
     let modified = found.modified().ok();
     let (changed, nanos) = (found.ctime(), found.ctime_nsec());
-    Some((found.dev(), found.ino(), found.len(), modified, changed, nanos))
+    Some((
+        found.dev(),
+        found.ino(),
+        found.len(),
+        modified,
+        changed,
+        nanos,
+    ))
 }
 
 async fn reload(host: &Host, settings: &Settings, said: Said) -> Result<(), StartError> {

@@ -75,7 +75,10 @@ impl Variables {
     fn add_constants(&mut self) {
         self.add("GATEWAY_INTERFACE", "CGI/1.1");
         self.add("SERVER_PROTOCOL", "HTTP/1.1");
-        self.add("SERVER_SOFTWARE", concat!("wasm-pool-host/", env!("CARGO_PKG_VERSION")));
+        self.add(
+            "SERVER_SOFTWARE",
+            concat!("wasm-pool-host/", env!("CARGO_PKG_VERSION")),
+        );
         // There is one program, and all paths are its.
         self.add("SCRIPT_NAME", "");
         // php-cgi takes the first for the folder of its scripts, and refuses without the second.
@@ -110,7 +113,9 @@ impl Variables {
         let host = request.headers.get("host");
         let host = host.and_then(|host| std::str::from_utf8(host).ok());
         let (own_name, port) = parted(&request.server);
-        let name = host.map(|host| parted(host).0).filter(|name| !name.is_empty());
+        let name = host
+            .map(|host| parted(host).0)
+            .filter(|name| !name.is_empty());
         self.add("SERVER_NAME", name.unwrap_or(own_name));
         self.add("SERVER_PORT", port.unwrap_or("80"));
     }
@@ -159,7 +164,9 @@ impl Variables {
 
     fn add_bytes(&mut self, name: &str, value: &[u8]) {
         match std::str::from_utf8(value) {
-            Ok(value) if !value.contains('\0') => self.set.push((name.to_owned(), value.to_owned())),
+            Ok(value) if !value.contains('\0') => {
+                self.set.push((name.to_owned(), value.to_owned()))
+            }
             Ok(_) | Err(_) => self.unfit.push(name.to_owned()),
         }
     }
@@ -172,7 +179,9 @@ fn decoded(path: &str) -> Vec<u8> {
     while let Some((&byte, after)) = rest.split_first() {
         rest = after;
         let encoded = match (byte, after) {
-            (b'%', [high, low, after @ ..]) => digit(*high).zip(digit(*low)).map(|digits| (digits, after)),
+            (b'%', [high, low, after @ ..]) => {
+                digit(*high).zip(digit(*low)).map(|digits| (digits, after))
+            }
             _ => None,
         };
         match encoded {
@@ -231,7 +240,9 @@ pub(super) fn parse(head: &[u8]) -> Result<Head, String> {
             "status" => status = Some(code(value)?),
             name if OF_THE_CONNECTION.contains(&name) => {}
             "content-length" => {
-                length = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok());
+                length = std::str::from_utf8(value)
+                    .ok()
+                    .and_then(|text| text.parse().ok());
                 headers.push((name, value.to_vec()));
             }
             _ => headers.push((name, value.to_vec())),

@@ -65,7 +65,10 @@ impl Pipe {
         if inner.is_closed || inner.has_room() {
             return Poll::Ready(());
         }
-        let is_known = inner.writers.iter().any(|waker| waker.will_wake(cx.waker()));
+        let is_known = inner
+            .writers
+            .iter()
+            .any(|waker| waker.will_wake(cx.waker()));
         if !is_known {
             inner.writers.push(cx.waker().clone());
         }
