@@ -40,4 +40,3 @@ mod languages;
 mod library;
 mod logs;
 mod stopping;
-mod watch;

@@ -1,6 +1,7 @@
 //! The command line: its help, the arguments that it refuses and their errors, and `check`.
 
 mod flags;
+mod kinds;
 mod modules;
 mod new;
 mod serving;

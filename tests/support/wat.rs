@@ -65,7 +65,12 @@ pub(crate) fn slow() -> String {
         ")".repeat(100)
     );
     let body = nest.repeat(400);
-    format!("(component (core module (func (param i32) {body})))")
+    format!(
+        r#"(component
+          (core module $module (func (param i32) {body}) (func (export "run")))
+          (core instance $instance (instantiate $module))
+          (func (export "run") (canon lift (core func $instance "run"))))"#
+    )
 }
 
 /// Opens the path in the request's body, unchanged, and answers with the file. On an error, answers

@@ -8,21 +8,30 @@ const LINE_LETTERS: usize = 400;
 /// The first lines state the cause of the rest.
 const LINES: usize = 20;
 
+/// Enough for the name of any interface and of most functions.
+const NAME_LETTERS: usize = 120;
+
 /// Marks omitted text.
 const CUT: char = '…';
 
 /// The beginnings of the first lines.
 pub(super) fn excerpt(text: &str) -> String {
-    let mut lines: Vec<_> = text.lines().take(LINES).map(beginning).collect();
+    let lines = text.lines().take(LINES);
+    let mut lines: Vec<_> = lines.map(|line| beginning(line, LINE_LETTERS)).collect();
     if text.lines().nth(LINES).is_some() {
         lines.push(CUT.into());
     }
     lines.join("\n")
 }
 
-fn beginning(line: &str) -> String {
+/// The beginning of a name, in one line.
+pub(super) fn name(name: &str) -> String {
+    beginning(name, NAME_LETTERS)
+}
+
+fn beginning(line: &str, most: usize) -> String {
     let mut letters = line.chars();
-    let begin: String = letters.by_ref().take(LINE_LETTERS).collect();
+    let begin: String = letters.by_ref().take(most).collect();
     let mut shown = printable(&begin);
     if letters.next().is_some() {
         shown.push(CUT);

@@ -4,7 +4,7 @@
 use std::fmt;
 
 use super::contract;
-use super::excerpt::excerpt;
+use super::excerpt::name as shown;
 use crate::kind::Kind;
 
 /// The most exports that a sentence lists.
@@ -119,14 +119,14 @@ impl fmt::Display for Unfit {
                 f,
                 "it imports `{}`, and this host has {}: build it anew with this version's \
                  wasm-pool-guest",
-                excerpt(import),
+                shown(import),
                 contract::version()
             ),
             Self::ForPrograms { import } => write!(
                 f,
                 "it imports `{}`, which only programs have: export `{}` (the world `{}` in \
                  wit/worker.wit), or drop the import",
-                excerpt(import),
+                shown(import),
                 contract::signature("run"),
                 contract::interface("program"),
             ),
@@ -134,7 +134,7 @@ impl fmt::Display for Unfit {
                 f,
                 "it imports `{}`, which only modules that export WASI 0.3 have: export \
                  `wasi:http/handler@0.3` or `wasi:cli/run@0.3`, or build it for WASI 0.2",
-                excerpt(import)
+                shown(import)
             ),
             Self::Signature(kind) => write!(
                 f,
@@ -154,21 +154,21 @@ impl fmt::Display for Unfit {
                 f,
                 "it was built for a draft of WASI (`{}`), and this host has the releases 0.2 and \
                  0.3: rebuild it with tools for one of these",
-                excerpt(name)
+                shown(name)
             ),
             Self::Platform { name, platform } => write!(
                 f,
                 "it needs `{}`, which only {platform} has: run it there, or build it without",
-                excerpt(name)
+                shown(name)
             ),
             Self::Middleware { import } => write!(
                 f,
                 "it is a middleware: it imports `{}`, to pass requests on to another component, and \
                  here is none, so compose the two first (`wac plug`)",
-                excerpt(import)
+                shown(import)
             ),
             Self::Foreign { import, host } => {
-                write!(f, "it imports `{}`, {}", excerpt(import), host.remedy())
+                write!(f, "it imports `{}`, {}", shown(import), host.remedy())
             }
             Self::Proposal(proposal) => f.write_str(proposal.remedy()),
             Self::Unwrapped => f.write_str(
@@ -195,7 +195,7 @@ impl fmt::Display for Unfit {
                 f,
                 "it imports `{}`, which this host does not have: build it without, or compose it \
                  with a component that has it (`wac plug`)",
-                excerpt(import)
+                shown(import)
             ),
             Self::Missing {
                 import,
@@ -204,7 +204,7 @@ impl fmt::Display for Unfit {
                 f,
                 "it imports `{}`, which this host does not have: a core module gets WASI 0.1 and \
                  nothing else, so build it for wasm32-wasip1, or as a component",
-                excerpt(import)
+                shown(import)
             ),
         }
     }
@@ -222,7 +222,7 @@ fn no_export(f: &mut fmt::Formatter<'_>, exports: &[String], is_component: bool)
         count => {
             write!(f, "it is a {format} that exports ")?;
             let listed = exports.iter().take(LISTED);
-            let listed: Vec<_> = listed.map(|name| format!("`{}`", excerpt(name))).collect();
+            let listed: Vec<_> = listed.map(|name| format!("`{}`", shown(name))).collect();
             f.write_str(&listed.join(", "))?;
             if count > LISTED {
                 write!(f, " and {} more", count - LISTED)?;

@@ -24,7 +24,7 @@ pub(crate) fn check(path: PathBuf, memory: u64) -> anyhow::Result<ExitCode> {
             biased;
             signal = stop => Ok(Err(signal)),
             report = checking => {
-                anyhow::Ok(Ok(report.context("the compiler failed")??))
+                anyhow::Ok(Ok(report.context("the check failed")??))
             }
         }
     });
