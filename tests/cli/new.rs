@@ -55,5 +55,10 @@ fn nothing_is_overwritten() {
         let content = fs::read_to_string(folder.path().join(file)).expect("a file");
         assert_eq!(content, "mine", "{file}");
     }
-    assert_eq!(fs::read_dir(folder.path().join("folder")).expect("a folder").count(), 1);
+    assert_eq!(
+        fs::read_dir(folder.path().join("folder"))
+            .expect("a folder")
+            .count(),
+        1
+    );
 }

@@ -22,7 +22,12 @@ fn wasi_http_answers_as_its_readme_says() {
 fn cgi_answers_as_its_readme_says() {
     let Some(tools) = python() else { return };
     let zig = cache().join("zig");
-    of_other("cgi", vec![("VENV", tools), ("ZIG_GLOBAL_CACHE_DIR", zig)], &[], 3);
+    of_other(
+        "cgi",
+        vec![("VENV", tools), ("ZIG_GLOBAL_CACHE_DIR", zig)],
+        &[],
+        3,
+    );
 }
 
 #[test]
@@ -43,16 +48,25 @@ fn of_rust(name: &str, requests: usize) {
         let stem = Path::new(file).file_stem().and_then(|stem| stem.to_str());
         guests::path(stem.expect("a module's name"))
     };
-    play(name, workspace(), Vec::new(), &["make examples"], &locate, requests);
+    play(
+        name,
+        workspace(),
+        Vec::new(),
+        &["make examples"],
+        &locate,
+        requests,
+    );
 }
 
-fn of_other(
-    name: &str,
-    environment: Vec<(&'static str, PathBuf)>,
-    done: &[&str],
-    requests: usize,
-) {
-    play(name, tree(), environment, done, &|file| tree().join(file), requests);
+fn of_other(name: &str, environment: Vec<(&'static str, PathBuf)>, done: &[&str], requests: usize) {
+    play(
+        name,
+        tree(),
+        environment,
+        done,
+        &|file| tree().join(file),
+        requests,
+    );
 }
 
 fn play(

@@ -59,7 +59,9 @@ fn a_new_worker_in_javascript() {
     let Some(modules) = javascript() else { return };
     let project = Project::new("javascript", "new-javascript");
     symlink(modules, project.folder.join("node_modules")).expect("a link");
-    project.play(Vec::new(), &["npm install"], &|file| project.folder.join(file));
+    project.play(Vec::new(), &["npm install"], &|file| {
+        project.folder.join(file)
+    });
 }
 
 /// For languages whose tools PyPI has.
@@ -95,7 +97,10 @@ impl Project {
         // What is said to do next is what the README says.
         for command in said.lines().filter_map(|line| line.strip_prefix("  ")) {
             let is_there = readme.contains(&format!("$ {command}"));
-            assert!(is_there || command == format!("cd {name}"), "{command} in {readme}");
+            assert!(
+                is_there || command == format!("cd {name}"),
+                "{command} in {readme}"
+            );
         }
         for gap in ["{{", "}}"] {
             assert!(!readme.contains(gap), "{readme}");

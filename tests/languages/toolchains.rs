@@ -109,7 +109,9 @@ fn or_skip(languages: &str, found: &Found) -> Option<PathBuf> {
             let test = thread.name().unwrap_or("a test");
             // Not `eprintln!`: of a test that passes, nobody would see it.
             let line = format!("{test}: skipped, no tools for {languages}: {why}\n");
-            std::io::stderr().write_all(line.as_bytes()).expect("standard error is open");
+            std::io::stderr()
+                .write_all(line.as_bytes())
+                .expect("standard error is open");
             None
         }
     }
@@ -131,6 +133,7 @@ fn copy(from: &Path, to: &Path) {
 /// Makes a project's list of packages older than the tools, which are installed already.
 pub(super) fn age(requirements: &Path) {
     if let Ok(file) = fs::File::options().append(true).open(requirements) {
-        file.set_modified(std::time::UNIX_EPOCH).expect("its time can be set");
+        file.set_modified(std::time::UNIX_EPOCH)
+            .expect("its time can be set");
     }
 }
