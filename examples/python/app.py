@@ -25,7 +25,7 @@ class IncomingHandler(exports.IncomingHandler):
 
 def describe(text: bytes) -> tuple[int, dict]:
     try:
-        numbers = [float(word) for word in text.split()]
+        numbers = [float(word) for word in text.decode().split()]
         return 200, {"mean": statistics.fmean(numbers), "median": statistics.median(numbers)}
     except ValueError as error:
         return 400, {"error": str(error)}
