@@ -30,6 +30,10 @@ mod run;
 mod talk;
 mod trees;
 
+// What guests find around them, and whom they may ask.
+mod environment;
+mod outbound;
+
 // The other interfaces.
 mod architecture;
 mod bench;

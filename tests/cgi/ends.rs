@@ -121,3 +121,17 @@ fn a_component_ends_as_well() {
         assert_eq!(reply.status, 502, "{path}: {reply:?}");
     }
 }
+
+/// Tasks go on after `run` has returned, and print the response.
+#[test]
+fn a_command_for_tasks_ends_with_its_last_task() {
+    let server = guest("commander03", "");
+    let reply = server.request("POST", "/path", &[], b"body");
+    assert_eq!(
+        (reply.status, &*reply.text()),
+        (200, "/path\nbody\nthe end\n")
+    );
+    server.wait_entry("guest output", |entry| entry["line"] == "a complaint");
+    assert_eq!(server.get("/fail").status, 502);
+    assert_eq!(server.get("/again").text(), "/again\n\nthe end\n");
+}

@@ -21,7 +21,9 @@ const GUESTS: &[&str] = &[
     "wasi-http-p3",
     "actor",
     "commander",
+    "commander03",
     "mirror",
+    "surroundings",
 ];
 
 /// The component of one guest.

@@ -96,6 +96,8 @@ pub(crate) fn start(format: LogFormat, level: LogLevel) -> io::Result<Log> {
     let theirs = ours.min(LevelFilter::WARN);
     let filter = Targets::new()
         .with_default(theirs)
+        // It warns of failures that guests can cause at will, and that guests are told.
+        .with_target("wasmtime_wasi_http", LevelFilter::OFF)
         .with_target("wasm_pool_host", ours);
     let lines = tracing_subscriber::fmt::layer()
         .with_target(false)

@@ -151,12 +151,20 @@ impl Settings {
         Ok(())
     }
 
+    fn own_descriptors(&self) -> u64 {
+        let outgoing = match &*self.environment.outbound {
+            [] => 0,
+            [_, ..] => sandbox::MAX_OUTGOING,
+        };
+        OWN_DESCRIPTORS + u64::from(outgoing)
+    }
+
     /// The open files that the system allows beyond connections and the host's own. Fails if fewer
     /// than `guests`.
     fn descriptors(&self, connections: usize, guests: u64) -> Result<u64, SettingsError> {
         let allowed = descriptors::allowed();
         let others = (connections as u64).saturating_mul(PER_CONNECTION);
-        let others = others.saturating_add(OWN_DESCRIPTORS);
+        let others = others.saturating_add(self.own_descriptors());
         let needs = others.saturating_add(guests);
         if needs > allowed {
             return Err(SettingsError::Descriptors {
@@ -218,7 +226,7 @@ impl Plan {
         let connections = match (is_served, limits.connections) {
             (false, _) => 0,
             (true, Some(connections)) => connections,
-            (true, None) => fitting_connections(reserved),
+            (true, None) => fitting_connections(settings.own_descriptors().saturating_add(reserved)),
         };
         let open_files = settings.descriptors(connections, reserved)?;
         Ok(Self {
@@ -276,8 +284,8 @@ fn reuse(kind: Kind, settings: &Settings) -> Reuse {
 }
 
 /// As many connections as the descriptors allow, up to the default.
-fn fitting_connections(guests: u64) -> usize {
-    let left = descriptors::allowed().saturating_sub(OWN_DESCRIPTORS.saturating_add(guests));
+fn fitting_connections(others: u64) -> usize {
+    let left = descriptors::allowed().saturating_sub(others);
     let left = usize::try_from(left / PER_CONNECTION).unwrap_or(usize::MAX);
     left.clamp(1, CONNECTIONS)
 }

@@ -3,15 +3,15 @@
 
 use wasmparser::Validator;
 use wasmtime::Engine;
-use wasmtime::component::Component;
+use wasmtime::component::{Component, Linker};
 
 use super::excerpt::{excerpt, printable};
 use super::inspect::{Inspected, inspect};
 use super::provider::Provider;
 use super::shape::check_shape;
-use super::state::{State, linker};
+use super::state::{HasState, State, linker};
 use super::stub::stub;
-use super::{LoadError, engine, foreign, program};
+use super::{LoadError, drafts, engine, foreign, program};
 use crate::kind::Kind;
 use crate::settings::Module;
 
@@ -109,19 +109,19 @@ fn link(kind: Kind, binary: &[u8]) -> wasmtime::Result<()> {
     let engine = Engine::new(&engine::config(kind))?;
     let stub = || Component::from_binary(&engine, &stub(binary)?);
     match kind {
-        Kind::Handler => linker::<State>(&engine)?
-            .instantiate_pre(&stub()?)
-            .map(drop),
-        Kind::Program => program::linker(&engine)?
-            .instantiate_pre(&stub()?)
-            .map(drop),
+        Kind::Handler => fits(linker::<State>(&engine)?, &stub()?),
+        Kind::Program => fits(program::linker(&engine)?, &stub()?),
         Kind::Http02 | Kind::Http03 | Kind::Command02 | Kind::Command03 => {
-            let linker = foreign::linker(kind, &engine)?;
-            linker.instantiate_pre(&stub()?).map(drop)
+            fits(foreign::linker(kind, &engine)?, &stub()?)
         }
         // The names of WASI 0.1 are functions, and no other version of them has other types.
         Kind::CommandCore => Ok(()),
     }
+}
+
+fn fits<T: HasState>(mut linker: Linker<T>, stub: &Component) -> wasmtime::Result<()> {
+    drafts::add_to_linker(&mut linker, stub)?;
+    linker.instantiate_pre(stub).map(drop)
 }
 
 fn too_large(needs: u64, memory: u64) -> Option<String> {

@@ -12,7 +12,7 @@ use wasmtime::{Engine, Store};
 
 use super::failure::Cause;
 use super::state::{Common, State, WASI_RESOURCES, cause, crash, started, store};
-use super::{Code, command, engine, http02, http03, state};
+use super::{Code, command, drafts, engine, http02, http03, state};
 use crate::deadline;
 use crate::exit::{Crash, Exit};
 use crate::kind::Kind;
@@ -99,7 +99,10 @@ pub(super) fn linker(kind: Kind, engine: &Engine) -> wasmtime::Result<Linker<Sta
 
 /// Links a module of this kind.
 fn prepare(kind: Kind, code: &Code) -> wasmtime::Result<Prepared> {
-    let linker = linker(kind, code.engine())?;
+    let mut linker = linker(kind, code.engine())?;
+    if let Code::Component(component) = code {
+        drafts::add_to_linker(&mut linker, component)?;
+    }
     match (kind, code) {
         (Kind::Http02, Code::Component(component)) => {
             http02::prepare(linker, component).map(Prepared::Http02)

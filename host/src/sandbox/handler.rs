@@ -9,6 +9,7 @@ use wasmtime::component::Component;
 
 use super::bindings::handler::{Handler as Bindings, HandlerPre};
 use super::bindings::http::{self, HeaderParam};
+use super::drafts;
 use super::failure::Cause;
 use super::state::{Common, HEAD_BYTES, State, cause, crash, linker, started, store};
 use crate::deadline;
@@ -32,7 +33,8 @@ pub(crate) struct Handler {
 
 /// Links a handler.
 pub(super) fn prepare(component: &Component) -> Result<HandlerPre<State>, wasmtime::Error> {
-    let linker = linker(component.engine())?;
+    let mut linker = linker(component.engine())?;
+    drafts::add_to_linker(&mut linker, component)?;
     linker.instantiate_pre(component).and_then(HandlerPre::new)
 }
 
@@ -87,6 +89,7 @@ impl Handler {
         let state = self.store.data_mut();
         state.slices.reset();
         state.serves(request.id);
+        state.deadline = Some(deadline);
         self.store.set_epoch_deadline(1);
         let headers: Vec<_> = request
             .headers

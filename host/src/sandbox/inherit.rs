@@ -97,6 +97,15 @@ pub(super) fn streams() -> Option<(Inherited, Inherited)> {
     Some((stream(stdout), stream(stderr)))
 }
 
+/// Writes lines that a guest logs to standard error. They are lost if nobody reads it.
+pub(super) fn log(lines: &[u8]) {
+    if let Some(Outlets { stderr, .. }) = OUTLETS.get()
+        && stderr.outlet.has_room().is_ok_and(|has_room| has_room)
+    {
+        stderr.outlet.push(lines);
+    }
+}
+
 /// Waits until standard output can't be written: its reader has gone, or a disk is full.
 pub(crate) async fn output_failed() -> io::Error {
     match OUTLETS.get() {

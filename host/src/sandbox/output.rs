@@ -97,6 +97,21 @@ impl Printer {
         printed.last.of(request).map(str::to_owned)
     }
 
+    /// Prints lines of the guest's that come whole. Others get their turn in between.
+    pub(super) async fn log(&self, name: Name, lines: &[u8]) {
+        self.print(name, lines);
+        self.make_way().await;
+    }
+
+    /// Yields, if many lines were logged since the guest last waited.
+    async fn make_way(&self) {
+        let is_due = self.printed().at_once >= LINES_AT_ONCE;
+        if is_due {
+            tokio::task::yield_now().await;
+            self.printed().at_once = 0;
+        }
+    }
+
     fn printed(&self) -> MutexGuard<'_, Printed> {
         self.printed.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -212,11 +227,7 @@ impl OutputStream for Stream {
 #[wasmtime_wasi::async_trait]
 impl Pollable for Stream {
     async fn ready(&mut self) {
-        let is_due = self.0.printed().at_once >= LINES_AT_ONCE;
-        if is_due {
-            tokio::task::yield_now().await;
-            self.0.printed().at_once = 0;
-        }
+        self.0.make_way().await;
     }
 }
 

@@ -13,7 +13,7 @@ use super::bindings::program::wasm_pool::worker::http;
 use super::bindings::program::{self as bindings, ProgramPre};
 use super::failure::Cause;
 use super::state::{Common, HEAD_BYTES, HasState, State, cause, crash, store};
-use super::{Settings, mailbox, process, state};
+use super::{Settings, drafts, mailbox, process, state};
 use crate::exit::{Crash, Exit};
 use crate::mailbox::Mailbox;
 use crate::pid::Pid;
@@ -62,7 +62,8 @@ pub(super) struct ProgramState {
 
 /// Links a program. Fails if the program needs a missing import or lacks an export.
 pub(super) fn prepare(component: &Component) -> Result<ProgramPre<ProgramState>, wasmtime::Error> {
-    let linker = linker(component.engine())?;
+    let mut linker = linker(component.engine())?;
+    drafts::add_to_linker(&mut linker, component)?;
     linker.instantiate_pre(component).and_then(ProgramPre::new)
 }
 

@@ -127,6 +127,11 @@ impl State {
         }
     }
 
+    /// What prints the guest's output, unless the output is the host's own. WASI creates it.
+    pub(super) fn printer(&self) -> Option<Arc<Printer>> {
+        self.printer.clone()
+    }
+
     /// The last lines that the guest printed to standard error during the current request.
     pub(super) fn last_lines(&self) -> Option<String> {
         self.printer.as_ref()?.last_lines()
