@@ -8,6 +8,7 @@ use crate::support::server::PROGRAM;
 
 #[test]
 fn a_name_is_one_that_all_tools_take() {
+    let long = "a".repeat(65);
     for (name, said) in [
         ("", "begins with a small letter"),
         ("7", "begins with a small letter"),
@@ -18,7 +19,7 @@ fn a_name_is_one_that_all_tools_take() {
         ("../b", "not a path"),
         ("fn", "keep this name"),
         ("wasm-pool-guest", "keep this name"),
-        (&"a".repeat(65), "at most 64"),
+        (&*long, "at most 64"),
     ] {
         let (code, output, errors) = run(&["new", name]);
         assert_eq!((code, &*output), (2, ""), "{name}: {errors}");
