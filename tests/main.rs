@@ -40,6 +40,7 @@ mod bench;
 mod cache;
 mod cli;
 mod examples;
+mod languages;
 mod library;
 mod logs;
 mod stopping;

@@ -143,7 +143,9 @@ impl Host {
         } = loaded;
         let plan = Plan::new(compiled.kind(), &settings, true).map_err(StartError::Settings)?;
         let guests = &self.0.guests;
-        let keep = guests.replace(compiled, plan, root_folder, &settings).await?;
+        let keep = guests
+            .replace(compiled, plan, root_folder, &settings)
+            .await?;
         tokio::spawn(keep);
         Ok(())
     }

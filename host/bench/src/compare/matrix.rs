@@ -140,7 +140,12 @@ const RATIOS: &[(&str, &str, Size, Target)] = &[
     (POOL, WASMTIME_REUSED, KIB_1, Target::AtLeast(1.6, 1.6)),
     (POOL, WASMTIME, KIB_1, Target::AtLeast(9.0, 9.0)),
     (HTTP, WASMTIME, KIB_1, Target::AtLeast(5.0, 5.0)),
-    (HTTP_REUSED, WASMTIME_REUSED, KIB_1, Target::AtLeast(1.3, 1.3)),
+    (
+        HTTP_REUSED,
+        WASMTIME_REUSED,
+        KIB_1,
+        Target::AtLeast(1.3, 1.3),
+    ),
     (HTTP, WASMTIME, MIB_100, Target::AtLeast(1.0, 1.0)),
     (PER_REQUEST, POOL, KIB_1, Target::AtLeast(0.85, 0.92)),
     (PER_REQUEST, WASMTIME, KIB_1, Target::AtLeast(7.0, 7.0)),

@@ -6,6 +6,7 @@ mod cache;
 mod environment;
 pub(crate) mod explain;
 mod listen;
+mod new;
 mod program;
 mod words;
 
@@ -25,6 +26,7 @@ pub(crate) use bench::{Bench, Yardstick};
 use cache::Cache;
 use environment::Surroundings;
 pub(crate) use listen::Listen;
+pub(crate) use new::{Language, Name};
 pub(crate) use program::{Processes, Run};
 pub(crate) use words::Place;
 
@@ -70,6 +72,16 @@ pub(crate) enum Command {
     /// Serve a file natively: what `bench` measures the structurings against
     #[command(hide = true)]
     Yardstick(Yardstick),
+
+    /// Begin a worker: make a folder with a handler, a test, and what builds them
+    New {
+        /// The folder's name, and the worker's
+        name: Name,
+
+        /// The language to write in
+        #[arg(long, visible_alias = "language", value_enum, default_value_t = Language::Rust)]
+        lang: Language,
+    },
 
     /// Say what a module exports and imports, and whether it would run here
     Check {
