@@ -20,8 +20,10 @@ mod limits;
 mod overload;
 mod stubs;
 
-// Commands, which answer by CGI.
+// Modules of other contracts: commands, which answer by CGI, and `wasi:http`.
 mod cgi;
+mod foreign;
+mod table;
 
 // Programs: processes that send messages, their ends, and how they serve.
 mod crowds;

@@ -43,6 +43,11 @@ pub trait Stream: fmt::Debug + Send + Sync {
     /// The next piece; `None` at the end.
     fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Piece, BodyError>>>;
 
+    /// Why the body is known to be incomplete, before a piece of it is taken.
+    fn broken(&self) -> Option<String> {
+        None
+    }
+
     /// Says that the message as a whole is not acceptable, for this reason.
     fn reject(self: Box<Self>, _reason: &str) {}
 

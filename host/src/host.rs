@@ -223,7 +223,11 @@ impl Host {
         } = &*self.0;
         tracing::info!("stopping");
         stopper.enter(Phase::Draining);
-        let drained = tokio::time::timeout(grace, service.closed()).await;
+        let draining = async {
+            service.closed().await;
+            guests.done().await;
+        };
+        let drained = tokio::time::timeout(grace, draining).await;
         stopper.enter(Phase::Ending);
         guests.close();
         if drained.is_err() {

@@ -22,7 +22,10 @@ const GUESTS: &[&str] = &[
     "actor",
     "commander",
     "commander03",
+    "http02",
+    "http03",
     "mirror",
+    "ours",
     "surroundings",
 ];
 

@@ -79,6 +79,13 @@ impl Client {
         self.stream.write_all(bytes)
     }
 
+    /// Sends any bytes from a thread of its own, so that the reply can be read meanwhile. Whoever
+    /// answers early may not read all of them.
+    pub(crate) fn send_meanwhile(&self, bytes: Vec<u8>) {
+        let mut stream = self.stream.try_clone().expect("a second handle");
+        std::thread::spawn(move || stream.write_all(&bytes));
+    }
+
     /// Closes the sending side, and keeps receiving.
     pub(crate) fn finish_sending(&self) -> io::Result<()> {
         self.stream.shutdown(std::net::Shutdown::Write)
@@ -157,6 +164,15 @@ impl Client {
 
     pub(crate) fn local_address(&self) -> SocketAddr {
         self.stream.local_addr().expect("the client's address")
+    }
+
+    /// Reads this many bytes, whatever they mean.
+    pub(crate) fn exact(&mut self, bytes: &mut [u8]) -> io::Result<()> {
+        let mut at = 0;
+        self.exactly(bytes.len() as u64, &mut |piece: &[u8]| {
+            bytes[at..at + piece.len()].copy_from_slice(piece);
+            at += piece.len();
+        })
     }
 
     fn chunks(&mut self, piece: &mut impl FnMut(&[u8])) -> io::Result<()> {

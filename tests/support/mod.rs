@@ -8,6 +8,7 @@ mod log;
 pub(crate) mod program;
 pub(crate) mod scripts;
 pub(crate) mod server;
+pub(crate) mod table;
 pub(crate) mod wat;
 
 use std::fs;

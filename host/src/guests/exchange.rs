@@ -13,7 +13,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use crate::body::{Body, BodyError, Piece, Stream};
 use crate::exit::{Crash, Exit};
@@ -55,6 +55,35 @@ pub(super) struct Begun {
     pub(super) answer: oneshot::Receiver<Response>,
     /// Whether the guest may exit with code 0 once it has answered.
     pub(super) may_exit: bool,
+    pub(super) behind: Behind,
+}
+
+/// Counts the guests that go on although their responses are complete. A host that stops waits for
+/// them as it does for connections.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Behind(Arc<watch::Sender<usize>>);
+
+/// One of the guests that [`Behind`] counts.
+struct Counted(Behind);
+
+impl Behind {
+    /// Waits until no guest goes on.
+    pub(super) async fn none(&self) {
+        let mut counts = self.0.subscribe();
+        // Fails only without a sender, and this is one.
+        let _none = counts.wait_for(|count| *count == 0).await;
+    }
+
+    fn count(&self) -> Counted {
+        self.0.send_modify(|count| *count += 1);
+        Counted(self.clone())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.0.send_modify(|count| *count -= 1);
+    }
 }
 
 /// One request in the hands of a guest.
@@ -63,6 +92,7 @@ struct Exchange {
     call: Option<Call>,
     rejecting: Option<oneshot::Sender<String>>,
     may_exit: bool,
+    behind: Behind,
     /// The process of a call that is over, until its response is accepted.
     lease: Option<Lease>,
     /// The body as the guest writes it; None once it has ended.
@@ -71,6 +101,10 @@ struct Exchange {
     gathered: VecDeque<Piece>,
     /// Why the pieces behind the gathered ones are missing.
     broken: Option<BodyError>,
+    /// The exit of the process, if it is why.
+    exit: Option<Exit>,
+    /// Whether nobody wants the body: the head is all of the response.
+    is_unwanted: bool,
     /// Bytes still to be handed on, if known.
     left: Option<u64>,
 }
@@ -85,16 +119,20 @@ pub(super) async fn begin(pool: &Arc<Pool>, begun: Begun) -> Result<Response, Ex
         rejecting,
         answer,
         may_exit,
+        behind,
     } = begun;
     let mut exchange = Exchange {
         pool: Arc::clone(pool),
         call: Some(call),
         rejecting: Some(rejecting),
         may_exit,
+        behind,
         lease: None,
         body: None,
         gathered: VecDeque::new(),
         broken: None,
+        exit: None,
+        is_unwanted: false,
         left: None,
     };
     let mut answer = Some(answer);
@@ -146,10 +184,8 @@ impl Exchange {
                 break;
             }
         }
-        match self.broken.take() {
-            None => Poll::Ready(Ok(response)),
-            Some(_logged) => Poll::Ready(Err(Exit::Response)),
-        }
+        // Whether a body that breaks off is at fault depends on whether the client wants it.
+        Poll::Ready(self.exit.map_or(Ok(response), Err))
     }
 
     /// Runs the guest and takes out a piece of the body, or notes its end.
@@ -164,6 +200,7 @@ impl Exchange {
                     self.body = None;
                     let reason = format!("its process has ended ({exit})");
                     self.broken = Some(BodyError::Broken(reason));
+                    self.exit = Some(exit);
                     return Poll::Ready(());
                 }
                 Poll::Pending => {}
@@ -221,11 +258,15 @@ impl Exchange {
         }
     }
 
-    /// Notes that the rest of the body is missing, and ends the process for it.
+    /// Notes that the rest of the body is missing. The process ends for it when the client misses
+    /// it: guests may state the length of a body that they don't write, if the request is a `HEAD`.
     fn break_off(&mut self, error: BodyError) {
         self.body = None;
-        self.reject(&error.to_string());
-        self.broken = Some(error);
+        if self.is_unwanted {
+            self.let_run();
+        } else {
+            self.broken = Some(error);
+        }
     }
 
     /// Ends the process, because its response is not acceptable.
@@ -252,15 +293,20 @@ impl Exchange {
             return;
         };
         let (pool, may_exit) = (Arc::clone(&self.pool), self.may_exit);
+        let counted = self.behind.count();
         runtime.spawn(async move {
+            let _counted = counted;
             if let Ok(Some(lease)) = settle(call.await, may_exit) {
                 pool.release(lease);
             }
         });
     }
 
-    /// Gives back the process of a call that is over.
+    /// Gives back the process of a call that is over, unless its body is broken off.
     fn accept(&mut self) {
+        if self.broken.is_some() {
+            return;
+        }
         if let Some(lease) = self.lease.take() {
             self.pool.release(lease);
         }
@@ -352,6 +398,7 @@ impl Stream for Unshared {
                 return Poll::Ready(Some(Ok(piece)));
             }
             if let Some(error) = exchange.broken.take() {
+                exchange.reject(&error.to_string());
                 return Poll::Ready(Some(Err(error)));
             }
             if exchange.body.is_none() {
@@ -362,17 +409,29 @@ impl Stream for Unshared {
         }
     }
 
+    fn broken(&self) -> Option<String> {
+        let exchange = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        exchange.broken.as_ref().map(BodyError::to_string)
+    }
+
     fn reject(mut self: Box<Self>, reason: &str) {
         self.exchange().reject(reason);
     }
 
     fn discard(mut self: Box<Self>) {
-        self.exchange().accept();
-        if self.exchange().body.is_some() {
-            tokio::spawn(async move {
-                while let Some(Ok(_)) = poll_fn(|cx| self.poll_piece(cx)).await {}
-            });
+        let exchange = self.exchange();
+        exchange.broken = None;
+        exchange.is_unwanted = true;
+        exchange.accept();
+        if exchange.body.is_none() {
+            exchange.let_run();
+            return;
         }
+        let counted = exchange.behind.count();
+        tokio::spawn(async move {
+            let _counted = counted;
+            while let Some(Ok(_)) = poll_fn(|cx| self.poll_piece(cx)).await {}
+        });
     }
 }
 

@@ -33,7 +33,7 @@ use crate::steps::{Step, Steps};
 use crate::table::Table;
 use crate::tree::Tree;
 pub use errors::{StartError, Unanswered};
-use exchange::{Begun, Ended, Outcome};
+use exchange::{Begun, Behind, Ended, Outcome};
 use generation::{Answering, Generation, Old, Turn};
 pub(crate) use plan::Plan;
 pub use plan::SettingsError;
@@ -46,6 +46,7 @@ pub(crate) struct Guests {
     table: Arc<Table>,
     stopping: Stopping,
     steps: Steps,
+    behind: Behind,
 }
 
 /// The generations whose place was taken.
@@ -110,6 +111,7 @@ impl Guests {
             table,
             stopping,
             steps: settings.steps.clone(),
+            behind: Behind::default(),
         })
     }
 
@@ -266,6 +268,7 @@ impl Guests {
             rejecting,
             answer,
             may_exit: kind == Kind::Http03,
+            behind: self.behind.clone(),
         };
         let response = exchange::begin(pool, begun).await.map_err(|exit| {
             trace.exit = Some(exit);
@@ -385,6 +388,11 @@ impl Guests {
     pub(crate) fn maintain(&self) -> impl Future<Output = ()> + use<> {
         let generation = self.current.load_full();
         async move { generation.maintain().await }
+    }
+
+    /// Waits until no guest goes on behind a response that is complete.
+    pub(crate) async fn done(&self) {
+        self.behind.none().await;
     }
 
     /// Refuses new requests. In a pool, idle processes end at once; in a program, all processes do.

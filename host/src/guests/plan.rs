@@ -226,7 +226,9 @@ impl Plan {
         let connections = match (is_served, limits.connections) {
             (false, _) => 0,
             (true, Some(connections)) => connections,
-            (true, None) => fitting_connections(settings.own_descriptors().saturating_add(reserved)),
+            (true, None) => {
+                fitting_connections(settings.own_descriptors().saturating_add(reserved))
+            }
         };
         let open_files = settings.descriptors(connections, reserved)?;
         Ok(Self {

@@ -119,6 +119,12 @@ fn judge_head(
     if has_no_body(status) && length != Some(0) && !is_discarded {
         return Err(malformed(format!("a body with status {status}")));
     }
+    if let (Body::Stream(stream), false) = (body, is_discarded) {
+        // It is too early for the client to see only the beginning.
+        if let Some(why) = stream.broken() {
+            return Err(Unsendable::Malformed(why));
+        }
+    }
     // A response to HEAD, and a 304, may state the length of an absent body.
     let may_be_absent = asked.is_head || status == StatusCode::NOT_MODIFIED;
     let is_absent = may_be_absent && length == Some(0);

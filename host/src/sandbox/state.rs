@@ -26,12 +26,13 @@ use crate::settings::Output;
 use crate::table::Row;
 
 /// WASI resources of one instance, mostly streams and timers. Each takes some hundred bytes of the
-/// host's memory.
-pub(super) const WASI_RESOURCES: usize = 1_000;
+/// host's memory. A guest in JavaScript frees them when it collects its garbage, and until then has
+/// one for each piece of a body: 1,300 for 10 MiB.
+pub(super) const WASI_RESOURCES: usize = 10_000;
 
 /// Handles of one instance beside those of files: its own, those that its components lend each
 /// other, and WASI's. Each takes some thirty bytes of the host's memory.
-const HANDLES: usize = 10_000;
+const HANDLES: usize = 20_000;
 
 /// The most bytes that an instance hands over in one call, beside a body: for example the head of a
 /// request or a response, or a path. Far more than any of them should need. Copying them takes some

@@ -165,6 +165,10 @@ impl Stream for GuestBody {
                 },
                 Some(Err(error)) => Some(Err(BodyError::Broken(format!("{error}")))),
                 None => {
+                    if let Some(left @ 1..) = self.left.take() {
+                        let why = format!("it has {left} bytes less than its content-length");
+                        return Poll::Ready(Some(Err(BodyError::Broken(why))));
+                    }
                     if let Some(delivered) = self.delivered.take() {
                         let _gone = delivered.send(Ok(()));
                     }

@@ -4,7 +4,12 @@
 use std::io::{Read, Write, copy, stderr, stdin, stdout};
 use std::process::exit;
 
+mod scripted;
+
 fn main() {
+    if scripted::run() {
+        return;
+    }
     let path = std::env::var("PATH_INFO").ok();
     let word = path.as_deref().and_then(|path| path.strip_prefix('/'));
     let word = word.map(str::to_owned).or_else(|| std::env::args().nth(1));
