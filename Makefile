@@ -16,7 +16,8 @@ test: setup
 
 examples: setup
 	@echo "make: building the example workers"
-	@cargo run --quiet --example guests -- hello api counter misbehave pingpong prefork ring supervisor
+	@cargo run --quiet --example guests -- hello api counter markdown misbehave pingpong prefork ring supervisor \
+		wasi-http-p2 wasi-http-p3
 
 bench: setup beam
 	@echo "make: building with the release profile, then measuring"

@@ -42,6 +42,7 @@ mod bench;
 mod cache;
 mod cli;
 mod examples;
+mod languages;
 mod library;
 mod logs;
 mod stopping;

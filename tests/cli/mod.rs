@@ -3,6 +3,7 @@
 mod flags;
 mod kinds;
 mod modules;
+mod new;
 mod serving;
 
 use std::fs;

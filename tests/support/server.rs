@@ -55,6 +55,11 @@ pub(crate) fn guest_over(name: &str, folder: Folder, flags: &str) -> Server {
     Server::start(Some(&guests::path(name)), folder, flags)
 }
 
+/// A server with the module of this path, over this folder.
+pub(crate) fn module(path: &Path, folder: Folder, flags: &str) -> Server {
+    Server::start(Some(path), folder, flags)
+}
+
 /// A server with a component written as text, over this folder.
 pub(crate) fn component(text: &str, folder: Folder, flags: &str) -> Server {
     let module = folder.path().join("component.wat");

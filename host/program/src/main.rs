@@ -24,6 +24,7 @@ fn main() -> ExitCode {
         Command::Run(args) => commands::run(args),
         Command::Bench(args) => commands::measure(args),
         Command::Yardstick(args) => commands::yardstick(args),
+        Command::New { name, lang } => commands::new(&name.0, lang),
         Command::Check { module, memory } => commands::check(module, memory.as_u64()),
     };
     result.unwrap_or_else(|error| {

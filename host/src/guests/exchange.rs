@@ -24,6 +24,10 @@ use crate::pool::{Lease, Pool};
 /// one piece with its length, and a guest that fails early still gets an error status.
 const GATHERED_BYTES: usize = 64 << 10;
 
+/// The most bytes of a body that are gathered once its guest has returned. A guest can't have left
+/// more behind: what goes beyond comes from elsewhere.
+const DRAINED_BYTES: usize = 1 << 20;
+
 /// The log's reason for a guest that set no response.
 const NO_RESPONSE: &str = "it has done with the request and set no response";
 
@@ -238,21 +242,30 @@ impl Exchange {
 
     /// Takes out what is left of the body after the call is over, so that a slow client keeps no
     /// process. It is little: the guest has waited for room before each piece.
+    ///
+    /// If there is more to come, either the guest has kept a handle of the body and will never end
+    /// it, or it has handed on a body that comes from elsewhere: the request's, or that of another
+    /// server. The end of its process ends the former. The latter needs no process, and goes on.
     fn drain(&mut self, cx: &mut Context<'_>) {
-        while let Some(body) = &mut self.body {
+        let mut left_open = None;
+        while self.gathered_bytes() < DRAINED_BYTES
+            && let Some(body) = &mut self.body
+        {
             match body.poll_piece(cx) {
                 Poll::Ready(Some(Ok(piece))) => self.gathered.push_back(piece),
                 Poll::Ready(Some(Err(error))) => self.break_off(error),
-                Poll::Ready(None) => self.body = None,
-                // The guest still has a handle of the body, and will never end it. Without its
-                // process, the body ends.
+                Poll::Ready(None) => {
+                    self.body = None;
+                    if let Some(pid) = left_open {
+                        tracing::warn!(pid, "the guest has returned without finishing its body");
+                    }
+                }
                 Poll::Pending => match self.lease.take() {
                     Some(lease) => {
-                        let pid = lease.pid().get();
-                        tracing::warn!(pid, "the guest has returned without finishing its body");
+                        left_open = Some(lease.pid().get());
                         lease.end(Exit::Served);
                     }
-                    None => self.body = None,
+                    None => return,
                 },
             }
         }

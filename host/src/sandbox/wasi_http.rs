@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, HOST};
+use http::header::{CONTENT_LENGTH, HOST, TE};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use http_body::{Body as _, Frame, SizeHint};
@@ -62,9 +62,16 @@ pub(super) fn outgoing(
     };
     Response {
         status: head.status.as_u16(),
-        headers: pairs(&head.headers),
+        headers: pairs(&without_te(head.headers)),
         body: Body::Stream(Box::new(body)),
     }
+}
+
+/// A guest that answers with all fields of its request answers with this one, too: a client that
+/// takes trailers has sent it. It says nothing in a response.
+fn without_te(mut fields: HeaderMap) -> HeaderMap {
+    fields.remove(TE);
+    fields
 }
 
 /// Where to say that a whole body was taken.

@@ -13,6 +13,9 @@ mod call;
 #[allow(warnings, clippy::all)]
 #[path = "../../../host/src/exit.rs"]
 mod exit;
+#[allow(warnings, clippy::all)]
+#[path = "../../../host/src/kind.rs"]
+mod kind;
 mod message;
 #[allow(warnings, clippy::all)]
 #[path = "../../../host/src/pid.rs"]

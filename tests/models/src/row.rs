@@ -5,7 +5,8 @@ use std::sync::Arc;
 use shuttle::future::block_on;
 use shuttle::thread;
 
-use super::tested::{Identity, Kind, Row};
+use super::tested::{Identity, Row};
+use crate::kind::Kind;
 use crate::check::Model;
 use crate::pid::Pid;
 

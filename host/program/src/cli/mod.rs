@@ -6,6 +6,7 @@ mod cache;
 mod environment;
 pub(crate) mod explain;
 mod listen;
+mod new;
 mod program;
 mod words;
 
@@ -25,6 +26,7 @@ pub(crate) use bench::{Bench, Yardstick};
 use cache::Cache;
 use environment::Surroundings;
 pub(crate) use listen::Listen;
+pub(crate) use new::{Language, Name};
 pub(crate) use program::{Processes, Run};
 pub(crate) use words::Place;
 
@@ -50,9 +52,10 @@ pub(crate) enum Command {
     /// Serve HTTP: what is done where no command is given
     Serve(Box<Serve>),
 
-    /// Run a program, a module that exports `run`, without HTTP; its root's exit is the exit code
+    /// Run a program or a command without HTTP; its exit is the exit code
     ///
-    /// What processes print goes to standard output and standard error as it is. A root that ends
+    /// A program is a module that exports `run`, a command one that exports `wasi:cli/run` or
+    /// `_start`. A command has standard input, and is a root without children. What processes print goes to standard output and standard error as it is. A root that ends
     /// normally is exit code 0, one that exits with a code is that code (255 where it is larger),
     /// one that ran out of time is 124, one that trapped or ran out of memory is 134, one that was
     /// killed is 137. After Ctrl-C it is 130, after SIGTERM 143.
@@ -69,6 +72,16 @@ pub(crate) enum Command {
     /// Serve a file natively: what `bench` measures the structurings against
     #[command(hide = true)]
     Yardstick(Yardstick),
+
+    /// Begin a worker: make a folder with a handler, a test, and what builds them
+    New {
+        /// The folder's name, and the worker's
+        name: Name,
+
+        /// The language to write in
+        #[arg(long, visible_alias = "language", value_enum, default_value_t = Language::Rust)]
+        lang: Language,
+    },
 
     /// Say what a module exports and imports, and whether it would run here
     Check {

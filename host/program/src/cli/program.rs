@@ -12,7 +12,7 @@ use super::{Guests, LogFormat, LogLevel, MAX_COPIED, explain, in_range, size};
 
 #[derive(Args, Debug)]
 pub(crate) struct Run {
-    /// The program: a component, binary or text (.wat)
+    /// The program or command, binary or text (.wat)
     module: PathBuf,
 
     /// What goes into the log: `warn` has processes that failed, `debug` every start and end
@@ -23,7 +23,7 @@ pub(crate) struct Run {
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]
     pub(crate) log_format: LogFormat,
 
-    /// The root's arguments, behind `--`
+    /// The arguments of the root or command, behind `--`
     #[arg(last = true, value_name = "ARGS")]
     pub(crate) args: Vec<String>,
 

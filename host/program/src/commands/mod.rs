@@ -5,6 +5,7 @@ mod bind;
 mod check;
 mod compiling;
 mod measure;
+mod new;
 mod run;
 mod serve;
 mod watch;
@@ -19,6 +20,7 @@ use crate::cli::{explain, refuse};
 
 pub(crate) use check::check;
 pub(crate) use measure::{measure, yardstick};
+pub(crate) use new::new;
 pub(crate) use run::run;
 pub(crate) use serve::serve;
 

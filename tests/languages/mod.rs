@@ -1,0 +1,7 @@
+//! Workers in all languages: what `new` makes is built with the language's own tools, tested and
+//! served, and the examples in these languages do what their READMEs say.
+
+mod examples;
+mod readme;
+mod templates;
+mod toolchains;

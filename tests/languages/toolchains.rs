@@ -1,0 +1,139 @@
+//! The languages' own tools, from their own package registries, in a folder that later runs find
+//! again. A tool that can't be had skips its tests, and says so; where `CI` is set, it fails them.
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use crate::support::guests::workspace;
+
+/// A tool, or why it can't be had.
+type Found = Result<PathBuf, String>;
+
+/// The same packages and versions as in the templates and the examples.
+const REQUIREMENTS: &[&str] = &[
+    "host/program/templates/c/requirements.txt",
+    "host/program/templates/go/requirements.txt",
+    "host/program/templates/python/requirements.txt",
+    "examples/cgi/requirements.txt",
+    "examples/python/requirements.txt",
+];
+
+/// Where tools are kept.
+pub(super) fn cache() -> PathBuf {
+    workspace().join("target/toolchains")
+}
+
+/// A virtual environment with the packages of PyPI: the compilers for C, Go and Python.
+pub(super) fn python() -> Option<PathBuf> {
+    static FOUND: OnceLock<Found> = OnceLock::new();
+    or_skip("C, Go and Python", FOUND.get_or_init(install_python))
+}
+
+/// A `node_modules` with componentize-js.
+pub(super) fn javascript() -> Option<PathBuf> {
+    static FOUND: OnceLock<Found> = OnceLock::new();
+    or_skip("JavaScript", FOUND.get_or_init(install_javascript))
+}
+
+/// A copy of the examples that aren't in Rust, so that their READMEs' commands leave nothing in the
+/// source tree. It has the same neighbours.
+pub(super) fn tree() -> &'static Path {
+    static TREE: OnceLock<PathBuf> = OnceLock::new();
+    TREE.get_or_init(|| {
+        let tree = cache().join("tree");
+        for example in ["cgi", "javascript", "python"] {
+            copy(
+                &workspace().join("examples").join(example),
+                &tree.join("examples").join(example),
+            );
+        }
+        for (name, original) in [("host", "host"), ("examples/site", "examples/site")] {
+            let _earlier = fs::remove_file(tree.join(name));
+            std::os::unix::fs::symlink(workspace().join(original), tree.join(name))
+                .expect("a link to the original");
+        }
+        tree
+    })
+}
+
+fn install_python() -> Found {
+    let environment = cache().join("python");
+    let pip = environment.join("bin/pip");
+    if !pip.exists() {
+        let folder = environment.to_str().ok_or("a path that is not UTF-8")?;
+        succeed(Command::new("python3").args(["-m", "venv", folder]))?;
+    }
+    let mut install = Command::new(pip);
+    install.args(["install", "--quiet", "--disable-pip-version-check"]);
+    for requirements in REQUIREMENTS {
+        install.arg("-r").arg(workspace().join(requirements));
+    }
+    succeed(&mut install)?;
+    Ok(environment)
+}
+
+fn install_javascript() -> Found {
+    let node = Command::new("node").arg("--version").output();
+    node.map_err(|error| format!("node: {error}"))?;
+    // The README's command. What is there already takes npm a second.
+    let mut install = Command::new("npm");
+    install.current_dir(tree());
+    install.args(["install", "--prefix", "examples/javascript"]);
+    install.args(["--no-fund", "--no-audit", "--prefer-offline"]);
+    succeed(&mut install)?;
+    Ok(tree().join("examples/javascript/node_modules"))
+}
+
+/// Runs a command. An error has its output.
+pub(super) fn succeed(command: &mut Command) -> Result<(), String> {
+    let output = command
+        .output()
+        .map_err(|error| format!("{command:?}: {error}"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let text = [output.stdout, output.stderr].concat();
+    let text = String::from_utf8_lossy(&text).into_owned();
+    Err(format!("{command:?}: {}\n{text}", output.status))
+}
+
+fn or_skip(languages: &str, found: &Found) -> Option<PathBuf> {
+    match found {
+        Ok(path) => Some(path.clone()),
+        Err(why) if std::env::var_os("CI").is_some() => panic!("no tools for {languages}: {why}"),
+        Err(why) => {
+            let thread = std::thread::current();
+            let test = thread.name().unwrap_or("a test");
+            // Not `eprintln!`: of a test that passes, nobody would see it.
+            let line = format!("{test}: skipped, no tools for {languages}: {why}\n");
+            std::io::stderr()
+                .write_all(line.as_bytes())
+                .expect("standard error is open");
+            None
+        }
+    }
+}
+
+/// Copies the files of a folder, and not what earlier runs have left in it.
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).expect("a folder");
+    for entry in fs::read_dir(from).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        let name = path.file_name().expect("a name");
+        if path.is_file() {
+            fs::copy(&path, to.join(name)).expect("a copy");
+        }
+    }
+    age(&to.join("requirements.txt"));
+}
+
+/// Makes a project's list of packages older than the tools, which are installed already.
+pub(super) fn age(requirements: &Path) {
+    if let Ok(file) = fs::File::options().append(true).open(requirements) {
+        file.set_modified(std::time::UNIX_EPOCH)
+            .expect("its time can be set");
+    }
+}
