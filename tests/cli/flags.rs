@@ -41,6 +41,9 @@ const FLAGS: &[(&str, &str)] = &[
     ("--wasi-root", ""),
     ("--config-value", ""),
     ("--allow-outbound", ""),
+    ("--cache", "[default: wasm-pool-host in"),
+    ("--no-cache", ""),
+    ("--watch", ""),
 ];
 
 #[test]

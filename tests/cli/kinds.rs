@@ -48,8 +48,9 @@ fn check(module: &Path) -> (i32, String) {
 
 #[test]
 fn modules_of_many_kinds_are_accepted() {
-    const WASI_01: &str = "(memory (export \"memory\") 1)
-        (import \"wasi_snapshot_preview1\" \"fd_write\" (func (param i32 i32 i32 i32) (result i32)))";
+    const WASI_01: &str = "
+        (import \"wasi_snapshot_preview1\" \"fd_write\" (func (param i32 i32 i32 i32) (result i32)))
+        (memory (export \"memory\") 1)";
     let http03 = "an HTTP handler for WASI 0.3";
     let http02 = "an HTTP handler for WASI 0.2";
     #[rustfmt::skip] // one line per case

@@ -55,7 +55,7 @@
 //! |---|---|
 //! | `json` | [`Request::json`] and [`Response::json_of`]: bodies that are values, by `serde` |
 //! | `postcard` | [`typed`]: messages that are values, by `serde` |
-//! | `std` | `std::io::Read` for [`files::File`], and a `std::io::Error` from [`files::ErrorCode`] |
+//! | `std` | `std::io::Read` for [`files::File`], `std::io::Error` from [`files::ErrorCode`] |
 //!
 //! None is on by default: a worker pays for what it uses.
 

@@ -88,9 +88,9 @@ pub(crate) struct Pool {
     settings: Settings,
     stacks: Stacks,
     seats: Seats,
-    /// Whether a request waits in line, or the pool is retired or closed. If so, a thread that gives back a
-    /// process or a seat must check the line. Every request reads this; it is written only when it
-    /// changes.
+    /// Whether a request waits in line, or the pool is retired or closed. If so, a thread that gives
+    /// back a process or a seat must check the line. Every request reads this; it is written only
+    /// when it changes.
     attention: AtomicBool,
     /// Notified when fewer processes than `min` are alive.
     missing: Notify,
@@ -215,8 +215,8 @@ impl Pool {
         self.seats.take_below(most).then(|| Seat::of(self))
     }
 
-    /// Keeps the pool at its size until it is retired or closed. Replaces processes that ended, and ends
-    /// processes that were idle for too long.
+    /// Keeps the pool at its size until it is retired or closed. Replaces processes that ended, and
+    /// ends processes that were idle for too long.
     pub(crate) async fn maintain(self: &Arc<Self>) {
         let rounds = (self.settings.idle_timeout / 4)
             .clamp(Duration::from_millis(10), Duration::from_secs(1));

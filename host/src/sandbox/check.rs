@@ -37,8 +37,8 @@ pub struct Import {
     pub provider: Provider,
 }
 
-/// Reads and validates the module, and compares its imports and exports with the host's. `memory` is
-/// the memory in bytes that a process may have.
+/// Reads and validates the module, and compares its imports and exports with the host's. `memory`
+/// is the memory in bytes that a process may have.
 ///
 /// # Errors
 /// If the module can't be read, or is invalid.

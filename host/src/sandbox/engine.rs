@@ -59,8 +59,9 @@ pub(super) struct Compilation {
 }
 
 /// Finds out the kind of the module, and compiles it, before an engine with memory exists. Only the
-/// compiled code tells how many memories and tables an instance has. `cache` is the folder of the compile cache, and
-/// `compiling` is called before a compilation: not if the code is built in or in the cache.
+/// compiled code tells how many memories and tables an instance has. `cache` is the folder of the
+/// compile cache, and `compiling` is called before a compilation: not if the code is built in or in
+/// the cache.
 pub(super) fn compile_only(
     module: &Module,
     cache: Option<&Path>,

@@ -1,4 +1,5 @@
-//! A *handler* is a guest with the world `handler`. The host copies a request in and a response out.
+//! A *handler* is a guest with the world `handler`. The host copies a request in and a response
+//! out.
 
 use std::pin::pin;
 use std::sync::Arc;

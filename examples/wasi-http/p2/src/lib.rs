@@ -17,9 +17,13 @@ impl Guest for Capitals {
     fn handle(request: IncomingRequest, out: ResponseOutparam) {
         let path = request.path_with_query().unwrap_or_default();
         let outcome = match (request.method(), path.as_str()) {
-            (Method::Get, "/") => answer(out, 200, |stream| write(stream, b"hello from wasi:http 0.2\n")),
+            (Method::Get, "/") => answer(out, 200, |stream| {
+                write(stream, b"hello from wasi:http 0.2\n")
+            }),
             (Method::Post, "/capitals") => capitals(request, out),
-            _ => answer(out, 404, |stream| write(stream, b"GET / or POST /capitals\n")),
+            _ => answer(out, 404, |stream| {
+                write(stream, b"GET / or POST /capitals\n")
+            }),
         };
         // The head is sent. A body that ends too early tells the client that something went wrong.
         if let Err(error) = outcome {

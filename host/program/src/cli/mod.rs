@@ -55,8 +55,9 @@ pub(crate) enum Command {
     /// Run a program or a command without HTTP; its exit is the exit code
     ///
     /// A program is a module that exports `run`, a command one that exports `wasi:cli/run` or
-    /// `_start`. A command has standard input, and is a root without children. What processes print goes to standard output and standard error as it is. A root that ends
-    /// normally is exit code 0, one that exits with a code is that code (255 where it is larger),
+    /// `_start`. A command has standard input, and is a root without children. What processes print
+    /// goes to standard output and standard error as it is. A root that ends normally is exit code
+    /// 0, one that exits with a code is that code (255 where it is larger),
     /// one that ran out of time is 124, one that trapped or ran out of memory is 134, one that was
     /// killed is 137. After Ctrl-C it is 130, after SIGTERM 143.
     Run(Run),
