@@ -53,6 +53,11 @@ impl Guest for Worker {
                     });
                     return Ok(response);
                 }
+                Step::Bare => {
+                    let (_trailing, trailers) = wit_future::new(|| Ok(None));
+                    let (response, _delivered) = Response::new(Fields::new(), None, trailers);
+                    return Ok(response);
+                }
                 Step::Refuse | Step::Return => break,
                 step => {
                     exchange.run(step).await;
@@ -123,9 +128,13 @@ impl Exchange {
                 }
             }
             Step::Sleep(millis) => wait_for(millis * NANOS_PER_MILLI).await,
+            Step::Tasks(count) => (0..count).for_each(|_| {
+                spawn_local(wait_for(60_000 * NANOS_PER_MILLI));
+            }),
             Step::Leak(count) => (0..count).for_each(|_| std::mem::forget(Fields::new())),
             Step::Return => return false,
             Step::Head
+            | Step::Bare
             | Step::Refuse
             | Step::Spin
             | Step::Trap
