@@ -15,6 +15,7 @@ fn targets_and_hosts() {
         ("GET /do?head&describe HTTP/1.1\r\nhost:\r\n", "GET /do?head&describe\nhttp HERE\n"),
         ("GET /do?head&describe HTTP/1.0\r\n", "GET /do?head&describe\nhttp HERE\n"),
         ("GET http://b:8/do?head&describe HTTP/1.1\r\nhost: a\r\n", "GET /do?head&describe\nhttp b:8\n"),
+        ("GET http://b:8/do?head&describe HTTP/1.1\r\n", "GET /do?head&describe\nhttp b:8\n"),
         ("BREW /do?head&describe HTTP/1.1\r\nhost: a\r\n", "BREW /do?head&describe\nhttp a\n"),
         ("GET /do?head&describe HTTP/1.1\r\nhost: a\r\nx-a: 1\r\nx-b: 2\r\nX-A: 3\r\n", "GET /do?head&describe\nhttp a\nx-a: 1\nx-a: 3\nx-b: 2\n"),
         ("GET /do?head&describe HTTP/1.1\r\nhost: a\r\nconnection: close\r\nx-a: 1\r\n", "GET /do?head&describe\nhttp a\nx-a: 1\n"),

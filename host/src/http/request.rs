@@ -41,7 +41,9 @@ pub(super) async fn receive(
     settings: &Settings,
 ) -> Result<(Request, Option<Uploading>), Fault> {
     let (head, body) = request.into_parts();
-    if head.method == Method::CONNECT {
+    // A client that asks to be connected through names a host and no more. A guest of `wasi:http`
+    // may get the method for a target of its own.
+    if head.method == Method::CONNECT && (!takes_streams || head.uri.scheme().is_none()) {
         return Err(Fault::NotImplemented);
     }
     let target = Target {
@@ -54,7 +56,7 @@ pub(super) async fn receive(
             "a request target is a path, or the URL of something here",
         ));
     }
-    check_host(&head)?;
+    check_host(&head, takes_streams)?;
     check_framing(&head.headers)?;
     let mut headers = Headers::with_capacity(head.headers.len() + 1);
     // A host in the target overrides the field (RFC 9112, section 3.2.2).
@@ -92,13 +94,15 @@ pub(super) async fn receive(
     Ok((request, uploading))
 }
 
-/// Exactly one, from HTTP/1.1 on, and it is a host (RFC 9112, section 3.2).
-fn check_host(head: &Parts) -> Result<(), Fault> {
+/// Exactly one, from HTTP/1.1 on, and it is a host (RFC 9112, section 3.2). Clients of `wasi:http`
+/// servers may leave the field out if the target names the host, as they may elsewhere.
+fn check_host(head: &Parts, takes_streams: bool) -> Result<(), Fault> {
+    let names_host = takes_streams && head.uri.authority().is_some();
     let mut hosts = head.headers.get_all(HOST).iter();
     match (hosts.next(), hosts.next()) {
         (Some(host), None) if is_host(host.as_bytes()) => Ok(()),
         (Some(_), None) => Err(Fault::BadRequest("the Host field names no host")),
-        (None, _) if head.version < Version::HTTP_11 => Ok(()),
+        (None, _) if head.version < Version::HTTP_11 || names_host => Ok(()),
         (None, _) | (Some(_), Some(_)) => Err(Fault::BadRequest("a request needs one Host field")),
     }
 }
