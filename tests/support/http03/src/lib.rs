@@ -40,29 +40,27 @@ impl Guest for Worker {
         };
         let mut steps = steps.into_iter();
         while let Some(step) = steps.next() {
-            match step {
-                Step::Head => {
-                    let response = exchange.head();
-                    spawn_local(async move {
-                        for step in steps {
-                            if !exchange.run(step).await {
-                                return;
-                            }
+            if let Step::Head = step {
+                let response = exchange.head();
+                spawn_local(async move {
+                    for step in steps {
+                        if !exchange.run(step).await {
+                            return;
                         }
-                        exchange.finish().await;
-                    });
-                    return Ok(response);
-                }
-                Step::Bare => {
-                    let (_trailing, trailers) = wit_future::new(|| Ok(None));
-                    let (response, _delivered) = Response::new(Fields::new(), None, trailers);
-                    return Ok(response);
-                }
-                Step::Refuse | Step::Return => break,
-                step => {
-                    exchange.run(step).await;
-                }
+                    }
+                    exchange.finish().await;
+                });
+                return Ok(response);
             }
+            if let Step::Bare = step {
+                let (_trailing, trailers) = wit_future::new(|| Ok(None));
+                let (response, _delivered) = Response::new(Fields::new(), None, trailers);
+                return Ok(response);
+            }
+            if let Step::Refuse | Step::Return = step {
+                break;
+            }
+            exchange.run(step).await;
         }
         Err(ErrorCode::InternalError(Some(
             "it was asked to refuse".into(),
