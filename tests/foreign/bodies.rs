@@ -14,6 +14,8 @@ fn responses_without_a_body() {
     #[rustfmt::skip] // one line per case
     let cases = [
         ("GET", "head", 200, Some("0")),
+        ("GET", "bare", 200, Some("0")),
+        ("GET", "head&write=0&say=&write=0", 200, Some("0")),
         ("HEAD", "head", 200, Some("0")),
         ("HEAD", "head&say=abc", 200, Some("3")),
         ("HEAD", "field=content-length:10&head", 200, Some("10")),

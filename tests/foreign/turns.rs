@@ -73,6 +73,26 @@ fn a_leaking_process_is_replaced() {
     }
 }
 
+/// Too many tasks are the failure of the process that started them. Whether its client has an answer
+/// by then is open.
+#[test]
+fn too_many_tasks() {
+    let server = guest("http03", "--workers 1..2 --request-timeout 2s");
+    for steps in [
+        "tasks=30000&head&say=done",
+        "head&say=done&finish&tasks=30000",
+        "tasks=500&head&say=done",
+    ] {
+        let status = server.get(&script(steps)).status;
+        assert!(matches!(status, 200 | 502 | 504), "{steps}: {status}");
+        assert_eq!(
+            server.get(&script("head&say=fine")).text(),
+            "fine",
+            "{steps}"
+        );
+    }
+}
+
 /// Guests that compute keep nobody else from being served.
 #[test]
 fn others_are_served_meanwhile() {

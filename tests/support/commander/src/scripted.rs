@@ -62,6 +62,8 @@ pub(crate) fn run() -> bool {
             | Step::Abort
             | Step::Refuse
             | Step::Leak(_)
+            | Step::Bare
+            | Step::Tasks(_)
             | Step::Spin
             | Step::Trap
             | Step::Memory

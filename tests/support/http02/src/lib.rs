@@ -72,6 +72,7 @@ impl Exchange {
             Step::Field(name, value) => self.fields.push((name, value)),
             Step::Trailer(name, value) => self.trailers.push((name, value)),
             Step::Head => self.head(),
+            Step::Bare => self.bare(),
             Step::Say(text) => self.write(&text)?,
             Step::Write(length) => {
                 let piece = vec![b'x'; PIECE_BYTES];
@@ -103,11 +104,17 @@ impl Exchange {
             Step::Sleep(millis) => std::thread::sleep(Duration::from_millis(millis)),
             Step::Refuse => {
                 let refusal = ErrorCode::InternalError(Some("it was asked to refuse".into()));
-                ResponseOutparam::set(self.out.take().expect("no response yet"), Err(refusal));
+                self.set(Err(refusal));
             }
             Step::Leak(count) => (0..count).for_each(|_| std::mem::forget(Fields::new())),
             Step::Return => return Ok(false),
-            Step::Spin | Step::Trap | Step::Memory | Step::Exit(_) | Step::Print(_) => {}
+            // This contract has no tasks.
+            Step::Tasks(_)
+            | Step::Spin
+            | Step::Trap
+            | Step::Memory
+            | Step::Exit(_)
+            | Step::Print(_) => {}
         }
         Ok(true)
     }
@@ -117,8 +124,17 @@ impl Exchange {
         let response = OutgoingResponse::new(fields);
         response.set_status_code(self.status).expect("a status");
         let body = response.body().expect("a body");
-        ResponseOutparam::set(self.out.take().expect("one head"), Ok(response));
+        self.set(Ok(response));
         self.output = Some((body.write().expect("a stream"), body));
+    }
+
+    fn bare(&mut self) {
+        let fields = Fields::from_list(&self.fields).expect("fields");
+        self.set(Ok(OutgoingResponse::new(fields)));
+    }
+
+    fn set(&mut self, response: Result<OutgoingResponse, ErrorCode>) {
+        ResponseOutparam::set(self.out.take().expect("no response yet"), response);
     }
 
     fn write(&mut self, mut bytes: &[u8]) -> Result<(), StreamError> {

@@ -40,24 +40,27 @@ impl Guest for Worker {
         };
         let mut steps = steps.into_iter();
         while let Some(step) = steps.next() {
-            match step {
-                Step::Head => {
-                    let response = exchange.head();
-                    spawn_local(async move {
-                        for step in steps {
-                            if !exchange.run(step).await {
-                                return;
-                            }
+            if let Step::Head = step {
+                let response = exchange.head();
+                spawn_local(async move {
+                    for step in steps {
+                        if !exchange.run(step).await {
+                            return;
                         }
-                        exchange.finish().await;
-                    });
-                    return Ok(response);
-                }
-                Step::Refuse | Step::Return => break,
-                step => {
-                    exchange.run(step).await;
-                }
+                    }
+                    exchange.finish().await;
+                });
+                return Ok(response);
             }
+            if let Step::Bare = step {
+                let (_trailing, trailers) = wit_future::new(|| Ok(None));
+                let (response, _delivered) = Response::new(Fields::new(), None, trailers);
+                return Ok(response);
+            }
+            if let Step::Refuse | Step::Return = step {
+                break;
+            }
+            exchange.run(step).await;
         }
         Err(ErrorCode::InternalError(Some(
             "it was asked to refuse".into(),
@@ -123,9 +126,13 @@ impl Exchange {
                 }
             }
             Step::Sleep(millis) => wait_for(millis * NANOS_PER_MILLI).await,
+            Step::Tasks(count) => (0..count).for_each(|_| {
+                spawn_local(wait_for(60_000 * NANOS_PER_MILLI));
+            }),
             Step::Leak(count) => (0..count).for_each(|_| std::mem::forget(Fields::new())),
             Step::Return => return false,
             Step::Head
+            | Step::Bare
             | Step::Refuse
             | Step::Spin
             | Step::Trap

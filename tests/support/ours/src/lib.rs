@@ -47,6 +47,8 @@ fn run(request: Request) -> Response {
             | Step::Abort
             | Step::Refuse
             | Step::Leak(_)
+            | Step::Bare
+            | Step::Tasks(_)
             | Step::Spin
             | Step::Trap
             | Step::Memory

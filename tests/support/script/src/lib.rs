@@ -15,6 +15,8 @@ pub enum Step {
     Field(String, Vec<u8>),
     /// Sends the head.
     Head,
+    /// Sends the head of a response whose body is never begun.
+    Bare,
     /// Writes this text.
     Say(Vec<u8>),
     /// Writes this many bytes.
@@ -49,6 +51,8 @@ pub enum Step {
     Refuse,
     /// Never frees this many of the host's resources.
     Leak(usize),
+    /// Starts this many tasks that wait for a minute.
+    Tasks(usize),
     /// Prints a line to standard output.
     Print(String),
     /// Skips the steps that follow, the end of the body too.
@@ -98,6 +102,7 @@ fn step(text: &str) -> Step {
             Step::Trailer(name, value)
         }
         "head" => Step::Head,
+        "bare" => Step::Bare,
         "say" => Step::Say(value.as_bytes().to_vec()),
         "write" => Step::Write(number() as usize),
         "echo" => Step::Echo,
@@ -114,6 +119,7 @@ fn step(text: &str) -> Step {
         "exit" => Step::Exit(value.parse().expect("a code")),
         "refuse" => Step::Refuse,
         "leak" => Step::Leak(number() as usize),
+        "tasks" => Step::Tasks(number() as usize),
         "print" => Step::Print(value.to_owned()),
         "return" => Step::Return,
         _ => panic!("no such step: {text}"),
@@ -168,6 +174,7 @@ impl Step {
             Self::Status(_)
             | Self::Field(..)
             | Self::Head
+            | Self::Bare
             | Self::Say(_)
             | Self::Write(_)
             | Self::Echo
@@ -181,6 +188,7 @@ impl Step {
             | Self::Sleep(_)
             | Self::Refuse
             | Self::Leak(_)
+            | Self::Tasks(_)
             | Self::Return => false,
         }
     }
