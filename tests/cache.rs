@@ -120,13 +120,16 @@ fn a_folder_that_can_t_be_made_is_done_without() {
     assert_eq!(count(&output, NO_CACHE), 1, "{output:?}");
 }
 
+/// Variables, and the folder that they lead to.
+type Case<'a> = (&'a [(&'a str, &'a Path)], Option<&'a Path>);
+
 #[test]
 fn the_folder_is_the_users_own_by_default() {
     let home = cache();
     let at_home = home.path().join(".cache/wasm-pool-host");
     let elsewhere = home.path().join("caches/wasm-pool-host");
     #[rustfmt::skip] // one line per case
-    let cases: [(&[(&str, &Path)], Option<&Path>); 5] = [
+    let cases: [Case<'_>; 5] = [
         (&[("HOME", home.path())], Some(&at_home)),
         (&[("HOME", home.path()), ("XDG_CACHE_HOME", &home.path().join("caches"))], Some(&elsewhere)),
         (&[("HOME", home.path()), ("XDG_CACHE_HOME", Path::new("relative"))], Some(&at_home)),

@@ -3,12 +3,15 @@
 use crate::support::Reply;
 use crate::support::command::command;
 
+/// What is printed, and the response: its status, its fields, its body.
+type Case<'a> = (&'a str, u16, &'a [(&'a str, &'a str)], &'a str);
+
 #[test]
 fn heads_are_read() {
     let server = command().echo().serve("");
     let long = format!("X-Long: {}\nStatus: 200\n\n", "x".repeat(20_000));
     #[rustfmt::skip] // one line per case
-    let cases: [(&str, u16, &[(&str, &str)], &str); 22] = [
+    let cases: [Case<'_>; 22] = [
         ("Content-Type: text/plain\n\nhello", 200, &[("content-type", "text/plain")], "hello"),
         ("Content-Type: text/plain\r\n\r\nhello", 200, &[("content-type", "text/plain")], "hello"),
         ("Content-Type: text/plain\r\n\nhello", 200, &[("content-type", "text/plain")], "hello"),

@@ -39,10 +39,14 @@ fn file(request: &Request) -> Option<String> {
 fn page(markdown: &str) -> Response {
     let options = Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH;
     // HTML in a page is shown and not obeyed: who writes a page need not be trusted.
-    let events = Parser::new_ext(markdown, options).map(|event| match event {
-        Event::Html(raw) | Event::InlineHtml(raw) => Event::Text(raw),
-        other => other,
-    });
+    let shown = |event| {
+        if let Event::Html(raw) | Event::InlineHtml(raw) = event {
+            Event::Text(raw)
+        } else {
+            event
+        }
+    };
+    let events = Parser::new_ext(markdown, options).map(shown);
     let mut content = String::from("<!doctype html>\n<meta charset=\"utf-8\">\n");
     html::push_html(&mut content, events);
     Response::html(200, content)

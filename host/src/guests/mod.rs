@@ -272,9 +272,10 @@ impl Guests {
         };
         let response = exchange::begin(pool, begun).await.map_err(|exit| {
             trace.exit = Some(exit);
-            match exit {
-                Exit::Stopped => Unanswered::Stopping,
-                exit => Unanswered::of(exit),
+            if exit == Exit::Stopped {
+                Unanswered::Stopping
+            } else {
+                Unanswered::of(exit)
             }
         })?;
         judge(response)

@@ -31,6 +31,7 @@ pub(super) fn of(binary: &[u8]) -> u64 {
         let Ok(payload) = payload else {
             break;
         };
+        #[allow(clippy::wildcard_enum_match_arm)] // of a foreign type with dozens of sections
         match payload {
             Payload::ModuleSection { .. } => outer.push(std::mem::take(&mut level)),
             Payload::ComponentSection { .. } => {

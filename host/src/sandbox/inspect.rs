@@ -88,10 +88,11 @@ impl Import<'_> {
     pub(super) fn provider(&self, kind: Option<Kind>) -> Provider {
         match self.module {
             Some(module) => Provider::of_core(module, self.name),
-            None => match Provider::of(self.name, kind) {
-                Provider::Nobody if self.is_types => Provider::Types,
-                provider => provider,
-            },
+            None => {
+                let provider = Provider::of(self.name, kind);
+                let is_types = self.is_types && provider == Provider::Nobody;
+                if is_types { Provider::Types } else { provider }
+            }
         }
     }
 

@@ -202,24 +202,21 @@ impl Table {
             Origin::Host | Origin::Successor => (None, false),
             Origin::Parent { pid, monitors } => (Some(pid), monitors),
         };
-        match parent {
-            Some(parent) => {
-                let parent = relations.process(parent)?;
-                if parent.exit_signal.is_some() {
-                    return Err(ProcessError::TooManyProcesses);
-                }
-                if parent.children.len() >= self.settings.children {
-                    return Err(ProcessError::TooManyChildren);
-                }
-                if is_monitored {
-                    if !parent.mailbox.reserve() {
-                        return Err(ProcessError::TooManyMonitors);
-                    }
-                    parent.monitored.insert(pid);
-                }
-                parent.children.insert(pid);
+        if let Some(parent) = parent {
+            let parent = relations.process(parent)?;
+            if parent.exit_signal.is_some() {
+                return Err(ProcessError::TooManyProcesses);
             }
-            None => {}
+            if parent.children.len() >= self.settings.children {
+                return Err(ProcessError::TooManyChildren);
+            }
+            if is_monitored {
+                if !parent.mailbox.reserve() {
+                    return Err(ProcessError::TooManyMonitors);
+                }
+                parent.monitored.insert(pid);
+            }
+            parent.children.insert(pid);
         }
         match origin {
             Origin::Host => relations.root = Some(pid),
