@@ -121,7 +121,7 @@ fn a_folder_that_can_t_be_made_is_done_without() {
 }
 
 /// Variables, and the folder that they lead to.
-type Case<'a> = (&'a [(&'a str, &'a Path)], Option<&'a Path>);
+type Found<'a> = (&'a [(&'a str, &'a Path)], Option<&'a Path>);
 
 #[test]
 fn the_folder_is_the_users_own_by_default() {
@@ -129,7 +129,7 @@ fn the_folder_is_the_users_own_by_default() {
     let at_home = home.path().join(".cache/wasm-pool-host");
     let elsewhere = home.path().join("caches/wasm-pool-host");
     #[rustfmt::skip] // one line per case
-    let cases: [Case<'_>; 5] = [
+    let cases: [Found<'_>; 5] = [
         (&[("HOME", home.path())], Some(&at_home)),
         (&[("HOME", home.path()), ("XDG_CACHE_HOME", &home.path().join("caches"))], Some(&elsewhere)),
         (&[("HOME", home.path()), ("XDG_CACHE_HOME", Path::new("relative"))], Some(&at_home)),
