@@ -28,7 +28,10 @@ fn a_module_is_compiled_once() {
     // The same module elsewhere is the same module.
     let copy = folder.path().join("copy.wasm");
     fs::copy(guests::path("actor"), &copy).expect("a copy");
-    let output = ran(command(&copy).arg("--cache").arg(folder.path()));
+    let output = ran(command(&copy)
+        .arg("--cache")
+        .arg(folder.path())
+        .args(["--", "print a"]));
     assert!(!said(&output, COMPILING), "{output:?}");
 }
 
@@ -139,7 +142,9 @@ fn the_folder_is_the_users_own_by_default() {
     for (variables, folder) in cases {
         let mut command = command(&guests::path("actor"));
         command.env_remove("HOME").env_remove("XDG_CACHE_HOME");
-        let output = ran(command.envs(variables.iter().copied()));
+        let output = ran(command
+            .envs(variables.iter().copied())
+            .args(["--", "print a"]));
         assert!(!said(&output, NO_CACHE), "{variables:?}: {output:?}");
         let Some(folder) = folder else {
             assert!(said(&output, COMPILING), "{variables:?}: {output:?}");
@@ -150,7 +155,9 @@ fn the_folder_is_the_users_own_by_default() {
         assert_eq!(mode & 0o777, 0o700, "{variables:?}");
     }
     let mut uncached = command(&guests::path("actor"));
-    let output = ran(uncached.arg("--no-cache").env("HOME", home.path()));
+    let output = ran(uncached
+        .args(["--no-cache", "--", "print a"])
+        .env("HOME", home.path()));
     assert!(said(&output, COMPILING), "{output:?}");
 }
 

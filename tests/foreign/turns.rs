@@ -73,8 +73,8 @@ fn a_leaking_process_is_replaced() {
     }
 }
 
-/// Too many tasks are the failure of the process that started them. Whether its client has an answer
-/// by then is open.
+/// Too many tasks are the failure of the process that started them. Whether its client has an
+/// answer by then is open.
 #[test]
 fn too_many_tasks() {
     let server = guest("http03", "--workers 1..2 --request-timeout 2s");

@@ -88,9 +88,9 @@ pub(crate) struct Pool {
     settings: Settings,
     stacks: Stacks,
     seats: Seats,
-    /// Whether a request waits in line, or the pool is retired or closed. If so, a thread that gives
-    /// back a process or a seat must check the line. Every request reads this; it is written only
-    /// when it changes.
+    /// Whether a request waits in line, or the pool is retired or closed. If so, a thread that
+    /// gives back a process or a seat must check the line. Every request reads this; it is written
+    /// only when it changes.
     attention: AtomicBool,
     /// Notified when fewer processes than `min` are alive.
     missing: Notify,
