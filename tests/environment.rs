@@ -13,7 +13,7 @@ fn shows(server: &Server, target: &str, text: &str) {
 #[test]
 fn guests_find_nothing_by_default() {
     let server = guest("surroundings", "--workers 1");
-    shows(&server, "/args", "surroundings.wasm");
+    shows(&server, "/args", "");
     shows(&server, "/env", "");
     shows(&server, "/configs", "");
     shows(&server, "/config?key=a", "None");

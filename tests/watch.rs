@@ -3,7 +3,6 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::support::server::component;
 use crate::support::wat::worker;
@@ -12,6 +11,9 @@ use crate::support::{Folder, Server, eventually, guests};
 /// Enough that every phase of a swap meets requests.
 const SWAPS: usize = 20;
 const CLIENTS: usize = 4;
+
+/// Requests of a client during one swap: they take about as long.
+const REQUESTS: usize = 50;
 
 /// The log's words for a module that is used, and for one that can't be.
 const USED: &str = "the module has changed, and is used";
@@ -25,27 +27,25 @@ fn no_request_fails_while_modules_are_swapped() {
         "--mode single",
     ] {
         let server = watched(&answer('a'), flags);
-        let is_over = AtomicBool::new(false);
-        std::thread::scope(|scope| {
-            for _ in 0..CLIENTS {
-                scope.spawn(|| {
-                    let mut client = server.client();
-                    while !is_over.load(Ordering::Relaxed) {
-                        let reply = client.get("/");
-                        assert_eq!(reply.status, 200, "{flags}: {}", reply.text());
-                        assert!(["a", "b"].contains(&&*reply.text()), "{}", reply.text());
-                    }
-                });
-            }
-            for swap in 1..=SWAPS {
-                let letter = if swap % 2 == 0 { 'a' } else { 'b' };
+        for swap in 1..=SWAPS {
+            let letter = if swap % 2 == 0 { 'a' } else { 'b' };
+            std::thread::scope(|scope| {
+                for _ in 0..CLIENTS {
+                    scope.spawn(|| {
+                        let mut client = server.client();
+                        for _ in 0..REQUESTS {
+                            let reply = client.get("/");
+                            assert_eq!(reply.status, 200, "{flags}: {}", reply.text());
+                            assert!(["a", "b"].contains(&&*reply.text()), "{}", reply.text());
+                        }
+                    });
+                }
                 change(&module(&server), &answer(letter));
                 server.wait_entries(USED, swap);
                 // From now on nobody is answered by the module before.
                 assert_eq!(server.get("/").text(), letter.to_string(), "{flags}");
-            }
-            is_over.store(true, Ordering::Relaxed);
-        });
+            });
+        }
         let most = if flags.contains("single") { 1 } else { 2 };
         eventually("the old processes end", || {
             (server.living().len() <= most).then_some(())
@@ -100,7 +100,7 @@ fn a_request_that_has_begun_to_arrive_is_answered() {
 fn the_kind_of_the_module_may_change() {
     let server = watched(&answer('a'), "");
     let path = module(&server);
-    for (swap, (guest, status)) in [("prefork", 200), ("hello", 200), ("supervisor", 200)]
+    for (swap, (guest, status)) in [("prefork", 200), ("hello", 200), ("prefork", 200)]
         .into_iter()
         .enumerate()
     {

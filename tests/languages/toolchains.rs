@@ -21,6 +21,9 @@ const REQUIREMENTS: &[&str] = &[
     "examples/python/requirements.txt",
 ];
 
+/// The file beside tools that are whole.
+const WHOLE: &str = ".whole";
+
 /// Where tools are kept.
 pub(super) fn cache() -> PathBuf {
     workspace().join("target/toolchains")
@@ -61,6 +64,7 @@ pub(super) fn tree() -> &'static Path {
 
 fn install_python() -> Found {
     let environment = cache().join("python");
+    begin(&environment);
     let pip = environment.join("bin/pip");
     if !pip.exists() {
         let folder = environment.to_str().ok_or("a path that is not UTF-8")?;
@@ -72,19 +76,34 @@ fn install_python() -> Found {
         install.arg("-r").arg(workspace().join(requirements));
     }
     succeed(&mut install)?;
+    end(&environment);
     Ok(environment)
 }
 
 fn install_javascript() -> Found {
     let node = Command::new("node").arg("--version").output();
     node.map_err(|error| format!("node: {error}"))?;
+    let modules = tree().join("examples/javascript/node_modules");
+    begin(&modules);
     // The README's command. What is there already takes npm a second.
     let mut install = Command::new("npm");
     install.current_dir(tree());
     install.args(["install", "--prefix", "examples/javascript"]);
     install.args(["--no-fund", "--no-audit", "--prefer-offline"]);
     succeed(&mut install)?;
-    Ok(tree().join("examples/javascript/node_modules"))
+    end(&modules);
+    Ok(modules)
+}
+
+/// Removes tools whose installation was broken off: their installers would take them for whole.
+fn begin(tools: &Path) {
+    if !tools.join(WHOLE).exists() {
+        let _not_there = fs::remove_dir_all(tools);
+    }
+}
+
+fn end(tools: &Path) {
+    fs::write(tools.join(WHOLE), "").expect("a file beside the tools");
 }
 
 /// Runs a command. An error has its output.

@@ -188,6 +188,7 @@ impl Compiled {
         let common = Common {
             clock,
             name: self.module.name(),
+            kind: self.kind,
             root_folder,
             settings,
             open_files: AtomicU32::new(0),

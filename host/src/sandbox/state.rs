@@ -20,6 +20,7 @@ use super::{Settings, files, inherit, wasi};
 use crate::body::{Body, FileSlice};
 use crate::exit::Crash;
 use crate::files::RootFolder;
+use crate::kind::Kind;
 use crate::message::Response;
 use crate::pid::Pid;
 use crate::settings::Output;
@@ -51,6 +52,7 @@ pub(super) struct Common {
     pub(super) open_files: AtomicU32,
     /// Connections that instances have opened.
     pub(super) outgoing: Outgoing,
+    pub(super) kind: Kind,
 }
 
 /// The host's data of one instance.

@@ -14,9 +14,12 @@ const RANDOM_BYTES: u64 = 1 << 20;
 pub(super) fn context(common: &Common, args: Option<&[String]>) -> WasiCtxBuilder {
     let environment = &common.settings.environment;
     let mut wasi = WasiCtx::builder();
-    wasi.arg(&common.name)
-        .args(args.unwrap_or(&environment.args))
-        .envs(&environment.variables)
+    let args = args.unwrap_or(&environment.args);
+    // A command has a name. The others have arguments only if somebody gives them some.
+    if common.kind.is_command() || !args.is_empty() {
+        wasi.arg(&common.name).args(args);
+    }
+    wasi.envs(&environment.variables)
         .max_random_size(RANDOM_BYTES)
         // `wasi:sockets` would be a way around the list of servers that guests may ask.
         .allow_tcp(false)

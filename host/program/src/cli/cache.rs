@@ -15,7 +15,7 @@ pub(crate) struct Cache {
     #[arg(long, value_name = "DIR")]
     cache: Option<PathBuf>,
 
-    /// Compile at each start
+    /// Compile at each start, and keep no code for the next one
     #[arg(long, conflicts_with = "cache")]
     no_cache: bool,
 }
