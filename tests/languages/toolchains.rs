@@ -1,5 +1,5 @@
 //! The languages' own tools, from their own package registries, in a folder that later runs find
-//! again. A tool that can't be had skips its tests, and says so; where `CI` is set, it fails them.
+//! again. A tool that can't be had skips its tests, and says so.
 
 use std::fs;
 use std::io::Write;
@@ -122,7 +122,6 @@ pub(super) fn succeed(command: &mut Command) -> Result<(), String> {
 fn or_skip(languages: &str, found: &Found) -> Option<PathBuf> {
     match found {
         Ok(path) => Some(path.clone()),
-        Err(why) if std::env::var_os("CI").is_some() => panic!("no tools for {languages}: {why}"),
         Err(why) => {
             let thread = std::thread::current();
             let test = thread.name().unwrap_or("a test");
