@@ -378,7 +378,12 @@ pub(crate) const PARTS: &[Part] = &[
             },
             Fault {
                 words: "a process that comes back to a closed pool stays",
-                changes: &[("return self.end_all_idle();", "return;")],
+                changes: &[(
+                    "            drop(line);
+            return self.end_all_idle();",
+                    "            drop(line);
+            return;",
+                )],
             },
         ],
     },
