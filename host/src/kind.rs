@@ -82,6 +82,12 @@ impl Kind {
         }
     }
 
+    /// Whether the processes stand in a pool. Those of a program start and end each other.
+    #[must_use]
+    pub fn is_pooled(self) -> bool {
+        self != Self::Program
+    }
+
     /// Whether processes take request bodies as streams. The others get them whole.
     pub(crate) fn takes_streams(self) -> bool {
         match self {

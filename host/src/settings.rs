@@ -206,15 +206,7 @@ impl Setting {
                 }
             },
             (_, Kind::Program) => ("starts processes as it likes", Kind::Handler),
-            (
-                _,
-                Kind::Handler
-                | Kind::Http02
-                | Kind::Http03
-                | Kind::Command02
-                | Kind::Command03
-                | Kind::CommandCore,
-            ) => ("", Kind::Program),
+            (_, _) => ("", Kind::Program),
         };
         let and = if but.is_empty() { "" } else { ", and " };
         let meant = meant.export();

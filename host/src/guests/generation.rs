@@ -69,38 +69,28 @@ impl Generation {
         let time_limit = settings.limits.request_time;
         let kind = compiled.kind();
         let table = Arc::clone(table);
-        let answering = match kind {
-            Kind::Handler
-            | Kind::Http02
-            | Kind::Http03
-            | Kind::Command02
-            | Kind::Command03
-            | Kind::CommandCore => {
-                let prepared = compiled.reserve_pooled(plan.sandbox, root_folder);
-                let prepared = prepared.map_err(StartError::Load)?;
-                let supervisor = Supervisor::new(prepared, kind, table, 0, time_limit);
-                let pool = Arc::new(Pool::new(supervisor, plan.pool));
-                let warmed = pool.warm().await;
-                warmed.map_err(|error| not_started(error, settings.limits.memory))?;
-                Answering::Pool(pool)
-            }
-            Kind::Program => {
-                let tree = tree(compiled, plan.sandbox, root_folder, table, time_limit);
-                let tree = tree.map_err(StartError::Load)?;
-                let args = settings.environment.args.clone();
-                let root = match turn {
-                    Turn::First => {
-                        RootSupervisor::new(tree, args).map_err(StartError::ProgramRoot)?
-                    }
-                    Turn::Later => RootSupervisor::succeeding(tree, args, time_limit)
-                        .await
-                        .map_err(|error| match error {
-                            NotSucceeding::NotStarted(error) => StartError::ProgramRoot(error),
-                            NotSucceeding::Ended(exit) => StartError::ProgramEnded(exit),
-                        })?,
-                };
-                Answering::Program(root)
-            }
+        let answering = if kind.is_pooled() {
+            let prepared = compiled.reserve_pooled(plan.sandbox, root_folder);
+            let prepared = prepared.map_err(StartError::Load)?;
+            let supervisor = Supervisor::new(prepared, kind, table, 0, time_limit);
+            let pool = Arc::new(Pool::new(supervisor, plan.pool));
+            let warmed = pool.warm().await;
+            warmed.map_err(|error| not_started(error, settings.limits.memory))?;
+            Answering::Pool(pool)
+        } else {
+            let tree = tree(compiled, plan.sandbox, root_folder, table, time_limit);
+            let tree = tree.map_err(StartError::Load)?;
+            let args = settings.environment.args.clone();
+            let root = match turn {
+                Turn::First => RootSupervisor::new(tree, args).map_err(StartError::ProgramRoot)?,
+                Turn::Later => RootSupervisor::succeeding(tree, args, time_limit)
+                    .await
+                    .map_err(|error| match error {
+                        NotSucceeding::NotStarted(error) => StartError::ProgramRoot(error),
+                        NotSucceeding::Ended(exit) => StartError::ProgramEnded(exit),
+                    })?,
+            };
+            Answering::Program(root)
         };
         Ok(Self {
             kind,

@@ -188,37 +188,27 @@ impl Plan {
         settings: &Settings,
         is_served: bool,
     ) -> Result<Self, SettingsError> {
-        let unused = match kind {
-            Kind::Program if settings.steps.are_on() => Some(Setting::Steps),
-            Kind::Program => settings.pool.first_set(),
-            Kind::Http02 => settings.program.first_set(),
-            Kind::Handler
-            | Kind::Http03
-            | Kind::Command02
-            | Kind::Command03
-            | Kind::CommandCore => {
-                let reuse = settings.pool.reuse.then_some(Setting::Reuse);
-                reuse.or_else(|| settings.program.first_set())
-            }
+        let unused = if kind.is_pooled() {
+            let reuse = settings.pool.reuse && kind.reusable() != Reusable::OnRequest;
+            let reuse = reuse.then_some(Setting::Reuse);
+            reuse.or_else(|| settings.program.first_set())
+        } else if settings.steps.are_on() {
+            Some(Setting::Steps)
+        } else {
+            settings.pool.first_set()
         };
         if let Some(setting) = unused {
             return Err(SettingsError::OtherKind { setting, kind });
         }
         let limits = &settings.limits;
         let workers = settings.pool.workers(cores());
-        let (instances, reserved) = match kind {
+        let (instances, reserved) = if kind.is_pooled() {
             // Reserved, so that no process finds all files taken by others.
-            Kind::Handler
-            | Kind::Http02
-            | Kind::Http03
-            | Kind::Command02
-            | Kind::Command03
-            | Kind::CommandCore => {
-                let instances = if is_served { workers.max + OVERLAP } else { 1 };
-                let each = u64::from(limits.open_files) + IN_PASSING;
-                (instances, u64::from(instances) * each)
-            }
-            Kind::Program => (settings.program.processes(), 0),
+            let instances = if is_served { workers.max + OVERLAP } else { 1 };
+            let each = u64::from(limits.open_files) + IN_PASSING;
+            (instances, u64::from(instances) * each)
+        } else {
+            (settings.program.processes(), 0)
         };
         if kind == Kind::Program && is_served {
             settings.mailbox_has_room(limits.body.saturating_add(HEAD_BYTES))?;

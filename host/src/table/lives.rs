@@ -177,8 +177,7 @@ impl Life {
         let pid = self.row.pid.get();
         let age_ms = self.row.age().as_millis() as u64;
         let exit = self.exit;
-        let is_pooled = self.row.kind != Kind::Program;
-        let served = is_pooled.then(|| self.row.served());
+        let served = self.row.kind.is_pooled().then(|| self.row.served());
         if self.is_failure() {
             let (reason, output) = (self.reason.as_deref(), self.output.as_deref());
             tracing::warn!(pid, %exit, served, age_ms, reason, output, "process ended");

@@ -345,26 +345,18 @@ impl Serve {
         workers: library::Workers,
     ) -> String {
         let (module, root) = (&settings.module, settings.root.display());
-        match kind {
-            Kind::Handler
-            | Kind::Http02
-            | Kind::Http03
-            | Kind::Command02
-            | Kind::Command03
-            | Kind::CommandCore => {
-                let library::Workers { min, max } = workers;
-                let mode = settings.pool.mode();
-                let count = if min == max {
-                    max.to_string()
-                } else {
-                    format!("{min}..{max}")
-                };
-                format!("module {module}, mode {mode}, workers {count}, root {root}")
-            }
-            Kind::Program => {
-                let processes = settings.program.processes();
-                format!("program {module}, at most {processes} processes, root {root}")
-            }
+        if kind.is_pooled() {
+            let library::Workers { min, max } = workers;
+            let mode = settings.pool.mode();
+            let count = if min == max {
+                max.to_string()
+            } else {
+                format!("{min}..{max}")
+            };
+            format!("module {module}, mode {mode}, workers {count}, root {root}")
+        } else {
+            let processes = settings.program.processes();
+            format!("program {module}, at most {processes} processes, root {root}")
         }
     }
 
