@@ -137,8 +137,7 @@ pub(super) async fn read(
     let mut bytes = Vec::new();
     let whole = tokio::time::timeout(settings.request_time, async {
         while let Some(frame) = body.frame().await {
-            let frame = frame
-                .map_err(|_| Fault::BadRequest("the request body is broken off or malformed"))?;
+            let frame = frame.map_err(|_| Fault::BadRequest(upload::BROKEN))?;
             let Ok(data) = frame.into_data() else {
                 continue;
             }; // trailers mean nothing here

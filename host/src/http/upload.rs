@@ -57,7 +57,8 @@ impl Uploading {
     }
 }
 
-const BROKEN: &str = "the request body is broken off or malformed";
+/// The text for the client whose body does not end as it should.
+pub(super) const BROKEN: &str = "the request body is broken off or malformed";
 
 /// Begins to read a body. `waits` says whether the client sends it only on request.
 ///
