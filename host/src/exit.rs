@@ -54,7 +54,7 @@ impl Crash {
     pub(crate) fn of_the_host() -> Self {
         Self {
             exit: Exit::Response,
-            reason: "a process of this kind answers by an exchange".to_owned(),
+            reason: "a process of this kind is not asked like this".to_owned(),
             output: None,
         }
     }

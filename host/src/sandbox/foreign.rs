@@ -11,10 +11,12 @@ use wasmtime::component::Linker;
 use wasmtime::{Engine, Store};
 
 use super::failure::Cause;
-use super::state::{Common, State, WASI_RESOURCES, cause, crash, started, store};
+use super::state::{
+    Common, State, WASI_RESOURCES, begin, cause, crash, started, store, unless_over,
+};
 use super::{Code, command, drafts, engine, http02, http03, state};
 use crate::deadline;
-use crate::exit::{Crash, Exit};
+use crate::exit::Crash;
 use crate::kind::Kind;
 use crate::message::{Request, Response};
 use crate::table::Row;
@@ -137,22 +139,11 @@ impl Foreign {
         deadline: Instant,
         answer: oneshot::Sender<Response>,
     ) -> Result<(), Crash> {
-        let state = self.store.data_mut();
-        state.slices.reset();
-        state.serves(request.id);
-        state.deadline = Some(deadline);
-        let row = Arc::clone(&state.row);
-        self.store.set_epoch_deadline(1);
+        let row = begin(&mut self.store, request.id, deadline);
         let served = {
             let serving = pin!(self.guest.serve(&mut self.store, request, answer));
             let serving = pin!(self.common.clock.run(&row, serving));
-            let unless = deadline::unless(serving, || async {
-                tokio::select! {
-                    () = tokio::time::sleep_until(deadline.into()) => Cause::deadline(),
-                    () = row.killed() => Cause::new(Exit::Killed, "it was killed"),
-                }
-            });
-            unless.await
+            unless_over(serving, &row, deadline).await
         };
         self.store.data().served();
         match served {

@@ -12,9 +12,11 @@ use super::bindings::handler::{Handler as Bindings, HandlerPre};
 use super::bindings::http::{self, HeaderParam};
 use super::drafts;
 use super::failure::Cause;
-use super::state::{Common, HEAD_BYTES, State, cause, crash, linker, started, store};
+use super::state::{
+    Common, HEAD_BYTES, State, begin, cause, crash, linker, started, store, unless_over,
+};
 use crate::deadline;
-use crate::exit::{Crash, Exit};
+use crate::exit::Crash;
 use crate::message::{Request, Response};
 use crate::steps::Step;
 use crate::table::Row;
@@ -87,11 +89,7 @@ impl Handler {
     }
 
     async fn call(&mut self, request: &Request, deadline: Instant) -> Result<Response, Cause> {
-        let state = self.store.data_mut();
-        state.slices.reset();
-        state.serves(request.id);
-        state.deadline = Some(deadline);
-        self.store.set_epoch_deadline(1);
+        let row = begin(&mut self.store, request.id, deadline);
         let headers: Vec<_> = request
             .headers
             .iter()
@@ -106,19 +104,11 @@ impl Handler {
             body: request.body.bytes(),
             client: &request.client,
         };
-        // When the timer fires, dropping the call unwinds the guest's stack.
         let timing = self.common.settings.steps.time(Step::Run);
-        let row = Arc::clone(&self.store.data().row);
         let answer = {
             let call = pin!(self.guest.call_handle(&mut self.store, lowered));
             let call = pin!(self.common.clock.run(&row, call));
-            let unless = deadline::unless(call, || async {
-                tokio::select! {
-                    () = tokio::time::sleep_until(deadline.into()) => Cause::deadline(),
-                    () = row.killed() => Cause::new(Exit::Killed, "it was killed"),
-                }
-            });
-            unless.await
+            unless_over(call, &row, deadline).await
         };
         drop(timing);
         self.store.data().served();

@@ -1,5 +1,6 @@
 //! The host's data of one instance in either world: files, limits, time slices, WASI.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
@@ -18,7 +19,8 @@ use super::outbound::{Outbound, Outgoing};
 use super::output::{Name, Printer};
 use super::{Settings, files, inherit, wasi};
 use crate::body::{Body, FileSlice};
-use crate::exit::Crash;
+use crate::deadline;
+use crate::exit::{Crash, Exit};
 use crate::files::RootFolder;
 use crate::kind::Kind;
 use crate::message::Response;
@@ -254,6 +256,33 @@ pub(super) fn store<T: HasState>(engine: &Engine, mut data: T, copied: u64) -> S
     });
     store.set_epoch_deadline(1);
     store
+}
+
+/// Prepares an instance for a call that serves this request. Returns its row.
+pub(super) fn begin(store: &mut Store<State>, request: u64, deadline: Instant) -> Arc<Row> {
+    let state = store.data_mut();
+    state.slices.reset();
+    state.serves(request);
+    state.deadline = Some(deadline);
+    let row = Arc::clone(&state.row);
+    store.set_epoch_deadline(1);
+    row
+}
+
+/// The outcome of a guest's call, unless its time is up or it is killed before. Dropping the call
+/// then unwinds the guest's stack.
+pub(super) async fn unless_over<T>(
+    call: Pin<&mut impl Future<Output = T>>,
+    row: &Row,
+    deadline: Instant,
+) -> Result<T, Cause> {
+    let over = || async {
+        tokio::select! {
+            () = tokio::time::sleep_until(deadline.into()) => Cause::deadline(),
+            () = row.killed() => Cause::new(Exit::Killed, "it was killed"),
+        }
+    };
+    deadline::unless(call, over).await
 }
 
 /// The guest whose start code has run; `None` means that it ran out of time.
