@@ -13,12 +13,14 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 
+use super::behind::Behind;
 use crate::body::{Body, BodyError, Piece, Stream};
 use crate::exit::{Crash, Exit};
 use crate::message::Response;
 use crate::pool::{Lease, Pool};
+use crate::table::Row;
 
 /// The bytes of a body that are gathered before its head is sent. So a short response goes out in
 /// one piece with its length, and a guest that fails early still gets an error status.
@@ -27,6 +29,11 @@ const GATHERED_BYTES: usize = 64 << 10;
 /// The most bytes of a body that are gathered once its guest has returned. A guest can't have left
 /// more behind: what goes beyond comes from elsewhere.
 const DRAINED_BYTES: usize = 1 << 20;
+
+/// The CPU time for which a guest that has to yield goes on writing before its head is sent, in
+/// milliseconds. So it is the guest's work that decides what goes out in one piece, and not the
+/// moment of a tick.
+const GATHERING_MS: u64 = 10;
 
 /// The log's reason for a guest that set no response.
 const NO_RESPONSE: &str = "it has done with the request and set no response";
@@ -53,6 +60,7 @@ pub(super) enum Outcome {
 
 /// The guest's side of an exchange.
 pub(super) struct Begun {
+    pub(super) row: Arc<Row>,
     pub(super) call: Call,
     /// Ends the call, with the reason.
     pub(super) rejecting: oneshot::Sender<String>,
@@ -60,34 +68,6 @@ pub(super) struct Begun {
     /// Whether the guest may exit with code 0 once it has answered.
     pub(super) may_exit: bool,
     pub(super) behind: Behind,
-}
-
-/// Counts the guests that go on although their responses are complete. A host that stops waits for
-/// them as it does for connections.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Behind(Arc<watch::Sender<usize>>);
-
-/// One of the guests that [`Behind`] counts.
-struct Counted(Behind);
-
-impl Behind {
-    /// Waits until no guest goes on.
-    pub(super) async fn none(&self) {
-        let mut counts = self.0.subscribe();
-        // Fails only without a sender, and this is one.
-        let _none = counts.wait_for(|count| *count == 0).await;
-    }
-
-    fn count(&self) -> Counted {
-        self.0.send_modify(|count| *count += 1);
-        Counted(self.clone())
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.0.0.send_modify(|count| *count -= 1);
-    }
 }
 
 /// One request in the hands of a guest.
@@ -119,6 +99,7 @@ struct Exchange {
 /// The exit of the process, if it ended before.
 pub(super) async fn begin(pool: &Arc<Pool>, begun: Begun) -> Result<Response, Exit> {
     let Begun {
+        row,
         call,
         rejecting,
         answer,
@@ -141,12 +122,13 @@ pub(super) async fn begin(pool: &Arc<Pool>, begun: Begun) -> Result<Response, Ex
     };
     let mut answer = Some(answer);
     let mut response = poll_fn(|cx| exchange.poll_head(cx, &mut answer)).await?;
+    exchange.gather(&row).await?;
     response.body = Body::Stream(Box::new(Unshared(Mutex::new(exchange))));
     Ok(response)
 }
 
 impl Exchange {
-    /// Runs the guest until the head is there, and gathers what there is of the body.
+    /// Runs the guest until the head is there.
     fn poll_head(
         &mut self,
         cx: &mut Context<'_>,
@@ -183,13 +165,33 @@ impl Exchange {
         if called.is_ready() {
             self.drain(cx);
         }
-        while self.body.is_some() && self.gathered_bytes() < GATHERED_BYTES {
-            if self.poll_more(cx).is_pending() {
+        Poll::Ready(Ok(response))
+    }
+
+    /// Gathers the beginning of the body, until the guest waits for something.
+    ///
+    /// # Errors
+    /// The exit of the process, if it ended meanwhile.
+    async fn gather(&mut self, row: &Row) -> Result<(), Exit> {
+        let began_ms = row.cpu_ms();
+        poll_fn(|cx| {
+            while self.body.is_some() && self.gathered_bytes() < GATHERED_BYTES {
+                let before_ms = row.cpu_ms();
+                if self.poll_more(cx).is_ready() {
+                    continue;
+                }
+                let now_ms = row.cpu_ms();
+                // Only a tick adds CPU time, so a guest with more of it was made to yield.
+                if now_ms > before_ms && now_ms - began_ms <= GATHERING_MS {
+                    return Poll::Pending;
+                }
                 break;
             }
-        }
+            Poll::Ready(())
+        })
+        .await;
         // Whether a body that breaks off is at fault depends on whether the client wants it.
-        Poll::Ready(self.exit.map_or(Ok(response), Err))
+        self.exit.map_or(Ok(()), Err)
     }
 
     /// Runs the guest and takes out a piece of the body, or notes its end.

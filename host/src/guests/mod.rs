@@ -6,6 +6,7 @@
 //! are a *generation*. [`Guests::replace`] has another generation take its place, while running
 //! requests stay with theirs.
 
+mod behind;
 mod errors;
 mod exchange;
 mod generation;
@@ -33,7 +34,8 @@ use crate::steps::{Step, Steps};
 use crate::table::Table;
 use crate::tree::Tree;
 pub use errors::{StartError, Unanswered};
-use exchange::{Begun, Behind, Ended, Outcome};
+use behind::Behind;
+use exchange::{Begun, Ended, Outcome};
 use generation::{Answering, Generation, Old, Turn};
 pub(crate) use plan::Plan;
 pub use plan::SettingsError;
@@ -247,6 +249,7 @@ impl Guests {
         let (answering, answer) = oneshot::channel();
         let (rejecting, rejected) = oneshot::channel();
         let stopping = self.stopping.clone();
+        let row = Arc::clone(lease.row());
         let call = Box::pin(async move {
             let outcome = {
                 let call = pin!(lease.exchange(request, now, deadline, answering));
@@ -264,6 +267,7 @@ impl Guests {
             Ended { lease, outcome }
         });
         let begun = Begun {
+            row,
             call,
             rejecting,
             answer,

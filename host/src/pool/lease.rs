@@ -11,6 +11,7 @@ use crate::exit::{Crash, Exit};
 use crate::message::{Request, Response};
 use crate::pid::Pid;
 use crate::process::Process;
+use crate::table::Row;
 
 /// The right to have one process alive. Dropping it passes it to the next request in line.
 ///
@@ -64,6 +65,10 @@ impl Lease {
 
     pub(crate) fn pid(&self) -> Pid {
         self.process.pid()
+    }
+
+    pub(crate) fn row(&self) -> &Arc<Row> {
+        self.process.row()
     }
 
     /// Sends the process a request and receives its response.

@@ -152,8 +152,12 @@ impl Row {
 
     /// A tick of the clock saw the guest running, this many milliseconds after its slice began.
     pub(crate) fn ran(&self, time_ms: u64) {
-        let cpu_ms = self.cpu_ms.load(Ordering::Relaxed);
-        self.cpu_ms.store(cpu_ms + time_ms, Ordering::Relaxed);
+        self.cpu_ms.store(self.cpu_ms() + time_ms, Ordering::Relaxed);
+    }
+
+    /// The CPU time so far, in milliseconds. Each tick that sees the guest running adds to it.
+    pub(crate) fn cpu_ms(&self) -> u64 {
+        self.cpu_ms.load(Ordering::Relaxed)
     }
 
     pub(crate) fn has_memory(&self, bytes: u64) {
@@ -237,7 +241,7 @@ impl Row {
             served: self.served(),
             request: (request > 0).then(|| (request, since(&self.request_since_ms))),
             memory: self.memory.load(Ordering::Relaxed),
-            cpu: Duration::from_millis(self.cpu_ms.load(Ordering::Relaxed)),
+            cpu: Duration::from_millis(self.cpu_ms()),
             open_files: self.open_files.load(Ordering::Relaxed),
             messages: None,
             names: Vec::new(),
