@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use super::{MIB, MUCH, both, script};
 use crate::support::http::request_bytes;
 use crate::support::pattern;
+use crate::support::server::guest;
 use crate::support::table::upload;
 
 /// The status and the `content-length` of a response that has no body, whatever the guest wrote.
@@ -53,6 +54,19 @@ fn responses_without_a_body() {
             );
         }
     }
+}
+
+/// However many pieces of a body the host lets pass before it turns to other work, the guest that
+/// has written the last one stays.
+#[test]
+fn bodies_that_nobody_wants_cost_no_process() {
+    let server = guest("http03", "--workers 1");
+    let mut client = server.client();
+    for pieces in 1..=160 {
+        let target = script(&format!("status=204&head&write={}", pieces * (64 << 10)));
+        assert_eq!(client.get(&target).status, 204);
+    }
+    assert_eq!(server.entries("process ended").len(), 0);
 }
 
 /// What is short has a length, so the connection is kept. HTTP/1.0 gets no chunks.

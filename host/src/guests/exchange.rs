@@ -9,11 +9,12 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::future::poll_fn;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 
 use tokio::sync::oneshot;
+use tokio::task::unconstrained;
 
 use super::behind::Behind;
 use crate::body::{Body, BodyError, Piece, Stream};
@@ -248,12 +249,14 @@ impl Exchange {
     /// If there is more to come, either the guest has kept a handle of the body and will never end
     /// it, or it has handed on a body that comes from elsewhere: the request's, or that of another
     /// server. The end of its process ends the former. The latter needs no process, and goes on.
+    /// So that nothing else looks like it, tokio must not have the task pause in between.
     fn drain(&mut self, cx: &mut Context<'_>) {
         let mut left_open = None;
         while self.gathered_bytes() < DRAINED_BYTES
             && let Some(body) = &mut self.body
         {
-            match body.poll_piece(cx) {
+            let piece = poll_fn(|cx| body.poll_piece(cx));
+            match pin!(unconstrained(piece)).poll(cx) {
                 Poll::Ready(Some(Ok(piece))) => self.gathered.push_back(piece),
                 Poll::Ready(Some(Err(error))) => self.break_off(error),
                 Poll::Ready(None) => {

@@ -152,7 +152,8 @@ impl Row {
 
     /// A tick of the clock saw the guest running, this many milliseconds after its slice began.
     pub(crate) fn ran(&self, time_ms: u64) {
-        self.cpu_ms.store(self.cpu_ms() + time_ms, Ordering::Relaxed);
+        self.cpu_ms
+            .store(self.cpu_ms() + time_ms, Ordering::Relaxed);
     }
 
     /// The CPU time so far, in milliseconds. Each tick that sees the guest running adds to it.
