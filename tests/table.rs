@@ -1,49 +1,49 @@
 //! The table of behaviour, run over each kind of module in Rust.
 
 use crate::support::server::guest;
-use crate::support::table::{FLAGS, SPIN_FLAGS, behaves, spins};
+use crate::support::table::{FLAGS, SPIN_FLAGS, behaves, crashes, spins};
 
 #[test]
 fn of_our_contract() {
-    behaves(&guest("ours", FLAGS), "/table");
+    holds("ours", "");
     spins(&guest("ours", SPIN_FLAGS), "/table");
 }
 
 #[test]
 fn of_our_contract_per_request() {
-    behaves(
-        &guest("ours", &format!("{FLAGS} --mode per-request")),
-        "/table",
-    );
+    holds("ours", "--mode per-request");
 }
 
 #[test]
 fn of_wasi_http_02() {
-    behaves(&guest("http02", FLAGS), "/table");
+    holds("http02", "");
     spins(&guest("http02", SPIN_FLAGS), "/table");
 }
 
 #[test]
 fn of_wasi_http_02_reused() {
-    behaves(&guest("http02", &format!("{FLAGS} --reuse")), "/table");
+    holds("http02", "--reuse");
 }
 
 #[test]
 fn of_wasi_http_03() {
-    behaves(&guest("http03", FLAGS), "/table");
+    holds("http03", "");
     spins(&guest("http03", SPIN_FLAGS), "/table");
 }
 
 #[test]
 fn of_wasi_http_03_per_request() {
-    behaves(
-        &guest("http03", &format!("{FLAGS} --mode per-request")),
-        "/table",
-    );
+    holds("http03", "--mode per-request");
 }
 
 #[test]
 fn of_commands() {
-    behaves(&guest("commander", FLAGS), "/table");
+    holds("commander", "");
     spins(&guest("commander", SPIN_FLAGS), "/table");
+}
+
+fn holds(name: &str, flags: &str) {
+    let server = guest(name, &format!("{FLAGS} {flags}"));
+    behaves(&server, "/table");
+    crashes(&server, "/table", 502);
 }

@@ -3,5 +3,6 @@
 
 mod examples;
 mod readme;
+mod table;
 mod templates;
 mod toolchains;

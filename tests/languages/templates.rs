@@ -9,7 +9,7 @@ use std::process::Command;
 use wasm_pool_guest_build::build;
 
 use super::readme::Readme;
-use super::toolchains::{age, cache, javascript, python};
+use super::toolchains::{age, cache, javascript, link, python};
 use crate::support::guests::workspace;
 use crate::support::server::PROGRAM;
 
@@ -58,7 +58,7 @@ fn a_new_worker_in_python() {
 fn a_new_worker_in_javascript() {
     let Some(modules) = javascript() else { return };
     let project = Project::new("javascript", "new-javascript");
-    symlink(modules, project.folder.join("node_modules")).expect("a link");
+    link(&modules, &project.folder);
     project.play(Vec::new(), &["npm install"], &|file| {
         project.folder.join(file)
     });
@@ -78,13 +78,13 @@ fn with_python(language: &str, name: &str) {
 }
 
 /// A project that `new` has made. It lives as long as the value.
-struct Project {
-    folder: PathBuf,
+pub(super) struct Project {
+    pub(super) folder: PathBuf,
     _parent: tempfile::TempDir,
 }
 
 impl Project {
-    fn new(language: &str, name: &str) -> Self {
+    pub(super) fn new(language: &str, name: &str) -> Self {
         let parent = tempfile::tempdir().expect("a temporary folder");
         let output = Command::new(PROGRAM)
             .args(["new", name, "--lang", language])

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::io::Write;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
@@ -55,8 +56,7 @@ pub(super) fn tree() -> &'static Path {
         }
         for (name, original) in [("host", "host"), ("examples/site", "examples/site")] {
             let _earlier = fs::remove_file(tree.join(name));
-            std::os::unix::fs::symlink(workspace().join(original), tree.join(name))
-                .expect("a link to the original");
+            symlink(workspace().join(original), tree.join(name)).expect("a link to the original");
         }
         tree
     })
@@ -106,6 +106,11 @@ fn end(tools: &Path) {
     fs::write(tools.join(WHOLE), "").expect("a file beside the tools");
 }
 
+/// Gives a JavaScript project the modules that are installed already.
+pub(super) fn link(modules: &Path, project: &Path) {
+    symlink(modules, project.join("node_modules")).expect("a link");
+}
+
 /// Runs a command. An error has its output.
 pub(super) fn succeed(command: &mut Command) -> Result<(), String> {
     let output = command
@@ -136,7 +141,7 @@ fn or_skip(languages: &str, found: &Found) -> Option<PathBuf> {
 }
 
 /// Copies the files of a folder, and not what earlier runs have left in it.
-fn copy(from: &Path, to: &Path) {
+pub(super) fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).expect("a folder");
     for entry in fs::read_dir(from).expect("a folder") {
         let path = entry.expect("an entry").path();
