@@ -1,6 +1,6 @@
 //! Requests that guests send to other servers. The other server is one of ours, on this machine.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
@@ -91,6 +91,48 @@ fn the_requests_own_deadline_bounds_what_it_asks() {
         "{:?}",
         String::from_utf8_lossy(&sent)
     );
+}
+
+#[test]
+fn what_a_client_has_asked_for_ends_with_it() {
+    let silent = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let authority = silent.local_addr().expect("its address").to_string();
+    let flags = format!("--workers 1 --request-timeout 100s --allow-outbound {authority}");
+    let server = guest("surroundings", &flags);
+    let mut client = server.send(&format!("/fetch?server={authority}&path=/"));
+    let (mut connection, _) = silent.accept().expect("the guest's connection");
+    client.reset();
+    // Reads until the connection has ended, which is long before the request's deadline.
+    let patience = Some(Duration::from_secs(50));
+    connection.set_read_timeout(patience).expect("a timeout");
+    let end = connection.read_to_end(&mut Vec::new());
+    let is_ended = !matches!(&end, Err(error) if error.kind() == ErrorKind::WouldBlock);
+    assert!(is_ended, "{end:?}");
+}
+
+/// The server has no certificate: it sees the beginning of a handshake, and nothing of the request.
+#[test]
+fn https_is_spoken_with_tls_only() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let authority = listener.local_addr().expect("its address").to_string();
+    let answering = std::thread::spawn(move || {
+        let (mut connection, _) = listener.accept().expect("a connection");
+        let mut begun = [0; 6];
+        connection.read_exact(&mut begun).expect("a handshake");
+        connection
+            .write_all(b"HTTP/1.1 200 OK\r\n\r\n")
+            .expect("an answer");
+        begun
+    });
+    let server = guest(
+        "surroundings",
+        &format!("--workers 1 --allow-outbound {authority}"),
+    );
+    let target = format!("/fetch?scheme=https&server={authority}&path=/");
+    assert_eq!(server.get(&target).text(), "ErrorCode::TlsProtocolError");
+    // A record with a handshake, in it a ClientHello (RFC 8446, sections 4 and 5.1).
+    let begun = answering.join().expect("it answered");
+    assert_eq!((begun[0], begun[5]), (22, 1));
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! How a command ends, and what its client sees of it.
 
+use crate::support::Folder;
 use crate::support::command::{Command, command, plain};
-use crate::support::server::guest;
+use crate::support::server::{component, guest};
 
 /// Before the head: an error, and the log says why.
 #[test]
@@ -27,6 +28,15 @@ fn ends_before_the_head() {
         assert!(logged.contains(reason), "{name}: {logged}");
         assert_eq!(server.get("/").status, status, "{name}, a second time");
     }
+}
+
+/// WASI as it was in 2019 had another name, and other numbers in a few functions.
+#[test]
+fn commands_of_2019() {
+    let text = plain().print("an old one").exit(0).text();
+    let text = text.replace("wasi_snapshot_preview1", "wasi_unstable");
+    let server = component(&text, Folder::new(), "");
+    assert_eq!(server.get("/").text(), "an old one");
 }
 
 /// After the head: the client sees that the body is not whole. The head is sent with the first

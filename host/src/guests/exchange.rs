@@ -177,13 +177,10 @@ impl Exchange {
         let began_ms = row.cpu_ms();
         poll_fn(|cx| {
             while self.body.is_some() && self.gathered_bytes() < GATHERED_BYTES {
-                let before_ms = row.cpu_ms();
                 if self.poll_more(cx).is_ready() {
                     continue;
                 }
-                let now_ms = row.cpu_ms();
-                // Only a tick adds CPU time, so a guest with more of it was made to yield.
-                if now_ms > before_ms && now_ms - began_ms <= GATHERING_MS {
+                if row.is_yielding() && row.cpu_ms() - began_ms <= GATHERING_MS {
                     return Poll::Pending;
                 }
                 break;

@@ -249,7 +249,7 @@ impl Guests {
         let (answering, answer) = oneshot::channel();
         let (rejecting, rejected) = oneshot::channel();
         let stopping = self.stopping.clone();
-        let row = Arc::clone(lease.row());
+        let row = Arc::clone(lease.process().row());
         let call = Box::pin(async move {
             let outcome = {
                 let call = pin!(lease.exchange(request, now, deadline, answering));

@@ -11,7 +11,6 @@ use crate::exit::{Crash, Exit};
 use crate::message::{Request, Response};
 use crate::pid::Pid;
 use crate::process::Process;
-use crate::table::Row;
 
 /// The right to have one process alive. Dropping it passes it to the next request in line.
 ///
@@ -59,16 +58,12 @@ impl Lease {
         self
     }
 
-    pub(super) fn process(&self) -> &Process {
+    pub(crate) fn process(&self) -> &Process {
         &self.process
     }
 
     pub(crate) fn pid(&self) -> Pid {
         self.process.pid()
-    }
-
-    pub(crate) fn row(&self) -> &Arc<Row> {
-        self.process.row()
     }
 
     /// Sends the process a request and receives its response.

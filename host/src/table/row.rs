@@ -45,6 +45,8 @@ pub(crate) struct Row {
     request_since_ms: AtomicU64,
     memory: AtomicU64,
     cpu_ms: AtomicU64,
+    is_yielding: AtomicBool,
+    waits: AtomicU64,
     open_files: AtomicU32,
     is_killed: AtomicBool,
     /// Wakes the task that runs the process, while it waits.
@@ -114,6 +116,8 @@ impl Row {
             request_since_ms: AtomicU64::new(0),
             memory: AtomicU64::new(0),
             cpu_ms: AtomicU64::new(0),
+            is_yielding: AtomicBool::new(false),
+            waits: AtomicU64::new(0),
             open_files: AtomicU32::new(0),
             is_killed: AtomicBool::new(false),
             killed: Mutex::new(None),
@@ -148,6 +152,24 @@ impl Row {
     /// short for a reader to see the difference.
     pub(crate) fn waits(&self) {
         self.state.store(State::Waiting as u8, Ordering::Relaxed);
+        if !self.is_yielding() {
+            self.waits.store(self.waited() + 1, Ordering::Relaxed);
+        }
+    }
+
+    /// How often the guest has waited for something else than its next turn.
+    pub(crate) fn waited(&self) -> u64 {
+        self.waits.load(Ordering::Relaxed)
+    }
+
+    /// A tick makes the guest yield, or the guest goes on after that.
+    pub(crate) fn yields(&self, is_yielding: bool) {
+        self.is_yielding.store(is_yielding, Ordering::Relaxed);
+    }
+
+    /// Whether the guest waits for its next turn.
+    pub(crate) fn is_yielding(&self) -> bool {
+        self.is_yielding.load(Ordering::Relaxed)
     }
 
     /// A tick of the clock saw the guest running, this many milliseconds after its slice began.

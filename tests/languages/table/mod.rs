@@ -1,5 +1,5 @@
-//! The table of behaviour over workers in other languages than Rust. Each is made of what `new` makes,
-//! or of an example, and a file beside this one.
+//! The table of behaviour over workers in other languages than Rust. Each is made of what `new`
+//! makes, or of an example, and a file beside this one.
 
 use std::fs;
 use std::path::Path;

@@ -67,6 +67,8 @@ pub(super) struct Slices {
     ran_ms: u64,
     /// Slices of all instances that had begun after a wait, as of the last tick.
     begun: u64,
+    /// The waits of this instance as of its last tick.
+    waits: u64,
     /// Whether the guest has waited, and its next tick is not set yet.
     waited: bool,
 }
@@ -110,7 +112,7 @@ impl Clock {
     /// Decides how a guest yields at a tick. Usually it goes on as soon as its thread's other work
     /// is done. A guest that runs long while others are served pauses for as long as it ran: it
     /// gets at most half of a core, and the others wait for it half as often.
-    pub(super) fn yield_at_tick(&self, slices: &mut Slices, row: &Row) -> UpdateDeadline {
+    pub(super) fn yield_at_tick(&self, slices: &mut Slices, row: &Arc<Row>) -> UpdateDeadline {
         scheduler::tick();
         let since_ms = self.shared.running.since_ms(threads::slot(SLOTS));
         let ran_ms = self.shared.elapsed_ms().saturating_sub(since_ms);
@@ -119,13 +121,25 @@ impl Clock {
         let begun = self.shared.running.begun().wrapping_sub(yielded);
         let alone = std::mem::replace(&mut slices.begun, begun) == begun;
         row.ran(ran_ms);
-        slices.ran_ms = slices.ran_ms.saturating_add(ran_ms);
-        if slices.ran_ms > LONG_MS && !alone {
-            let pause = Duration::from_millis(ran_ms);
-            UpdateDeadline::YieldCustom(1, Box::pin(tokio::time::sleep(pause)))
-        } else {
-            UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now()))
+        let waits = row.waited();
+        if std::mem::replace(&mut slices.waits, waits) != waits {
+            slices.ran_ms = 0;
         }
+        slices.ran_ms = slices.ran_ms.saturating_add(ran_ms);
+        let pauses = slices.ran_ms > LONG_MS && !alone;
+        row.yields(true);
+        let row = Arc::clone(row);
+        UpdateDeadline::YieldCustom(
+            1,
+            Box::pin(async move {
+                if pauses {
+                    tokio::time::sleep(Duration::from_millis(ran_ms)).await;
+                } else {
+                    tokio::task::yield_now().await;
+                }
+                row.yields(false);
+            }),
+        )
     }
 }
 

@@ -14,7 +14,7 @@ use wasmtime::{Instance, InstancePre, Module, Store, TypedFunc};
 use wasmtime_wasi::p2::bindings::{Command as Command02, CommandPre as Command02Pre};
 use wasmtime_wasi::p2::pipe::MemoryInputPipe;
 use wasmtime_wasi::p3::bindings::{Command as Command03, CommandPre as Command03Pre};
-use wasmtime_wasi::{I32Exit, WasiCtxBuilder, p1};
+use wasmtime_wasi::{I32Exit, WasiCtxBuilder, p0, p1};
 
 use super::Code;
 use super::failure::Cause;
@@ -31,8 +31,8 @@ use stdout::Stdout;
 /// The name of the function that a core module exports.
 const START: &str = "_start";
 
-/// The name that core modules import WASI 0.1 by.
-const WASI_01: &str = "wasi_snapshot_preview1";
+/// The names that core modules import WASI 0.1 by.
+const WASI_01: [&str; 2] = ["wasi_snapshot_preview1", "wasi_unstable"];
 
 /// Bytes of variables' names in a line of the log.
 const LOGGED_BYTES: usize = 256;
@@ -74,10 +74,13 @@ pub(super) fn prepare(
 fn prepare_core(module: &Module) -> wasmtime::Result<Prepared> {
     let mut linker = wasmtime::Linker::new(module.engine());
     p1::add_to_linker_async(&mut linker, State::wasi_01)?;
+    p0::add_to_linker_async(&mut linker, State::wasi_01)?;
     // The one in wasmtime takes codes from 126 up for failures of another kind.
     linker.allow_shadowing(true);
-    let exit = |code: i32| -> wasmtime::Result<()> { Err(I32Exit(code).into()) };
-    linker.func_wrap(WASI_01, "proc_exit", exit)?;
+    for name in WASI_01 {
+        let exit = |code: i32| -> wasmtime::Result<()> { Err(I32Exit(code).into()) };
+        linker.func_wrap(name, "proc_exit", exit)?;
+    }
     linker.instantiate_pre(module).map(Prepared::Core)
 }
 

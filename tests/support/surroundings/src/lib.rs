@@ -63,7 +63,11 @@ fn look(request: Request) -> Response {
         "/udp" => shown(UdpSocket::bind("127.0.0.1:0").map(|_| "bound".to_owned())),
         "/fetch" => {
             let count = parameter("count").parse().unwrap_or(1);
-            let ask = |_| ask(&parameter("server"), &parameter("path"));
+            let scheme = match &*parameter("scheme") {
+                "https" => Scheme::Https,
+                _ => Scheme::Http,
+            };
+            let ask = |_| ask(&scheme, &parameter("server"), &parameter("path"));
             // All are under way before the first is awaited.
             let asked: Vec<_> = (0..count).map(ask).collect();
             let answers = asked.into_iter().map(|asked| match asked.and_then(answer) {
@@ -86,10 +90,10 @@ fn shown(outcome: std::io::Result<String>) -> String {
     outcome.unwrap_or_else(|error| format!("error: {:?}", error.kind()))
 }
 
-fn ask(server: &str, path: &str) -> Result<FutureIncomingResponse, ErrorCode> {
+fn ask(scheme: &Scheme, server: &str, path: &str) -> Result<FutureIncomingResponse, ErrorCode> {
     let request = OutgoingRequest::new(Fields::new());
     let set = request
-        .set_scheme(Some(&Scheme::Http))
+        .set_scheme(Some(scheme))
         .and_then(|()| request.set_authority(Some(server)))
         .and_then(|()| request.set_path_with_query(Some(path)));
     set.map_err(|()| ErrorCode::HttpRequestUriInvalid)?;
