@@ -99,7 +99,7 @@ fn what_a_client_has_asked_for_ends_with_it() {
     let authority = silent.local_addr().expect("its address").to_string();
     let flags = format!("--workers 1 --request-timeout 100s --allow-outbound {authority}");
     let server = guest("surroundings", &flags);
-    let mut client = server.send(&format!("/fetch?server={authority}&path=/"));
+    let client = server.send(&format!("/fetch?server={authority}&path=/"));
     let (mut connection, _) = silent.accept().expect("the guest's connection");
     client.reset();
     // Reads until the connection has ended, which is long before the request's deadline.
