@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::readme::Readme;
-use super::toolchains::{cache, javascript, python, tree};
+use super::toolchains::{environment, javascript, python, tree};
 use crate::support::guests::{self, workspace};
 
 #[test]
@@ -21,13 +21,7 @@ fn wasi_http_answers_as_its_readme_says() {
 #[test]
 fn cgi_answers_as_its_readme_says() {
     let Some(tools) = python() else { return };
-    let zig = cache().join("zig");
-    of_other(
-        "cgi",
-        vec![("VENV", tools), ("ZIG_GLOBAL_CACHE_DIR", zig)],
-        &[],
-        3,
-    );
+    of_other("cgi", environment(tools), &[], 3);
 }
 
 #[test]
@@ -39,7 +33,7 @@ fn javascript_answers_as_its_readme_says() {
 #[test]
 fn python_answers_as_its_readme_says() {
     let Some(tools) = python() else { return };
-    of_other("python", vec![("VENV", tools)], &[], 4);
+    of_other("python", environment(tools), &[], 4);
 }
 
 /// An example that is built with the other guests.

@@ -9,7 +9,7 @@ use std::process::Command;
 use wasm_pool_guest_build::build;
 
 use super::readme::Readme;
-use super::toolchains::{age, cache, javascript, link, python};
+use super::toolchains::{age, cache, environment, javascript, link, python};
 use crate::support::guests::workspace;
 use crate::support::server::PROGRAM;
 
@@ -69,12 +69,7 @@ fn with_python(language: &str, name: &str) {
     let Some(tools) = python() else { return };
     let project = Project::new(language, name);
     age(&project.folder.join("requirements.txt"));
-    let environment = vec![
-        ("VENV", tools),
-        ("GOCACHE", cache().join("go")),
-        ("ZIG_GLOBAL_CACHE_DIR", cache().join("zig")),
-    ];
-    project.play(environment, &[], &|file| project.folder.join(file));
+    project.play(environment(tools), &[], &|file| project.folder.join(file));
 }
 
 /// A project that `new` has made. It lives as long as the value.

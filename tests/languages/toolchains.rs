@@ -36,6 +36,15 @@ pub(super) fn python() -> Option<PathBuf> {
     or_skip("C, Go and Python", FOUND.get_or_init(install_python))
 }
 
+/// The variables that tell a Makefile where these tools are, and where to keep what they compile.
+pub(super) fn environment(tools: PathBuf) -> Vec<(&'static str, PathBuf)> {
+    vec![
+        ("VENV", tools),
+        ("GOCACHE", cache().join("go")),
+        ("ZIG_GLOBAL_CACHE_DIR", cache().join("zig")),
+    ]
+}
+
 /// A `node_modules` with componentize-js.
 pub(super) fn javascript() -> Option<PathBuf> {
     static FOUND: OnceLock<Found> = OnceLock::new();

@@ -24,8 +24,9 @@ pub(crate) const SPIN_FLAGS: &str = "--request-timeout 500ms --workers 2";
 
 const MIB: usize = 1 << 20;
 
-/// Checks all paths whose requests are answered. The server has [`FLAGS`].
-pub(crate) fn behaves(server: &Server, base: &str) {
+/// Checks all of the table but `/spin`. What crashes is answered with this status. The server has
+/// [`FLAGS`].
+pub(crate) fn behaves(server: &Server, base: &str, crashed: u16) {
     let mut client = server.client();
     let mut get = |path: &str| client.get(&format!("{base}{path}"));
     #[rustfmt::skip] // one line per case
@@ -51,15 +52,10 @@ pub(crate) fn behaves(server: &Server, base: &str) {
     methods(&mut server.client(), base);
     bodies(&mut server.client(), base);
     fields(&mut server.client(), base);
-}
-
-/// Checks `/crash` and `/memory`, which are answered with this status. The server has [`FLAGS`].
-pub(crate) fn crashes(server: &Server, base: &str, status: u16) {
     for path in ["/crash", "/memory"] {
         let reply = server.get(&format!("{base}{path}"));
-        assert_eq!(reply.status, status, "{path}: {reply:?}");
-        let after = server.get(&format!("{base}/method"));
-        assert_eq!(after.text(), "GET", "after {path}");
+        assert_eq!(reply.status, crashed, "{path}: {reply:?}");
+        assert_eq!(get("/method").text(), "GET", "after {path}");
     }
 }
 

@@ -97,8 +97,8 @@ const SOCKETS_02: &[&str] = &[
 ];
 const SOCKETS_03: &[&str] = &["ip-name-lookup", "types"];
 
-/// The modules that core modules import WASI 0.1 from.
-const WASI_01: [&str; 2] = ["wasi_snapshot_preview1", "wasi_unstable"];
+/// The modules that core modules import WASI 0.1 from: the second is its name of 2019.
+pub(super) const WASI_01: [&str; 2] = ["wasi_snapshot_preview1", "wasi_unstable"];
 
 #[rustfmt::skip] // by what they are about
 const WASI_01_FUNCTIONS: [&str; 46] = [

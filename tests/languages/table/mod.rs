@@ -2,23 +2,29 @@
 //! makes, or of an example, and a file beside this one.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::templates::Project;
-use super::toolchains::{self, age, cache, javascript, python, succeed};
+use super::toolchains::{self, age, environment, javascript, python, succeed};
 use crate::support::Folder;
 use crate::support::guests::workspace;
 use crate::support::server::module;
-use crate::support::table::{FLAGS, SPIN_FLAGS, behaves, crashes, spins};
+use crate::support::table::{FLAGS, SPIN_FLAGS, behaves, spins};
 
 #[test]
 fn of_c() {
-    let Some(tools) = python() else { return };
-    let project = Project::new("c", "table-c");
-    put("worker.c", &project.folder.join("worker.c"));
-    make(&project.folder, "table-c.wasm", &tools);
-    holds(&project.folder.join("table-c.wasm"), 502);
+    new("c", "worker.c");
+}
+
+#[test]
+fn of_cgi_in_go() {
+    new("go", "main.go");
+}
+
+#[test]
+fn of_python_and_wasi_http_03() {
+    new("python", "answer.py");
 }
 
 #[test]
@@ -26,17 +32,8 @@ fn of_cgi_in_c() {
     let Some(tools) = python() else { return };
     let folder = example("cgi");
     put("cgi.c", &folder.path().join("worker.c"));
-    make(folder.path(), "cgi.wasm", &tools);
+    make(folder.path(), "cgi.wasm", tools);
     holds(&folder.path().join("cgi.wasm"), 502);
-}
-
-#[test]
-fn of_cgi_in_go() {
-    let Some(tools) = python() else { return };
-    let project = Project::new("go", "table-go");
-    put("main.go", &project.folder.join("main.go"));
-    make(&project.folder, "table-go.wasm", &tools);
-    holds(&project.folder.join("table-go.wasm"), 502);
 }
 
 /// Its runtime answers exceptions that nobody catches with `500` itself, also that of memory.
@@ -74,21 +71,20 @@ fn of_python_and_wasi_http_02() {
     holds(&folder.path().join("python.wasm"), 502);
 }
 
-#[test]
-fn of_python_and_wasi_http_03() {
+/// A project of `new` with its Makefile, and this file in the place of its own.
+fn new(language: &str, file: &str) {
     let Some(tools) = python() else { return };
-    let project = Project::new("python", "table-python");
-    put("answer.py", &project.folder.join("answer.py"));
-    make(&project.folder, "table-python.wasm", &tools);
-    holds(&project.folder.join("table-python.wasm"), 502);
+    let name = format!("table-{language}");
+    let project = Project::new(language, &name);
+    put(file, &project.folder.join(file));
+    let module = format!("{name}.wasm");
+    make(&project.folder, &module, tools);
+    holds(&project.folder.join(module), 502);
 }
 
 /// The whole table. What crashes is answered with this status.
 fn holds(worker: &Path, crashed: u16) {
-    let server = module(worker, Folder::new(), FLAGS);
-    behaves(&server, "/table");
-    crashes(&server, "/table", crashed);
-    drop(server);
+    behaves(&module(worker, Folder::new(), FLAGS), "/table", crashed);
     spins(&module(worker, Folder::new(), SPIN_FLAGS), "/table");
 }
 
@@ -105,11 +101,9 @@ fn example(name: &str) -> tempfile::TempDir {
     folder
 }
 
-fn make(folder: &Path, goal: &str, tools: &Path) {
+fn make(folder: &Path, goal: &str, tools: PathBuf) {
     age(&folder.join("requirements.txt"));
     let mut make = Command::new("make");
-    make.arg(goal).current_dir(folder).env("VENV", tools);
-    make.env("GOCACHE", cache().join("go"))
-        .env("ZIG_GLOBAL_CACHE_DIR", cache().join("zig"));
+    make.arg(goal).current_dir(folder).envs(environment(tools));
     succeed(&mut make).unwrap_or_else(|error| panic!("{error}"));
 }

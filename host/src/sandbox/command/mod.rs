@@ -18,6 +18,7 @@ use wasmtime_wasi::{I32Exit, WasiCtxBuilder, p0, p1};
 
 use super::Code;
 use super::failure::Cause;
+use super::provider::WASI_01;
 use super::state::{State, cause};
 use crate::body::Body;
 use crate::kind::Kind;
@@ -30,9 +31,6 @@ use stdout::Stdout;
 
 /// The name of the function that a core module exports.
 const START: &str = "_start";
-
-/// The names that core modules import WASI 0.1 by.
-const WASI_01: [&str; 2] = ["wasi_snapshot_preview1", "wasi_unstable"];
 
 /// Bytes of variables' names in a line of the log.
 const LOGGED_BYTES: usize = 256;
