@@ -28,7 +28,7 @@ fn send() {
          send self 7 x; receive                                         -> self 7 x
          spawn full { pause 60000 }                                     -> ok
          repeat 9 { send full 1 x }                                     -> 2 ok, then mailbox-full
-         kill full; monitor full; receive                               -> full is down: killed
+         monitor full; kill full; receive                               -> full is down: killed
          send full 1 x                                                  -> no-process
          spawn living { forever { receive; tell } }; send living 1 x    -> ok
          receive                                                        -> living: parent 1 x
