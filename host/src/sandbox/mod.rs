@@ -45,6 +45,7 @@ mod state;
 mod stub;
 mod unfit;
 mod wasi;
+mod wasi_files;
 mod wasi_http;
 mod wire;
 

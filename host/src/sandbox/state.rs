@@ -17,7 +17,7 @@ use super::failure::Cause;
 use super::limits::Limits;
 use super::outbound::{Outbound, Outgoing};
 use super::output::{Name, Printer};
-use super::{Settings, files, inherit, wasi};
+use super::{Settings, files, inherit, wasi, wasi_files};
 use crate::body::{Body, FileSlice};
 use crate::deadline;
 use crate::exit::{Crash, Exit};
@@ -316,6 +316,7 @@ pub(super) fn crash<T: HasState>(store: &mut Store<T>, cause: Cause) -> Crash {
 pub(super) fn linker<T: HasState>(engine: &Engine) -> wasmtime::Result<Linker<T>> {
     let mut linker = Linker::new(engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+    wasi_files::add_to_linker(&mut linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
     files::add_to_linker(&mut linker)?;
     Ok(linker)
