@@ -23,8 +23,13 @@ const KNOWN_IN_ONE_PLACE: &[(&str, &str)] = &[
     ("async_task", "scheduler"),
 ];
 
-/// Where an external crate is named beside its only place: hyper's client sends guests' requests.
-const ALSO_KNOWN_IN: &[(&str, &str)] = &[("hyper", "sandbox/outbound")];
+/// Where an external crate is named beside its only place: hyper's client sends guests' requests,
+/// and the control socket is HTTP too.
+const ALSO_KNOWN_IN: &[(&str, &str)] = &[
+    ("hyper", "sandbox/outbound"),
+    ("hyper", "control"),
+    ("hyper_util", "control"),
+];
 
 /// Crates that only the program needs. The library doesn't make its embedders build them.
 const OF_THE_PROGRAM: &[&str] = &[

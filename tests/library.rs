@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use wasm_pool_host::{
-    Body, Exit, Headers, Host, Kind, Limits, Module, PoolSettings, ProgramSettings, Request,
-    Setting, Settings, SettingsError, StartError, State, Unanswered, Workers,
+    Body, Exit, Headers, Host, HostSettings, Kind, Limits, Loaded, Module, Pool, PoolSettings,
+    ProgramSettings, Request, Setting, Settings, SettingsError, StartError, State, Unanswered,
+    Workers,
 };
 
 use crate::support::guests::workspace;
@@ -95,12 +96,45 @@ fn requests_need_no_listener() {
 }
 
 #[test]
+fn a_host_of_several_pools_asks_the_one_that_has_the_route() {
+    let runtime = runtime();
+    let folder = Folder::new().file("index.html", "home");
+    let hello = Module::File(guests::path("hello"));
+    let pools = [
+        ("site", "/*", Module::BuiltIn),
+        ("hello", "/hello/*", hello),
+    ];
+    let pools = pools.map(|(name, route, module)| Pool {
+        name: name.to_owned(),
+        routes: vec![route.parse().expect("a route")],
+        strips_prefix: true,
+        loaded: runtime
+            .block_on(Loaded::new(settings(&folder, module)))
+            .expect("it loads"),
+    });
+    let host = Host::of(HostSettings::default(), pools.into());
+    let host = runtime.block_on(host).expect("it starts");
+    for (path, text) in [("/", "home"), ("/hello/x", "hello, you asked for /x\n")] {
+        let response = runtime.block_on(host.handle(get(path))).expect("an answer");
+        assert_eq!(body(&runtime, response.body), text);
+    }
+    let names: Vec<_> = host.pools().into_iter().map(|pool| pool.name).collect();
+    assert_eq!(names, ["site", "hello"]);
+    let pools: Vec<_> = host
+        .processes()
+        .iter()
+        .map(|process| process.pool)
+        .collect();
+    assert_eq!(pools, [0, 1]);
+}
+
+#[test]
 fn processes_are_listed_and_killed() {
     let folder = Folder::new();
     let runtime = runtime();
     let module = Module::File(guests::path("misbehave"));
     let host = start(&runtime, settings(&folder, module));
-    assert_eq!(host.kind(), Kind::Handler);
+    assert_eq!(host.pools()[0].kind, Kind::Handler);
     let idle = host.processes();
     assert_eq!(idle.len(), 1);
     assert_eq!(
@@ -143,7 +177,7 @@ fn processes_of_a_program_are_listed_with_their_parents_and_killed() {
     let runtime = runtime();
     let module = Module::File(guests::path("prefork"));
     let host = start(&runtime, program_settings(&folder, module));
-    assert_eq!(host.kind(), Kind::Program);
+    assert_eq!(host.pools()[0].kind, Kind::Program);
     let child = eventually("the root has children", || {
         let mut processes = host.processes().into_iter();
         processes.find(|process| process.parent.is_some() && process.state == State::Waiting)
@@ -270,10 +304,6 @@ fn settings(folder: &Folder, module: Module) -> Settings {
     Settings {
         root: folder.root(),
         module,
-        limits: Limits {
-            connections: Some(16),
-            ..Limits::default()
-        },
         pool: PoolSettings {
             workers: Some(Workers { min: 1, max: 2 }),
             ..PoolSettings::default()

@@ -36,6 +36,11 @@ mod trees;
 mod environment;
 mod outbound;
 
+// Several modules in one host, the file that says so, and a host that is steered.
+mod config;
+mod pools;
+mod steering;
+
 // The other interfaces.
 mod architecture;
 mod bench;

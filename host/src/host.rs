@@ -8,16 +8,21 @@ use std::time::Duration;
 
 use crate::exit::Exit;
 use crate::files::RootFolder;
-use crate::guests::{Guests, Plan, StartError, Trace, Unanswered};
-use crate::http;
+use crate::guests::{Division, Guests, Place, StartError, Trace, Unanswered};
+use crate::http::{self, Served};
 use crate::kind::Kind;
 use crate::message::{Request, Response};
 use crate::pid::Pid;
+use crate::routes::{Route, Routes};
 use crate::sandbox::Compiled;
-use crate::settings::{Settings, Workers};
+use crate::settings::{HostSettings, Settings, Workers};
 use crate::shutdown::{self, Phase, Stopper};
-use crate::table::ProcessInfo;
+use crate::steps::Steps;
+use crate::table::{Lives, ProcessInfo};
 use crate::threads;
+
+/// The name of a host's only pool, if it was given none.
+const ONLY: &str = "main";
 
 /// A compiled module and an open root folder, ready to start.
 #[derive(Debug)]
@@ -27,15 +32,48 @@ pub struct Loaded {
     settings: Settings,
 }
 
+/// A module with the requests that it answers: a pool of processes, or a program.
+#[derive(Debug)]
+pub struct Pool {
+    /// The name, which no other pool of the host has.
+    pub name: String,
+    /// The requests of this pool. If several pools have a route for a request, the most specific
+    /// one counts.
+    pub routes: Vec<Route>,
+    /// Whether guests get paths without what the route itself names: of `/api/*`, without `/api`.
+    pub strips_prefix: bool,
+    /// The module.
+    pub loaded: Loaded,
+}
+
 /// A running host. Clones are handles of the same host. Dropping all of them ends its processes.
 #[derive(Clone, Debug)]
 pub struct Host(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    guests: Arc<Guests>,
+    lives: Arc<Lives>,
+    pools: Vec<Arc<Guests>>,
+    names: Vec<String>,
     service: Arc<http::Service>,
     stopper: Stopper,
+}
+
+/// A pool or a program of a host, at one moment.
+#[derive(Clone, Debug)]
+pub struct PoolInfo {
+    /// The name.
+    pub name: String,
+    /// The kind of its module.
+    pub kind: Kind,
+    /// The module, as it was given.
+    pub module: String,
+    /// How many processes are kept alive, and how many there may be. `None` for a program.
+    pub workers: Option<Workers>,
+    /// Requests that wait for a process.
+    pub waiting: usize,
+    /// How often the module has been loaded.
+    pub generation: u64,
 }
 
 /// Sums over the whole life of a host.
@@ -90,28 +128,18 @@ impl Loaded {
         self.compiled.kind()
     }
 
-    /// Reserves memory, and starts the processes that are kept alive.
+    /// Starts a host whose only pool this is.
     ///
     /// # Errors
     /// [`StartError`].
     pub async fn start(self) -> Result<Host, StartError> {
-        let Self {
-            compiled,
-            root_folder,
-            settings,
-        } = self;
-        let plan = Plan::new(compiled.kind(), &settings, true).map_err(StartError::Settings)?;
-        let (stopper, stopping) = shutdown::channel();
-        let served = http::Settings::new(&settings, plan.connections);
-        let guests = Guests::start(compiled, plan, root_folder, &settings, stopping.clone()).await;
-        let guests = Arc::new(guests?);
-        let service = http::Service::new(Arc::clone(&guests), served, settings.steps, stopping);
-        tokio::spawn(guests.maintain());
-        Ok(Host(Arc::new(Inner {
-            guests,
-            service: Arc::new(service),
-            stopper,
-        })))
+        let pool = Pool {
+            name: ONLY.to_owned(),
+            routes: vec![Route::all()],
+            strips_prefix: false,
+            loaded: self,
+        };
+        Host::of(HostSettings::default(), vec![pool]).await
     }
 
     pub(crate) fn into_parts(self) -> (Compiled, RootFolder, Settings) {
@@ -128,24 +156,85 @@ impl Host {
         Loaded::new(settings).await?.start().await
     }
 
-    /// Has another module, or the same one anew, take the place of the current one. Its processes
-    /// are started first. Requests that run, and those that wait in line, finish with the old
-    /// processes; no request fails for the change. The limits of connections, requests and trees
-    /// stay those that the host was started with.
+    /// Reserves memory, and starts the processes that are kept alive in these pools. Several pools
+    /// share the connections, and the memory of [`HostSettings::memory`]; each has bounds of its
+    /// own for everything else.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub async fn of(settings: HostSettings, pools: Vec<Pool>) -> Result<Self, StartError> {
+        settings.check().map_err(StartError::Settings)?;
+        let modules = pools.iter().map(|pool| {
+            let Loaded {
+                compiled, settings, ..
+            } = &pool.loaded;
+            (compiled.kind(), settings)
+        });
+        let division = Division::among(&settings, &modules.collect::<Vec<_>>());
+        let division = division.map_err(StartError::Settings)?;
+        let (stopper, stopping) = shutdown::channel();
+        let lives = Arc::new(Lives::new(settings.memory));
+        let routes = Routes::new(pools.iter().map(|pool| &*pool.routes));
+        let (mut served, mut steps) = (Vec::new(), Steps::default());
+        let have_names = pools.len() > 1;
+        let names = pools.iter().map(|pool| pool.name.clone()).collect();
+        for ((number, pool), files) in (0..).zip(pools).zip(division.files) {
+            let place = Place {
+                lives: Arc::clone(&lives),
+                number,
+                name: have_names.then(|| pool.name.clone().into()),
+                files,
+            };
+            let Loaded {
+                compiled,
+                root_folder,
+                settings,
+            } = pool.loaded;
+            let guests = Guests::start(compiled, root_folder, &settings, place, stopping.clone());
+            let guests = guests.await.map_err(|error| match have_names {
+                true => StartError::Pool(pool.name, Box::new(error)),
+                false => error,
+            })?;
+            served.push(Served {
+                guests: Arc::new(guests),
+                strips_prefix: pool.strips_prefix,
+            });
+            steps = settings.steps;
+        }
+        let pools: Vec<_> = served.iter().map(|pool| Arc::clone(&pool.guests)).collect();
+        for pool in &pools {
+            tokio::spawn(pool.maintain());
+        }
+        let connections = division.connections;
+        let served = served.into();
+        let service = http::Service::new(served, routes, &settings, connections, steps, stopping);
+        Ok(Self(Arc::new(Inner {
+            lives,
+            pools,
+            names,
+            service: Arc::new(service),
+            stopper,
+        })))
+    }
+
+    /// Has another module, or the same one anew, take the place of the current one in the pool of
+    /// this number. Its processes are started first. Requests that run, and those that wait in
+    /// line, finish with the old processes; no request fails for the change. The limits of
+    /// connections, memory and trees stay those that the host was started with.
     ///
     /// # Errors
     /// [`StartError`]. The old module goes on serving then.
-    pub async fn replace(&self, loaded: Loaded) -> Result<(), StartError> {
+    ///
+    /// # Panics
+    /// If there is no such pool.
+    pub async fn replace(&self, pool: usize, loaded: Loaded) -> Result<(), StartError> {
         let Loaded {
             compiled,
             root_folder,
             settings,
         } = loaded;
-        let plan = Plan::new(compiled.kind(), &settings, true).map_err(StartError::Settings)?;
-        let guests = &self.0.guests;
-        let keep = guests
-            .replace(compiled, plan, root_folder, &settings)
-            .await?;
+        let guests = &self.0.pools[pool];
+        let keep = guests.replace(compiled, root_folder, &settings).await?;
         tokio::spawn(keep);
         Ok(())
     }
@@ -162,54 +251,63 @@ impl Host {
         Ok(())
     }
 
-    /// Has a guest answer one request, without a listener. Returns the guest's response, which may
-    /// not be valid HTTP.
+    /// Has a guest answer one request, without a listener. The request's path and `host` field
+    /// choose the pool. Returns the guest's response, which may not be valid HTTP.
     ///
     /// # Errors
     /// [`Unanswered`].
     pub async fn handle(&self, request: Request) -> Result<Response, Unanswered> {
         let mut trace = Trace::default();
-        let answer = self
-            .0
-            .guests
-            .answer(request, &mut trace, async |response| Ok(response));
-        answer.await
+        self.0.service.handle(request, &mut trace).await
     }
 
-    /// The kind of the module.
+    /// The pools, in the order in which they were given. [`ProcessInfo::pool`] is an index into
+    /// these.
     #[must_use]
-    pub fn kind(&self) -> Kind {
-        self.0.guests.kind()
-    }
-
-    /// How many processes are kept alive, and how many there may be, if the module exports
-    /// `handle`.
-    #[must_use]
-    pub fn workers(&self) -> Workers {
-        self.0.guests.workers()
+    pub fn pools(&self) -> Vec<PoolInfo> {
+        let pools = self.0.names.iter().zip(&self.0.pools);
+        let pools = pools.map(|(name, pool)| PoolInfo {
+            name: name.clone(),
+            kind: pool.kind(),
+            module: pool.module(),
+            workers: pool.kind().is_pooled().then(|| pool.workers()),
+            waiting: pool.in_line(),
+            generation: pool.generations(),
+        });
+        pools.collect()
     }
 
     /// A sample of all processes, sorted by pid.
     #[must_use]
     pub fn processes(&self) -> Vec<ProcessInfo> {
-        self.0.guests.table().processes()
+        let mut processes = self.0.lives.sample();
+        for pool in &self.0.pools {
+            pool.table().complete(&mut processes);
+        }
+        processes
     }
 
     /// Ends a process: at once if it is idle, and at its next tick otherwise. Its current request
     /// fails. Returns whether the process existed.
     #[must_use]
     pub fn kill(&self, pid: Pid) -> bool {
-        self.0.guests.kill(pid)
+        let Some(row) = self.0.lives.find(pid) else {
+            return false;
+        };
+        if let Some(pool) = self.0.pools.get(row.pool as usize) {
+            pool.kill(&row);
+        }
+        true
     }
 
     /// Sums over the whole life of the host.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        let (ended, answered) = self.0.guests.table().totals();
+        let Inner { lives, pools, .. } = &*self.0;
         Stats {
-            answered,
-            waiting: self.0.guests.in_line(),
-            ended: Exit::ALL.into_iter().zip(ended).collect(),
+            answered: lives.served(),
+            waiting: pools.iter().map(|pool| pool.in_line()).sum(),
+            ended: Exit::ALL.into_iter().zip(lives.exits()).collect(),
         }
     }
 
@@ -217,29 +315,42 @@ impl Host {
     /// everything ends. Returns once all connections are closed and all processes have ended.
     pub async fn stop(&self, grace: Duration) {
         let Inner {
-            guests,
+            pools,
             service,
             stopper,
+            lives,
+            ..
         } = &*self.0;
-        tracing::info!("stopping");
+        let running = lives.sample();
+        let running = running.iter().filter(|process| process.request.is_some());
+        let (running, grace_ms) = (running.count(), grace.as_millis() as u64);
+        tracing::info!(running, grace_ms, "stopping");
         stopper.enter(Phase::Draining);
         let draining = async {
             service.closed().await;
-            guests.done().await;
+            for pool in pools {
+                pool.done().await;
+            }
         };
         let drained = tokio::time::timeout(grace, draining).await;
         stopper.enter(Phase::Ending);
-        guests.close();
+        for pool in pools {
+            pool.close();
+        }
         if drained.is_err() {
             service.closed().await;
         }
-        guests.end().await;
+        for pool in pools {
+            pool.end().await;
+        }
     }
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
         self.stopper.enter(Phase::Ending);
-        self.guests.close();
+        for pool in &self.pools {
+            pool.close();
+        }
     }
 }

@@ -56,6 +56,8 @@ mod call;
 
 mod message;
 
+mod routes;
+
 mod settings;
 
 mod mailbox;
@@ -90,16 +92,17 @@ pub use body::{Body, BodyError, FileSlice, Piece, Stream};
 pub use exit::Exit;
 pub use files::FileError;
 pub use guests::{SettingsError, StartError, Unanswered};
-pub use host::{Host, Loaded, Stats};
+pub use host::{Host, Loaded, Pool, PoolInfo, Stats};
 pub use kind::Kind;
 pub use message::{Headers, Request, Response};
 pub use pid::Pid;
 pub use program::{Program, RunError};
+pub use routes::{Route, RouteError};
 pub use sandbox::{
     ForeignHost, GUEST_OUTPUT, Import, LoadError, Proposal, Provider, Report, Unfit, check,
 };
 pub use settings::{
-    Destination, Environment, Limits, MAX_PROCESSES, Mode, Module, Output, PoolSettings,
-    ProgramSettings, Setting, Settings, WORKERS_PER_CORE, Workers,
+    Destination, Environment, HostSettings, Limits, MAX_PROCESSES, Mode, Module, Output,
+    PoolSettings, ProgramSettings, Setting, Settings, WORKERS_PER_CORE, Workers,
 };
 pub use table::{ProcessInfo, State};

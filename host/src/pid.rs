@@ -33,7 +33,8 @@ impl Default for Pids {
 
 impl Pid {
     /// The pid with this number. 0 is no pid.
-    pub(crate) fn new(number: u64) -> Option<Self> {
+    #[must_use]
+    pub fn new(number: u64) -> Option<Self> {
         NonZeroU64::new(number).map(Self)
     }
 

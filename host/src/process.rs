@@ -12,7 +12,7 @@ use crate::kind::Kind;
 use crate::message::{Request, Response};
 use crate::pid::Pid;
 use crate::sandbox::{Instance, Prepared};
-use crate::table::{Life, Row, Table};
+use crate::table::{Life, OutOfMemory, Row, Table};
 
 #[derive(Debug)]
 pub(crate) struct Process {
@@ -23,19 +23,28 @@ pub(crate) struct Process {
     first_memory: u64,
 }
 
+/// Why a process was not started.
+#[derive(Debug)]
+pub(crate) enum NotStarted {
+    /// All processes of the host together have as much memory as they may.
+    OutOfMemory,
+    /// The start code failed: the exit, and the reason for the log.
+    Failed(Exit, String),
+}
+
 impl Process {
     /// Creates a process and runs its start code, for at most `time_limit`.
     ///
     /// # Errors
-    /// If the start code fails: the exit, and the reason for the log.
+    /// [`NotStarted`].
     pub(crate) async fn start(
         module: &Prepared,
         kind: Kind,
         table: &Table,
-        pool: u32,
         time_limit: Duration,
-    ) -> Result<Self, (Exit, String)> {
-        let mut life = table.enter_pooled(kind, pool);
+    ) -> Result<Self, NotStarted> {
+        let life = table.enter_pooled(kind);
+        let mut life = life.map_err(|OutOfMemory| NotStarted::OutOfMemory)?;
         match module.instantiate(life.row(), time_limit).await {
             Ok(instance) => {
                 life.log_start();
@@ -47,7 +56,7 @@ impl Process {
                 })
             }
             Err(crash) => {
-                let failed = (crash.exit, crash.reason.clone());
+                let failed = NotStarted::Failed(crash.exit, crash.reason.clone());
                 life.set_crash(crash);
                 Err(failed)
             }

@@ -7,10 +7,10 @@ use std::time::Duration;
 use std::{fmt, io};
 
 use crate::exit::Exit;
-use crate::guests::{self, Plan, StartError};
+use crate::guests::{self, Division, Plan, StartError};
 use crate::host::Loaded;
 use crate::kind::Kind;
-use crate::process::Process;
+use crate::process::{NotStarted, Process};
 use crate::sandbox;
 use crate::settings::Settings;
 use crate::table::Table;
@@ -102,18 +102,18 @@ impl Program {
         let kind = self.0.kind();
         let (compiled, root, mut settings) = self.0.into_parts();
         settings.environment.args = args;
-        let plan = Plan::new(kind, &settings, false).map_err(StartError::Settings);
-        let plan = plan.map_err(RunError::Start)?;
+        let plan = plan_alone(kind, &settings).map_err(RunError::Start)?;
         let prepared = compiled.reserve_pooled(plan.sandbox, root);
         let prepared = prepared
             .map_err(StartError::Load)
             .map_err(RunError::Start)?;
-        let table = Table::new(plan.table);
+        let table = Table::alone(plan.table);
         let running = async {
             let time_limit = settings.limits.request_time;
-            match Process::start(&prepared, kind, &table, 0, time_limit).await {
+            match Process::start(&prepared, kind, &table, time_limit).await {
                 Ok(process) => process.run().await,
-                Err((exit, _logged)) => exit,
+                Err(NotStarted::Failed(exit, _logged)) => exit,
+                Err(NotStarted::OutOfMemory) => Exit::Memory,
             }
         };
         // Stopped, it is dropped here, and so is its process.
@@ -126,12 +126,18 @@ impl Program {
 
     fn tree(self) -> Result<Arc<Tree>, StartError> {
         let (compiled, root, settings) = self.0.into_parts();
-        let plan = Plan::new(Kind::Program, &settings, false).map_err(StartError::Settings)?;
-        let table = Arc::new(Table::new(plan.table));
+        let plan = plan_alone(Kind::Program, &settings)?;
+        let table = Arc::new(Table::alone(plan.table));
         let time_limit = settings.limits.request_time;
         let tree = guests::tree(compiled, plan.sandbox, root, table, time_limit);
         tree.map_err(StartError::Load)
     }
+}
+
+fn plan_alone(kind: Kind, settings: &Settings) -> Result<Plan, StartError> {
+    let files = Division::alone(kind, settings);
+    let plan = files.and_then(|files| Plan::new(kind, settings, files, false));
+    plan.map_err(StartError::Settings)
 }
 
 impl TryFrom<Loaded> for Program {

@@ -193,7 +193,9 @@ impl RootSupervisor {
                 longer(pause)
             };
             let pause_ms = pause.as_millis() as u64;
-            tracing::error!(pid, %exit, pause_ms, "the root has ended, and is started again");
+            let hint = (!is_sound && exit == Exit::Normal)
+                .then_some("it took no request; a program that serves none is for `run`");
+            tracing::error!(pid, %exit, pause_ms, hint, "the root has ended, and is started again");
             if !pause.is_zero() {
                 self.restart().next = Some(Instant::now() + pause);
                 tokio::time::sleep(pause).await;

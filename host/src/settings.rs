@@ -1,6 +1,6 @@
 //! *Settings* say which module serves, with how many processes, and within which limits. All have
 //! defaults. A setting that only one kind of module uses is optional, so that a host can refuse it
-//! for the other kind.
+//! for the other kind. [`HostSettings`] are what all modules of one host share.
 
 use std::collections::HashSet;
 use std::num::NonZeroU64;
@@ -19,7 +19,22 @@ pub const MAX_PROCESSES: u32 = 20_000;
 /// room for quick ones; few enough that all of them at their memory limit fit a usual machine.
 pub const WORKERS_PER_CORE: u32 = 32;
 
-/// All settings of a host.
+/// The settings of a host as a whole.
+#[derive(Clone, Copy, Debug)]
+pub struct HostSettings {
+    /// Connections at one time. `None`: 4096, or fewer if the limit on open files leaves less room.
+    pub connections: Option<usize>,
+    /// The longest time in which a client sends a head, or takes no byte of a response. Also the
+    /// longest time that a connection may be idle.
+    pub header_time: Duration,
+    /// Memory of all processes in bytes, each counted with its limit, [`Limits::memory`]. A process
+    /// that would exceed this is not started. `None` is no limit.
+    pub memory: Option<u64>,
+    /// Whether each response names the process that made it, in the field `x-wasm-pid`.
+    pub expose_pid: bool,
+}
+
+/// The settings of one module and its processes.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// The root folder: guests may read the files in it.
@@ -29,7 +44,7 @@ pub struct Settings {
     /// The folder of the compile cache. `None` compiles at each start. Created if nothing is there.
     /// It must be the user's alone, or it isn't used.
     pub cache: Option<PathBuf>,
-    /// Limits of each process, request and client.
+    /// Limits of each process and request.
     pub limits: Limits,
     /// The number of processes, for modules that export `handle`.
     pub pool: PoolSettings,
@@ -39,13 +54,11 @@ pub struct Settings {
     pub environment: Environment,
     /// Where the output of guests goes.
     pub output: Output,
-    /// Whether each response names the process that made it, in the field `x-wasm-pid`.
-    pub expose_pid: bool,
     /// Times the steps of each request, if on.
     pub steps: Steps,
 }
 
-/// Limits of each process, request and client.
+/// Limits of each process and request.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Memory of one process in bytes: the sum of its memories and tables.
@@ -59,11 +72,6 @@ pub struct Limits {
     /// The longest time from the moment a process has a request until its answer. Start code may
     /// take as long, and so may reading the request's body.
     pub request_time: Duration,
-    /// The longest time in which a client sends a head, or takes no byte of a response. Also the
-    /// longest time that a connection may be idle.
-    pub header_time: Duration,
-    /// Connections at one time. `None`: 4096, or fewer if the limit on open files leaves less room.
-    pub connections: Option<usize>,
 }
 
 /// How a pool assigns requests to processes. `None` means the default.
@@ -227,7 +235,6 @@ impl Default for Settings {
             program: ProgramSettings::default(),
             environment: Environment::default(),
             output: Output::Log,
-            expose_pid: false,
             steps: Steps::default(),
         }
     }
@@ -241,8 +248,17 @@ impl Default for Limits {
             body: 1 << 20,
             response: 64 << 20,
             request_time: Duration::from_secs(30),
-            header_time: Duration::from_secs(10),
+        }
+    }
+}
+
+impl Default for HostSettings {
+    fn default() -> Self {
+        Self {
             connections: None,
+            header_time: Duration::from_secs(10),
+            memory: None,
+            expose_pid: false,
         }
     }
 }

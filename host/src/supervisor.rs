@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use crate::exit::Exit;
 use crate::kind::Kind;
-use crate::process::Process;
+use crate::process::{NotStarted, Process};
 use crate::sandbox::Prepared;
 use crate::table::Table;
 
@@ -33,8 +33,6 @@ pub(crate) struct Supervisor {
     module: Prepared,
     kind: Kind,
     table: Arc<Table>,
-    /// The number of the processes' pool.
-    pool: u32,
     /// The longest time for start code.
     time_limit: Duration,
     /// Whether `health` differs from its default. Spares the common case the lock.
@@ -57,6 +55,8 @@ pub enum StartError {
     BackingOff(Duration),
     /// The start code failed: the exit, and the reason for the log.
     Failed(Exit, String),
+    /// All processes of the host together have as much memory as they may.
+    OutOfMemory,
 }
 
 impl std::fmt::Display for StartError {
@@ -66,6 +66,9 @@ impl std::fmt::Display for StartError {
                 write!(f, "none is started for {pause:?}: the last start failed")
             }
             Self::Failed(exit, reason) => write!(f, "its start code failed ({exit}): {reason}"),
+            Self::OutOfMemory => {
+                f.write_str("all processes of the host together have as much memory as they may")
+            }
         }
     }
 }
@@ -79,14 +82,12 @@ impl Supervisor {
         module: Prepared,
         kind: Kind,
         table: Arc<Table>,
-        pool: u32,
         time_limit: Duration,
     ) -> Self {
         Self {
             module,
             kind,
             table,
-            pool,
             time_limit,
             failing: AtomicBool::new(false),
             health: Mutex::default(),
@@ -101,13 +102,14 @@ impl Supervisor {
         if let Some(pause) = self.pause() {
             return Err(StartError::BackingOff(pause));
         }
-        let (kind, pool) = (self.kind, self.pool);
-        match Process::start(&self.module, kind, &self.table, pool, self.time_limit).await {
+        match Process::start(&self.module, self.kind, &self.table, self.time_limit).await {
             Ok(process) => {
                 self.recover();
                 Ok(process)
             }
-            Err((exit, reason)) => {
+            // No fault of the module's: the next start may find memory that another process had.
+            Err(NotStarted::OutOfMemory) => Err(StartError::OutOfMemory),
+            Err(NotStarted::Failed(exit, reason)) => {
                 self.back_off();
                 Err(StartError::Failed(exit, reason))
             }

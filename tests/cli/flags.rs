@@ -44,6 +44,9 @@ const FLAGS: &[(&str, &str)] = &[
     ("--cache", "[default: wasm-pool-host in"),
     ("--no-cache", ""),
     ("--watch", ""),
+    ("--config", ""),
+    ("--control", "[default: wasm-pool-host/PID.sock in"),
+    ("--max-memory-total", "[default: no limit]"),
 ];
 
 #[test]

@@ -67,6 +67,15 @@ pub(crate) fn component(text: &str, folder: Folder, flags: &str) -> Server {
     Server::start(Some(&module), folder, flags)
 }
 
+/// A server with this configuration, which stands in the test's folder. The guests' roots are what
+/// it says.
+pub(crate) fn configured(config: &str, folder: Folder, flags: &str) -> Server {
+    let file = folder.path().join("host.toml");
+    fs::write(&file, config).expect("a configuration");
+    let file = file.to_str().expect("temporary folders have plain names");
+    Server::start(None, folder, &format!("--config {file} {flags}"))
+}
+
 /// A server with a module that may not be able to start. If it doesn't start: the program's exit
 /// status, and its output.
 pub(crate) fn try_component(text: &str, flags: &str) -> Result<Server, (ExitStatus, String)> {
@@ -313,6 +322,11 @@ impl Server {
         kill_process(pid, signal).expect("the program runs and takes a signal");
     }
 
+    /// The process id of the program.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Waits for the program to end by itself.
     pub(crate) fn wait_exit(&mut self) -> ExitStatus {
         let child = &mut self.child;
@@ -364,6 +378,8 @@ impl Drop for Server {
 pub(crate) fn command(module: Option<&Path>, root: &Path, flags: &str) -> Command {
     let mut command = Command::new(PROGRAM);
     command.env("XDG_CACHE_HOME", CACHES);
+    // Each test's hosts have their sockets in its own folder.
+    command.env("XDG_RUNTIME_DIR", root.parent().unwrap_or(root));
     if let Some(module) = module {
         command.arg("--module").arg(module);
     }
@@ -374,7 +390,8 @@ pub(crate) fn command(module: Option<&Path>, root: &Path, flags: &str) -> Comman
         ("--log-format", "json"),
         ("--log-level", "debug"),
     ] {
-        if !flags.contains(flag) {
+        let is_configured = flag == "--root" && flags.contains("--config ");
+        if !flags.contains(flag) && !is_configured {
             command.args([flag, value]);
         }
     }

@@ -1,15 +1,22 @@
 //! The log: lines on standard error, written by a thread of its own. So a terminal that does not
 //! read holds up no request, and not the end. If the thread falls far behind, lines are dropped, so
 //! that memory stays bounded.
+//!
+//! What goes into the log can change while it is written. The places that log ask once, and again
+//! only after a change, so that this costs a request nothing.
 
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
-use tracing::Metadata;
+use tracing::subscriber::Interest;
+use tracing::{Metadata, callsite};
 use tracing_subscriber::Layer;
-use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::layer::{Context, Filter};
 use tracing_subscriber::util::SubscriberInitExt;
 use wasm_pool_host::GUEST_OUTPUT;
 use wasm_pool_host::outlet::Outlet;
@@ -30,20 +37,27 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A running log. Dropping it writes the remaining lines, as far as they are read, and says how
 /// many are missing.
-pub(crate) struct Log(Outlet);
+pub(crate) struct Log {
+    outlet: Outlet,
+    pub(crate) levels: Levels,
+}
+
+/// What goes into the log: a [`LogLevel`] as a number.
+#[derive(Clone, Debug)]
+pub(crate) struct Levels(Arc<AtomicU8>);
 
 impl Drop for Log {
     fn drop(&mut self) {
-        match self.0.lost_lines() {
+        match self.outlet.lost_lines() {
             0 => {}
             lines => {
                 let line = format!(
                     "wasm-pool-host: the log could not keep up: {lines} lines are missing\n"
                 );
-                self.0.push(line.as_bytes());
+                self.outlet.push(line.as_bytes());
             }
         }
-        let _unread = self.0.drain(STALLED, PATIENCE);
+        let _unread = self.outlet.drain(STALLED, PATIENCE);
     }
 }
 
@@ -85,20 +99,7 @@ impl io::Write for Line<'_> {
 /// If its thread can't be started.
 pub(crate) fn start(format: LogFormat, level: LogLevel) -> io::Result<Log> {
     let outlet = Outlet::start(io::stderr(), "log", WAITING_BYTES)?;
-    let ours = match level {
-        LogLevel::Off => LevelFilter::OFF,
-        LogLevel::Error => LevelFilter::ERROR,
-        LogLevel::Warn => LevelFilter::WARN,
-        LogLevel::Info => LevelFilter::INFO,
-        LogLevel::Debug => LevelFilter::DEBUG,
-    };
-    // Log entries of dependencies are hidden, unless something is wrong.
-    let theirs = ours.min(LevelFilter::WARN);
-    let filter = Targets::new()
-        .with_default(theirs)
-        // It warns of failures that guests can cause at will, and that guests are told.
-        .with_target("wasmtime_wasi_http", LevelFilter::OFF)
-        .with_target("wasm_pool_host", ours);
+    let levels = Levels(Arc::new(AtomicU8::new(level as u8)));
     let lines = tracing_subscriber::fmt::layer()
         .with_target(false)
         .with_writer(Writer(outlet.clone()));
@@ -114,7 +115,55 @@ pub(crate) fn start(format: LogFormat, level: LogLevel) -> io::Result<Log> {
             .boxed(),
     };
     tracing_subscriber::registry()
-        .with(lines.with_filter(filter))
+        .with(lines.with_filter(levels.clone()))
         .init();
-    Ok(Log(outlet))
+    Ok(Log { outlet, levels })
+}
+
+impl Levels {
+    /// Sets what goes into the log from now on.
+    pub(crate) fn set(&self, level: LogLevel) {
+        self.0.store(level as u8, Ordering::Relaxed);
+        callsite::rebuild_interest_cache();
+    }
+
+    /// The most detailed lines of the host's own.
+    fn ours(&self) -> LevelFilter {
+        let is = |level: LogLevel| level as u8 == self.0.load(Ordering::Relaxed);
+        match () {
+            () if is(LogLevel::Off) => LevelFilter::OFF,
+            () if is(LogLevel::Error) => LevelFilter::ERROR,
+            () if is(LogLevel::Warn) => LevelFilter::WARN,
+            () if is(LogLevel::Info) => LevelFilter::INFO,
+            () => LevelFilter::DEBUG,
+        }
+    }
+
+    fn lets_pass(&self, line: &Metadata<'_>) -> bool {
+        let most = match line.target() {
+            // It warns of failures that guests can cause at will, and that guests are told.
+            target if target.starts_with("wasmtime_wasi_http") => LevelFilter::OFF,
+            target if target.starts_with("wasm_pool_host") => self.ours(),
+            // Log entries of dependencies are hidden, unless something is wrong.
+            _ => self.ours().min(LevelFilter::WARN),
+        };
+        *line.level() <= most
+    }
+}
+
+impl<S> Filter<S> for Levels {
+    fn enabled(&self, line: &Metadata<'_>, _: &Context<'_, S>) -> bool {
+        self.lets_pass(line)
+    }
+
+    fn callsite_enabled(&self, line: &'static Metadata<'static>) -> Interest {
+        match self.lets_pass(line) {
+            true => Interest::always(),
+            false => Interest::never(),
+        }
+    }
+
+    fn max_level_hint(&self) -> Option<LevelFilter> {
+        Some(self.ours())
+    }
 }

@@ -3,6 +3,7 @@
 mod allocator;
 mod cli;
 mod commands;
+mod control;
 mod log;
 mod signals;
 
@@ -25,6 +26,8 @@ fn main() -> ExitCode {
         Command::Bench(args) => commands::measure(args),
         Command::Yardstick(args) => commands::yardstick(args),
         Command::New { name, lang } => commands::new(&name.0, lang),
+        Command::Steer(asked) => commands::steer(asked),
+        Command::Config(config) => commands::config(config),
         Command::Check { module, memory } => commands::check(module, memory.as_u64()),
     };
     result.unwrap_or_else(|error| {

@@ -46,17 +46,23 @@ pub enum StartError {
     NotAProgram(Kind),
     /// The system gives no thread to compile on.
     Thread(io::Error),
+    /// The pool of this name could not be started, for this reason.
+    Pool(String, Box<Self>),
 }
 
 /// Why a request was not answered by a guest.
 #[derive(Debug)]
 pub enum Unanswered {
+    /// No pool has a route for the request.
+    NoRoute,
     /// As many requests wait as may wait.
     LineFull,
     /// The request waited for a process for the longest allowed time.
     WaitedTooLong,
     /// No process could be started. The next start comes after this pause, if it is known.
     NotStarted(Option<Duration>),
+    /// All processes of the host together have as much memory as they may.
+    OutOfMemory,
     /// The program's root process has ended. The next one starts after this pause.
     NoRoot(Duration),
     /// The host is stopping.
@@ -102,6 +108,7 @@ impl From<Refusal> for Unanswered {
                 Self::NotStarted(Some(pause))
             }
             Refusal::NotStarted(supervisor::StartError::Failed(..)) => Self::NotStarted(None),
+            Refusal::NotStarted(supervisor::StartError::OutOfMemory) => Self::OutOfMemory,
             Refusal::Closed => Self::Stopping,
         }
     }
@@ -111,8 +118,10 @@ impl Unanswered {
     /// The text for the client.
     pub(crate) fn text(&self) -> &'static str {
         match self {
+            Self::NoRoute => "nothing here answers for this host and path",
             Self::LineFull | Self::WaitedTooLong => "all processes are busy",
             Self::NotStarted(_) => "no process could be started",
+            Self::OutOfMemory => "the processes here have as much memory as they may",
             Self::NoRoot(_) => "the program that answers requests has ended, and is started again",
             Self::Stopping => "the server is stopping",
             Self::Late => "the process that served this request did not answer in time",
@@ -154,11 +163,12 @@ impl fmt::Display for StartError {
             Self::ProgramRoot(error) => write!(f, "the root can't be started: {error:?}"),
             Self::NotAProgram(kind) => write!(
                 f,
-                "this module exports `{}`: it can be served, and not run by itself, as modules can \
-                 that export `run`, `wasi:cli/run` or `_start`",
+                "this module exports `{}`, which answers requests; only modules that export `run`, \
+                 `wasi:cli/run` or `_start` run by themselves",
                 kind.export()
             ),
             Self::Thread(error) => write!(f, "the compiler failed: {error}"),
+            Self::Pool(name, error) => write!(f, "pool {name}: {error}"),
         }
     }
 }

@@ -3,7 +3,7 @@
 //! ends by itself: its last request drops it.
 
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::{Plan, StartError, Unanswered, tree};
 use crate::body::Body;
@@ -15,7 +15,7 @@ use crate::pid::Pid;
 use crate::pool::Pool;
 use crate::root::{NotSucceeding, RootSupervisor};
 use crate::sandbox::Compiled;
-use crate::settings::{Settings, Workers};
+use crate::settings::{Limits, Module, Settings, Workers};
 use crate::supervisor::{self, Supervisor};
 use crate::table::Table;
 use crate::tree::Tree;
@@ -24,10 +24,10 @@ use crate::tree::Tree;
 #[derive(Debug)]
 pub(super) struct Generation {
     pub(super) kind: Kind,
+    pub(super) module: Module,
     pub(super) workers: Workers,
     pub(super) answering: Answering,
-    pub(super) request_time: Duration,
-    max_body: u64,
+    pub(super) limits: Limits,
 }
 
 #[derive(Debug)]
@@ -72,7 +72,7 @@ impl Generation {
         let answering = if kind.is_pooled() {
             let prepared = compiled.reserve_pooled(plan.sandbox, root_folder);
             let prepared = prepared.map_err(StartError::Load)?;
-            let supervisor = Supervisor::new(prepared, kind, table, 0, time_limit);
+            let supervisor = Supervisor::new(prepared, kind, table, time_limit);
             let pool = Arc::new(Pool::new(supervisor, plan.pool));
             let warmed = pool.warm().await;
             warmed.map_err(|error| not_started(error, settings.limits.memory))?;
@@ -94,17 +94,17 @@ impl Generation {
         };
         Ok(Self {
             kind,
+            module: settings.module.clone(),
             workers: plan.workers,
             answering,
-            request_time: time_limit,
-            max_body: settings.limits.body,
+            limits: settings.limits,
         })
     }
 
     /// Collects the whole body, for the kinds of module that take no other.
     pub(super) async fn collect(&self, body: Body) -> Result<Body, Unanswered> {
-        let deadline = Instant::now() + self.request_time;
-        let collected = deadline::by(deadline, body.collect(self.max_body)).await;
+        let deadline = Instant::now() + self.limits.request_time;
+        let collected = deadline::by(deadline, body.collect(self.limits.body)).await;
         let bytes = collected.and_then(Result::ok).ok_or(Unanswered::BadBody)?;
         Ok(bytes.into())
     }
@@ -225,8 +225,8 @@ fn not_started(error: supervisor::StartError, memory: u64) -> StartError {
         supervisor::StartError::Failed(Exit::Memory, reason) => {
             StartError::Memory { memory, reason }
         }
-        supervisor::StartError::Failed(..) | supervisor::StartError::BackingOff(_) => {
-            StartError::Process(error)
-        }
+        supervisor::StartError::Failed(..)
+        | supervisor::StartError::BackingOff(_)
+        | supervisor::StartError::OutOfMemory => StartError::Process(error),
     }
 }

@@ -13,6 +13,7 @@ mod generation;
 mod plan;
 
 use std::pin::pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -28,27 +29,46 @@ use crate::pid::Pid;
 use crate::pool::{Lease, Pool, Refusal};
 use crate::root::{RootSupervisor, Unanswered as RootUnanswered};
 use crate::sandbox::{self, Compiled, LoadError};
-use crate::settings::{Settings, Workers};
+use crate::settings::{Limits, Settings, Workers};
 use crate::shutdown::{Phase, Stopping};
 use crate::steps::{Step, Steps};
-use crate::table::Table;
+use crate::table::{Lives, Row, Table};
 use crate::tree::Tree;
 use behind::Behind;
 pub use errors::{StartError, Unanswered};
 use exchange::{Begun, Ended, Outcome};
 use generation::{Answering, Generation, Old, Turn};
-pub(crate) use plan::Plan;
 pub use plan::SettingsError;
+pub(crate) use plan::{Division, Plan};
 
-/// The guests that answer the requests of one host.
+/// The guests of one module, which answer its part of a host's requests.
 #[derive(Debug)]
 pub(crate) struct Guests {
+    /// The name of the pool, if the host has several.
+    pub(crate) name: Option<Arc<str>>,
     current: ArcSwap<Generation>,
     old: Mutex<OldGenerations>,
     table: Arc<Table>,
     stopping: Stopping,
     steps: Steps,
     behind: Behind,
+    /// Files that guests may have open.
+    files: u64,
+    /// How many generations there have been.
+    generations: AtomicU64,
+}
+
+/// The place of guests in their host.
+#[derive(Debug)]
+pub(crate) struct Place {
+    /// The processes of the whole host.
+    pub(crate) lives: Arc<Lives>,
+    /// The number of the pool.
+    pub(crate) number: u32,
+    /// The name of the pool, if the host has several.
+    pub(crate) name: Option<Arc<str>>,
+    /// Files that guests may have open.
+    pub(crate) files: u64,
 }
 
 /// The generations whose place was taken.
@@ -93,27 +113,38 @@ pub(crate) fn tree(
 }
 
 impl Guests {
-    /// Reserves the resources of the plan, and starts the processes that are kept alive.
+    /// Plans, reserves the resources of the plan, and starts the processes that are kept alive.
     ///
     /// # Errors
     /// [`StartError`].
     pub(crate) async fn start(
         compiled: Compiled,
-        plan: Plan,
         root_folder: RootFolder,
         settings: &Settings,
+        place: Place,
         stopping: Stopping,
     ) -> Result<Self, StartError> {
-        let table = Arc::new(Table::new(plan.table));
+        let Place {
+            lives,
+            number,
+            name,
+            files,
+        } = place;
+        let plan = Plan::new(compiled.kind(), settings, files, true);
+        let plan = plan.map_err(StartError::Settings)?;
+        let table = Arc::new(Table::new(plan.table, lives, number, name.clone()));
         let turn = Turn::First;
         let first = Generation::start(compiled, plan, root_folder, settings, &table, turn).await?;
         Ok(Self {
+            name,
             current: ArcSwap::from_pointee(first),
             old: Mutex::default(),
             table,
             stopping,
             steps: settings.steps.clone(),
             behind: Behind::default(),
+            files,
+            generations: AtomicU64::new(1),
         })
     }
 
@@ -126,10 +157,11 @@ impl Guests {
     pub(crate) async fn replace(
         &self,
         compiled: Compiled,
-        plan: Plan,
         root_folder: RootFolder,
         settings: &Settings,
     ) -> Result<impl Future<Output = ()> + use<>, StartError> {
+        let plan = Plan::new(compiled.kind(), settings, self.files, true);
+        let plan = plan.map_err(StartError::Settings)?;
         let turn = Turn::Later;
         let start = Generation::start(compiled, plan, root_folder, settings, &self.table, turn);
         let new = Arc::new(start.await?);
@@ -142,6 +174,7 @@ impl Guests {
         current.yield_requests();
         new.begin();
         self.current.store(Arc::clone(&new));
+        self.generations.fetch_add(1, Ordering::Relaxed);
         current.retire();
         old.generations.retain(|old| !old.is_over());
         old.generations.push(current.old());
@@ -166,16 +199,16 @@ impl Guests {
         }
         match &generation.answering {
             Answering::Pool(pool) if kind == Kind::Handler => {
-                let time = generation.request_time;
+                let time = generation.limits.request_time;
                 self.call(pool, time, &request, trace, judge).await
             }
             Answering::Pool(pool) => {
-                let time = generation.request_time;
+                let time = generation.limits.request_time;
                 let exchange = self.exchange(pool, kind, time, request, trace, judge);
                 Box::pin(exchange).await
             }
             Answering::Program(root) => {
-                let deadline = Instant::now() + generation.request_time;
+                let deadline = Instant::now() + generation.limits.request_time;
                 Box::pin(self.ask(root, deadline, request, trace, judge)).await
             }
         }
@@ -358,9 +391,24 @@ impl Guests {
         self.current.load().kind
     }
 
+    /// The limits of requests.
+    pub(crate) fn limits(&self) -> Limits {
+        self.current.load().limits
+    }
+
     /// How many processes are kept alive, and how many there may be.
     pub(crate) fn workers(&self) -> Workers {
         self.current.load().workers
+    }
+
+    /// How often a module has been loaded here.
+    pub(crate) fn generations(&self) -> u64 {
+        self.generations.load(Ordering::Relaxed)
+    }
+
+    /// The name of the module.
+    pub(crate) fn module(&self) -> String {
+        self.current.load().module.to_string()
     }
 
     pub(crate) fn table(&self) -> &Arc<Table> {
@@ -373,19 +421,15 @@ impl Guests {
         old + self.current.load().in_line()
     }
 
-    /// Ends a process. Returns whether it existed.
-    pub(crate) fn kill(&self, pid: Pid) -> bool {
-        let Some(row) = self.table.row(pid) else {
-            return false;
-        };
+    /// Ends the process of this row.
+    pub(crate) fn kill(&self, row: &Row) {
         if row.kind == Kind::Program {
-            self.table.signal(pid, Exit::Killed);
+            self.table.signal(row.pid, Exit::Killed);
         } else {
             row.kill();
             // A process of an old pool is idle at no time.
-            self.current.load().kill_idle(pid);
+            self.current.load().kill_idle(row.pid);
         }
-        true
     }
 
     /// Keeps the wanted number of processes of the current generation alive, until it is closed or

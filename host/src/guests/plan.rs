@@ -1,5 +1,8 @@
 //! A *plan* gives a module of a known kind its settings, with defaults, all checked. A setting that
 //! has no effect for the kind is refused, because its user would wait for the effect in vain.
+//!
+//! What the system allows is divided before: open files among connections and modules, and memory
+//! among the processes that are kept alive.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,7 +10,7 @@ use std::time::Duration;
 use crate::files::MAX_RECENT_FILES;
 use crate::kind::{Kind, Reusable};
 use crate::pool::{self, OVERLAP, Reuse};
-use crate::settings::{MAX_PROCESSES, Mode, Setting, Settings, Workers};
+use crate::settings::{HostSettings, MAX_PROCESSES, Mode, Setting, Settings, Workers};
 use crate::{descriptors, mailbox, sandbox, table};
 
 /// Descriptors beside those of connections and guests: the root folder, the runtime, the log,
@@ -45,10 +48,18 @@ const NAMES: usize = 1024;
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
     pub(crate) workers: Workers,
-    pub(crate) connections: usize,
     pub(crate) sandbox: sandbox::Settings,
     pub(crate) pool: pool::Settings,
     pub(crate) table: table::Settings,
+}
+
+/// How the system's open files are divided.
+#[derive(Clone, Debug)]
+pub(crate) struct Division {
+    /// Connections at one time.
+    pub(crate) connections: usize,
+    /// The files of the guests of each module.
+    pub(crate) files: Vec<u64>,
 }
 
 /// Why settings can't be used.
@@ -86,6 +97,13 @@ pub enum SettingsError {
         /// The bytes of the largest message or request.
         needs: u64,
     },
+    /// The processes that are kept alive have more memory than all processes together may.
+    HostMemory {
+        /// The memory of all processes, in bytes.
+        given: u64,
+        /// The memory of those that are kept alive, in bytes.
+        needs: u64,
+    },
     /// The system allows fewer open files than the host may need.
     Descriptors {
         /// The requested number of connections.
@@ -103,17 +121,6 @@ impl Settings {
     /// # Errors
     /// [`SettingsError`].
     pub fn check(&self) -> Result<(), SettingsError> {
-        let in_range = |setting, given: u64, least: u64, most: u64| {
-            if (least..=most).contains(&given) {
-                return Ok(());
-            }
-            Err(SettingsError::OutOfRange {
-                setting,
-                given,
-                least,
-                most,
-            })
-        };
         in_range(Setting::Memory, self.limits.memory, MIN_MEMORY, MAX_MEMORY)?;
         let most = u64::from(MAX_PROCESSES);
         in_range(Setting::Processes, self.program.processes().into(), 1, most)?;
@@ -135,12 +142,7 @@ impl Settings {
         if let Some(setting) = unused {
             return Err(SettingsError::OtherMode { setting, mode });
         }
-        self.mailbox_has_room(self.program.message())?;
-        if let Some(connections) = self.limits.connections {
-            in_range(Setting::Connections, connections as u64, 1, u64::MAX)?;
-            self.descriptors(connections, 0)?;
-        }
-        Ok(())
+        self.mailbox_has_room(self.program.message())
     }
 
     fn mailbox_has_room(&self, needs: u64) -> Result<(), SettingsError> {
@@ -151,41 +153,133 @@ impl Settings {
         Ok(())
     }
 
-    fn own_descriptors(&self) -> u64 {
-        let outgoing = match &*self.environment.outbound {
+    /// Connections that guests of this module may have to other servers.
+    fn outgoing(&self) -> u64 {
+        match &*self.environment.outbound {
             [] => 0,
-            [_, ..] => sandbox::MAX_OUTGOING,
-        };
-        OWN_DESCRIPTORS + u64::from(outgoing)
+            [_, ..] => sandbox::MAX_OUTGOING.into(),
+        }
     }
 
-    /// The open files that the system allows beyond connections and the host's own. Fails if fewer
-    /// than `guests`.
-    fn descriptors(&self, connections: usize, guests: u64) -> Result<u64, SettingsError> {
-        let allowed = descriptors::allowed();
-        let others = (connections as u64).saturating_mul(PER_CONNECTION);
-        let others = others.saturating_add(self.own_descriptors());
-        let needs = others.saturating_add(guests);
-        if needs > allowed {
-            return Err(SettingsError::Descriptors {
-                connections,
-                needs,
-                allowed,
-            });
+    /// Instances of a module of this kind, and the files that are reserved for them, so that no
+    /// process finds all files taken by others.
+    fn instances(&self, kind: Kind, is_served: bool) -> (u32, u64) {
+        if !kind.is_pooled() {
+            return (self.program.processes(), 0);
         }
-        Ok(allowed - others)
+        let instances = match is_served {
+            true => self.pool.workers(cores()).max + OVERLAP,
+            false => 1,
+        };
+        let each = u64::from(self.limits.open_files) + IN_PASSING;
+        (instances, u64::from(instances) * each)
+    }
+
+    /// The memory of the processes that are kept alive, in bytes.
+    fn kept_memory(&self, kind: Kind) -> u64 {
+        let kept = match kind.is_pooled() {
+            true => self.pool.workers(cores()).min,
+            false => 1,
+        };
+        self.limits.memory.saturating_mul(kept.into())
     }
 }
 
+impl HostSettings {
+    /// Checks everything that does not depend on modules.
+    ///
+    /// # Errors
+    /// [`SettingsError`].
+    pub fn check(&self) -> Result<(), SettingsError> {
+        if let Some(connections) = self.connections {
+            in_range(Setting::Connections, connections as u64, 1, u64::MAX)?;
+            descriptors_beside(connections, OWN_DESCRIPTORS, 0)?;
+        }
+        Ok(())
+    }
+}
+
+impl Division {
+    /// Divides what there is among the connections of a host and its modules.
+    ///
+    /// # Errors
+    /// [`SettingsError`].
+    pub(crate) fn among(
+        host: &HostSettings,
+        modules: &[(Kind, &Settings)],
+    ) -> Result<Self, SettingsError> {
+        let of_all = |of: fn(Kind, &Settings) -> u64| {
+            let each = modules.iter().map(|&(kind, settings)| of(kind, settings));
+            each.fold(0, u64::saturating_add)
+        };
+        let needs = of_all(|kind, settings| settings.kept_memory(kind));
+        if let Some(given) = host.memory.filter(|given| needs > *given) {
+            return Err(SettingsError::HostMemory { given, needs });
+        }
+        let own = OWN_DESCRIPTORS + of_all(|_, settings| settings.outgoing());
+        let reserved = of_all(|kind, settings| settings.instances(kind, true).1);
+        let fitting = || fitting_connections(own.saturating_add(reserved));
+        let connections = host.connections.unwrap_or_else(fitting);
+        let left = descriptors_beside(connections, own, reserved)? - reserved;
+        let share = left / modules.len().max(1) as u64;
+        let files = modules
+            .iter()
+            .map(|(kind, settings)| settings.instances(*kind, true).1 + share);
+        Ok(Self {
+            connections,
+            files: files.collect(),
+        })
+    }
+
+    /// The files of a module that runs by itself, without connections.
+    ///
+    /// # Errors
+    /// [`SettingsError`].
+    pub(crate) fn alone(kind: Kind, settings: &Settings) -> Result<u64, SettingsError> {
+        let own = OWN_DESCRIPTORS + settings.outgoing();
+        descriptors_beside(0, own, settings.instances(kind, false).1)
+    }
+}
+
+/// The open files that the system allows beyond connections and the host's own. Fails if fewer than
+/// `guests`.
+fn descriptors_beside(connections: usize, own: u64, guests: u64) -> Result<u64, SettingsError> {
+    let allowed = descriptors::allowed();
+    let others = (connections as u64).saturating_mul(PER_CONNECTION);
+    let others = others.saturating_add(own);
+    let needs = others.saturating_add(guests);
+    if needs > allowed {
+        return Err(SettingsError::Descriptors {
+            connections,
+            needs,
+            allowed,
+        });
+    }
+    Ok(allowed - others)
+}
+
+fn in_range(setting: Setting, given: u64, least: u64, most: u64) -> Result<(), SettingsError> {
+    if (least..=most).contains(&given) {
+        return Ok(());
+    }
+    Err(SettingsError::OutOfRange {
+        setting,
+        given,
+        least,
+        most,
+    })
+}
+
 impl Plan {
-    /// Plans for a module of this kind. The settings must have been [checked](Settings::check).
-    /// `is_served` says whether requests come over HTTP.
+    /// Plans for a module of this kind, whose guests may have so many files open. The settings must
+    /// have been [checked](Settings::check). `is_served` says whether requests come over HTTP.
     ///
     /// # Errors
     /// [`SettingsError`].
     pub(crate) fn new(
         kind: Kind,
         settings: &Settings,
+        files: u64,
         is_served: bool,
     ) -> Result<Self, SettingsError> {
         let unused = if kind.is_pooled() {
@@ -202,28 +296,19 @@ impl Plan {
         }
         let limits = &settings.limits;
         let workers = settings.pool.workers(cores());
-        let (instances, reserved) = if kind.is_pooled() {
-            // Reserved, so that no process finds all files taken by others.
-            let instances = if is_served { workers.max + OVERLAP } else { 1 };
-            let each = u64::from(limits.open_files) + IN_PASSING;
-            (instances, u64::from(instances) * each)
-        } else {
-            (settings.program.processes(), 0)
-        };
+        let (instances, reserved) = settings.instances(kind, is_served);
+        if reserved > files {
+            return Err(SettingsError::Descriptors {
+                connections: 0,
+                needs: reserved,
+                allowed: files,
+            });
+        }
         if kind == Kind::Program && is_served {
             settings.mailbox_has_room(limits.body.saturating_add(HEAD_BYTES))?;
         }
-        let connections = match (is_served, limits.connections) {
-            (false, _) => 0,
-            (true, Some(connections)) => connections,
-            (true, None) => {
-                fitting_connections(settings.own_descriptors().saturating_add(reserved))
-            }
-        };
-        let open_files = settings.descriptors(connections, reserved)?;
         Ok(Self {
             workers,
-            connections,
             sandbox: sandbox::Settings {
                 instances,
                 memory: limits.memory,
@@ -231,7 +316,7 @@ impl Plan {
                 max_body: limits.body,
                 max_message: settings.program.message(),
                 max_open_files: limits.open_files,
-                max_open_files_in_all: u32::try_from(open_files).unwrap_or(u32::MAX),
+                max_open_files_in_all: u32::try_from(files).unwrap_or(u32::MAX),
                 environment: Arc::new(settings.environment.settled()),
                 output: settings.output,
                 steps: settings.steps.clone(),
@@ -247,6 +332,7 @@ impl Plan {
                 queue_timeout: settings.pool.queue_timeout.unwrap_or(QUEUE_TIMEOUT),
             },
             table: table::Settings {
+                memory: limits.memory,
                 processes: settings.program.processes(),
                 children: settings.program.children.unwrap_or(CHILDREN),
                 names: settings.program.names.unwrap_or(NAMES),
@@ -306,6 +392,20 @@ impl std::fmt::Display for SettingsError {
                 f,
                 "a mailbox of {given} bytes: must have room for the largest message or request, \
                  {needs} bytes"
+            ),
+            Self::HostMemory { given, needs } => write!(
+                f,
+                "{given} bytes for all processes together: those that are kept alive may take \
+                 {needs} bytes"
+            ),
+            Self::Descriptors {
+                connections: 0,
+                needs,
+                allowed,
+            } => write!(
+                f,
+                "the guests' files together need {needs} open files, and there are {allowed} for them: \
+                 lower one of them, or raise the hard limit (ulimit -Hn)"
             ),
             Self::Descriptors {
                 connections,

@@ -70,11 +70,13 @@ impl Fault {
                 Unanswered::LineFull
                 | Unanswered::WaitedTooLong
                 | Unanswered::NotStarted(_)
+                | Unanswered::OutOfMemory
                 | Unanswered::NoRoot(_)
                 | Unanswered::Stopping => StatusCode::SERVICE_UNAVAILABLE,
                 Unanswered::Late => StatusCode::GATEWAY_TIMEOUT,
                 Unanswered::Ended(_) | Unanswered::BadResponse => StatusCode::BAD_GATEWAY,
                 Unanswered::BadBody => StatusCode::BAD_REQUEST,
+                Unanswered::NoRoute => StatusCode::NOT_FOUND,
                 Unanswered::Disk => StatusCode::INTERNAL_SERVER_ERROR,
             },
         }
@@ -112,8 +114,10 @@ impl Fault {
                 Unanswered::LineFull
                 | Unanswered::WaitedTooLong
                 | Unanswered::NotStarted(None)
+                | Unanswered::OutOfMemory
                 | Unanswered::Stopping => Some(RETRY_SECONDS),
-                Unanswered::Late
+                Unanswered::NoRoute
+                | Unanswered::Late
                 | Unanswered::Ended(_)
                 | Unanswered::BadResponse
                 | Unanswered::BadBody

@@ -21,13 +21,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use hyper::body::Incoming;
-use hyper::header::{DATE, HeaderValue};
+use hyper::header::{DATE, HOST, HeaderValue};
+use hyper::http::uri::Authority;
 use tokio::sync::Semaphore;
 
 use crate::exit::Exit;
-use crate::guests::{Guests, Trace};
+use crate::guests::{Guests, Trace, Unanswered};
+use crate::message::{Request, Response};
 use crate::pid::Pid;
-use crate::settings;
+use crate::routes::{Routed, Routes};
+use crate::settings::{HostSettings, Limits};
 use crate::shutdown::Stopping;
 use crate::steps::Steps;
 use crate::text;
@@ -41,31 +44,35 @@ use response::Asked;
 
 /// The settings that concern HTTP.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Settings {
-    /// The longest time for reading the body of a request.
-    request_time: Duration,
+struct Settings {
     /// The longest time for a client to send a head, or to read no byte of a response. Also the
     /// longest time that a connection may be idle.
     header_time: Duration,
-    /// The largest request body, in bytes.
-    max_body: u64,
     /// The most open connections, of all listeners together.
     connections: usize,
     /// Whether responses name the process that made them.
     expose_pid: bool,
 }
 
-impl Settings {
-    pub(crate) fn new(settings: &settings::Settings, connections: usize) -> Self {
-        let limits = &settings.limits;
-        Self {
-            request_time: limits.request_time,
-            header_time: limits.header_time,
-            max_body: limits.body,
-            connections: connections.min(MAX_CONNECTIONS),
-            expose_pid: settings.expose_pid,
-        }
-    }
+/// How a request is read.
+#[derive(Clone, Copy, Debug)]
+struct Reading {
+    /// Whether the guest may read the body while the client sends it.
+    takes_streams: bool,
+    /// The longest time for the whole body, if it is read before the guest has the request.
+    body_time: Duration,
+    /// The longest time in which a client sends nothing of a body.
+    patience: Duration,
+    /// The largest body, in bytes.
+    max_body: u64,
+}
+
+/// The guests of one pool, as requests find them.
+#[derive(Debug)]
+pub(crate) struct Served {
+    pub(crate) guests: Arc<Guests>,
+    /// Whether guests get paths without what the route itself names.
+    pub(crate) strips_prefix: bool,
 }
 
 /// More than the descriptors of any system. Fits the `u32` of `Semaphore::acquire_many`, which
@@ -75,7 +82,8 @@ const MAX_CONNECTIONS: usize = 1 << 28;
 /// What all connections share.
 #[derive(Debug)]
 pub(crate) struct Service {
-    guests: Arc<Guests>,
+    pools: Box<[Served]>,
+    routes: Routes,
     settings: Settings,
     steps: Steps,
     stopping: Stopping,
@@ -91,13 +99,21 @@ type Sent = hyper::Response<ResponseBody>;
 impl Service {
     #[must_use]
     pub(crate) fn new(
-        guests: Arc<Guests>,
-        settings: Settings,
+        pools: Box<[Served]>,
+        routes: Routes,
+        settings: &HostSettings,
+        connections: usize,
         steps: Steps,
         stopping: Stopping,
     ) -> Self {
+        let settings = Settings {
+            header_time: settings.header_time,
+            connections: connections.min(MAX_CONNECTIONS),
+            expose_pid: settings.expose_pid,
+        };
         Self {
-            guests,
+            pools,
+            routes,
             room: Arc::new(Semaphore::new(settings.connections)),
             settings,
             steps,
@@ -151,16 +167,33 @@ impl Service {
             is_head: request.method() == hyper::Method::HEAD,
             is_http_10: request.version() < hyper::Version::HTTP_11,
         };
-        let takes_streams = self.guests.kind().takes_streams();
-        let ends = &connection.ends;
-        let request = request::receive(request, id, ends, takes_streams, &self.settings).await;
-        let (request, uploading) = request.inspect_err(|_| stopwatch.refused())?;
+        let framed = request::check_framing(request.headers());
+        framed.inspect_err(|_| stopwatch.refused())?;
+        let host = named_host(&request);
+        let Some((
+            Served {
+                guests,
+                strips_prefix,
+            },
+            prefix,
+        )) = self.route(host, request.uri().path())
+        else {
+            stopwatch.refused();
+            return Err(Unanswered::NoRoute.into());
+        };
+        record.pool.clone_from(&guests.name);
+        let reading = self.reading(guests);
+        let request = request::receive(request, id, &connection.ends, reading).await;
+        let (mut request, uploading) = request.inspect_err(|_| stopwatch.refused())?;
+        if *strips_prefix {
+            strip(&mut request.path, prefix);
+        }
         stopwatch.received();
         let judge = async |response| {
             stopwatch.answered();
             response::judge(response, asked, connection, &self.steps).await
         };
-        let answered = self.guests.answer(request, &mut record.trace, judge).await;
+        let answered = guests.answer(request, &mut record.trace, judge).await;
         if let Some(uploading) = uploading {
             // Whatever the guest has made of it, the client has to know of its own fault.
             if let Some(fault) = uploading.fault() {
@@ -170,6 +203,59 @@ impl Service {
         }
         answered.map_err(Fault::from)
     }
+
+    /// The pool of a request, and the bytes of the path that its route names.
+    fn route(&self, host: &str, path: &str) -> Option<(&Served, usize)> {
+        let Routed { pool, prefix } = self.routes.find(host, path)?;
+        Some((self.pools.get(pool)?, prefix))
+    }
+
+    /// Has a guest answer a request that came over no connection.
+    pub(crate) async fn handle(
+        &self,
+        mut request: Request,
+        trace: &mut Trace,
+    ) -> Result<Response, Unanswered> {
+        let routed = {
+            let mut fields = request.headers.iter();
+            let host = fields.find(|(name, _)| name.eq_ignore_ascii_case(HOST.as_str()));
+            let host = host.and_then(|(_, value)| std::str::from_utf8(value).ok());
+            self.route(host.unwrap_or_default(), &request.path)
+        };
+        let (served, prefix) = routed.ok_or(Unanswered::NoRoute)?;
+        if served.strips_prefix {
+            strip(&mut request.path, prefix);
+        }
+        let whole = async |response| Ok(response);
+        served.guests.answer(request, trace, whole).await
+    }
+
+    fn reading(&self, guests: &Guests) -> Reading {
+        let Limits {
+            body, request_time, ..
+        } = guests.limits();
+        Reading {
+            takes_streams: guests.kind().takes_streams(),
+            body_time: request_time,
+            patience: self.settings.header_time,
+            max_body: body,
+        }
+    }
+}
+
+/// The host that a request names. One in the target overrides the field (RFC 9112, section 3.2.2).
+fn named_host<B>(request: &hyper::Request<B>) -> &str {
+    let in_field = || request.headers().get(HOST)?.to_str().ok();
+    let in_target = request.uri().authority().map(Authority::as_str);
+    in_target.or_else(in_field).unwrap_or_default()
+}
+
+/// Removes so many bytes from the start of a path, which a guest always finds absolute.
+fn strip(path: &mut String, prefix: usize) {
+    path.drain(..prefix);
+    if !path.starts_with('/') {
+        path.insert(0, '/');
+    }
 }
 
 /// One line of the log. It is written when the head of the response is ready, or when the client
@@ -177,6 +263,8 @@ impl Service {
 struct Record {
     line: Option<Line>,
     trace: Trace,
+    /// The name of the pool, if the host has several.
+    pool: Option<Arc<str>>,
 }
 
 struct Line {
@@ -205,6 +293,7 @@ impl Record {
         Self {
             line,
             trace: Trace::default(),
+            pool: None,
         }
     }
 
@@ -222,6 +311,7 @@ impl Record {
         let uri = uri.as_ref();
         tracing::info!(
             id = line.id,
+            pool = self.pool.as_deref(),
             pid = self.trace.pid.map(Pid::get),
             client = &*line.client,
             method = method

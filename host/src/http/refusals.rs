@@ -21,6 +21,8 @@ pub(super) enum Reason {
     BodyTooLarge,
     BodyTooSlow,
     QueueFull,
+    NoRoute,
+    OutOfMemory,
     QueueTimeout,
 }
 
@@ -60,6 +62,8 @@ impl Reason {
             Fault::BodyTooSlow => Some((Self::BodyTooSlow, None)),
             Fault::Unanswered(Unanswered::LineFull) => Some((Self::QueueFull, None)),
             Fault::Unanswered(Unanswered::WaitedTooLong) => Some((Self::QueueTimeout, None)),
+            Fault::Unanswered(Unanswered::NoRoute) => Some((Self::NoRoute, None)),
+            Fault::Unanswered(Unanswered::OutOfMemory) => Some((Self::OutOfMemory, None)),
             // The other faults are logged where they are noticed.
             Fault::Unanswered(
                 Unanswered::NotStarted(_)
@@ -86,6 +90,8 @@ impl Reason {
             Self::BodyTooLarge => "its body is too large",
             Self::BodyTooSlow => "its body did not come in time",
             Self::QueueFull => "the queue is full",
+            Self::NoRoute => "no pool has a route for it",
+            Self::OutOfMemory => "all processes together have as much memory as they may",
             Self::QueueTimeout => "it waited in the queue too long",
         }
     }

@@ -11,7 +11,7 @@ use hyper::http::request::Parts;
 use hyper::http::uri::Authority;
 use hyper::{Method, Version};
 
-use super::Settings;
+use super::Reading;
 use super::fault::Fault;
 use super::target::{Target, is_host, is_target};
 use super::upload::{self, Uploading};
@@ -37,9 +37,9 @@ pub(super) async fn receive(
     request: hyper::Request<Incoming>,
     id: u64,
     ends: &Ends,
-    takes_streams: bool,
-    settings: &Settings,
+    reading: Reading,
 ) -> Result<(Request, Option<Uploading>), Fault> {
+    let takes_streams = reading.takes_streams;
     let (head, body) = request.into_parts();
     // A client that asks to be connected through names a host and no more. A guest of `wasi:http`
     // may get the method for a target of its own.
@@ -57,7 +57,6 @@ pub(super) async fn receive(
         ));
     }
     check_host(&head, takes_streams)?;
-    check_framing(&head.headers)?;
     let mut headers = Headers::with_capacity(head.headers.len() + 1);
     // A host in the target overrides the field (RFC 9112, section 3.2.2).
     let authority = target.authority.map(str::as_bytes);
@@ -77,9 +76,9 @@ pub(super) async fn receive(
         Body::empty()
     } else if takes_streams {
         let uploading = uploading.insert(Uploading::default());
-        Box::pin(upload::begin(body, waits, uploading, settings)).await?
+        Box::pin(upload::begin(body, waits, uploading, reading)).await?
     } else {
-        Box::pin(read(body, waits, settings)).await?.into() // most requests have none
+        Box::pin(read(body, waits, reading)).await?.into() // most requests have none
     };
     let request = Request {
         id,
@@ -110,7 +109,7 @@ fn check_host(head: &Parts, takes_streams: bool) -> Result<(), Fault> {
 /// The end of a body must be unambiguous. Otherwise a proxy before us and we could see different
 /// requests in the same bytes. `Transfer-Encoding` is `chunked`, once, or absent (RFC 9112, section
 /// 6.1).
-fn check_framing(headers: &HeaderMap) -> Result<(), Fault> {
+pub(super) fn check_framing(headers: &HeaderMap) -> Result<(), Fault> {
     let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
     match (codings.next(), codings.next()) {
         (None, _) => Ok(()),
@@ -125,9 +124,9 @@ fn check_framing(headers: &HeaderMap) -> Result<(), Fault> {
 pub(super) async fn read(
     mut body: Incoming,
     waits: bool,
-    settings: &Settings,
+    reading: Reading,
 ) -> Result<Vec<u8>, Fault> {
-    let limit = settings.max_body;
+    let limit = reading.max_body;
     if body.size_hint().lower() > limit {
         if !waits {
             discard(body).await;
@@ -135,7 +134,7 @@ pub(super) async fn read(
         return Err(Fault::BodyTooLarge);
     }
     let mut bytes = Vec::new();
-    let whole = tokio::time::timeout(settings.request_time, async {
+    let whole = tokio::time::timeout(reading.body_time, async {
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(|_| Fault::BadRequest(upload::BROKEN))?;
             let Ok(data) = frame.into_data() else {

@@ -12,7 +12,7 @@ use std::time::Duration;
 use hyper::body::{Body as _, Frame, Incoming};
 use tokio::time::{Instant, Sleep};
 
-use super::Settings;
+use super::Reading;
 use super::fault::Fault;
 use super::request::discard;
 use crate::body::{Body, BodyError, Piece, Stream};
@@ -68,10 +68,10 @@ pub(super) async fn begin(
     body: Incoming,
     waits: bool,
     uploading: &Uploading,
-    settings: &Settings,
+    reading: Reading,
 ) -> Result<Body, Fault> {
     let hint = body.size_hint();
-    if hint.lower() > settings.max_body {
+    if hint.lower() > reading.max_body {
         if !waits {
             discard(body).await;
         }
@@ -79,15 +79,15 @@ pub(super) async fn begin(
     }
     let mut upload = Upload {
         length: hint.exact(),
-        left: settings.max_body,
+        left: reading.max_body,
         body: Some(body),
         pieces: VecDeque::new(),
-        patience: settings.header_time,
-        timer: Box::pin(tokio::time::sleep(settings.header_time)),
+        patience: reading.patience,
+        timer: Box::pin(tokio::time::sleep(reading.patience)),
         uploading: uploading.clone(),
     };
     let is_short = hint.exact().is_some_and(|length| length <= SHORT_BYTES);
-    let read = tokio::time::timeout(settings.request_time, async {
+    let read = tokio::time::timeout(reading.body_time, async {
         loop {
             let piece = std::future::poll_fn(|cx| upload.poll_body(cx)).await;
             match piece {

@@ -37,6 +37,9 @@ pub(crate) const OVERLAP: u32 = 4;
 /// could still grow by after its start. Otherwise a later request would fail for lack of memory.
 const HIGH_WATER: (u64, u64) = (3, 4);
 
+/// The pause before the pool looks again for memory that other pools' processes have given back.
+const MEMORY_PAUSE: Duration = Duration::from_millis(100);
+
 /// The number of processes in a pool, and the lifetime of each.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Settings {
@@ -232,6 +235,10 @@ impl Pool {
                         drop(seat); // a request in line may succeed with it
                         tokio::time::sleep(pause).await;
                     }
+                    Err(StartError::OutOfMemory) => {
+                        drop(seat);
+                        tokio::time::sleep(MEMORY_PAUSE).await;
+                    }
                     Err(StartError::Failed(..)) => {} // already logged
                 }
             }
@@ -394,6 +401,8 @@ impl Pool {
         tokio::spawn(async move {
             match pool.supervisor.start().await {
                 Ok(new) => pool.put_back(Lease::new(new, old.free_seat(exit))),
+                // Its own memory is what the next process needs. The seat gives itself back.
+                Err(StartError::OutOfMemory) => drop(old.free_seat(exit)),
                 Err(StartError::BackingOff(_) | StartError::Failed(..)) => pool.put_back(old),
             }
             drop(overlap);
@@ -411,7 +420,9 @@ impl Pool {
         tokio::spawn(async move {
             match pool.supervisor.start().await {
                 Ok(process) => pool.put_back(Lease::new(process, seat)),
-                Err(StartError::BackingOff(_) | StartError::Failed(..)) => drop(seat),
+                Err(
+                    StartError::BackingOff(_) | StartError::Failed(..) | StartError::OutOfMemory,
+                ) => drop(seat),
             }
         });
     }

@@ -98,6 +98,7 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>, LoadError> {
     let mut head = (&mut file).take(HEAD_BYTES);
     head.read_to_end(&mut bytes).map_err(unread)?;
     if let Some(looks) = other_than_wasm(&bytes) {
+        let looks = by_name(path).unwrap_or(looks);
         let path = path.to_owned();
         return Err(LoadError::NotWasm { path, looks });
     }
@@ -117,6 +118,20 @@ fn no_file(kind: FileType) -> Option<&'static str> {
         Some("a socket")
     } else {
         Some("a device")
+    }
+}
+
+/// What a file that is not WebAssembly is by its name, which says more than its first words.
+fn by_name(path: &Path) -> Option<&'static str> {
+    match path.extension()?.to_str()? {
+        "js" | "mjs" | "ts" => Some(JAVASCRIPT),
+        "py" => Some(PYTHON),
+        "rs" => Some("Rust; build it with `cargo build --target wasm32-wasip2`"),
+        "go" => Some("Go; build it with `GOOS=wasip1 GOARCH=wasm go build`"),
+        "c" | "h" | "cc" | "cpp" => Some("C; build it with clang for wasm32-wasi"),
+        "php" => Some("PHP, which needs its interpreter as a module"),
+        "toml" => Some("TOML; give the .wasm file that it names, or the file as --config"),
+        _ => None,
     }
 }
 

@@ -40,7 +40,7 @@ impl Table {
     /// # Errors
     /// [`NotAdmitted`], if there is no root process or its mailbox is full.
     pub(crate) fn admit(&self, request: Box<Request>) -> Result<Waiting<'_>, NotAdmitted> {
-        let client = self.pids.next();
+        let client = self.lives.next_pid();
         let (answer, answered) = oneshot::channel();
         let mut relations = self.lock();
         let root = relations.root;

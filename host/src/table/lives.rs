@@ -1,8 +1,9 @@
-//! *Lives* are the rows of all living processes, in shards. A process is entered in the shard of
-//! the thread that starts it, so that threads that start processes at the same time don't contend.
+//! *Lives* are the rows of all living processes of one host, in shards. A process is entered in the
+//! shard of the thread that starts it, so that threads that start processes at the same time don't
+//! contend.
 //!
-//! A [`Life`] is the guard of one row. It logs the beginning and the end of the process, and counts
-//! the exit.
+//! A [`Life`] is the guard of one row. It logs the beginning and the end of the process, counts the
+//! exit, and gives the memory back that was reserved for the process.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::row::{Identity, ProcessInfo, Row};
 use crate::exit::{Crash, Exit};
 use crate::kind::Kind;
-use crate::pid::Pid;
+use crate::pid::{Pid, Pids};
 use crate::threads;
 
 /// Most machines have fewer cores. With more threads than shards, threads share.
@@ -19,8 +20,29 @@ const SHARDS: usize = 32;
 /// The rows of all living processes.
 #[derive(Debug)]
 pub(crate) struct Lives {
+    pids: Pids,
     shards: [Arc<Shard>; SHARDS],
+    /// `None` if processes may have any memory together.
+    budget: Option<Arc<Budget>>,
 }
+
+/// Memory of all processes together.
+#[derive(Debug)]
+struct Budget {
+    bytes: u64,
+    reserved: AtomicU64,
+}
+
+/// The part of the budget that one process has. Dropping it gives the part back.
+#[derive(Debug)]
+pub(super) struct Reservation {
+    budget: Option<Arc<Budget>>,
+    bytes: u64,
+}
+
+/// All processes together have as much memory as they may.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OutOfMemory;
 
 #[derive(Debug, Default)]
 #[repr(align(128))] // two cache lines: threads that write here must not slow each other down
@@ -48,18 +70,61 @@ pub(crate) struct Life {
     exit: Exit,
     reason: Option<String>,
     output: Option<String>,
+    /// The name of the process's pool, if the host has several.
+    pool: Option<Arc<str>>,
     is_over: bool,
+    _memory: Reservation,
 }
 
 impl Lives {
-    pub(crate) fn new() -> Self {
+    /// No processes. `memory` is what all of them may have together, in bytes.
+    pub(crate) fn new(memory: Option<u64>) -> Self {
+        let budget = |bytes| {
+            Arc::new(Budget {
+                bytes,
+                reserved: AtomicU64::new(0),
+            })
+        };
         Self {
+            pids: Pids::new(),
             shards: std::array::from_fn(|_| Arc::default()),
+            budget: memory.map(budget),
         }
     }
 
-    /// Enters a process. Its exit is [`Exit::Stopped`] unless another is set before the end.
-    pub(crate) fn enter(&self, identity: Identity) -> Life {
+    /// A number that no process and no client has had.
+    pub(crate) fn next_pid(&self) -> Pid {
+        self.pids.next()
+    }
+
+    /// Reserves memory for one process, in bytes.
+    ///
+    /// # Errors
+    /// [`OutOfMemory`].
+    pub(super) fn reserve(&self, bytes: u64) -> Result<Reservation, OutOfMemory> {
+        if let Some(budget) = &self.budget {
+            let room = |reserved: u64| {
+                let reserved = reserved.checked_add(bytes);
+                reserved.filter(|reserved| *reserved <= budget.bytes)
+            };
+            let order = Ordering::Relaxed;
+            let reserved = budget.reserved.fetch_update(order, order, room);
+            reserved.map_err(|_| OutOfMemory)?;
+        }
+        Ok(Reservation {
+            budget: self.budget.clone(),
+            bytes,
+        })
+    }
+
+    /// Enters a process. Its exit is [`Exit::Stopped`] unless another is set before the end. `pool`
+    /// is the name for the log.
+    pub(super) fn enter(
+        &self,
+        identity: Identity,
+        memory: Reservation,
+        pool: Option<Arc<str>>,
+    ) -> Life {
         let row = Arc::new(Row::new(identity));
         let shard = Arc::clone(&self.shards[threads::slot(SHARDS)]);
         let place = shard.rows().add(Arc::clone(&row));
@@ -70,7 +135,9 @@ impl Lives {
             exit: Exit::Stopped,
             reason: None,
             output: None,
+            pool,
             is_over: false,
+            _memory: memory,
         }
     }
 
@@ -127,7 +194,8 @@ impl Life {
     /// Logs the start. Called once the process is sure to run.
     pub(crate) fn log_start(&self) {
         let parent = self.row.parent.map(Pid::get);
-        tracing::debug!(pid = self.row.pid.get(), parent, "process started");
+        let pool = self.pool.as_deref();
+        tracing::debug!(pid = self.row.pid.get(), pool, parent, "process started");
     }
 
     /// Sets the exit that counts if this is dropped without a further word. A process that runs in
@@ -176,13 +244,13 @@ impl Life {
     fn log_end(&self) {
         let pid = self.row.pid.get();
         let age_ms = self.row.age().as_millis() as u64;
-        let exit = self.exit;
+        let (exit, pool) = (self.exit, self.pool.as_deref());
         let served = self.row.kind.is_pooled().then(|| self.row.served());
         if self.is_failure() {
             let (reason, output) = (self.reason.as_deref(), self.output.as_deref());
-            tracing::warn!(pid, %exit, served, age_ms, reason, output, "process ended");
+            tracing::warn!(pid, pool, %exit, served, age_ms, reason, output, "process ended");
         } else {
-            tracing::debug!(pid, %exit, served, age_ms, "process ended");
+            tracing::debug!(pid, pool, %exit, served, age_ms, "process ended");
         }
     }
 }
@@ -190,6 +258,14 @@ impl Life {
 impl Drop for Life {
     fn drop(&mut self) {
         self.end();
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        if let Some(budget) = &self.budget {
+            budget.reserved.fetch_sub(self.bytes, Ordering::Relaxed);
+        }
     }
 }
 

@@ -17,13 +17,13 @@ use crate::exit::Exit;
 use crate::kind::Kind;
 use crate::mailbox::{self, MailError, Mailbox, Wake};
 use crate::message::{Content, Message};
-use crate::pid::{Pid, Pids};
+use crate::pid::Pid;
 use crate::scheduler::Task;
 use ancestry::Terminating;
 use clients::Client;
 pub(crate) use clients::{NotAdmitted, Waiting};
-pub(crate) use lives::Life;
-use lives::Lives;
+use lives::Reservation;
+pub(crate) use lives::{Life, Lives, OutOfMemory};
 use row::Identity;
 pub(crate) use row::Row;
 pub use row::{ProcessInfo, State};
@@ -31,9 +31,11 @@ pub use row::{ProcessInfo, State};
 /// The longest name, in bytes.
 const LONGEST_NAME: usize = 255;
 
-/// The limits of a program's process tree.
+/// The limits of the processes of one module. All but the memory concern the tree of a program.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Settings {
+    /// The memory that one process may have, in bytes.
+    pub memory: u64,
     /// Processes in total.
     pub processes: u32,
     /// Children of one process.
@@ -67,12 +69,15 @@ pub enum ProcessError {
     TooManyNames,
 }
 
-/// All processes of one host.
+/// All processes of one module.
 #[derive(Debug)]
 pub(crate) struct Table {
     settings: Settings,
-    pids: Pids,
-    lives: Lives,
+    /// The number of the module's pool or program in the host, and its name if there are several.
+    pool: u32,
+    name: Option<Arc<str>>,
+    /// The processes of the whole host.
+    lives: Arc<Lives>,
     relations: Mutex<Relations>,
 }
 
@@ -144,47 +149,55 @@ pub(crate) enum Origin {
 
 impl Table {
     #[must_use]
-    pub(crate) fn new(settings: Settings) -> Self {
+    pub(crate) fn new(
+        settings: Settings,
+        lives: Arc<Lives>,
+        pool: u32,
+        name: Option<Arc<str>>,
+    ) -> Self {
         Self {
             settings,
-            pids: Pids::new(),
-            lives: Lives::new(),
+            pool,
+            name,
+            lives,
             relations: Mutex::default(),
         }
     }
 
-    /// Enters a new process of a pool.
-    pub(crate) fn enter_pooled(&self, kind: Kind, pool: u32) -> Life {
-        self.lives.enter(Identity {
-            pid: self.pids.next(),
-            parent: None,
-            kind,
-            pool,
-        })
+    /// A table for a module that runs by itself.
+    #[must_use]
+    pub(crate) fn alone(settings: Settings) -> Self {
+        Self::new(settings, Arc::new(Lives::new(None)), 0, None)
     }
 
-    /// A sample of all processes, sorted by pid.
-    pub(crate) fn processes(&self) -> Vec<ProcessInfo> {
-        let mut processes = self.lives.sample();
+    /// Enters a new process of a pool.
+    ///
+    /// # Errors
+    /// [`OutOfMemory`].
+    pub(crate) fn enter_pooled(&self, kind: Kind) -> Result<Life, OutOfMemory> {
+        let memory = self.lives.reserve(self.settings.memory)?;
+        Ok(self.enter_life(self.lives.next_pid(), None, kind, memory))
+    }
+
+    fn enter_life(&self, pid: Pid, parent: Option<Pid>, kind: Kind, memory: Reservation) -> Life {
+        let identity = Identity {
+            pid,
+            parent,
+            kind,
+            pool: self.pool,
+        };
+        self.lives.enter(identity, memory, self.name.clone())
+    }
+
+    /// Adds what only this table knows to samples of processes.
+    pub(crate) fn complete(&self, processes: &mut [ProcessInfo]) {
         let relations = self.lock();
-        for process in &mut processes {
+        for process in processes {
             if let Some(relative) = relations.processes.get(&process.pid) {
                 process.messages = Some(relative.mailbox.len());
                 process.names.clone_from(&relative.names);
             }
         }
-        processes
-    }
-
-    /// The row of a process, if it lives.
-    pub(crate) fn row(&self, pid: Pid) -> Option<Arc<Row>> {
-        self.lives.find(pid)
-    }
-
-    /// The number of processes that have ended, by [`Exit::index`], and the number of answered
-    /// requests.
-    pub(crate) fn totals(&self) -> ([u64; Exit::ALL.len()], u64) {
-        (self.lives.exits(), self.lives.served())
     }
 
     /// Enters a new process of a program: a child, which its parent may monitor from the start, or
@@ -197,11 +210,13 @@ impl Table {
         if relations.closed || relations.processes.len() >= self.settings.processes as usize {
             return Err(ProcessError::TooManyProcesses);
         }
-        let pid = self.pids.next();
+        let pid = self.lives.next_pid();
         let (parent, is_monitored) = match origin {
             Origin::Host | Origin::Successor => (None, false),
             Origin::Parent { pid, monitors } => (Some(pid), monitors),
         };
+        let memory = self.lives.reserve(self.settings.memory);
+        let memory = memory.map_err(|OutOfMemory| ProcessError::TooManyProcesses)?;
         if let Some(parent) = parent {
             let parent = relations.process(parent)?;
             if parent.exit_signal.is_some() {
@@ -229,12 +244,7 @@ impl Table {
             None => (0, (pid, 0)),
         };
         let mailbox = Arc::new(Mailbox::new(self.settings.mailbox));
-        let life = self.lives.enter(Identity {
-            pid,
-            parent,
-            kind: Kind::Program,
-            pool: 0,
-        });
+        let life = self.enter_life(pid, parent, Kind::Program, memory);
         let relative = Relative {
             row: Arc::clone(life.row()),
             mailbox: Arc::clone(&mailbox),

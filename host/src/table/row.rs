@@ -33,7 +33,8 @@ pub(crate) struct Row {
     pub(crate) pid: Pid,
     pub(crate) parent: Option<Pid>,
     pub(crate) kind: Kind,
-    pool: u32,
+    /// The number of the process's pool or program in the host.
+    pub(crate) pool: u32,
     born: Instant,
     state: AtomicU8,
     /// The start of the current state, in milliseconds after `born`.

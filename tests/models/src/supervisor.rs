@@ -18,6 +18,7 @@ pub(crate) struct Supervisor {
 pub(crate) enum StartError {
     BackingOff(Duration),
     Failed(Exit, String),
+    OutOfMemory,
 }
 
 impl Supervisor {

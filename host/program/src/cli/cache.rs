@@ -7,7 +7,7 @@ use clap::Args;
 /// The folder below the user's folder of caches.
 const NAME: &str = "wasm-pool-host";
 
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub(crate) struct Cache {
     /// The folder that keeps compiled modules, so that the next start compiles nothing; at most
     /// 1 GiB. Nobody else may write into it [default: wasm-pool-host in $XDG_CACHE_HOME or in

@@ -16,7 +16,7 @@ const MAX_FILE_BYTES: u64 = 1 << 20;
 const MAX_NAME: usize = 253;
 
 /// The flags for what guests find around them.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "What guests find around them")]
 pub(crate) struct Surroundings {
     /// An environment variable of guests; K alone passes on the host's own. May be repeated
@@ -112,7 +112,7 @@ fn file(path: &Path) -> Result<Vec<(String, String)>, String> {
         .collect()
 }
 
-fn text_of(path: &Path) -> Result<String, String> {
+pub(super) fn text_of(path: &Path) -> Result<String, String> {
     let mut bytes = Vec::new();
     let file = File::open(path).map_err(|error| error.to_string())?;
     let read = file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes);

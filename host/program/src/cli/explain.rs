@@ -21,6 +21,7 @@ pub(crate) fn start(error: &StartError) -> String {
             as_flag(*memory),
             memory.div_ceil(MIB) * 2
         ),
+        StartError::Pool(name, error) => format!("pool {name}: {}", start(error)),
         StartError::Process(_)
         | StartError::ProgramRoot(_)
         | StartError::ProgramEnded(_)
@@ -58,6 +59,12 @@ pub(crate) fn settings(error: &SettingsError) -> String {
             ByteSize(*given),
             ByteSize(*needs)
         ),
+        SettingsError::HostMemory { given, needs } => format!(
+            "--max-memory-total {}: the processes that are kept alive, each with its --memory, may take {}; \
+             give as much, or lower --memory or --workers",
+            as_flag(*given),
+            ByteSize(*needs)
+        ),
         SettingsError::Descriptors {
             connections,
             needs,
@@ -73,6 +80,7 @@ pub(crate) fn settings(error: &SettingsError) -> String {
 pub(crate) fn is_usage(error: &StartError) -> bool {
     match error {
         StartError::Settings(_) | StartError::Load(LoadError::Mappings { .. }) => true,
+        StartError::Pool(_, error) => is_usage(error),
         StartError::Root { .. }
         | StartError::Load(_)
         | StartError::NotAProgram(_)

@@ -3,11 +3,13 @@
 
 mod bench;
 mod cache;
+pub(crate) mod config;
 mod environment;
 pub(crate) mod explain;
 mod listen;
 mod new;
 mod program;
+mod steer;
 mod words;
 
 use std::num::NonZeroU64;
@@ -19,15 +21,17 @@ use bytesize::ByteSize;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use wasm_pool_host::steps::Steps;
 use wasm_pool_host::{
-    self as library, Kind, Limits, MAX_PROCESSES, Module, Output, PoolSettings, Settings,
+    self as library, HostSettings, Limits, MAX_PROCESSES, Module, Output, PoolSettings, Settings,
 };
 
+use crate::control::Place as ControlPlace;
 pub(crate) use bench::{Bench, Yardstick};
 use cache::Cache;
 use environment::Surroundings;
 pub(crate) use listen::Listen;
 pub(crate) use new::{Language, Name};
 pub(crate) use program::{Processes, Run};
+pub(crate) use steer::{Kill, Order, Steer, WhichHost};
 pub(crate) use words::Place;
 
 /// Serves HTTP with a pool of isolated WebAssembly processes.
@@ -84,6 +88,13 @@ pub(crate) enum Command {
         lang: Language,
     },
 
+    #[command(flatten)]
+    Steer(Steer),
+
+    /// Check a configuration file, or show the effective configuration
+    #[command(subcommand)]
+    Config(Config),
+
     /// Say what a module exports and imports, and whether it would run here
     Check {
         /// The component, binary or text
@@ -95,10 +106,35 @@ pub(crate) enum Command {
     },
 }
 
-#[derive(Args, Debug)]
+/// What is asked about a configuration.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Config {
+    /// Say whether a file can be used, and which pools it makes
+    ///
+    /// Modules are not read. Flags and variables do not count.
+    Check {
+        /// The configuration file
+        file: PathBuf,
+    },
+
+    /// Print what flags, variables and the file come to, as a file, with the source of each value
+    Show(Box<Serve>),
+}
+
+#[derive(Args, Clone, Debug)]
 pub(crate) struct Serve {
+    /// What was given, and not what is so by default.
+    #[arg(skip)]
+    given: config::Given,
+
     #[command(flatten)]
     place: Place,
+
+    /// A configuration in TOML: flags by their names, without dashes in front, and a table [[pool]]
+    /// for each pool. Flags come before variables (WASM_POOL_HOST_MEMORY for --memory), and these
+    /// before the file
+    #[arg(long, value_name = "FILE")]
+    pub(super) config: Option<PathBuf>,
 
     /// Address and port to listen on. A port alone is one of 127.0.0.1, which only this machine
     /// reaches; 0.0.0.0 and [::] are for everybody. Port 0 takes a free one
@@ -154,6 +190,11 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "N")]
     max_connections: Option<usize>,
 
+    /// Memory that all processes together may have, each counted with --memory. A process that
+    /// would exceed it is not started; requests that need one get 503 [default: no limit]
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    max_memory_total: Option<ByteSize>,
+
     /// How long a client may take to send a request's head or to take any of a response, and how
     /// long a connection may be idle
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = time)]
@@ -170,7 +211,7 @@ pub(crate) struct Serve {
     /// Time what a request costs, and print it in one line of JSON when the server stops: for each
     /// step how often it was done, and how long that took in sum
     #[arg(long)]
-    steps: bool,
+    pub(crate) steps: bool,
 
     /// What goes into the log: `info` has a line per request, `debug` one per process too
     #[arg(long, value_enum, default_value_t = LogLevel::Info)]
@@ -186,6 +227,12 @@ pub(crate) struct Serve {
 
     #[command(flatten)]
     cache: Cache,
+
+    /// The Unix socket for `ps`, `status`, `kill`, `scale`, `reload`, `log-level` and `stop`, which
+    /// only this user can reach; `off` for none [default: wasm-pool-host/PID.sock in
+    /// $XDG_RUNTIME_DIR, or a folder of the user's own in that for temporary files]
+    #[arg(long, value_name = "PATH|off")]
+    control: Option<ControlPlace>,
 
     /// When the module's file changes, load it again and have new processes use it. Running
     /// requests finish with the processes they have. A file that can't be loaded changes nothing
@@ -212,7 +259,7 @@ pub(crate) struct Serve {
 }
 
 /// The flags for every guest.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub(crate) struct Guests {
     /// The folder that guests may read; nothing outside of it can be reached [default: .]
     #[arg(long, value_name = "DIR")]
@@ -255,7 +302,7 @@ pub(crate) enum LogLevel {
 
 /// The number of processes.
 #[derive(Clone, Copy, Debug)]
-struct Workers(library::Workers);
+pub(crate) struct Workers(library::Workers);
 
 /// The default memory of a process: enough for small interpreters, and eight times what most guests
 /// need.
@@ -275,10 +322,19 @@ impl Cli {
         }
         let matches = Self::command().get_matches();
         let cli = Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
-        match cli.command {
+        let mut command = match cli.command {
             Some(command) => command,
             None => Command::Serve(Box::new(cli.serve)),
+        };
+        let (Command::Serve(serve) | Command::Config(Config::Show(serve))) = &mut command else {
+            return command;
+        };
+        let mut matches = &matches;
+        while let Some((_, below)) = matches.subcommand() {
+            matches = below;
         }
+        serve.given = config::Given::of(matches);
+        command
     }
 }
 
@@ -298,11 +354,6 @@ impl Serve {
         self.check()?;
         self.place.settle(&mut self.guests.root)?;
         let module = self.place.module.clone();
-        if self.watch && module.is_none() {
-            return Err(
-                "--watch: the built-in worker has no file that could change; give --module".into(),
-            );
-        }
         let settings = Settings {
             root: self.guests.root(),
             module: module.map_or(Module::BuiltIn, Module::File),
@@ -313,8 +364,6 @@ impl Serve {
                 body: self.max_body.as_u64(),
                 response: self.max_response.as_u64(),
                 request_time: self.request_timeout,
-                header_time: self.header_timeout,
-                connections: self.max_connections,
             },
             pool: PoolSettings {
                 mode: self.mode.map(Mode::into),
@@ -328,8 +377,7 @@ impl Serve {
             program: self.processes.settings(),
             environment: self.surroundings.settings(&self.arg)?,
             output: Output::Log,
-            expose_pid: self.expose_pid,
-            steps: Steps::on_if(self.steps),
+            steps: Steps::default(),
         };
         settings
             .check()
@@ -337,16 +385,27 @@ impl Serve {
         Ok(settings)
     }
 
-    /// Describes the running server in a line, once the module's kind is known.
-    pub(crate) fn summary(
-        &self,
-        kind: Kind,
-        settings: &Settings,
-        workers: library::Workers,
-    ) -> String {
+    /// Turns the flags into the settings of the host.
+    ///
+    /// # Errors
+    /// A sentence that names the flag.
+    pub(crate) fn host_settings(&self) -> Result<HostSettings, String> {
+        let settings = HostSettings {
+            connections: self.max_connections,
+            header_time: self.header_timeout,
+            memory: self.max_memory_total.map(|size| size.as_u64()),
+            expose_pid: self.expose_pid,
+        };
+        settings
+            .check()
+            .map_err(|error| explain::settings(&error))?;
+        Ok(settings)
+    }
+
+    /// Describes a running pool or program in a line. A program has no workers.
+    pub(crate) fn summary(settings: &Settings, workers: Option<library::Workers>) -> String {
         let (module, root) = (&settings.module, settings.root.display());
-        if kind.is_pooled() {
-            let library::Workers { min, max } = workers;
+        if let Some(library::Workers { min, max }) = workers {
             let mode = settings.pool.mode();
             let count = if min == max {
                 max.to_string()
@@ -390,6 +449,32 @@ impl Guests {
 
     fn root(&self) -> PathBuf {
         self.root.clone().unwrap_or_else(|| ".".into())
+    }
+}
+
+impl Serve {
+    /// Where the control socket is. A host that another program has started has none unless it is
+    /// named.
+    pub(crate) fn control(&self) -> ControlPlace {
+        let usual = match self.end_with_parent {
+            true => ControlPlace::Nowhere,
+            false => ControlPlace::Usual,
+        };
+        self.control.clone().unwrap_or(usual)
+    }
+}
+
+impl LogLevel {
+    /// The level of this name.
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        Self::from_str(name, false).ok()
+    }
+}
+
+impl Workers {
+    /// The least and the most.
+    pub(crate) fn bounds(self) -> (u32, u32) {
+        (self.0.min, self.0.max)
     }
 }
 

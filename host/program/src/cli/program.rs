@@ -41,7 +41,7 @@ pub(crate) struct Run {
 }
 
 /// The flags for programs: modules that export `run`.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Programs (modules that export `run`)")]
 pub(crate) struct Processes {
     /// Processes alive at one time [default: 4096]

@@ -11,7 +11,7 @@ use clap::{Args, CommandFactory, Parser};
 use super::Command;
 
 /// What is served, as it was given.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub(crate) struct Place {
     /// A folder is what `--root` gives, a file is what `--module` gives
     #[arg(value_name = "PATH")]

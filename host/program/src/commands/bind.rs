@@ -35,6 +35,7 @@ pub(super) async fn bind(listen: &Listen) -> anyhow::Result<Bound> {
                 let is_taken = error.kind() == ErrorKind::AddrInUse;
                 last = anyhow!(error);
                 if is_taken {
+                    last = last.context("another program has this port: stop it, or give another");
                     break;
                 }
             }

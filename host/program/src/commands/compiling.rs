@@ -17,7 +17,7 @@ const TICK: Duration = Duration::from_millis(100);
 
 /// Where the compilation is reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Said {
+pub(crate) enum Said {
     /// On standard error.
     Plainly,
     /// In the log: standard error must be JSON only.

@@ -4,10 +4,13 @@
 mod bind;
 mod check;
 mod compiling;
+mod config;
 mod measure;
 mod new;
+mod ps;
 mod run;
 mod serve;
+mod steer;
 mod watch;
 
 use std::io;
@@ -19,15 +22,22 @@ use wasm_pool_host::{StartError, outlet};
 use crate::cli::{explain, refuse};
 
 pub(crate) use check::check;
+pub(crate) use compiling::Said;
+pub(crate) use config::config;
 pub(crate) use measure::{measure, yardstick};
 pub(crate) use new::new;
 pub(crate) use run::run;
-pub(crate) use serve::serve;
+pub(crate) use serve::{load, serve};
+pub(crate) use steer::steer;
 
 /// What was asked for wrongly is refused as the command line refuses it.
 fn explained(error: StartError) -> anyhow::Error {
-    let text = explain::start(&error);
-    if explain::is_usage(&error) {
+    refused(&error, explain::start(&error))
+}
+
+/// As [`explained`], in these words.
+fn refused(error: &StartError, text: String) -> anyhow::Error {
+    if explain::is_usage(error) {
         refuse(&text);
     }
     anyhow!(text)

@@ -10,10 +10,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::Notify;
-use wasm_pool_host::{Host, Loaded, Module, Settings, StartError};
+use wasm_pool_host::Module;
 
-use super::compiling::{Said, announced};
-use crate::cli::explain;
+use crate::control::Steering;
 
 /// A file counts as written once it has not changed for this long. Linkers and copies write in
 /// pieces.
@@ -26,14 +25,14 @@ const LOOK: Duration = Duration::from_secs(1);
 /// What tells one content of a file from another.
 pub(super) type Identity = (u64, u64, u64, Option<SystemTime>, i64, i64);
 
-/// Watches the module's file for as long as the host serves.
+/// Watches the file of this pool's module for as long as the host serves.
 pub(super) async fn watch(
-    host: &Host,
-    settings: &Settings,
-    said: Said,
+    steering: &Steering,
+    pool: usize,
+    module: &Module,
     mut used: Option<Identity>,
 ) -> Infallible {
-    let Module::File(path) = &settings.module else {
+    let Module::File(path) = module else {
         return std::future::pending().await;
     };
     let changed = Arc::new(Notify::new());
@@ -41,25 +40,25 @@ pub(super) async fn watch(
     loop {
         // It does not matter what woke us: the file itself tells whether it has changed.
         let _elapsed = tokio::time::timeout(LOOK, changed.notified()).await;
-        let found = identity(&settings.module);
+        let found = identity(module);
         if found.is_none() || found == used {
             continue; // a file that is missing is about to be written
         }
         tokio::time::sleep(SETTLED).await;
-        if identity(&settings.module) != found {
+        if identity(module) != found {
             changed.notify_one();
             continue;
         }
         used = found;
         let start = Instant::now();
-        match reload(host, settings, said).await {
+        match steering.reload(pool).await {
             Ok(()) => {
                 let ms = start.elapsed().as_millis() as u64;
-                tracing::info!(module = %settings.module, ms, "the module has changed, and is used");
+                tracing::info!(%module, ms, "the module has changed, and is used");
             }
             Err(error) => tracing::warn!(
-                module = %settings.module,
-                reason = explain::start(&error),
+                %module,
+                reason = format!("{error:#}"),
                 "the module has changed, and can't be used: the one before goes on serving"
             ),
         }
@@ -84,13 +83,6 @@ pub(super) fn identity(module: &Module) -> Option<Identity> {
         changed,
         nanos,
     ))
-}
-
-async fn reload(host: &Host, settings: &Settings, said: Said) -> Result<(), StartError> {
-    let loading = announced(&settings.module, said, |begins| {
-        Loaded::telling(settings.clone(), || begins.now())
-    });
-    host.replace(loading.await?).await
 }
 
 /// Notifies of events in the file's folder: editors and compilers rename new files over old ones.

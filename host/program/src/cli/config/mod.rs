@@ -1,0 +1,163 @@
+//! The *configuration*: every flag by its own name, in a file and in variables. A file may have any
+//! number of pools, and each of them its own values.
+//!
+//! A value has one source: a flag, else a variable, else the pool's table in the file, else the top
+//! of the file, else the default. So the values of a pool are one command line, which is parsed
+//! like any other.
+
+mod file;
+mod flags;
+mod layers;
+mod show;
+
+use std::path::{Path, PathBuf};
+
+use wasm_pool_host::{Loaded, Route, StartError};
+
+use super::{Serve, explain};
+use file::File;
+pub(crate) use layers::Given;
+use layers::{Layer, Layers, Source};
+pub(crate) use show::show;
+
+/// The name of a pool that nobody named.
+const ONLY: &str = "main";
+
+/// What all sources of values come to.
+#[derive(Debug)]
+pub(crate) struct Configured {
+    /// The values of the host as a whole. What concerns one pool counts only there.
+    pub(crate) serve: Serve,
+    /// One pool at least.
+    pub(crate) pools: Vec<Pool>,
+}
+
+/// One pool, with the command line that its values make.
+#[derive(Debug)]
+pub(crate) struct Pool {
+    /// Empty if the host has one pool that nobody named.
+    pub(crate) name: String,
+    pub(crate) routes: Vec<Route>,
+    pub(crate) strips_prefix: bool,
+    pub(crate) serve: Serve,
+    values: Layer,
+}
+
+/// Reads all sources of values.
+///
+/// # Errors
+/// A sentence that names the place of a value that can't be used.
+pub(crate) fn read(serve: Serve) -> Result<Configured, String> {
+    let variables = layers::variables()?;
+    let path = match (&serve.config, variables.get(flags::CONFIG)) {
+        (Some(path), _) => Some(path.clone()),
+        (None, Some(value)) => value.texts.first().map(PathBuf::from),
+        (None, None) => None,
+    };
+    let flags = serve.given.layer();
+    if path.is_none() && variables.is_empty() {
+        return Ok(Configured {
+            serve: serve.clone(),
+            pools: vec![Pool::only(serve, flags)],
+        });
+    }
+    let file = path.map(|path| File::read(&path)).transpose()?;
+    of(file.unwrap_or_default(), flags, variables)
+}
+
+/// Reads a file by itself, without flags and variables.
+///
+/// # Errors
+/// As [`read`].
+pub(crate) fn check(path: &Path) -> Result<Configured, String> {
+    of(File::read(path)?, Layer::default(), Layer::default())
+}
+
+fn of(file: File, flags: Layer, variables: Layer) -> Result<Configured, String> {
+    let layers = Layers {
+        flags,
+        variables,
+        file: file.top,
+    };
+    let (serve, values) = layers.serve(Layer::default())?;
+    if file.pools.is_empty() {
+        let pools = vec![Pool::only(serve.clone(), values)];
+        return Ok(Configured { serve, pools });
+    }
+    let pools = file.pools.into_iter().map(|pool| {
+        let (serve, values) = layers.serve(pool.values)?;
+        Ok(Pool {
+            name: pool.name,
+            routes: pool.routes,
+            strips_prefix: pool.strips_prefix,
+            serve,
+            values,
+        })
+    });
+    let pools = pools.collect::<Result<_, String>>()?;
+    Ok(Configured { serve, pools })
+}
+
+impl Pool {
+    fn only(serve: Serve, values: Layer) -> Self {
+        Self {
+            name: String::new(),
+            routes: vec![Route::all()],
+            strips_prefix: false,
+            serve,
+            values,
+        }
+    }
+
+    /// The name and the routes, for a person.
+    pub(crate) fn title(&self) -> String {
+        let routes: Vec<_> = self.routes.iter().map(Route::to_string).collect();
+        let routes = routes.join(", ");
+        match &*self.name {
+            "" => routes,
+            name => format!("{name}: {routes}"),
+        }
+    }
+
+    /// The settings of this pool.
+    ///
+    /// # Errors
+    /// A sentence that names the place of a value that can't be used.
+    pub(crate) fn settings(&mut self) -> Result<wasm_pool_host::Settings, String> {
+        let settings = self.serve.settings();
+        settings.map_err(|problem| self.located(&problem))
+    }
+
+    /// The pool with its module.
+    pub(crate) fn with(self, loaded: Loaded) -> wasm_pool_host::Pool {
+        wasm_pool_host::Pool {
+            name: match self.name.is_empty() {
+                true => ONLY.to_owned(),
+                false => self.name,
+            },
+            routes: self.routes,
+            strips_prefix: self.strips_prefix,
+            loaded,
+        }
+    }
+
+    /// Why this pool could not be started, with the place of the value that it is about.
+    pub(crate) fn explained(&self, error: &StartError) -> String {
+        self.located(&explain::start(error))
+    }
+
+    /// A problem with the settings of this pool, with the place of the value that it is about.
+    pub(crate) fn located(&self, problem: &str) -> String {
+        let is_part = |char: char| char.is_ascii_alphanumeric() || char == '-';
+        let flag = problem.strip_prefix("--");
+        let flag = flag.and_then(|flag| flag.split(|char| !is_part(char)).next());
+        let value = flag.and_then(|flag| self.values.get(flag));
+        match value.map(|value| &value.source) {
+            Some(source @ (Source::File { .. } | Source::Variable(_))) => {
+                format!("{source}: {problem}")
+            }
+            Some(Source::Flag) | None if self.name.is_empty() => problem.to_owned(),
+            Some(Source::Flag) | None => format!("pool {}: {problem}", self.name),
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! `ps` and `status` as a person reads them.
+
+use std::cmp::Reverse;
+use std::collections::HashSet;
+use std::fmt::Write;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+
+use crate::cli::Order;
+use crate::control::api::{Process, Status};
+
+/// A process, and how far it stands to the right in a tree.
+pub(super) struct Line {
+    process: Process,
+    depth: usize,
+}
+
+/// Sorts processes, which come sorted by pid.
+pub(super) fn sort(processes: &mut [Process], order: Order) {
+    match order {
+        Order::Pid => {}
+        Order::Age => processes.sort_by_key(|process| Reverse(process.age_ms)),
+        Order::Requests => processes.sort_by_key(|process| Reverse(process.requests)),
+        Order::Running => processes.sort_by_key(|process| Reverse(process.request_ms)),
+        Order::Memory => processes.sort_by_key(|process| Reverse(process.memory)),
+        Order::Cpu => processes.sort_by_key(|process| Reverse(process.cpu_ms)),
+    }
+}
+
+pub(super) fn flat(processes: Vec<Process>) -> Vec<Line> {
+    let line = |process| Line { process, depth: 0 };
+    processes.into_iter().map(line).collect()
+}
+
+/// Children behind their parents. Whoever has a parent that is gone stands at the left.
+pub(super) fn tree(processes: Vec<Process>) -> Vec<Line> {
+    let alive: HashSet<u64> = processes.iter().map(|process| process.pid).collect();
+    let parent = |process: &Process| process.parent.filter(|parent| alive.contains(parent));
+    let (roots, mut others): (Vec<_>, Vec<_>) = processes
+        .into_iter()
+        .partition(|process| parent(process).is_none());
+    let mut lines = Vec::new();
+    let mut waiting: Vec<Line> = flat(roots);
+    waiting.reverse();
+    while let Some(line) = waiting.pop() {
+        let (children, rest): (Vec<_>, Vec<_>) = others
+            .into_iter()
+            .partition(|process| process.parent == Some(line.process.pid));
+        others = rest;
+        let depth = line.depth + 1;
+        let below = children.into_iter().rev();
+        waiting.extend(below.map(|process| Line { process, depth }));
+        lines.push(line);
+    }
+    lines
+}
+
+/// A line for each process, below a line with the names of the columns.
+pub(super) fn table(lines: &[Line]) -> String {
+    let head = [
+        "PID", "POOL", "STATE", "SINCE", "AGE", "REQUESTS", "REQUEST", "FOR", "MEMORY", "CPU",
+        "FILES", "MAILBOX", "PARENT", "NAMES",
+    ];
+    let rows = lines.iter().map(|line| {
+        let Line { process, depth } = line;
+        let or_none = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
+        [
+            format!("{}{}", "  ".repeat(*depth), process.pid),
+            process.pool.clone(),
+            process.state.clone(),
+            time(process.state_ms),
+            time(process.age_ms),
+            process.requests.to_string(),
+            or_none(process.request.map(|request| request.to_string())),
+            or_none(process.request_ms.map(time)),
+            ByteSize(process.memory).to_string(),
+            time(process.cpu_ms),
+            process.open_files.to_string(),
+            or_none(process.messages.map(|messages| messages.to_string())),
+            or_none(process.parent.map(|parent| parent.to_string())),
+            process.names.join(","),
+        ]
+    });
+    aligned(&head, &rows.collect::<Vec<_>>())
+}
+
+/// A host on one screen.
+pub(super) fn status(status: &Status) -> String {
+    let mut text = format!(
+        "wasm-pool-host {} · pid {} · {} · up {} · {} requests answered\n\n",
+        status.version,
+        status.pid,
+        status.address,
+        time(status.age_ms),
+        status.answered
+    );
+    let head = [
+        "POOL", "WORKERS", "ALIVE", "IDLE", "LINE", "MEMORY", "LOADED", "MODULE", "ROUTES",
+    ];
+    let rows = status.pools.iter().map(|pool| {
+        [
+            pool.name.clone(),
+            match (pool.min, pool.max) {
+                (Some(min), Some(max)) => format!("{min}..{max}"),
+                (None, _) | (_, None) => "-".to_owned(),
+            },
+            pool.alive.to_string(),
+            pool.idle.to_string(),
+            pool.waiting.to_string(),
+            ByteSize(pool.memory).to_string(),
+            format!("{}x", pool.generation),
+            pool.module.clone(),
+            pool.routes.join(" "),
+        ]
+    });
+    text.push_str(&aligned(&head, &rows.collect::<Vec<_>>()));
+    if !status.ended.is_empty() {
+        let ended = status
+            .ended
+            .iter()
+            .map(|(exit, count)| format!("{exit} {count}"));
+        let ended: Vec<_> = ended.collect();
+        let _ = write!(text, "\nended: {}\n", ended.join(", "));
+    }
+    text
+}
+
+/// Columns of equal width. The first is to the left, so that a tree can be seen.
+fn aligned<const N: usize>(head: &[&str; N], rows: &[[String; N]]) -> String {
+    let mut widths = head.map(str::len);
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let mut text = String::new();
+    let mut put = |cells: [&str; N]| {
+        let mut line = String::new();
+        for (cell, width) in cells.iter().zip(widths) {
+            let _ = write!(line, "{cell:width$}  ");
+        }
+        text.push_str(line.trim_end());
+        text.push('\n');
+    };
+    put(*head);
+    for row in rows {
+        put(row.each_ref().map(String::as_str));
+    }
+    text
+}
+
+/// A time in its two largest units, at most.
+fn time(ms: u64) -> String {
+    let rounded = match ms {
+        0..1_000 => ms,
+        1_000..60_000 => ms / 100 * 100,
+        _ => ms / 1_000 * 1_000,
+    };
+    let long = humantime::format_duration(Duration::from_millis(rounded)).to_string();
+    long.split(' ').take(2).collect::<Vec<_>>().join(" ")
+}

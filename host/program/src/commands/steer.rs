@@ -1,0 +1,128 @@
+//! The commands that ask something of a running host, over its control socket.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+use clap::ValueEnum;
+
+use crate::cli::{Kill, Steer, WhichHost};
+use crate::commands::ps;
+use crate::control::api;
+use crate::control::client::{Remote, Wanted};
+
+pub(crate) fn steer(asked: Steer) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let runtime = runtime.context("can't start the runtime")?;
+    let text = runtime.block_on(ask(asked))?;
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        // Whoever reads has seen enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
+        Err(error) => Err(error).context("can't write the answer"),
+        Ok(()) => Ok(ExitCode::SUCCESS),
+    }
+}
+
+async fn ask(asked: Steer) -> anyhow::Result<String> {
+    match asked {
+        Steer::Ps(asked) => {
+            let mut processes = find(&asked.which)?.processes().await?;
+            ps::sort(&mut processes, asked.sort);
+            match (asked.json, asked.tree) {
+                (true, _) => Ok(serde_json::to_string_pretty(&processes)? + "\n"),
+                (false, true) => Ok(ps::table(&ps::tree(processes))),
+                (false, false) => Ok(ps::table(&ps::flat(processes))),
+            }
+        }
+        Steer::Status { json, which } => {
+            let status = find(&which)?.status().await?;
+            match json {
+                true => Ok(serde_json::to_string_pretty(&status)? + "\n"),
+                false => Ok(ps::status(&status)),
+            }
+        }
+        Steer::Kill(asked) => kill(asked).await,
+        Steer::Scale {
+            pool,
+            workers,
+            which,
+        } => {
+            let (min, max) = workers.bounds();
+            find(&which)?
+                .scale(&pool, api::Workers { min, max })
+                .await?;
+            Ok(format!(
+                "pool {pool} has {min} to {max} processes from now on\n"
+            ))
+        }
+        Steer::Reload { pool, which } => {
+            let host = find(&which)?;
+            let pools = match pool {
+                Some(pool) => vec![pool],
+                None => host
+                    .status()
+                    .await?
+                    .pools
+                    .into_iter()
+                    .map(|pool| pool.name)
+                    .collect(),
+            };
+            for pool in &pools {
+                let reloaded = host.reload(pool).await;
+                reloaded.with_context(|| format!("pool {pool}, which goes on as before"))?;
+            }
+            Ok(format!("loaded again: {}\n", pools.join(", ")))
+        }
+        Steer::LogLevel { level, which } => {
+            let level = level.to_possible_value();
+            let level = level
+                .map(|level| level.get_name().to_owned())
+                .unwrap_or_default();
+            find(&which)?.set_level(&level).await?;
+            Ok(format!("the log's level is {level} from now on\n"))
+        }
+        Steer::Stop { grace, which } => {
+            find(&which)?.stop(grace).await?;
+            Ok("the host is stopping\n".to_owned())
+        }
+    }
+}
+
+async fn kill(asked: Kill) -> anyhow::Result<String> {
+    let host = find(&asked.which)?;
+    let pids = match (asked.victims.pid, asked.victims.running_over) {
+        (Some(pid), _) => {
+            host.kill(pid).await?;
+            vec![pid]
+        }
+        (None, Some(time)) => {
+            let processes = host.processes().await?.into_iter();
+            let late = processes.filter(|process| {
+                process
+                    .request_ms
+                    .is_some_and(|ms| u128::from(ms) > time.as_millis())
+            });
+            let mut killed = Vec::new();
+            for process in late {
+                // One that has ended meanwhile needs no killing.
+                if host.kill(process.pid).await.is_ok() {
+                    killed.push(process.pid);
+                }
+            }
+            killed
+        }
+        (None, None) => bail!("give a pid, or --running-over"),
+    };
+    let pids: Vec<_> = pids.iter().map(ToString::to_string).collect();
+    Ok(match &*pids {
+        [] => "no process was killed\n".to_owned(),
+        pids => format!("killed: {}\n", pids.join(", ")),
+    })
+}
+
+fn find(which: &WhichHost) -> anyhow::Result<Remote> {
+    Wanted(which.host.clone()).find()
+}

@@ -1,0 +1,158 @@
+//! The *place* of the control socket: a folder of the user's own, with a socket for each host.
+
+use std::fmt;
+use std::fs::{self, DirBuilder, Permissions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+
+/// The folder below the user's folder for sockets.
+const NAME: &str = "wasm-pool-host";
+
+/// Where the control socket is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// In the user's folder, named by the host's pid.
+    Usual,
+    At(PathBuf),
+    Nowhere,
+}
+
+/// A socket that is removed when this is dropped.
+#[derive(Debug)]
+pub(super) struct Socket {
+    pub(super) listener: UnixListener,
+    path: PathBuf,
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        let _gone = fs::remove_file(&self.path);
+    }
+}
+
+impl Place {
+    /// Binds the socket. `None` if there is to be none.
+    ///
+    /// # Errors
+    /// If the folder is not the user's alone, or something else is in the socket's place.
+    pub(super) fn bind(&self) -> anyhow::Result<Option<Socket>> {
+        let path = match self {
+            Self::Usual => {
+                let folder = folder();
+                make_private(&folder)?;
+                remove_stale(&folder);
+                folder.join(format!("{}.sock", std::process::id()))
+            }
+            Self::At(path) => path.clone(),
+            Self::Nowhere => return Ok(None),
+        };
+        let shown = path.display();
+        if let Ok(found) = path.symlink_metadata() {
+            if !found.file_type().is_socket() {
+                bail!("{shown}: something else is there");
+            }
+            if UnixStream::connect(&path).is_ok() {
+                bail!("{shown}: another host listens there");
+            }
+            fs::remove_file(&path)
+                .with_context(|| format!("{shown}: can't remove the old socket"))?;
+        }
+        let listener =
+            UnixListener::bind(&path).with_context(|| format!("{shown}: can't listen"))?;
+        let socket = Socket { listener, path };
+        // Whoever connects before this is told apart by its user.
+        fs::set_permissions(&socket.path, Permissions::from_mode(0o600))?;
+        socket.listener.set_nonblocking(true)?;
+        Ok(Some(socket))
+    }
+}
+
+/// The sockets of all living hosts of this user, in the usual place.
+pub(super) fn living() -> Vec<PathBuf> {
+    let mut sockets = sockets(&folder());
+    sockets.retain(|path| UnixStream::connect(path).is_ok());
+    sockets.sort();
+    sockets
+}
+
+/// The socket of the host with this process id, in the usual place.
+pub(super) fn of(pid: u32) -> PathBuf {
+    folder().join(format!("{pid}.sock"))
+}
+
+fn folder() -> PathBuf {
+    let user = rustix::process::geteuid().as_raw();
+    match std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from) {
+        Some(folder) if folder.is_absolute() => folder.join(NAME),
+        Some(_) | None => std::env::temp_dir().join(format!("{NAME}-{user}")),
+    }
+}
+
+/// Creates the folder if it is missing, and makes sure that it is the user's alone.
+fn make_private(folder: &Path) -> anyhow::Result<()> {
+    let shown = folder.display();
+    match DirBuilder::new().recursive(true).mode(0o700).create(folder) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            return Err(error).with_context(|| format!("{shown}: can't create this folder"));
+        }
+        Ok(()) | Err(_) => {}
+    }
+    let found = folder.symlink_metadata()?;
+    if !found.is_dir() {
+        bail!("{shown}: this is no folder");
+    }
+    let user = rustix::process::geteuid().as_raw();
+    if found.uid() != user {
+        bail!("{shown}: this folder belongs to user {}", found.uid());
+    }
+    if found.mode() & 0o077 != 0 {
+        bail!("{shown}: others may use this folder; make it private (chmod 700)");
+    }
+    Ok(())
+}
+
+/// Removes what hosts left that were ended by force.
+fn remove_stale(folder: &Path) {
+    for path in sockets(folder) {
+        let refused = |error: &io::Error| error.kind() == io::ErrorKind::ConnectionRefused;
+        if UnixStream::connect(&path).is_err_and(|error| refused(&error)) {
+            let _gone = fs::remove_file(path);
+        }
+    }
+}
+
+fn sockets(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let paths = entries.map(|entry| entry.path());
+    paths
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == "sock")
+        })
+        .collect()
+}
+
+impl std::str::FromStr for Place {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(match text {
+            "off" => Self::Nowhere,
+            path => Self::At(path.into()),
+        })
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Usual => f.write_str("the usual place"),
+            Self::At(path) => path.display().fmt(f),
+            Self::Nowhere => f.write_str("off"),
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! The control socket's *server*. Few clients at a time, and none of them for long: nothing here
+//! costs anybody who is served anything.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::Semaphore;
+
+use super::api;
+use super::place::{Place, Socket};
+use super::steering::Steering;
+use crate::cli::LogLevel;
+
+/// Connections at one time. Further ones wait in the socket's line.
+const CONNECTIONS: usize = 16;
+
+/// The longest time in which a client sends a head.
+const HEAD_TIME: Duration = Duration::from_secs(5);
+
+/// The longest time of a connection: loading a module may take long.
+const CONNECTION_TIME: Duration = Duration::from_secs(600);
+
+/// The largest body of a request.
+const MAX_BODY: usize = 64 << 10;
+
+/// A socket that is bound and not served yet. Dropping it, or what serves it, removes it.
+#[derive(Debug)]
+pub(crate) struct Control(Option<Socket>);
+
+/// A request that is not carried out, and why.
+struct Refused(StatusCode, String);
+
+impl Control {
+    /// Binds the socket.
+    ///
+    /// # Errors
+    /// If it can't be bound, or others could use it. In the usual place this is no reason not to
+    /// serve: the log says that nobody can steer this host.
+    pub(crate) fn bind(place: &Place) -> anyhow::Result<Self> {
+        match (place.bind(), place) {
+            (Ok(socket), _) => Ok(Self(socket)),
+            (Err(error), Place::Usual) => {
+                let reason = format!("{error:#}");
+                tracing::warn!(
+                    reason,
+                    "there is no control socket: `ps`, `kill` and others can't reach this host"
+                );
+                Ok(Self(None))
+            }
+            (Err(error), Place::At(_) | Place::Nowhere) => Err(error.context("--control")),
+        }
+    }
+
+    /// Serves the socket for ever.
+    pub(crate) async fn serve(self, steering: Arc<Steering>) -> Infallible {
+        let Some(socket) = self.0 else {
+            return std::future::pending().await;
+        };
+        let listener = socket.listener.try_clone().and_then(UnixListener::from_std);
+        let listener = match listener {
+            Ok(listener) => listener,
+            Err(error) => {
+                tracing::warn!(%error, "the control socket can't be served");
+                return std::future::pending().await;
+            }
+        };
+        let room = Arc::new(Semaphore::new(CONNECTIONS));
+        loop {
+            let Ok(permit) = Arc::clone(&room).acquire_owned().await else {
+                return std::future::pending().await; // can't happen: nobody closes it
+            };
+            match listener.accept().await {
+                Ok((stream, _)) if is_own(&stream) => {
+                    let steering = Arc::clone(&steering);
+                    tokio::spawn(async move {
+                        let connection = connection(stream, &steering);
+                        let _elapsed = tokio::time::timeout(CONNECTION_TIME, connection).await;
+                        drop(permit);
+                    });
+                }
+                Ok((stream, _)) => {
+                    let user = stream.peer_cred().map(|user| user.uid()).ok();
+                    tracing::warn!(
+                        user,
+                        "another user's client was refused at the control socket"
+                    );
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "can't accept a client of the control socket");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            }
+        }
+    }
+}
+
+/// Whether the client runs as this host's user, or as root.
+fn is_own(stream: &UnixStream) -> bool {
+    let own = rustix::process::geteuid().as_raw();
+    let user = stream.peer_cred().map(|user| user.uid());
+    user.is_ok_and(|user| user == own || user == 0)
+}
+
+async fn connection(stream: UnixStream, steering: &Steering) {
+    let service = service_fn(async |request| Ok::<_, Infallible>(respond(request, steering).await));
+    let served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIME)
+        .max_buf_size(MAX_BODY)
+        .serve_connection(TokioIo::new(stream), service);
+    // A client that breaks off harms nobody.
+    let _broken = served.await;
+}
+
+async fn respond(request: Request<Incoming>, steering: &Steering) -> Response<Full<Bytes>> {
+    let answered = answer(request, steering).await;
+    let (status, body) = match answered {
+        Ok(body) => (StatusCode::OK, body),
+        Err(Refused(status, error)) => (status, json(&api::Refusal { error })),
+    };
+    let mut response = Response::new(Full::from(body));
+    *response.status_mut() = status;
+    let is_json = hyper::header::HeaderValue::from_static("application/json");
+    let headers = response.headers_mut();
+    headers.insert(hyper::header::CONTENT_TYPE, is_json);
+    response
+}
+
+/// Carries a request out.
+async fn answer(request: Request<Incoming>, steering: &Steering) -> Result<Vec<u8>, Refused> {
+    let method = request.method().clone();
+    let path = request.uri().path().to_owned();
+    let parts: Vec<&str> = path.trim_start_matches('/').split('/').collect();
+    let failed = |error: anyhow::Error| Refused(StatusCode::CONFLICT, format!("{error:#}"));
+    match (&method, &*parts) {
+        (&Method::GET, ["processes"]) => Ok(json(&steering.processes())),
+        (&Method::GET, ["status"]) => Ok(json(&steering.status().await)),
+        (&Method::DELETE, ["processes", pid]) => {
+            let pid = pid.parse().map_err(|_| bad("a pid is a number"))?;
+            if !steering.kill(pid) {
+                let text = format!("there is no process {pid}");
+                return Err(Refused(StatusCode::NOT_FOUND, text));
+            }
+            Ok(json(&()))
+        }
+        (&Method::PUT, ["pools", name, "workers"]) => {
+            let workers = body(request).await?;
+            let pool = steering.pool(name).map_err(not_found)?;
+            steering.scale(pool, workers).await.map_err(failed)?;
+            Ok(json(&()))
+        }
+        (&Method::POST, ["pools", name, "reload"]) => {
+            let pool = steering.pool(name).map_err(not_found)?;
+            steering.reload(pool).await.map_err(failed)?;
+            Ok(json(&()))
+        }
+        (&Method::PUT, ["log-level"]) => {
+            let api::Level { level } = body(request).await?;
+            let level =
+                LogLevel::named(&level).ok_or_else(|| bad("this is no level of the log"))?;
+            steering.set_level(level);
+            Ok(json(&()))
+        }
+        (&Method::POST, ["stop"]) => {
+            let api::Stopping { grace_ms } = body(request).await?;
+            steering.stop(grace_ms.map(Duration::from_millis));
+            Ok(json(&()))
+        }
+        _ => {
+            let text = format!("there is no {method} {path}");
+            Err(Refused(StatusCode::NOT_FOUND, text))
+        }
+    }
+}
+
+fn bad(problem: &str) -> Refused {
+    Refused(StatusCode::BAD_REQUEST, problem.to_owned())
+}
+
+fn not_found(error: anyhow::Error) -> Refused {
+    Refused(StatusCode::NOT_FOUND, format!("{error:#}"))
+}
+
+/// The body of a request, as a value.
+async fn body<T: DeserializeOwned>(request: Request<Incoming>) -> Result<T, Refused> {
+    let limited = Limited::new(request.into_body(), MAX_BODY);
+    let whole = tokio::time::timeout(HEAD_TIME, limited.collect()).await;
+    let Ok(Ok(whole)) = whole else {
+        return Err(bad("the body is too large, too slow or broken off"));
+    };
+    serde_json::from_slice(&whole.to_bytes()).map_err(|error| bad(&format!("the body: {error}")))
+}
+
+/// A value as JSON. What goes over this socket has no part that JSON lacks.
+fn json(value: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(value).unwrap_or_default()
+}

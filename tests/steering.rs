@@ -1,0 +1,313 @@
+//! A running host is seen and steered by the same program, over a socket that only its user can
+//! reach.
+
+use std::fs::{self, Permissions};
+use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::support::server::{PROGRAM, Server, command, component, guest, guest_over};
+use crate::support::{Folder, eventually};
+use crate::watch::answer;
+
+/// The exit code and the output of a command that asks the hosts of this folder.
+fn ask(folder: &Path, arguments: &str) -> (i32, String) {
+    let output = Command::new(PROGRAM)
+        .args(arguments.split_whitespace())
+        .env("XDG_RUNTIME_DIR", folder)
+        .output()
+        .expect("the program runs");
+    let text = [output.stdout, output.stderr].concat();
+    let text = String::from_utf8(text).expect("output is text");
+    (output.status.code().unwrap_or(-1), text)
+}
+
+/// The output of a command that succeeds.
+fn told(server: &Server, arguments: &str) -> String {
+    let (code, text) = ask(server.folder.path(), arguments);
+    assert_eq!(code, 0, "{arguments}: {text}");
+    text
+}
+
+fn json(server: &Server, arguments: &str) -> Value {
+    serde_json::from_str(&told(server, arguments)).expect("JSON")
+}
+
+fn socket(server: &Server) -> PathBuf {
+    server
+        .folder
+        .path()
+        .join(format!("wasm-pool-host/{}.sock", server.pid()))
+}
+
+#[test]
+fn ps_lists_what_lives() {
+    let server = guest("misbehave", "--workers 2");
+    let living = server.wait_living(2);
+    let idle = json(&server, "ps --json");
+    let pids = |list: &Value| -> Vec<u64> {
+        let list = list.as_array().expect("a list");
+        list.iter()
+            .filter_map(|process| process["pid"].as_u64())
+            .collect()
+    };
+    assert_eq!(pids(&idle), living.iter().copied().collect::<Vec<_>>());
+    assert!(idle.as_array().expect("a list").iter().all(|process| {
+        process["state"] == "idle" && process["pool"] == "main" && process["request"].is_null()
+    }));
+    let spinning = server.send("/spin");
+    let running = eventually("a request runs", || {
+        let list = json(&server, "ps --json --sort running");
+        let first = list[0].clone();
+        (first["request"] == 1 && first["cpu_ms"].as_u64() > Some(0)).then_some(first)
+    });
+    assert_eq!(running["requests"], 0);
+    assert!(running["memory"].as_u64() > Some(65_536), "{running}");
+    let table = told(&server, "ps");
+    assert!(table.starts_with("PID  POOL  STATE"), "{table}");
+    assert_eq!(table.lines().count(), 3, "{table}");
+    spinning.reset();
+}
+
+#[test]
+fn ps_shows_a_program_as_a_tree() {
+    let folder = Folder::new().file("index.html", "home");
+    let server = guest_over("prefork", folder, "");
+    assert_eq!(server.wait_served("/").status, 200);
+    let tree = told(&server, "ps --tree");
+    let rows: Vec<&str> = tree.lines().skip(1).collect();
+    assert!(
+        !rows[0].starts_with(' ') && rows[1].starts_with("  "),
+        "{tree}"
+    );
+    let list = json(&server, "ps --json");
+    assert_eq!(list[1]["parent"], list[0]["pid"]);
+    assert_eq!(list[1]["messages"], 0);
+}
+
+#[test]
+fn a_process_is_killed_and_touches_no_other() {
+    let server = guest("misbehave", "--workers 2");
+    let first = *server.wait_living(2).first().expect("two");
+    assert_eq!(
+        told(&server, &format!("kill {first}")),
+        format!("killed: {first}\n")
+    );
+    assert_eq!(server.wait_end(first)["exit"], "killed");
+    server.wait_living(2);
+    assert_eq!(
+        told(&server, "kill --running-over 1s"),
+        "no process was killed\n"
+    );
+    let mut spinning = server.send("/spin");
+    let killed = eventually("the request has run for a moment", || {
+        let text = told(&server, "kill --running-over 50ms");
+        text.strip_prefix("killed: ")
+            .map(|pid| pid.trim().to_owned())
+    });
+    assert_eq!(spinning.reply("GET").expect("a reply").status, 502);
+    assert_eq!(
+        server.wait_end(killed.parse().expect("one pid"))["exit"],
+        "killed"
+    );
+    assert_eq!(server.get("/ok").status, 200);
+    let (code, text) = ask(server.folder.path(), "kill 999999");
+    assert_eq!(code, 1);
+    assert!(text.contains("there is no process 999999"), "{text}");
+}
+
+#[test]
+fn a_pool_is_scaled() {
+    let server = guest("hello", "--workers 1");
+    server.wait_living(1);
+    let said = told(&server, "scale main 3..4");
+    assert_eq!(said, "pool main has 3 to 4 processes from now on\n");
+    server.wait_living(3);
+    let status = json(&server, "status --json");
+    assert_eq!(
+        (&status["pools"][0]["min"], &status["pools"][0]["max"]),
+        (&3.into(), &4.into())
+    );
+    told(&server, "scale main 1");
+    server.wait_living(1);
+    for (arguments, problem) in [
+        ("scale other 2", "there is no pool \"other\"; there is main"),
+        ("scale main 20000", "open files"),
+        ("scale main 3..2", "MIN 3 is more than MAX 2"),
+    ] {
+        let (code, text) = ask(server.folder.path(), arguments);
+        assert_ne!(code, 0, "{arguments}");
+        assert!(text.contains(problem), "{arguments}: {text}");
+    }
+    assert_eq!(server.get("/").status, 200);
+}
+
+#[test]
+fn modules_are_loaded_again() {
+    let server = component(&answer('a'), Folder::new(), "--workers 1");
+    let module = server.folder.path().join("component.wat");
+    fs::write(&module, answer('b')).expect("our own");
+    assert_eq!(told(&server, "reload"), "loaded again: main\n");
+    assert_eq!(server.get("/").text(), "b");
+    assert_eq!(json(&server, "status --json")["pools"][0]["generation"], 2);
+    fs::write(&module, "(component (what").expect("our own");
+    let (code, said) = ask(server.folder.path(), "reload main");
+    assert_eq!(code, 1);
+    assert!(
+        said.contains("pool main, which goes on as before"),
+        "{said}"
+    );
+    assert_eq!(server.get("/").text(), "b");
+}
+
+#[test]
+fn the_log_s_level_changes() {
+    let server = guest("hello", "--log-level info");
+    assert_eq!(server.get("/").status, 200);
+    server.wait_entries("request", 1);
+    told(&server, "log-level error");
+    assert_eq!(server.get("/").status, 200);
+    told(&server, "log-level info");
+    assert_eq!(server.get("/").status, 200);
+    let lines = server.wait_entries("request", 2);
+    let ids: Vec<_> = lines.iter().map(|line| line["id"].clone()).collect();
+    assert_eq!(ids, [1, 3]);
+}
+
+#[test]
+fn a_host_is_stopped() {
+    let mut server = guest("misbehave", "--workers 1");
+    let mut spinning = server.send("/spin");
+    eventually("a request runs", || {
+        json(&server, "ps --json")[0]["request"]
+            .is_number()
+            .then_some(())
+    });
+    assert!(socket(&server).exists());
+    assert_eq!(
+        told(&server, "stop --grace 100ms"),
+        "the host is stopping\n"
+    );
+    assert_eq!(spinning.reply("GET").expect("a reply").status, 503);
+    assert_eq!(server.wait_exit().code(), Some(0));
+    assert!(!socket(&server).exists(), "nothing is left");
+}
+
+#[test]
+fn the_host_is_found() {
+    let folder = Folder::new();
+    let (code, text) = ask(folder.path(), "ps");
+    assert_eq!(code, 1);
+    assert!(text.contains("no host of this user is running"), "{text}");
+    let server = guest("hello", "");
+    let sockets = server.folder.path().join("wasm-pool-host");
+    // A host that was ended by force has left its socket, which counts for nothing.
+    drop(UnixListener::bind(sockets.join("1.sock")).expect("a stale socket"));
+    assert!(told(&server, "status").contains("wasm-pool-host"));
+    // Two hosts of one user.
+    let other = UnixListener::bind(sockets.join("2.sock")).expect("another socket");
+    let (code, text) = ask(server.folder.path(), "status");
+    assert_eq!(code, 1);
+    let both = format!("give --host with one of 2, {}", server.pid());
+    let either = format!("give --host with one of {}, 2", server.pid());
+    assert!(text.contains(&both) || text.contains(&either), "{text}");
+    told(&server, &format!("status --host {}", server.pid()));
+    told(
+        &server,
+        &format!("status --host {}", socket(&server).display()),
+    );
+    let (code, text) = ask(server.folder.path(), "status --host 3");
+    assert_eq!(code, 1);
+    assert!(text.contains("3.sock: no host answers there"), "{text}");
+    drop(other);
+}
+
+#[test]
+fn the_socket_is_its_user_s_alone() {
+    let server = guest("hello", "");
+    let mode = |path: &Path| path.metadata().expect("it is there").permissions().mode() & 0o777;
+    let socket = socket(&server);
+    assert_eq!(mode(&socket), 0o600);
+    assert_eq!(mode(socket.parent().expect("its folder")), 0o700);
+    // A folder that others may use is not used, and the host serves without a socket.
+    let folder = Folder::new().file("index.html", "home");
+    let shared = folder.path().join("wasm-pool-host");
+    fs::create_dir(&shared).expect("a folder");
+    fs::set_permissions(&shared, Permissions::from_mode(0o755)).expect("its mode");
+    let server = crate::support::server::serve(folder, "");
+    assert_eq!(server.get("/").status, 200);
+    let said = server.wait_entries(
+        "there is no control socket: `ps`, `kill` and others can't reach this host",
+        1,
+    );
+    assert!(
+        said[0]["reason"]
+            .to_string()
+            .contains("others may use this folder"),
+        "{said:?}"
+    );
+}
+
+#[test]
+fn the_socket_is_where_it_is_wanted() {
+    let folder = Folder::new();
+    let path = folder.path().join("c.sock");
+    let named = path.to_str().expect("a plain name").to_owned();
+    let server = guest("hello", &format!("--control {named}"));
+    told(&server, &format!("status --host {named}"));
+    assert!(!socket(&server).exists());
+    // A second host there is refused, and so is a file.
+    for (place, problem) in [
+        (named.clone(), "another host listens there"),
+        (
+            folder.path().to_str().expect("a plain name").to_owned(),
+            "something else is there",
+        ),
+    ] {
+        let output = command(None, &folder.root(), &format!("--control {place}")).output();
+        let output = output.expect("the program runs");
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{text}");
+        assert!(text.contains(problem), "{text}");
+    }
+    drop(server);
+    let server = guest("hello", &format!("--control {named}"));
+    told(&server, &format!("status --host {named}"));
+    let server_without = guest("hello", "--control off");
+    assert!(!socket(&server_without).exists());
+}
+
+#[test]
+fn bad_clients_of_the_socket_cost_nobody_anything() {
+    let server = guest("hello", "--workers 1");
+    let path = socket(&server);
+    for garbage in [
+        "\0\0\0",
+        "GET",
+        "GET / HTTP/9\r\n\r\n",
+        "PUT /log-level HTTP/1.1\r\ncontent-length: 5\r\n\r\n{{{{{",
+    ] {
+        let mut client = UnixStream::connect(&path).expect("a connection");
+        client.write_all(garbage.as_bytes()).expect("it is sent");
+        client.shutdown(std::net::Shutdown::Write).expect("our own");
+        let mut answer = String::new();
+        let _reset = client.read_to_string(&mut answer);
+        assert!(!answer.contains("200 OK"), "{garbage:?}: {answer}");
+    }
+    // As many as may connect, all of them silent: the host serves meanwhile, and they time out.
+    let silent: Vec<_> = (0..1000)
+        .map_while(|_| {
+            let client = UnixStream::connect(&path).ok()?;
+            client.set_nonblocking(true).ok()?;
+            Some(client)
+        })
+        .take(100)
+        .collect();
+    assert_eq!(server.get("/").status, 200);
+    drop(silent);
+    told(&server, "status");
+}
