@@ -24,11 +24,14 @@ const KNOWN_IN_ONE_PLACE: &[(&str, &str)] = &[
 ];
 
 /// Where an external crate is named beside its only place: hyper's client sends guests' requests,
-/// and the control socket is HTTP too.
+/// and what an operator asks is HTTP too.
 const ALSO_KNOWN_IN: &[(&str, &str)] = &[
     ("hyper", "sandbox/outbound"),
+    ("hyper", "admin"),
     ("hyper", "control"),
+    ("hyper", "side_door.rs"),
     ("hyper_util", "control"),
+    ("hyper_util", "side_door.rs"),
 ];
 
 /// Crates that only the program needs. The library doesn't make its embedders build them.

@@ -18,6 +18,7 @@ mod fuzz;
 mod hostile;
 mod limits;
 mod overload;
+mod slow;
 mod stubs;
 
 // Modules of other contracts: commands, which answer by CGI, and `wasi:http`.
@@ -37,6 +38,7 @@ mod environment;
 mod outbound;
 
 // Several modules in one host, the file that says so, and a host that is steered.
+mod admin;
 mod config;
 mod pools;
 mod steering;

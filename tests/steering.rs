@@ -8,9 +8,10 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::support::server::{PROGRAM, Server, command, component, guest, guest_over};
+use crate::support::server::{PROGRAM, Server, command, component, configured, guest, guest_over};
 use crate::support::{Folder, eventually};
 use crate::watch::answer;
 
@@ -115,6 +116,27 @@ fn a_process_is_killed_and_touches_no_other() {
         "killed"
     );
     assert_eq!(server.get("/ok").status, 200);
+    // A trap says where the guest was.
+    let mut spinning = server.send("/spin");
+    let pid = eventually("it runs", || {
+        let list = json(&server, "ps --json --sort cpu");
+        let running = list[0]["request"].is_number() && list[0]["cpu_ms"].as_u64() > Some(0);
+        running.then(|| list[0]["pid"].as_u64())?
+    });
+    told(&server, &format!("kill {pid} --trap"));
+    assert_eq!(spinning.reply("GET").expect("a reply").status, 502);
+    let end = server.wait_end(pid);
+    assert_eq!(end["exit"], "trap");
+    assert!(
+        end["reason"].to_string().contains("backtrace: misbehave::"),
+        "{end}"
+    );
+    let idle = json(&server, "ps --json")[0]["pid"].clone();
+    told(&server, &format!("kill {idle} --trap"));
+    assert_eq!(
+        server.wait_end(idle.as_u64().expect("a pid"))["exit"],
+        "killed"
+    );
     let (code, text) = ask(server.folder.path(), "kill 999999");
     assert_eq!(code, 1);
     assert!(text.contains("there is no process 999999"), "{text}");
@@ -162,6 +184,84 @@ fn modules_are_loaded_again() {
         "{said}"
     );
     assert_eq!(server.get("/").text(), "b");
+}
+
+#[test]
+fn a_hangup_has_everything_read_again() {
+    let config = |letter: char, workers: u8| {
+        format!("workers = {workers}\n[[pool]]\nname = \"a\"\nmodule = \"{letter}.wat\"\n")
+    };
+    let folder = Folder::new();
+    for letter in ['a', 'b'] {
+        let path = folder.path().join(format!("{letter}.wat"));
+        fs::write(path, answer(letter)).expect("our own");
+    }
+    let server = configured(&config('a', 1), folder, "");
+    let file = server.folder.path().join("host.toml");
+    assert_eq!(server.get("/").text(), "a");
+    fs::write(&file, config('b', 2)).expect("our own");
+    server.signal(Signal::HUP);
+    server.wait_entries("the module was loaded again", 1);
+    assert_eq!(server.get("/").text(), "b");
+    server.wait_living(2);
+    for (bad, reason) in [
+        ("memroy = 1".to_owned(), "unknown key memroy"),
+        (config('c', 2), "No such file"),
+        (
+            config('b', 2).replace("name = \"a\"", "name = \"z\""),
+            "must be started again",
+        ),
+    ] {
+        fs::write(&file, bad).expect("our own");
+        let before = server.entries(NOT_LOADED).len();
+        server.signal(Signal::HUP);
+        let said = server.wait_entries(NOT_LOADED, before + 1);
+        assert!(
+            said[before]["reason"].to_string().contains(reason),
+            "{said:?}"
+        );
+        assert_eq!(server.get("/").text(), "b");
+    }
+}
+
+const NOT_LOADED: &str = "the module can't be loaded again: the one before goes on serving";
+
+#[test]
+fn the_log_s_file_is_opened_anew() {
+    let folder = Folder::new();
+    let (log, old) = (folder.path().join("log"), folder.path().join("log.1"));
+    fs::write(&log, "before\n").expect("our own");
+    let flags = format!("--workers 1 --log-level info --log-file {}", log.display());
+    let server = guest_over("hello", folder, &flags);
+    let lines = |path: &Path| fs::read_to_string(path).unwrap_or_default();
+    let has = |path: &Path, text: &str| {
+        eventually(text, || lines(path).contains(text).then_some(()));
+    };
+    assert_eq!(server.get("/one").status, 200);
+    has(&log, "/one");
+    assert!(lines(&log).starts_with("before\n{"), "{}", lines(&log));
+    fs::rename(&log, &old).expect("our own");
+    assert_eq!(server.get("/two").status, 200);
+    has(&old, "/two");
+    server.signal(Signal::USR1);
+    eventually("a new file", || log.exists().then_some(()));
+    assert_eq!(server.get("/three").status, 200);
+    has(&log, "/three");
+    assert!(!lines(&old).contains("/three"));
+    // A file that can't be opened leaves the log where it is.
+    let (code, text) = {
+        let output = command(None, &server.folder.root(), "--log-file /nowhere/log").output();
+        let output = output.expect("the program runs");
+        (
+            output.status.code(),
+            String::from_utf8_lossy(&output.stderr).into_owned(),
+        )
+    };
+    assert_eq!(code, Some(1));
+    assert!(
+        text.contains("--log-file /nowhere/log: No such file or directory"),
+        "{text}"
+    );
 }
 
 #[test]

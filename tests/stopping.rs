@@ -249,7 +249,10 @@ const UNREAD_REQUESTS: usize = 12_000;
 #[test]
 fn signals_without_a_meaning_are_ignored() {
     let mut server = serve(Folder::new().file("file", "content"), "--workers 1");
-    for (number, (signal, name)) in meaningless().into_iter().enumerate() {
+    // A hangup has a meaning for a host that serves.
+    let signals = meaningless().into_iter();
+    let signals = signals.filter(|(signal, _)| *signal != Signal::HUP);
+    for (number, (signal, name)) in signals.enumerate() {
         server.signal(signal);
         let entries = server.wait_entries("signal ignored", number + 1);
         assert_eq!(entries[number]["signal"], name);

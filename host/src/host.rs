@@ -19,6 +19,7 @@ use crate::settings::{HostSettings, Settings, Workers};
 use crate::shutdown::{self, Phase, Stopper};
 use crate::steps::Steps;
 use crate::table::{Lives, ProcessInfo};
+use crate::tally::Counts;
 use crate::threads;
 
 /// The name of a host's only pool, if it was given none.
@@ -74,6 +75,10 @@ pub struct PoolInfo {
     pub waiting: usize,
     /// How often the module has been loaded.
     pub generation: u64,
+    /// Whether its processes can't be started at present.
+    pub is_failing: bool,
+    /// What has happened there since the host was started.
+    pub counts: Counts,
 }
 
 /// Sums over the whole life of a host.
@@ -273,6 +278,8 @@ impl Host {
             workers: pool.kind().is_pooled().then(|| pool.workers()),
             waiting: pool.in_line(),
             generation: pool.generations(),
+            is_failing: pool.is_failing(),
+            counts: pool.table().tally().counts(),
         });
         pools.collect()
     }
@@ -300,14 +307,37 @@ impl Host {
         true
     }
 
+    /// What has happened to requests that no pool has a route for, or that were not HTTP.
+    #[must_use]
+    pub fn unrouted(&self) -> Counts {
+        self.0.service.unrouted()
+    }
+
+    /// Ends a process as [`Host::kill`] does. If its guest runs, it traps where it is, so that the
+    /// log has its backtrace. Not for programs.
+    #[must_use]
+    pub fn trap(&self, pid: Pid) -> bool {
+        match self.0.lives.find(pid) {
+            Some(row) if row.kind.is_pooled() && row.trap() => true,
+            Some(_) | None => self.kill(pid),
+        }
+    }
+
     /// Sums over the whole life of the host.
     #[must_use]
     pub fn stats(&self) -> Stats {
         let Inner { lives, pools, .. } = &*self.0;
+        let mut ended: Vec<_> = Exit::ALL.into_iter().map(|exit| (exit, 0)).collect();
+        for pool in pools {
+            let exits = pool.table().tally().counts().exits;
+            for ((_, sum), (_, count)) in ended.iter_mut().zip(exits) {
+                *sum += count;
+            }
+        }
         Stats {
             answered: lives.served(),
             waiting: pools.iter().map(|pool| pool.in_line()).sum(),
-            ended: Exit::ALL.into_iter().zip(lives.exits()).collect(),
+            ended,
         }
     }
 

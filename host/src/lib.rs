@@ -36,6 +36,8 @@ mod rate;
 
 mod threads;
 
+mod tally;
+
 mod deadline;
 
 mod shutdown;
@@ -106,3 +108,4 @@ pub use settings::{
     PoolSettings, ProgramSettings, Setting, Settings, WORKERS_PER_CORE, Workers,
 };
 pub use table::{ProcessInfo, State};
+pub use tally::{Counts, Histogram};

@@ -72,6 +72,8 @@ struct State {
     /// The error of the last write, if it failed.
     error: Option<io::ErrorKind>,
     is_idle: bool,
+    /// Where everything goes that the thread has not taken yet, if not where it has gone so far.
+    redirected: Option<File>,
 }
 
 impl Outlet {
@@ -94,6 +96,16 @@ impl Outlet {
             .name(name.to_owned())
             .spawn(move || shared.write(&mut file))?;
         Ok(outlet)
+    }
+
+    /// Has everything that is not being written yet go elsewhere.
+    ///
+    /// # Errors
+    /// If the system grants no descriptor.
+    pub fn redirect(&self, descriptor: impl AsFd) -> io::Result<()> {
+        let file = File::from(descriptor.as_fd().try_clone_to_owned()?);
+        self.0.state().redirected = Some(file);
+        Ok(())
     }
 
     /// Queues a line, unless too many bytes already wait. Then the line is lost, and counted.
@@ -206,7 +218,11 @@ impl Shared {
                 state = self.state();
             }
             std::mem::swap(&mut state.buffer, &mut taken);
+            let redirected = state.redirected.take();
             drop(state);
+            if let Some(other) = redirected {
+                *file = other; // closed outside the lock, which may take long
+            }
             let mut rest = &*taken;
             while !rest.is_empty() {
                 match file.write(&rest[..rest.len().min(WRITE_BYTES)]) {

@@ -143,6 +143,11 @@ impl RootSupervisor {
         self.retired.notify_one();
     }
 
+    /// Whether root processes end before they have taken a request.
+    pub(crate) fn is_failing(&self) -> bool {
+        self.is_failing.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn tree(&self) -> &Arc<Tree> {
         &self.tree
     }

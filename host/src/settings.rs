@@ -56,6 +56,9 @@ pub struct Settings {
     pub output: Output,
     /// Times the steps of each request, if on.
     pub steps: Steps,
+    /// A request that takes longer is logged once, while it runs, with the functions that the guest
+    /// is in. Not for programs.
+    pub slow: Option<Duration>,
 }
 
 /// Limits of each process and request.
@@ -198,6 +201,7 @@ pub enum Setting {
     Message,
     Names,
     Steps,
+    Slow,
 }
 
 impl Setting {
@@ -236,6 +240,7 @@ impl Default for Settings {
             environment: Environment::default(),
             output: Output::Log,
             steps: Steps::default(),
+            slow: None,
         }
     }
 }

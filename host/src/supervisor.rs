@@ -102,8 +102,10 @@ impl Supervisor {
         if let Some(pause) = self.pause() {
             return Err(StartError::BackingOff(pause));
         }
+        let begun = Instant::now();
         match Process::start(&self.module, self.kind, &self.table, self.time_limit).await {
             Ok(process) => {
+                self.table.tally().started(begun.elapsed());
                 self.recover();
                 Ok(process)
             }
@@ -114,6 +116,11 @@ impl Supervisor {
                 Err(StartError::Failed(exit, reason))
             }
         }
+    }
+
+    /// Whether processes can't be started at present.
+    pub(crate) fn is_backing_off(&self) -> bool {
+        self.pause().is_some()
     }
 
     /// The rest of the current pause, if any.

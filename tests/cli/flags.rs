@@ -27,6 +27,8 @@ const FLAGS: &[(&str, &str)] = &[
     ("--grace", "[default: 10s]"),
     ("--expose-pid", ""),
     ("--steps", ""),
+    ("--slow", ""),
+    ("--log-file", ""),
     ("--log-format", "[default: text]"),
     ("--log-level", "[default: info]"),
     ("--max-processes", "[default: 4096]"),
@@ -45,6 +47,8 @@ const FLAGS: &[(&str, &str)] = &[
     ("--no-cache", ""),
     ("--watch", ""),
     ("--config", ""),
+    ("--admin", ""),
+    ("--admin-allow-remote", ""),
     ("--control", "[default: wasm-pool-host/PID.sock in"),
     ("--max-memory-total", "[default: no limit]"),
 ];

@@ -168,6 +168,7 @@ fn what_a_guest_sees_is_what_was_sent() {
     let sorted = |bytes: &[u8]| {
         let mut lines: Vec<Vec<u8>> = bytes
             .split(|byte| *byte == b'\n')
+            .filter(|line| !line.starts_with(b"traceparent: ")) // the host's own
             .map(<[u8]>::to_vec)
             .collect();
         lines.sort();
@@ -175,6 +176,39 @@ fn what_a_guest_sees_is_what_was_sent() {
     };
     // Fields of different names may come in any order.
     assert_eq!(sorted(&reply.body), sorted(expected), "{}", reply.text());
+}
+
+#[test]
+fn a_trace_context_is_taken_over_or_made() {
+    const SENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let server = guest("misbehave", "--workers 1");
+    let mut seen = Vec::new();
+    for (number, fields) in [
+        &[("traceparent", SENT)][..],
+        &[],
+        &[("traceparent", "00-1-1-00")],
+        &[("traceparent", SENT), ("traceparent", SENT)],
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let text = server.request("GET", "/echo", fields, b"").text();
+        let mut values = text
+            .lines()
+            .filter_map(|line| line.strip_prefix("traceparent: "));
+        let value = values.next().expect("the guest gets one").to_owned();
+        assert_eq!((values.next(), value.len()), (None, SENT.len()), "{text}");
+        let logged = server.wait_request(number as u64 + 1)["trace"].clone();
+        assert_eq!(logged, value[3..35], "{fields:?}");
+        seen.push(value);
+    }
+    assert_eq!(seen[0], SENT);
+    let made = &seen[1..];
+    assert!(
+        made.iter()
+            .all(|value| value.ends_with("-00") && value[3..35] != SENT[3..35])
+    );
+    assert!(made[0] != made[1] && made[1] != made[2], "{made:?}");
 }
 
 #[test]

@@ -1,15 +1,18 @@
-//! The log: lines on standard error, written by a thread of its own. So a terminal that does not
-//! read holds up no request, and not the end. If the thread falls far behind, lines are dropped, so
-//! that memory stays bounded.
+//! The log: lines on standard error or in a file, written by a thread of its own. So a terminal
+//! that does not read holds up no request, and not the end. If the thread falls far behind, lines
+//! are dropped, so that memory stays bounded.
 //!
 //! What goes into the log can change while it is written. The places that log ask once, and again
 //! only after a change, so that this costs a request nothing.
 
+use std::fs::File;
 use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
+use anyhow::Context as _;
 use tracing::subscriber::Interest;
 use tracing::{Metadata, callsite};
 use tracing_subscriber::Layer;
@@ -39,12 +42,20 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// many are missing.
 pub(crate) struct Log {
     outlet: Outlet,
-    pub(crate) levels: Levels,
+    pub(crate) control: Control,
+}
+
+/// What can be changed about a running log.
+#[derive(Clone, Debug)]
+pub(crate) struct Control {
+    outlet: Outlet,
+    file: Option<Arc<PathBuf>>,
+    levels: Levels,
 }
 
 /// What goes into the log: a [`LogLevel`] as a number.
 #[derive(Clone, Debug)]
-pub(crate) struct Levels(Arc<AtomicU8>);
+struct Levels(Arc<AtomicU8>);
 
 impl Drop for Log {
     fn drop(&mut self) {
@@ -93,19 +104,26 @@ impl io::Write for Line<'_> {
     }
 }
 
-/// Starts the log.
+/// Starts the log, on standard error if there is no file for it.
 ///
 /// # Errors
-/// If its thread can't be started.
-pub(crate) fn start(format: LogFormat, level: LogLevel) -> io::Result<Log> {
-    let outlet = Outlet::start(io::stderr(), "log", WAITING_BYTES)?;
+/// If the file can't be opened, or its thread can't be started.
+pub(crate) fn start(
+    format: LogFormat,
+    level: LogLevel,
+    file: Option<PathBuf>,
+) -> anyhow::Result<Log> {
+    let outlet = match &file {
+        Some(path) => Outlet::start(open(path)?, "log", WAITING_BYTES)?,
+        None => Outlet::start(io::stderr(), "log", WAITING_BYTES)?,
+    };
     let levels = Levels(Arc::new(AtomicU8::new(level as u8)));
     let lines = tracing_subscriber::fmt::layer()
         .with_target(false)
         .with_writer(Writer(outlet.clone()));
     let lines = match format {
         LogFormat::Text => lines
-            .with_ansi(io::IsTerminal::is_terminal(&io::stderr()))
+            .with_ansi(file.is_none() && io::IsTerminal::is_terminal(&io::stderr()))
             .boxed(),
         LogFormat::Json => lines
             .json()
@@ -117,16 +135,42 @@ pub(crate) fn start(format: LogFormat, level: LogLevel) -> io::Result<Log> {
     tracing_subscriber::registry()
         .with(lines.with_filter(levels.clone()))
         .init();
-    Ok(Log { outlet, levels })
+    let control = Control {
+        outlet: outlet.clone(),
+        file: file.map(Arc::new),
+        levels,
+    };
+    Ok(Log { outlet, control })
 }
 
-impl Levels {
+/// Opens a log's file. What stands there stays.
+fn open(path: &Path) -> anyhow::Result<File> {
+    let file = File::options().create(true).append(true).open(path);
+    file.with_context(|| format!("--log-file {}", path.display()))
+}
+
+impl Control {
     /// Sets what goes into the log from now on.
-    pub(crate) fn set(&self, level: LogLevel) {
-        self.0.store(level as u8, Ordering::Relaxed);
+    pub(crate) fn set_level(&self, level: LogLevel) {
+        self.levels.0.store(level as u8, Ordering::Relaxed);
         callsite::rebuild_interest_cache();
     }
 
+    /// Opens the log's file anew: it may have been renamed, so that a new one takes its place.
+    /// Returns whether the log has a file.
+    ///
+    /// # Errors
+    /// If the file can't be opened. The log goes on where it was.
+    pub(crate) fn reopen(&self) -> anyhow::Result<bool> {
+        let Some(path) = &self.file else {
+            return Ok(false);
+        };
+        self.outlet.redirect(open(path)?)?;
+        Ok(true)
+    }
+}
+
+impl Levels {
     /// The most detailed lines of the host's own.
     fn ours(&self) -> LevelFilter {
         let is = |level: LogLevel| level as u8 == self.0.load(Ordering::Relaxed);

@@ -1,10 +1,12 @@
 //! The program: reads the command line and runs its command.
 
+mod admin;
 mod allocator;
 mod cli;
 mod commands;
 mod control;
 mod log;
+mod side_door;
 mod signals;
 
 use std::io;

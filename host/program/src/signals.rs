@@ -1,9 +1,12 @@
 //! *Signals*: the first SIGINT or SIGTERM stops the program in order, the second ends it at once.
-//! Other signals that would end it by default are ignored, and the log says so.
+//! SIGHUP loads modules again, SIGUSR1 opens the log's file anew. What means nothing is ignored,
+//! and the log says so.
 
+use std::convert::Infallible;
 use std::io;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
 
 /// Completes at the first SIGINT or SIGTERM; the second ends the program at once.
 pub(crate) fn stop() -> io::Result<impl Future<Output = Option<SignalKind>>> {
@@ -32,30 +35,72 @@ async fn either(interrupt: &mut Signal, terminate: &mut Signal) -> SignalKind {
     }
 }
 
+/// The signals that end a program by default, and mean something else to a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Other {
+    Hangup,
+    User1,
+    User2,
+}
+
+impl Other {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Hangup => "SIGHUP",
+            Self::User1 => "SIGUSR1",
+            Self::User2 => "SIGUSR2",
+        }
+    }
+}
+
 /// Ignores what has no meaning here: a closed terminal, or a script that asks for logs to be
-/// reopened, ends no server. Signals that are ignored already, as under `nohup`, stay as they are.
+/// reopened, ends no program. The log says so.
 pub(crate) fn ignore_others() -> io::Result<()> {
-    let ignored = ignored();
-    for (name, kind) in [
-        ("SIGHUP", SignalKind::hangup()),
-        ("SIGUSR1", SignalKind::user_defined1()),
-        ("SIGUSR2", SignalKind::user_defined2()),
+    let mut others = others()?;
+    tokio::spawn(async move { match ignore(&mut others).await {} });
+    Ok(())
+}
+
+/// Ignores these signals for as long as this is polled.
+pub(crate) async fn ignore(others: &mut mpsc::Receiver<Other>) -> Infallible {
+    while let Some(signal) = others.recv().await {
+        ignored(signal);
+    }
+    std::future::pending().await
+}
+
+/// Says that a signal has no effect.
+pub(crate) fn ignored(signal: Other) {
+    tracing::warn!(signal = signal.name(), "signal ignored");
+}
+
+/// Those signals from now on. What is ignored already, as under `nohup`, stays so.
+pub(crate) fn others() -> io::Result<mpsc::Receiver<Other>> {
+    let already = already_ignored();
+    let (sender, receiver) = mpsc::channel(1);
+    for (other, kind) in [
+        (Other::Hangup, SignalKind::hangup()),
+        (Other::User1, SignalKind::user_defined1()),
+        (Other::User2, SignalKind::user_defined2()),
     ] {
         let bit = 1 << (kind.as_raw_value() - 1);
-        if ignored & bit == 0 {
+        if already & bit == 0 {
             let mut signals = signal(kind)?;
+            let sender = sender.clone();
             tokio::spawn(async move {
                 while signals.recv().await.is_some() {
-                    tracing::warn!(signal = name, "signal ignored");
+                    if sender.send(other).await.is_err() {
+                        return;
+                    }
                 }
             });
         }
     }
-    Ok(())
+    Ok(receiver)
 }
 
 /// The signals that this program's parent has it ignore: one bit per signal, from signal 1 on.
-fn ignored() -> u64 {
+fn already_ignored() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status
         .lines()

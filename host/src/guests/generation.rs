@@ -149,6 +149,14 @@ impl Generation {
         }
     }
 
+    /// Whether the processes that answer can't be started at present.
+    pub(super) fn is_failing(&self) -> bool {
+        match &self.answering {
+            Answering::Pool(pool) => pool.is_backing_off(),
+            Answering::Program(root) => root.is_failing(),
+        }
+    }
+
     pub(super) fn in_line(&self) -> usize {
         match &self.answering {
             Answering::Pool(pool) => pool.in_line(),

@@ -86,6 +86,33 @@ pub(crate) struct Trace {
     pub(crate) pid: Option<Pid>,
     /// The exit of this process, if the request ended it.
     pub(crate) exit: Option<Exit>,
+    /// How long the request waited for the process.
+    pub(crate) waited: Duration,
+    /// CPU time of the process for this request until the head of its response, in milliseconds.
+    pub(crate) cpu_ms: u64,
+    /// Memory of the process then, in bytes.
+    pub(crate) memory: u64,
+}
+
+/// What a process had used before a request.
+struct Spent {
+    row: Arc<Row>,
+    cpu_ms: u64,
+}
+
+impl Spent {
+    fn since(row: &Arc<Row>) -> Self {
+        Self {
+            row: Arc::clone(row),
+            cpu_ms: row.cpu_ms(),
+        }
+    }
+
+    /// Notes what the process has used for the request.
+    fn note(&self, trace: &mut Trace) {
+        trace.cpu_ms = self.row.cpu_ms().saturating_sub(self.cpu_ms);
+        trace.memory = self.row.memory();
+    }
 }
 
 /// Why a response can't be sent.
@@ -226,6 +253,7 @@ impl Guests {
         let mut lease = self.take(pool, trace).await?;
         let now = Instant::now();
         let deadline = now + time;
+        let spent = Spent::since(lease.process().row());
         let answer = {
             let answering = pin!(async {
                 let response = lease.handle(request, now, deadline).await?;
@@ -236,6 +264,7 @@ impl Guests {
             });
             self.unless_ending(answering).await
         };
+        spent.note(trace);
         match answer {
             Some(Ok(Ok(judged))) => {
                 let _timing = self.steps.time(Step::HandOver).out_of(Step::Reply);
@@ -283,6 +312,7 @@ impl Guests {
         let (rejecting, rejected) = oneshot::channel();
         let stopping = self.stopping.clone();
         let row = Arc::clone(lease.process().row());
+        let spent = Spent::since(&row);
         let call = Box::pin(async move {
             let outcome = {
                 let call = pin!(lease.exchange(request, now, deadline, answering));
@@ -307,7 +337,9 @@ impl Guests {
             may_exit: kind == Kind::Http03,
             behind: self.behind.clone(),
         };
-        let response = exchange::begin(pool, begun).await.map_err(|exit| {
+        let begun = exchange::begin(pool, begun).await;
+        spent.note(trace);
+        let response = begun.map_err(|exit| {
             trace.exit = Some(exit);
             if exit == Exit::Stopped {
                 Unanswered::Stopping
@@ -329,13 +361,22 @@ impl Guests {
     /// Takes a process that has nothing to do, or waits for one.
     async fn take(&self, pool: &Arc<Pool>, trace: &mut Trace) -> Result<Lease, Unanswered> {
         let _timing = self.steps.time(Step::HandOver);
+        let tally = self.table.tally();
         let lease = match pool.take_idle() {
-            Some(lease) => lease,
+            Some(lease) => {
+                tally.waited(Duration::ZERO);
+                lease
+            }
             // On the heap: this future includes starting a process, which is large and rarely
             // needed.
             None => {
+                let begun = Instant::now();
                 let taken = self.unless_ending(Box::pin(pool.take())).await;
-                taken.unwrap_or(Err(Refusal::Closed))?
+                let taken = taken.unwrap_or(Err(Refusal::Closed));
+                let lease = taken.inspect_err(|_| tally.refused())?;
+                trace.waited = begun.elapsed();
+                tally.waited(trace.waited);
+                lease
             }
         };
         trace.pid = Some(lease.pid());
@@ -409,6 +450,11 @@ impl Guests {
     /// The name of the module.
     pub(crate) fn module(&self) -> String {
         self.current.load().module.to_string()
+    }
+
+    /// Whether the processes that answer can't be started at present.
+    pub(crate) fn is_failing(&self) -> bool {
+        self.current.load().is_failing()
     }
 
     pub(crate) fn table(&self) -> &Arc<Table> {

@@ -288,6 +288,8 @@ impl Plan {
             reuse.or_else(|| settings.program.first_set())
         } else if settings.steps.are_on() {
             Some(Setting::Steps)
+        } else if settings.slow.is_some() {
+            Some(Setting::Slow)
         } else {
             settings.pool.first_set()
         };
@@ -320,6 +322,7 @@ impl Plan {
                 environment: Arc::new(settings.environment.settled()),
                 output: settings.output,
                 steps: settings.steps.clone(),
+                slow: settings.slow,
             },
             pool: pool::Settings {
                 reuse: reuse(kind, settings),

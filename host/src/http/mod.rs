@@ -14,6 +14,7 @@ mod response;
 mod socket;
 mod stopwatch;
 mod target;
+mod trace_context;
 mod upload;
 
 use std::sync::Arc;
@@ -33,6 +34,7 @@ use crate::routes::{Routed, Routes};
 use crate::settings::{HostSettings, Limits};
 use crate::shutdown::Stopping;
 use crate::steps::Steps;
+use crate::tally::{Counts, Tally};
 use crate::text;
 use body::ResponseBody;
 use connection::Connection;
@@ -41,6 +43,7 @@ use fault::Fault;
 use heads::Flaw;
 use refusals::Refusals;
 use response::Asked;
+use trace_context::TraceId;
 
 /// The settings that concern HTTP.
 #[derive(Clone, Copy, Debug)]
@@ -88,6 +91,8 @@ pub(crate) struct Service {
     steps: Steps,
     stopping: Stopping,
     refusals: Refusals,
+    /// Requests that no pool has.
+    unrouted: Tally,
     /// A permit for each connection that may be open.
     room: Arc<Semaphore>,
     next_id: AtomicU64,
@@ -119,6 +124,7 @@ impl Service {
             steps,
             stopping,
             refusals: Refusals::default(),
+            unrouted: Tally::new(),
             next_id: AtomicU64::new(1),
         }
     }
@@ -151,6 +157,11 @@ impl Service {
         if let (true, Some(pid)) = (self.settings.expose_pid, record.trace.pid) {
             headers.insert("x-wasm-pid", HeaderValue::from(pid.get()));
         }
+        let tally = match record.pool {
+            Some(pool) => self.pools[pool].guests.table().tally(),
+            None => &self.unrouted,
+        };
+        tally.responded(sent.status().as_u16(), record.started.elapsed());
         record.end(&sent);
         sent
     }
@@ -170,20 +181,27 @@ impl Service {
         let framed = request::check_framing(request.headers());
         framed.inspect_err(|_| stopwatch.refused())?;
         let host = named_host(&request);
-        let Some((
-            Served {
-                guests,
-                strips_prefix,
-            },
-            prefix,
-        )) = self.route(host, request.uri().path())
-        else {
+        let Some(Routed { pool, prefix }) = self.routes.find(host, request.uri().path()) else {
             stopwatch.refused();
             return Err(Unanswered::NoRoute.into());
         };
-        record.pool.clone_from(&guests.name);
+        let Served {
+            guests,
+            strips_prefix,
+        } = &self.pools[pool];
+        record.pool = Some(pool);
+        record.name.clone_from(&guests.name);
         let reading = self.reading(guests);
-        let request = request::receive(request, id, &connection.ends, reading).await;
+        let (trace, made) = match TraceId::sent(request.headers()) {
+            Some(sent) => (sent, None),
+            None => {
+                let (trace, made) = TraceId::make();
+                (trace, Some(made))
+            }
+        };
+        record.trace_id = Some(trace);
+        let ends = &connection.ends;
+        let request = request::receive(request, id, ends, reading, made.as_ref()).await;
         let (mut request, uploading) = request.inspect_err(|_| stopwatch.refused())?;
         if *strips_prefix {
             strip(&mut request.path, prefix);
@@ -204,10 +222,9 @@ impl Service {
         answered.map_err(Fault::from)
     }
 
-    /// The pool of a request, and the bytes of the path that its route names.
-    fn route(&self, host: &str, path: &str) -> Option<(&Served, usize)> {
-        let Routed { pool, prefix } = self.routes.find(host, path)?;
-        Some((self.pools.get(pool)?, prefix))
+    /// What has happened to requests that no pool has.
+    pub(crate) fn unrouted(&self) -> Counts {
+        self.unrouted.counts()
     }
 
     /// Has a guest answer a request that came over no connection.
@@ -220,9 +237,10 @@ impl Service {
             let mut fields = request.headers.iter();
             let host = fields.find(|(name, _)| name.eq_ignore_ascii_case(HOST.as_str()));
             let host = host.and_then(|(_, value)| std::str::from_utf8(value).ok());
-            self.route(host.unwrap_or_default(), &request.path)
+            self.routes.find(host.unwrap_or_default(), &request.path)
         };
-        let (served, prefix) = routed.ok_or(Unanswered::NoRoute)?;
+        let Routed { pool, prefix } = routed.ok_or(Unanswered::NoRoute)?;
+        let served = &self.pools[pool];
         if served.strips_prefix {
             strip(&mut request.path, prefix);
         }
@@ -262,14 +280,17 @@ fn strip(path: &mut String, prefix: usize) {
 /// leaves before.
 struct Record {
     line: Option<Line>,
+    started: Instant,
     trace: Trace,
+    /// The number of the pool, once a route has led there.
+    pool: Option<usize>,
     /// The name of the pool, if the host has several.
-    pool: Option<Arc<str>>,
+    name: Option<Arc<str>>,
+    trace_id: Option<TraceId>,
 }
 
 struct Line {
     id: u64,
-    started: Instant,
     client: Arc<str>,
     /// None if a stand-in replaces the head that the client sent.
     head: Option<(hyper::Method, hyper::Uri)>,
@@ -284,7 +305,6 @@ impl Record {
     ) -> Self {
         let line = tracing::enabled!(tracing::Level::INFO).then(|| Line {
             id,
-            started: Instant::now(),
             client: Arc::clone(client),
             head: flaw
                 .is_none_or(|flaw| flaw == Flaw::Fragment)
@@ -292,8 +312,11 @@ impl Record {
         });
         Self {
             line,
+            started: Instant::now(),
             trace: Trace::default(),
             pool: None,
+            name: None,
+            trace_id: None,
         }
     }
 
@@ -311,7 +334,7 @@ impl Record {
         let uri = uri.as_ref();
         tracing::info!(
             id = line.id,
-            pool = self.pool.as_deref(),
+            pool = self.name.as_deref(),
             pid = self.trace.pid.map(Pid::get),
             client = &*line.client,
             method = method
@@ -323,11 +346,15 @@ impl Record {
             path = uri.map(|uri| text::cut(uri.path(), LOGGED_BYTES)),
             query = uri.and_then(|uri| Some(text::cut(uri.query()?, LOGGED_BYTES))),
             status = sent.map(|sent| sent.status().as_u16()),
-            us = line.started.elapsed().as_micros() as u64,
+            us = self.started.elapsed().as_micros() as u64,
             bytes = sent.and_then(|sent| sent.body().size_hint().exact()),
             exit = sent
                 .map_or(Some(Exit::ClientLeft), |_| self.trace.exit)
                 .map(Exit::name),
+            trace = self.trace_id.as_ref().map(TraceId::as_str),
+            queue_us = Some(self.trace.waited.as_micros() as u64).filter(|us| *us > 0),
+            cpu_ms = Some(self.trace.cpu_ms).filter(|ms| *ms > 0),
+            memory = Some(self.trace.memory).filter(|bytes| *bytes > 0),
             "request"
         );
     }

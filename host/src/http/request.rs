@@ -14,6 +14,7 @@ use hyper::{Method, Version};
 use super::Reading;
 use super::fault::Fault;
 use super::target::{Target, is_host, is_target};
+use super::trace_context;
 use super::upload::{self, Uploading};
 use crate::body::Body;
 use crate::message::{Headers, Request};
@@ -38,6 +39,7 @@ pub(super) async fn receive(
     id: u64,
     ends: &Ends,
     reading: Reading,
+    made: Option<&trace_context::Made>,
 ) -> Result<(Request, Option<Uploading>), Fault> {
     let takes_streams = reading.takes_streams;
     let (head, body) = request.into_parts();
@@ -57,18 +59,24 @@ pub(super) async fn receive(
         ));
     }
     check_host(&head, takes_streams)?;
-    let mut headers = Headers::with_capacity(head.headers.len() + 1);
+    let mut headers = Headers::with_capacity(head.headers.len() + 2);
     // A host in the target overrides the field (RFC 9112, section 3.2.2).
     let authority = target.authority.map(str::as_bytes);
     if let (Some(authority), false) = (authority, head.headers.contains_key(HOST)) {
         headers.push(HOST.as_str(), authority);
     }
     for (name, value) in &head.headers {
+        if made.is_some() && name == trace_context::FIELD {
+            continue; // it was not valid
+        }
         let value = match authority {
             Some(authority) if name == HOST => authority,
             Some(_) | None => value.as_bytes(),
         };
         headers.push(name.as_str(), value);
+    }
+    if let Some(made) = made {
+        headers.push(trace_context::FIELD, made);
     }
     let waits = head.headers.contains_key(EXPECT);
     let mut uploading = None;

@@ -245,6 +245,11 @@ impl Pool {
         }
     }
 
+    /// Whether processes can't be started at present.
+    pub(crate) fn is_backing_off(&self) -> bool {
+        self.supervisor.is_backing_off()
+    }
+
     /// The number of requests in line.
     pub(crate) fn in_line(&self) -> usize {
         self.seats.line().in_line()

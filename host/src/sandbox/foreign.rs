@@ -139,11 +139,11 @@ impl Foreign {
         deadline: Instant,
         answer: oneshot::Sender<Response>,
     ) -> Result<(), Crash> {
-        let row = begin(&mut self.store, request.id, deadline);
+        let begun = begin(&mut self.store, &request, deadline);
         let served = {
             let serving = pin!(self.guest.serve(&mut self.store, request, answer));
-            let serving = pin!(self.common.clock.run(&row, serving));
-            unless_over(serving, &row, deadline).await
+            let serving = pin!(self.common.clock.run(&begun.row, serving));
+            unless_over(serving, &begun).await
         };
         self.store.data().served();
         match served {

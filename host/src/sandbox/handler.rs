@@ -89,7 +89,7 @@ impl Handler {
     }
 
     async fn call(&mut self, request: &Request, deadline: Instant) -> Result<Response, Cause> {
-        let row = begin(&mut self.store, request.id, deadline);
+        let begun = begin(&mut self.store, request, deadline);
         let headers: Vec<_> = request
             .headers
             .iter()
@@ -107,8 +107,8 @@ impl Handler {
         let timing = self.common.settings.steps.time(Step::Run);
         let answer = {
             let call = pin!(self.guest.call_handle(&mut self.store, lowered));
-            let call = pin!(self.common.clock.run(&row, call));
-            unless_over(call, &row, deadline).await
+            let call = pin!(self.common.clock.run(&begun.row, call));
+            unless_over(call, &begun).await
         };
         drop(timing);
         self.store.data().served();

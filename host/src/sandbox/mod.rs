@@ -40,6 +40,7 @@ mod process;
 mod program;
 mod provider;
 mod shape;
+mod slow;
 mod source;
 mod state;
 mod stub;
@@ -52,6 +53,7 @@ mod wire;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
+use std::time::Duration;
 
 use wasmtime::component::Component;
 use wasmtime::{Engine, ResourcesRequired};
@@ -100,6 +102,8 @@ pub(crate) struct Settings {
     pub(crate) output: Output,
     /// Times the steps of a request, if on.
     pub(crate) steps: Steps,
+    /// A request that takes longer is logged while it runs.
+    pub(crate) slow: Option<Duration>,
 }
 
 /// A compiled module of a known kind. No memory is reserved for it yet.

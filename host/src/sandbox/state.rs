@@ -17,13 +17,14 @@ use super::failure::Cause;
 use super::limits::Limits;
 use super::outbound::{Outbound, Outgoing};
 use super::output::{Name, Printer};
+use super::slow::Slow;
 use super::{Settings, files, inherit, wasi, wasi_files};
 use crate::body::{Body, FileSlice};
 use crate::deadline;
 use crate::exit::{Crash, Exit};
 use crate::files::RootFolder;
 use crate::kind::Kind;
-use crate::message::Response;
+use crate::message::{Request, Response};
 use crate::pid::Pid;
 use crate::settings::Output;
 use crate::table::Row;
@@ -36,6 +37,9 @@ pub(super) const WASI_RESOURCES: usize = 10_000;
 /// Handles of one instance beside those of files: its own, those that its components lend each
 /// other, and WASI's. Each takes some thirty bytes of the host's memory.
 const HANDLES: usize = 20_000;
+
+/// Why a guest ends that is told to trap.
+const TRAPPED: &str = "it was told to trap";
 
 /// The most bytes that an instance hands over in one call, beside a body: for example the head of a
 /// request or a response, or a path. Far more than any of them should need. Copying them takes some
@@ -72,6 +76,8 @@ pub(super) struct State {
     request: u64,
     /// The end of the time for the current or last request.
     pub(super) deadline: Option<Instant>,
+    /// The current or last request, if slow ones are logged.
+    slow: Option<Arc<Slow>>,
     /// Both are created when the guest first calls WASI. Most guests never do.
     wasi: Option<Box<WasiCtx>>,
     /// WASI of a core module.
@@ -100,6 +106,7 @@ impl State {
             row: Arc::clone(row),
             request: 0,
             deadline: None,
+            slow: None,
             wasi: None,
             wasi_01: None,
             printer: None,
@@ -246,40 +253,70 @@ pub(super) fn store<T: HasState>(engine: &Engine, mut data: T, copied: u64) -> S
     // A running guest yields at each tick. This also serves deadlines: the timer around the call
     // fires meanwhile.
     store.epoch_deadline_callback(|mut store| {
+        if let Some(slow) = store.data_mut().state().slow.clone() {
+            slow.look(&store);
+        }
         let State {
             common,
             slices,
             row,
             ..
         } = store.data_mut().state();
+        if row.is_trapped() {
+            return Err(wasmtime::format_err!(TRAPPED));
+        }
         Ok(common.clock.yield_at_tick(slices, row))
     });
     store.set_epoch_deadline(1);
     store
 }
 
-/// Prepares an instance for a call that serves this request. Returns its row.
-pub(super) fn begin(store: &mut Store<State>, request: u64, deadline: Instant) -> Arc<Row> {
+/// Prepares an instance for a call that serves this request.
+pub(super) fn begin(store: &mut Store<State>, request: &Request, deadline: Instant) -> Begun {
     let state = store.data_mut();
     state.slices.reset();
-    state.serves(request);
+    state.serves(request.id);
     state.deadline = Some(deadline);
-    let row = Arc::clone(&state.row);
+    let (pid, slow) = (state.pid, state.settings().slow);
+    state.slow = slow.map(|limit| Slow::new(limit, pid, request));
+    let begun = Begun {
+        row: Arc::clone(&state.row),
+        slow: state.slow.clone(),
+        deadline,
+    };
     store.set_epoch_deadline(1);
-    row
+    begun
+}
+
+/// A request in the hands of a guest, as seen from outside of the store.
+pub(super) struct Begun {
+    pub(super) row: Arc<Row>,
+    slow: Option<Arc<Slow>>,
+    deadline: Instant,
 }
 
 /// The outcome of a guest's call, unless its time is up or it is killed before. Dropping the call
 /// then unwinds the guest's stack.
 pub(super) async fn unless_over<T>(
     call: Pin<&mut impl Future<Output = T>>,
-    row: &Row,
-    deadline: Instant,
+    begun: &Begun,
 ) -> Result<T, Cause> {
+    let Begun {
+        row,
+        slow,
+        deadline,
+    } = begun;
     let over = || async {
+        let watching = async {
+            match slow {
+                Some(slow) => slow.watch(row).await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
-            () = tokio::time::sleep_until(deadline.into()) => Cause::deadline(),
+            () = tokio::time::sleep_until((*deadline).into()) => Cause::deadline(),
             () = row.killed() => Cause::new(Exit::Killed, "it was killed"),
+            never = watching => match never {},
         }
     };
     deadline::unless(call, over).await

@@ -3,7 +3,7 @@
 //! contend.
 //!
 //! A [`Life`] is the guard of one row. It logs the beginning and the end of the process, counts the
-//! exit, and gives the memory back that was reserved for the process.
+//! exit in its pool's tally, and gives the memory back that was reserved for the process.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,6 +12,7 @@ use super::row::{Identity, ProcessInfo, Row};
 use crate::exit::{Crash, Exit};
 use crate::kind::Kind;
 use crate::pid::{Pid, Pids};
+use crate::tally::Tally;
 use crate::threads;
 
 /// Most machines have fewer cores. With more threads than shards, threads share.
@@ -48,8 +49,6 @@ pub(crate) struct OutOfMemory;
 #[repr(align(128))] // two cache lines: threads that write here must not slow each other down
 struct Shard {
     rows: Mutex<Rows>,
-    /// The number of processes that have ended, by [`Exit::index`].
-    exits: [AtomicU64; Exit::ALL.len()],
     /// Requests answered by processes that have ended.
     served: AtomicU64,
 }
@@ -73,6 +72,7 @@ pub(crate) struct Life {
     /// The name of the process's pool, if the host has several.
     pool: Option<Arc<str>>,
     is_over: bool,
+    tally: Arc<Tally>,
     _memory: Reservation,
 }
 
@@ -124,6 +124,7 @@ impl Lives {
         identity: Identity,
         memory: Reservation,
         pool: Option<Arc<str>>,
+        tally: Arc<Tally>,
     ) -> Life {
         let row = Arc::new(Row::new(identity));
         let shard = Arc::clone(&self.shards[threads::slot(SHARDS)]);
@@ -137,6 +138,7 @@ impl Lives {
             output: None,
             pool,
             is_over: false,
+            tally,
             _memory: memory,
         }
     }
@@ -160,15 +162,6 @@ impl Lives {
         let mut sampled: Vec<ProcessInfo> = rows.iter().map(|row| row.sample()).collect();
         sampled.sort_by_key(|process| process.pid);
         sampled
-    }
-
-    /// The number of processes that have ended, by [`Exit::index`].
-    pub(crate) fn exits(&self) -> [u64; Exit::ALL.len()] {
-        std::array::from_fn(|exit| {
-            let each = self.shards.iter();
-            each.map(|shard| shard.exits[exit].load(Ordering::Relaxed))
-                .sum()
-        })
     }
 
     /// Requests that all processes have answered, including living ones.
@@ -220,8 +213,8 @@ impl Life {
         if std::mem::replace(&mut self.is_over, true) {
             return;
         }
-        let Shard { exits, served, .. } = &*self.shard;
-        exits[self.exit.index()].fetch_add(1, Ordering::Relaxed);
+        let Shard { served, .. } = &*self.shard;
+        self.tally.ended(self.exit, self.row.cpu_ms());
         {
             let mut rows = self.shard.rows();
             // Under the lock, so that a sum of requests counts these exactly once.

@@ -19,6 +19,7 @@ use crate::mailbox::{self, MailError, Mailbox, Wake};
 use crate::message::{Content, Message};
 use crate::pid::Pid;
 use crate::scheduler::Task;
+use crate::tally::Tally;
 use ancestry::Terminating;
 use clients::Client;
 pub(crate) use clients::{NotAdmitted, Waiting};
@@ -78,6 +79,7 @@ pub(crate) struct Table {
     name: Option<Arc<str>>,
     /// The processes of the whole host.
     lives: Arc<Lives>,
+    tally: Arc<Tally>,
     relations: Mutex<Relations>,
 }
 
@@ -160,6 +162,7 @@ impl Table {
             pool,
             name,
             lives,
+            tally: Arc::new(Tally::new()),
             relations: Mutex::default(),
         }
     }
@@ -186,7 +189,13 @@ impl Table {
             kind,
             pool: self.pool,
         };
-        self.lives.enter(identity, memory, self.name.clone())
+        let tally = Arc::clone(&self.tally);
+        self.lives.enter(identity, memory, self.name.clone(), tally)
+    }
+
+    /// What has happened in this pool.
+    pub(crate) fn tally(&self) -> &Tally {
+        &self.tally
     }
 
     /// Adds what only this table knows to samples of processes.

@@ -50,6 +50,8 @@ pub(crate) struct Row {
     waits: AtomicU64,
     open_files: AtomicU32,
     is_killed: AtomicBool,
+    /// Whether the guest is to trap at its next tick.
+    is_trapped: AtomicBool,
     /// Wakes the task that runs the process, while it waits.
     killed: Mutex<Option<Waker>>,
 }
@@ -121,6 +123,7 @@ impl Row {
             waits: AtomicU64::new(0),
             open_files: AtomicU32::new(0),
             is_killed: AtomicBool::new(false),
+            is_trapped: AtomicBool::new(false),
             killed: Mutex::new(None),
         }
     }
@@ -188,6 +191,10 @@ impl Row {
         self.memory.store(bytes, Ordering::Relaxed);
     }
 
+    pub(crate) fn memory(&self) -> u64 {
+        self.memory.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn has_open_files(&self, files: u32) {
         self.open_files.store(files, Ordering::Relaxed);
     }
@@ -203,6 +210,19 @@ impl Row {
         if let Some(waker) = waker {
             waker.wake();
         }
+    }
+
+    /// Has the guest trap where it is. Returns whether it runs, and so will.
+    pub(crate) fn trap(&self) -> bool {
+        let state = State::of(self.state.load(Ordering::Relaxed));
+        let runs = state == State::Running || self.is_yielding();
+        self.is_trapped.store(runs, Ordering::Relaxed);
+        runs
+    }
+
+    /// Whether the guest is to trap.
+    pub(crate) fn is_trapped(&self) -> bool {
+        self.is_trapped.load(Ordering::Relaxed)
     }
 
     pub(crate) fn is_killed(&self) -> bool {
@@ -264,7 +284,7 @@ impl Row {
             age,
             served: self.served(),
             request: (request > 0).then(|| (request, since(&self.request_since_ms))),
-            memory: self.memory.load(Ordering::Relaxed),
+            memory: self.memory(),
             cpu: Duration::from_millis(self.cpu_ms()),
             open_files: self.open_files.load(Ordering::Relaxed),
             messages: None,

@@ -137,6 +137,7 @@ fn flag(setting: Setting) -> &'static str {
         Setting::Message => "--max-message",
         Setting::Names => "--max-names",
         Setting::Steps => "--steps",
+        Setting::Slow => "--slow",
     }
 }
 

@@ -176,6 +176,11 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = time)]
     request_timeout: Duration,
 
+    /// Log a request that takes longer, once and while it runs, with the functions that the worker
+    /// is in
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    slow: Option<Duration>,
+
     /// The largest request body; a larger one gets 413
     #[arg(long, value_name = "SIZE", default_value = "1MiB", value_parser = size)]
     max_body: ByteSize,
@@ -221,6 +226,11 @@ pub(crate) struct Serve {
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]
     pub(crate) log_format: LogFormat,
 
+    /// Write the log into this file, behind what stands there. SIGUSR1 opens it anew, so that it
+    /// can be renamed meanwhile
+    #[arg(long, value_name = "FILE")]
+    pub(crate) log_file: Option<PathBuf>,
+
     /// End when whoever started this program does, however that ends
     #[arg(long, hide = true)]
     pub(crate) end_with_parent: bool,
@@ -233,6 +243,15 @@ pub(crate) struct Serve {
     /// $XDG_RUNTIME_DIR, or a folder of the user's own in that for temporary files]
     #[arg(long, value_name = "PATH|off")]
     control: Option<ControlPlace>,
+
+    /// An address for machines that watch: /metrics, /healthz, /readyz and /status.json. Nothing
+    /// there changes anything. A port alone is one of 127.0.0.1
+    #[arg(long, value_name = "ADDRESS", value_parser = listen::parse)]
+    pub(crate) admin: Option<Listen>,
+
+    /// Let --admin be an address that others than this machine reach
+    #[arg(long, requires = "admin")]
+    pub(crate) admin_allow_remote: bool,
 
     /// When the module's file changes, load it again and have new processes use it. Running
     /// requests finish with the processes they have. A file that can't be loaded changes nothing
@@ -378,6 +397,7 @@ impl Serve {
             environment: self.surroundings.settings(&self.arg)?,
             output: Output::Log,
             steps: Steps::default(),
+            slow: self.slow,
         };
         settings
             .check()

@@ -123,6 +123,10 @@ pub(crate) struct Kill {
     #[command(flatten)]
     pub(crate) victims: Victims,
 
+    /// Have a process that runs trap where it is, so that the log has its backtrace
+    #[arg(long)]
+    pub(crate) trap: bool,
+
     #[command(flatten)]
     pub(crate) which: WhichHost,
 }

@@ -23,8 +23,8 @@ pub(super) struct Bound {
 ///
 /// # Errors
 /// An error that names the flag.
-pub(super) async fn bind(listen: &Listen) -> anyhow::Result<Bound> {
-    let failed = format!("--listen {listen}: can't listen there");
+pub(super) async fn bind(flag: &str, listen: &Listen) -> anyhow::Result<Bound> {
+    let failed = format!("{flag} {listen}: can't listen there");
     let addresses = addresses(listen).await.context(failed.clone())?;
     let mut last = anyhow!("the name has no address");
     for address in addresses {

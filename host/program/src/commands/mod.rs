@@ -27,7 +27,7 @@ pub(crate) use config::config;
 pub(crate) use measure::{measure, yardstick};
 pub(crate) use new::new;
 pub(crate) use run::run;
-pub(crate) use serve::{load, serve};
+pub(crate) use serve::{Served, load, serve};
 pub(crate) use steer::steer;
 
 /// What was asked for wrongly is refused as the command line refuses it.

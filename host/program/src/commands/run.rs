@@ -24,7 +24,7 @@ pub(crate) fn run(args: Run) -> anyhow::Result<ExitCode> {
     let module = settings.module.clone();
     let said = Said::by(args.log_format, args.log_level);
     let runtime = runtime()?;
-    let log = log::start(args.log_format, args.log_level)?;
+    let log = log::start(args.log_format, args.log_level, None)?;
     let mut signal = None;
     let outcome = runtime.block_on(async {
         let mut stop = std::pin::pin!(signals::stop()?);

@@ -15,22 +15,26 @@ use super::bind::bind;
 use super::compiling::{Said, announced};
 use super::watch::{self, Identity};
 use super::{explained, print, refused, runtime};
+use crate::admin::{self, Watched};
 use crate::cli::config::{self, Configured};
 use crate::cli::{Serve, refuse};
-use crate::control::{Control, Steering, steering};
-use crate::log::{self, Levels};
-use crate::signals;
+use crate::control::steering::Around;
+use crate::control::{Control, Steering};
+use crate::{log, signals};
 
-/// A pool with its settings.
-struct Pool {
-    pool: config::Pool,
-    settings: Settings,
+/// A pool that is to be served.
+#[derive(Clone, Debug)]
+pub(crate) struct Served {
+    /// The name and the routes.
+    pub(crate) title: String,
+    pub(crate) routes: Vec<String>,
+    pub(crate) settings: Settings,
     /// The module's file before it was read.
     used: Option<Identity>,
 }
 
 pub(crate) fn serve(args: Serve) -> anyhow::Result<ExitCode> {
-    let ends_with_parent = args.end_with_parent;
+    let (ends_with_parent, asked) = (args.end_with_parent, args.clone());
     if ends_with_parent {
         set_parent_process_death_signal(Some(Signal::KILL))?;
     }
@@ -39,24 +43,23 @@ pub(crate) fn serve(args: Serve) -> anyhow::Result<ExitCode> {
     let host = serve
         .host_settings()
         .unwrap_or_else(|problem| refuse(&problem));
+    let steps = Steps::on_if(serve.steps);
     let pools = pools.into_iter().map(|mut pool| {
-        let settings = pool.settings()?;
-        let used = watch::identity(&settings.module);
-        Ok(Pool {
-            pool,
+        let mut settings = pool.settings()?;
+        settings.steps = steps.clone();
+        let served = Served {
+            title: pool.title(),
+            routes: pool.routes.iter().map(ToString::to_string).collect(),
+            used: watch::identity(&settings.module),
             settings,
-            used,
-        })
+        };
+        Ok((pool, served))
     });
     let pools: Result<Vec<_>, String> = pools.collect();
-    let mut pools = pools.unwrap_or_else(|problem| refuse(&problem));
-    let has_file = |pool: &Pool| pool.settings.module != Module::BuiltIn;
+    let pools = pools.unwrap_or_else(|problem| refuse(&problem));
+    let has_file = |(_, served): &(_, Served)| served.settings.module != Module::BuiltIn;
     if serve.watch && !pools.iter().any(has_file) {
         refuse("--watch: the built-in worker has no file that could change; give --module");
-    }
-    let steps = Steps::on_if(serve.steps);
-    for pool in &mut pools {
-        pool.settings.steps = steps.clone();
     }
     let said = match ends_with_parent {
         true => Said::Never, // the parent tells what takes its time
@@ -64,9 +67,13 @@ pub(crate) fn serve(args: Serve) -> anyhow::Result<ExitCode> {
     };
 
     let runtime = runtime()?;
-    let log = log::start(serve.log_format, serve.log_level)?;
-    let levels = log.levels.clone();
-    let outcome = runtime.block_on(serve_until_stopped(&serve, host, pools, said, levels));
+    let log = log::start(serve.log_format, serve.log_level, serve.log_file.clone())?;
+    let around = Around {
+        asked,
+        said,
+        log: log.control.clone(),
+    };
+    let outcome = runtime.block_on(serve_until_stopped(&serve, host, pools, around));
     // While the runtime lives, so that a second signal still ends it all.
     drop(log);
     // A thread that still waits for a disk must not delay the end.
@@ -82,29 +89,30 @@ pub(crate) fn serve(args: Serve) -> anyhow::Result<ExitCode> {
 async fn serve_until_stopped(
     args: &Serve,
     settings: HostSettings,
-    pools: Vec<Pool>,
-    said: Said,
-    levels: Levels,
+    pools: Vec<(config::Pool, Served)>,
+    around: Around,
 ) -> anyhow::Result<Option<SignalKind>> {
     let mut stop = std::pin::pin!(signals::stop()?);
-    signals::ignore_others()?;
-    let watched: Vec<_> = pools
-        .iter()
-        .map(|pool| (pool.settings.clone(), pool.used))
-        .collect();
-    let titles: Vec<_> = pools.iter().map(|pool| pool.pool.title()).collect();
-    let routes: Vec<_> = pools
-        .iter()
-        .map(|pool| steering::routes(&pool.pool))
-        .collect();
+    let mut others = signals::others()?;
+    let (pools, served): (Vec<_>, Vec<_>) = pools.into_iter().unzip();
+    let watched_host = Watched::default();
+    let mut beside = tokio::task::JoinSet::new();
     let start = async {
-        let bound = bind(&args.listen).await?;
+        let bound = bind("--listen", &args.listen).await?;
+        if let Some(listen) = &args.admin {
+            let listener = bind("--admin", listen).await?.listen()?;
+            admin::check(&listener, args.admin_allow_remote)?;
+            let address = listener.local_addr()?;
+            tracing::info!(%address, "the admin address answers");
+            let listener = tokio::net::TcpListener::from_std(listener)?;
+            beside.spawn(admin::serve(listener, watched_host.clone()));
+        }
         let control = Control::bind(&args.control())?;
         let mut loaded = Vec::new();
-        for pool in pools {
-            let module = load(&pool.settings, said).await;
-            let module = module.map_err(|error| refused(&error, pool.pool.explained(&error)))?;
-            loaded.push(pool.pool.with(module));
+        for (pool, served) in pools.into_iter().zip(&served) {
+            let module = load(&served.settings, around.said).await;
+            let module = module.map_err(|error| refused(&error, pool.explained(&error)))?;
+            loaded.push(pool.with(module));
         }
         let host = Host::of(settings, loaded).await;
         anyhow::Ok((bound, control, host.map_err(explained)?))
@@ -113,36 +121,47 @@ async fn serve_until_stopped(
         biased;
         signal = stop.as_mut() => return Ok(signal),
         started = start => started?,
+        never = signals::ignore(&mut others) => match never {},
     };
     let listener = bound.listen()?;
     let url = format!("http://{}", listener.local_addr()?);
     // One line, because whoever waits for it may read no more.
-    let line = match (&*watched, &*host.pools()) {
-        ([(settings, _)], [pool]) => Serve::summary(settings, pool.workers),
-        _ => format!("pools {}", titles.join("; ")),
+    let line = match (&*served, &*host.pools()) {
+        ([only], [pool]) => Serve::summary(&only.settings, pool.workers),
+        (several, _) => {
+            let titles: Vec<_> = several.iter().map(|served| &*served.title).collect();
+            format!("pools {}", titles.join("; "))
+        }
     };
     let line = format!("wasm-pool-host: {url} · {line}");
-    writeln!(std::io::stdout(), "{line}").context("can't write the start line")?;
-    let pools = watched.iter().map(|(settings, _)| settings.clone());
-    let steering = Steering::new(
-        host.clone(),
-        routes.into_iter().zip(pools),
-        url,
-        said,
-        levels,
-    );
-    let mut beside = tokio::task::JoinSet::new();
+    let steering = Steering::new(host.clone(), &served, url, around);
+    watched_host.started(&steering);
     beside.spawn(control.serve(Arc::clone(&steering)));
-    for (pool, (settings, used)) in (0..).zip(watched).filter(|_| args.watch) {
+    for (number, served) in (0..).zip(served).filter(|_| args.watch) {
         let steering = Arc::clone(&steering);
-        beside.spawn(async move { watch::watch(&steering, pool, &settings.module, used).await });
+        beside.spawn(async move {
+            let module = &served.settings.module;
+            watch::watch(&steering, number, module, served.used).await
+        });
     }
+    let heard = Arc::clone(&steering);
+    beside.spawn(async move {
+        while let Some(signal) = others.recv().await {
+            heard.hear(signal).await;
+        }
+        std::future::pending().await
+    });
+    // Everything answers from now on.
+    writeln!(std::io::stdout(), "{line}").context("can't write the start line")?;
     let stopped = async {
-        let grace = tokio::select! {
-            _signal = stop => None,
-            asked = steering.stopped() => asked.grace,
+        let asked = tokio::select! {
+            _signal = stop => {
+                steering.stop(None);
+                steering.stopped().await
+            }
+            asked = steering.stopped() => asked,
         };
-        host.stop(grace.unwrap_or(args.grace)).await;
+        host.stop(asked.grace.unwrap_or(args.grace)).await;
         Ok(())
     };
     tokio::try_join!(host.serve(listener), stopped)?;

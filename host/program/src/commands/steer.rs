@@ -95,7 +95,7 @@ async fn kill(asked: Kill) -> anyhow::Result<String> {
     let host = find(&asked.which)?;
     let pids = match (asked.victims.pid, asked.victims.running_over) {
         (Some(pid), _) => {
-            host.kill(pid).await?;
+            host.kill(pid, asked.trap).await?;
             vec![pid]
         }
         (None, Some(time)) => {
@@ -108,7 +108,7 @@ async fn kill(asked: Kill) -> anyhow::Result<String> {
             let mut killed = Vec::new();
             for process in late {
                 // One that has ended meanwhile needs no killing.
-                if host.kill(process.pid).await.is_ok() {
+                if host.kill(process.pid, asked.trap).await.is_ok() {
                     killed.push(process.pid);
                 }
             }

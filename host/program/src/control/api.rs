@@ -28,6 +28,9 @@ pub(crate) struct Process {
     pub(crate) names: Vec<String>,
 }
 
+/// The query of `DELETE /processes/PID` that has the process trap.
+pub(crate) const TRAP: &str = "trap";
+
 /// `GET /status` answers with this.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct Status {

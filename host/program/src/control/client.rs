@@ -61,8 +61,12 @@ impl Remote {
         self.ask(Method::GET, "/status", &()).await
     }
 
-    pub(crate) async fn kill(&self, pid: u64) -> anyhow::Result<()> {
-        self.ask(Method::DELETE, &format!("/processes/{pid}"), &())
+    pub(crate) async fn kill(&self, pid: u64, traps: bool) -> anyhow::Result<()> {
+        let query = match traps {
+            true => format!("?{}", api::TRAP),
+            false => String::new(),
+        };
+        self.ask(Method::DELETE, &format!("/processes/{pid}{query}"), &())
             .await
     }
 

@@ -8,10 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::{UnixListener, UnixStream};
@@ -21,18 +18,13 @@ use super::api;
 use super::place::{Place, Socket};
 use super::steering::Steering;
 use crate::cli::LogLevel;
+use crate::side_door::{self, HEAD_TIME, MAX_BYTES};
 
 /// Connections at one time. Further ones wait in the socket's line.
 const CONNECTIONS: usize = 16;
 
-/// The longest time in which a client sends a head.
-const HEAD_TIME: Duration = Duration::from_secs(5);
-
 /// The longest time of a connection: loading a module may take long.
 const CONNECTION_TIME: Duration = Duration::from_secs(600);
-
-/// The largest body of a request.
-const MAX_BODY: usize = 64 << 10;
 
 /// A socket that is bound and not served yet. Dropping it, or what serves it, removes it.
 #[derive(Debug)]
@@ -84,8 +76,8 @@ impl Control {
                 Ok((stream, _)) if is_own(&stream) => {
                     let steering = Arc::clone(&steering);
                     tokio::spawn(async move {
-                        let connection = connection(stream, &steering);
-                        let _elapsed = tokio::time::timeout(CONNECTION_TIME, connection).await;
+                        let respond = |request| respond(request, Arc::clone(&steering));
+                        side_door::serve(CONNECTION_TIME, stream, respond).await;
                         drop(permit);
                     });
                 }
@@ -112,29 +104,12 @@ fn is_own(stream: &UnixStream) -> bool {
     user.is_ok_and(|user| user == own || user == 0)
 }
 
-async fn connection(stream: UnixStream, steering: &Steering) {
-    let service = service_fn(async |request| Ok::<_, Infallible>(respond(request, steering).await));
-    let served = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIME)
-        .max_buf_size(MAX_BODY)
-        .serve_connection(TokioIo::new(stream), service);
-    // A client that breaks off harms nobody.
-    let _broken = served.await;
-}
-
-async fn respond(request: Request<Incoming>, steering: &Steering) -> Response<Full<Bytes>> {
-    let answered = answer(request, steering).await;
-    let (status, body) = match answered {
+async fn respond(request: Request<Incoming>, steering: Arc<Steering>) -> Response<Full<Bytes>> {
+    let (status, body) = match answer(request, &steering).await {
         Ok(body) => (StatusCode::OK, body),
         Err(Refused(status, error)) => (status, json(&api::Refusal { error })),
     };
-    let mut response = Response::new(Full::from(body));
-    *response.status_mut() = status;
-    let is_json = hyper::header::HeaderValue::from_static("application/json");
-    let headers = response.headers_mut();
-    headers.insert(hyper::header::CONTENT_TYPE, is_json);
-    response
+    side_door::response(status, "application/json", body)
 }
 
 /// Carries a request out.
@@ -145,10 +120,11 @@ async fn answer(request: Request<Incoming>, steering: &Steering) -> Result<Vec<u
     let failed = |error: anyhow::Error| Refused(StatusCode::CONFLICT, format!("{error:#}"));
     match (&method, &*parts) {
         (&Method::GET, ["processes"]) => Ok(json(&steering.processes())),
-        (&Method::GET, ["status"]) => Ok(json(&steering.status().await)),
+        (&Method::GET, ["status"]) => Ok(json(&steering.status())),
         (&Method::DELETE, ["processes", pid]) => {
             let pid = pid.parse().map_err(|_| bad("a pid is a number"))?;
-            if !steering.kill(pid) {
+            let traps = request.uri().query() == Some(api::TRAP);
+            if !steering.kill(pid, traps) {
                 let text = format!("there is no process {pid}");
                 return Err(Refused(StatusCode::NOT_FOUND, text));
             }
@@ -194,7 +170,7 @@ fn not_found(error: anyhow::Error) -> Refused {
 
 /// The body of a request, as a value.
 async fn body<T: DeserializeOwned>(request: Request<Incoming>) -> Result<T, Refused> {
-    let limited = Limited::new(request.into_body(), MAX_BODY);
+    let limited = Limited::new(request.into_body(), MAX_BYTES);
     let whole = tokio::time::timeout(HEAD_TIME, limited.collect()).await;
     let Ok(Ok(whole)) = whole else {
         return Err(bad("the body is too large, too slow or broken off"));

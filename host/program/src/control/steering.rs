@@ -8,9 +8,10 @@ use tokio::sync::{Mutex, watch};
 use wasm_pool_host::{Host, Pid, Settings, State};
 
 use super::api;
-use crate::cli::{LogLevel, config, explain};
-use crate::commands::{Said, load};
-use crate::log::Levels;
+use crate::cli::{LogLevel, Serve, config, explain};
+use crate::commands::{Said, Served, load};
+use crate::log;
+use crate::signals::{self, Other};
 
 /// A host and all that changes it while it serves.
 #[derive(Debug)]
@@ -18,10 +19,18 @@ pub(crate) struct Steering {
     host: Host,
     pools: Vec<Pool>,
     address: String,
-    said: Said,
     started: Instant,
-    levels: Levels,
+    around: Around,
     stop: watch::Sender<Option<Stop>>,
+}
+
+/// What a host has around it.
+#[derive(Debug)]
+pub(crate) struct Around {
+    /// What the host was started with, before any configuration was read.
+    pub(crate) asked: Serve,
+    pub(crate) said: Said,
+    pub(crate) log: log::Control,
 }
 
 /// A request to stop, with the time for running requests if it is not the usual.
@@ -32,30 +41,26 @@ pub(crate) struct Stop {
 
 #[derive(Debug)]
 struct Pool {
+    /// The name and the routes.
+    title: String,
     routes: Vec<String>,
     /// What the next loading uses. Loadings of one pool come one after the other.
     settings: Mutex<Settings>,
 }
 
 impl Steering {
-    pub(crate) fn new(
-        host: Host,
-        pools: impl IntoIterator<Item = (Vec<String>, Settings)>,
-        address: String,
-        said: Said,
-        levels: Levels,
-    ) -> Arc<Self> {
-        let pools = pools.into_iter().map(|(routes, settings)| Pool {
-            routes,
-            settings: Mutex::new(settings),
+    pub(crate) fn new(host: Host, pools: &[Served], address: String, around: Around) -> Arc<Self> {
+        let pools = pools.iter().cloned().map(|served| Pool {
+            title: served.title,
+            routes: served.routes,
+            settings: Mutex::new(served.settings),
         });
         Arc::new(Self {
             host,
             pools: pools.collect(),
             address,
-            said,
             started: Instant::now(),
-            levels,
+            around,
             stop: watch::Sender::new(None),
         })
     }
@@ -70,8 +75,13 @@ impl Steering {
             .unwrap_or(Stop { grace: None })
     }
 
-    pub(super) fn stop(&self, grace: Option<Duration>) {
-        self.stop.send_replace(Some(Stop { grace }));
+    /// Asks for the end, unless somebody has.
+    pub(crate) fn stop(&self, grace: Option<Duration>) {
+        self.stop.send_if_modified(|stop| {
+            let is_first = stop.is_none();
+            stop.get_or_insert(Stop { grace });
+            is_first
+        });
     }
 
     pub(super) fn processes(&self) -> Vec<api::Process> {
@@ -82,7 +92,25 @@ impl Steering {
             .collect()
     }
 
-    pub(super) async fn status(&self) -> api::Status {
+    /// The host that is steered.
+    pub(crate) fn host(&self) -> &Host {
+        &self.host
+    }
+
+    /// Why the host is not ready for requests, if it is not.
+    pub(crate) fn obstacle(&self) -> Option<String> {
+        if self.stop.borrow().is_some() {
+            return Some("stopping".to_owned());
+        }
+        let pools = self.host.pools().into_iter();
+        let failing = pools.filter(|pool| pool.is_failing).map(|pool| pool.name);
+        match &*failing.collect::<Vec<_>>() {
+            [] => None,
+            pools => Some(format!("no process can be started in {}", pools.join(", "))),
+        }
+    }
+
+    pub(crate) fn status(&self) -> api::Status {
         let (processes, stats) = (self.host.processes(), self.host.stats());
         let mut pools = Vec::new();
         for ((number, info), pool) in (0..).zip(self.host.pools()).zip(&self.pools) {
@@ -117,15 +145,17 @@ impl Steering {
         }
     }
 
-    /// Ends a process. Returns whether it existed.
-    pub(super) fn kill(&self, pid: u64) -> bool {
-        let pid = Pid::new(pid);
-        pid.is_some_and(|pid| self.host.kill(pid))
+    /// Ends a process, by a trap if it is to be one. Returns whether it existed.
+    pub(super) fn kill(&self, pid: u64, traps: bool) -> bool {
+        Pid::new(pid).is_some_and(|pid| match traps {
+            true => self.host.trap(pid),
+            false => self.host.kill(pid),
+        })
     }
 
     /// Sets what goes into the log.
     pub(super) fn set_level(&self, level: LogLevel) {
-        self.levels.set(level);
+        self.around.log.set_level(level);
         tracing::info!(level = ?level, "the log's level has changed");
     }
 
@@ -139,12 +169,68 @@ impl Steering {
         })
     }
 
-    /// Loads the module of this pool again, and has it take the place of the one that serves.
+    /// Reads the configuration again, loads the module of this pool again, and has it take the
+    /// place of the one that serves.
     ///
     /// # Errors
-    /// If it can't be used. The one before goes on serving then.
+    /// If one of them can't be used. The one before goes on serving then.
     pub(crate) async fn reload(&self, pool: usize) -> anyhow::Result<()> {
-        self.replace(pool, |_| Ok(())).await
+        let read = config::read(self.around.asked.clone()).map_err(|problem| anyhow!(problem))?;
+        let names: Vec<_> = read.pools.iter().map(config::Pool::title).collect();
+        let routes = self.pools.iter().map(|pool| &pool.title);
+        if !names.iter().eq(routes) {
+            bail!(
+                "the configuration has other pools or routes: the host must be started again for them"
+            );
+        }
+        let configured = read.pools.into_iter().nth(pool);
+        let mut configured = configured.ok_or_else(|| anyhow!("there is no such pool"))?;
+        let settings = configured.settings().map_err(|problem| anyhow!(problem))?;
+        self.replace(pool, |current| {
+            let steps = current.steps.clone();
+            *current = Settings { steps, ..settings };
+            Ok(())
+        })
+        .await
+    }
+
+    /// Does what a signal asks for.
+    pub(crate) async fn hear(&self, signal: Other) {
+        match signal {
+            Other::Hangup => {
+                self.reopen_log();
+                for (number, pool) in self.pools.iter().enumerate() {
+                    let pool = &pool.title;
+                    match self.reload(number).await {
+                        Ok(()) => tracing::info!(pool, "the module was loaded again"),
+                        Err(error) => {
+                            let reason = format!("{error:#}");
+                            tracing::warn!(
+                                pool,
+                                reason,
+                                "the module can't be loaded again: the one before goes on serving"
+                            );
+                        }
+                    }
+                }
+            }
+            Other::User1 => {
+                if !self.reopen_log() {
+                    signals::ignored(signal);
+                }
+            }
+            Other::User2 => signals::ignored(signal),
+        }
+    }
+
+    /// Returns whether the log has a file.
+    fn reopen_log(&self) -> bool {
+        let reopened = self.around.log.reopen();
+        reopened.unwrap_or_else(|error| {
+            let reason = format!("{error:#}");
+            tracing::warn!(reason, "the log's file can't be opened anew");
+            true
+        })
     }
 
     /// Changes the number of processes of this pool.
@@ -176,7 +262,7 @@ impl Steering {
         let mut changed = settings.clone();
         change(&mut changed)?;
         let replaced = async {
-            let loaded = load(&changed, self.said).await?;
+            let loaded = load(&changed, self.around.said).await?;
             self.host.replace(pool, loaded).await
         };
         replaced
@@ -185,9 +271,4 @@ impl Steering {
         *settings = changed;
         Ok(())
     }
-}
-
-/// The routes of a pool as they are shown.
-pub(crate) fn routes(pool: &config::Pool) -> Vec<String> {
-    pool.routes.iter().map(ToString::to_string).collect()
 }

@@ -11,8 +11,11 @@ use super::super::Serve;
 pub(super) const CONFIG: &str = "config";
 
 /// What concerns the host as a whole, and no single pool.
-const OF_THE_HOST: [&str; 13] = [
+const OF_THE_HOST: [&str; 16] = [
     "listen",
+    "log-file",
+    "admin",
+    "admin-allow-remote",
     "control",
     "max-connections",
     "max-memory-total",
@@ -28,7 +31,7 @@ const OF_THE_HOST: [&str; 13] = [
 ];
 
 /// What names a file or a folder. In a file, a relative path begins at the file's folder.
-const PATHS: [&str; 4] = ["module", "root", "cache", "env-file"];
+const PATHS: [&str; 5] = ["log-file", "module", "root", "cache", "env-file"];
 
 /// Of these pairs, the one that is given replaces the other.
 pub(super) const RIVALS: [(&str, &str); 2] = [("cache", "no-cache"), ("no-cache", "cache")];

@@ -1,0 +1,188 @@
+//! A *tally* counts what happens in one pool: responses, times, exits. Each thread counts on cache
+//! lines of its own, so that counting costs a request some nanoseconds. A reader adds them up.
+
+use std::time::Duration;
+
+use crate::exit::Exit;
+use crate::sync::{AtomicU64, Ordering};
+use crate::threads;
+
+/// Most machines have fewer cores. With more threads than shards, threads share.
+const SHARDS: usize = 32;
+
+/// Status codes by their first digit, from 1 to 5.
+const CLASSES: usize = 5;
+
+/// The upper bounds of a histogram's buckets, in microseconds: from what a call takes to the
+/// default time limit of a request. One more bucket has what is longer.
+const BOUNDS_US: [u64; 17] = [
+    100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000,
+    1_000_000, 2_500_000, 5_000_000, 10_000_000, 30_000_000,
+];
+
+/// What one pool has counted.
+#[derive(Debug)]
+pub(crate) struct Tally([Shard; SHARDS]);
+
+#[derive(Debug, Default)]
+#[repr(align(128))] // two cache lines: threads that write here must not slow each other down
+struct Shard {
+    responses: [AtomicU64; CLASSES],
+    refused: AtomicU64,
+    requests: Buckets,
+    waits: Buckets,
+    starts: Buckets,
+    exits: [AtomicU64; Exit::ALL.len()],
+    cpu_ms: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Buckets {
+    counts: [AtomicU64; BOUNDS_US.len() + 1],
+    sum_us: AtomicU64,
+}
+
+/// What one pool has counted since the host was started.
+#[derive(Clone, Debug)]
+pub struct Counts {
+    /// Responses by the first digit of their status, from 1 to 5.
+    pub responses: [u64; CLASSES],
+    /// Requests that no process could take.
+    pub refused: u64,
+    /// Times from a request's head to the head of its response.
+    pub requests: Histogram,
+    /// Times that requests waited for a process.
+    pub waits: Histogram,
+    /// Times that processes took to start.
+    pub starts: Histogram,
+    /// Processes that have ended, by exit. All codes count as one.
+    pub exits: Vec<(Exit, u64)>,
+    /// CPU time of the processes that have ended.
+    pub cpu: Duration,
+}
+
+/// How often times of which length were counted.
+#[derive(Clone, Debug)]
+pub struct Histogram {
+    /// How many were at most as long as each of [`Histogram::bounds`], and longer than the one
+    /// before. The last are those that were longer than all.
+    pub counts: Vec<u64>,
+    /// The sum of all.
+    pub sum: Duration,
+}
+
+impl Histogram {
+    /// The longest time that counts in each bucket but the last.
+    pub fn bounds() -> impl Iterator<Item = Duration> {
+        BOUNDS_US.into_iter().map(Duration::from_micros)
+    }
+}
+
+impl Tally {
+    pub(crate) fn new() -> Self {
+        Self(std::array::from_fn(|_| Shard::default()))
+    }
+
+    /// A response with this status, so long after its request.
+    pub(crate) fn responded(&self, status: u16, time: Duration) {
+        let shard = self.here();
+        let class = usize::from(status / 100).clamp(1, CLASSES) - 1;
+        shard.responses[class].fetch_add(1, Ordering::Relaxed);
+        shard.requests.add(time);
+    }
+
+    /// A request got a process after this time.
+    pub(crate) fn waited(&self, time: Duration) {
+        self.here().waits.add(time);
+    }
+
+    /// A request got no process.
+    pub(crate) fn refused(&self) {
+        self.here().refused.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A process was started in this time.
+    pub(crate) fn started(&self, time: Duration) {
+        self.here().starts.add(time);
+    }
+
+    /// A process has ended.
+    pub(crate) fn ended(&self, exit: Exit, cpu_ms: u64) {
+        let shard = self.here();
+        shard.exits[exit.index()].fetch_add(1, Ordering::Relaxed);
+        shard.cpu_ms.fetch_add(cpu_ms, Ordering::Relaxed);
+    }
+
+    /// The sums over all threads, each at a slightly different moment.
+    pub(crate) fn counts(&self) -> Counts {
+        let sum = |of: &dyn Fn(&Shard) -> &AtomicU64| -> u64 {
+            self.0
+                .iter()
+                .map(|shard| of(shard).load(Ordering::Relaxed))
+                .sum()
+        };
+        let histogram = |of: fn(&Shard) -> &Buckets| Histogram {
+            counts: (0..=BOUNDS_US.len())
+                .map(|at| sum(&|shard| &of(shard).counts[at]))
+                .collect(),
+            sum: Duration::from_micros(sum(&|shard| &of(shard).sum_us)),
+        };
+        let exits = Exit::ALL.into_iter();
+        Counts {
+            responses: std::array::from_fn(|class| sum(&|shard| &shard.responses[class])),
+            refused: sum(&|shard| &shard.refused),
+            requests: histogram(|shard| &shard.requests),
+            waits: histogram(|shard| &shard.waits),
+            starts: histogram(|shard| &shard.starts),
+            exits: exits
+                .map(|exit| (exit, sum(&|shard| &shard.exits[exit.index()])))
+                .collect(),
+            cpu: Duration::from_millis(sum(&|shard| &shard.cpu_ms)),
+        }
+    }
+
+    fn here(&self) -> &Shard {
+        &self.0[threads::slot(SHARDS)]
+    }
+}
+
+impl Buckets {
+    fn add(&self, time: Duration) {
+        let us = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        let bucket = BOUNDS_US.partition_point(|bound| *bound < us);
+        self.counts[bucket].fetch_add(1, Ordering::Relaxed);
+        self.sum_us.fetch_add(us, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_counts_in_the_first_bucket_that_is_long_enough() {
+        let tally = Tally::new();
+        for us in [0, 100, 101, 250, 30_000_000, 30_000_001] {
+            tally.waited(Duration::from_micros(us));
+        }
+        tally.responded(599, Duration::ZERO);
+        tally.ended(Exit::Trap, 3);
+        let counts = tally.counts();
+        let waits = counts.waits;
+        assert_eq!(
+            (
+                waits.counts[0],
+                waits.counts[1],
+                waits.counts[16],
+                waits.counts[17]
+            ),
+            (2, 2, 1, 1)
+        );
+        assert_eq!(waits.sum, Duration::from_micros(60_000_452));
+        assert_eq!(
+            (counts.responses, counts.requests.counts[0]),
+            ([0, 0, 0, 0, 1], 1)
+        );
+        assert!(counts.exits.contains(&(Exit::Trap, 1)) && counts.cpu == Duration::from_millis(3));
+    }
+}
