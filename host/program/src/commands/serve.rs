@@ -164,7 +164,10 @@ async fn serve_until_stopped(
         host.stop(asked.grace.unwrap_or(args.grace)).await;
         Ok(())
     };
-    tokio::try_join!(host.serve(listener), stopped)?;
+    let served = tokio::try_join!(host.serve(listener), stopped);
+    // Waits for the end of all of them, so that the control socket is gone.
+    beside.shutdown().await;
+    served?;
     Ok(None)
 }
 
