@@ -142,6 +142,7 @@ fn all_processes_together_have_their_memory() {
         memory = "16MiB"
         max-memory-total = "48MiB"
         idle-timeout = "100ms"
+        request-timeout = "1000s"
 
         [[pool]]
         name = "greedy"
