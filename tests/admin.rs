@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::support::server::{Server, command, component, configured, guest};
+use crate::support::server::{Server, command, component, configured, guest, outcome};
 use crate::support::wat::{slow, worker};
 use crate::support::{Client, Folder, Reply, eventually, guests};
 
@@ -202,10 +202,9 @@ fn a_host_that_starts_is_not_ready() {
 #[test]
 fn others_reach_the_admin_address_only_if_they_may() {
     let folder = Folder::new();
-    let output = command(None, &folder.root(), "--admin 0.0.0.0:0").output();
-    let output = output.expect("the program runs");
-    let text = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(1), "{text}");
+    let mut command = command(None, &folder.root(), "--admin 0.0.0.0:0");
+    let (code, text) = outcome(&mut command);
+    assert_eq!(code, 1, "{text}");
     assert!(
         text.contains("give --admin-allow-remote if they may"),
         "{text}"

@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::Command;
 
-use crate::support::server::PROGRAM;
+use crate::support::server::{PROGRAM, outcome};
 
 /// The exit code and the output of the program, run in a folder with this configuration. Each
 /// `NAME=VALUE` in front of the arguments is a variable.
@@ -18,10 +18,7 @@ fn run(config: &str, arguments: &str) -> (i32, String) {
         command.env(name, value);
     }
     command.args(arguments.split_whitespace().skip_while(is_variable));
-    let output = command.output().expect("the program runs");
-    let text = [output.stdout, output.stderr].concat();
-    let text = String::from_utf8(text).expect("output is text");
-    (output.status.code().unwrap_or(-1), text)
+    outcome(&mut command)
 }
 
 #[test]
@@ -44,11 +41,9 @@ module = "./one.wasm"
 [[pool]]
 name = "two"
 routes = ["/two/*"]
-no-wait = 1
 "#;
-    let config = config.replace("no-wait = 1\n", "");
     let shown = |arguments: &str| {
-        let (code, text) = run(&config, arguments);
+        let (code, text) = run(config, arguments);
         assert_eq!(code, 0, "{text}");
         text
     };

@@ -1,6 +1,6 @@
 //! Several pools in one host: which requests each gets, and what one can do to another.
 
-use crate::support::server::{Server, configured};
+use crate::support::server::{Server, command, configured, outcome};
 use crate::support::{Client, Folder, guests};
 
 /// A guest of the examples, as a value in a configuration.
@@ -203,11 +203,9 @@ fn processes_that_are_kept_alive_must_fit_their_memory() {
     let file = folder.path().join("host.toml");
     std::fs::write(&file, config).expect("a configuration");
     let file = file.to_str().expect("a plain name");
-    let mut command =
-        crate::support::server::command(None, &folder.root(), &format!("--config {file}"));
-    let output = command.output().expect("the program runs");
-    assert_eq!(output.status.code(), Some(2));
-    let text = String::from_utf8_lossy(&output.stderr);
+    let mut command = command(None, &folder.root(), &format!("--config {file}"));
+    let (code, text) = outcome(&mut command);
+    assert_eq!(code, 2, "{text}");
     assert!(
         text.contains("--max-memory-total 100MiB") && text.contains("128.0 MiB"),
         "{text}"

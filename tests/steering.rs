@@ -11,20 +11,17 @@ use std::process::Command;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::support::server::{PROGRAM, Server, command, component, configured, guest, guest_over};
+use crate::support::server::{
+    PROGRAM, Server, command, component, configured, guest, guest_over, outcome,
+};
 use crate::support::{Folder, eventually};
 use crate::watch::answer;
 
 /// The exit code and the output of a command that asks the hosts of this folder.
 fn ask(folder: &Path, arguments: &str) -> (i32, String) {
-    let output = Command::new(PROGRAM)
-        .args(arguments.split_whitespace())
-        .env("XDG_RUNTIME_DIR", folder)
-        .output()
-        .expect("the program runs");
-    let text = [output.stdout, output.stderr].concat();
-    let text = String::from_utf8(text).expect("output is text");
-    (output.status.code().unwrap_or(-1), text)
+    let mut command = Command::new(PROGRAM);
+    command.args(arguments.split_whitespace());
+    outcome(command.env("XDG_RUNTIME_DIR", folder))
 }
 
 /// The output of a command that succeeds.
@@ -249,15 +246,9 @@ fn the_log_s_file_is_opened_anew() {
     has(&log, "/three");
     assert!(!lines(&old).contains("/three"));
     // A file that can't be opened leaves the log where it is.
-    let (code, text) = {
-        let output = command(None, &server.folder.root(), "--log-file /nowhere/log").output();
-        let output = output.expect("the program runs");
-        (
-            output.status.code(),
-            String::from_utf8_lossy(&output.stderr).into_owned(),
-        )
-    };
-    assert_eq!(code, Some(1));
+    let mut command = command(None, &server.folder.root(), "--log-file /nowhere/log");
+    let (code, text) = outcome(&mut command);
+    assert_eq!(code, 1);
     assert!(
         text.contains("--log-file /nowhere/log: No such file or directory"),
         "{text}"
@@ -368,10 +359,9 @@ fn the_socket_is_where_it_is_wanted() {
             "something else is there",
         ),
     ] {
-        let output = command(None, &folder.root(), &format!("--control {place}")).output();
-        let output = output.expect("the program runs");
-        let text = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(output.status.code(), Some(1), "{text}");
+        let mut command = command(None, &folder.root(), &format!("--control {place}"));
+        let (code, text) = outcome(&mut command);
+        assert_eq!(code, 1, "{text}");
         assert!(text.contains(problem), "{text}");
     }
     drop(server);

@@ -28,9 +28,14 @@ enum HostPattern {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RouteError(&'static str);
 
-/// All routes of a host, the most specific first.
+/// All routes of a host.
 #[derive(Debug)]
-pub(crate) struct Routes(Box<[(Route, usize)]>);
+pub(crate) struct Routes {
+    /// The most specific first, each with the number of its pool.
+    routes: Box<[(Route, usize)]>,
+    /// Whether one of them names a host. If not, nobody needs to look for that of a request.
+    name_hosts: bool,
+}
 
 /// The pool that a request belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,15 +97,22 @@ impl Routes {
             .flat_map(|(pool, routes)| routes.iter().map(move |route| (route.clone(), pool)))
             .collect();
         routes.sort_by_key(|(route, _)| Reverse(route.specificity()));
-        Self(routes.into())
+        let names_host = |(route, _): &(Route, _)| route.host != HostPattern::Any;
+        Self {
+            name_hosts: routes.iter().any(names_host),
+            routes: routes.into(),
+        }
     }
 
     /// The pool of a request. `host` may have a port. A target without a path, such as `*`, has the
     /// path `/`.
-    pub(crate) fn find(&self, host: &str, path: &str) -> Option<Routed> {
-        let host = without_port(host);
+    pub(crate) fn find<'a>(&self, host: impl FnOnce() -> &'a str, path: &str) -> Option<Routed> {
+        let host = match self.name_hosts {
+            true => without_port(host()),
+            false => "",
+        };
         let path = if path.starts_with('/') { path } else { "/" };
-        let mut routes = self.0.iter();
+        let mut routes = self.routes.iter();
         let (route, pool) = routes.find(|(route, _)| route.matches(host, path))?;
         Some(Routed {
             pool: *pool,
@@ -230,7 +242,7 @@ mod tests {
             ("[::1]", "/", "[::1]/*"),
             ("", "/", "/*"),
         ] {
-            let found = routes.find(host, path).map(|routed| texts[routed.pool]);
+            let found = routes.find(|| host, path).map(|routed| texts[routed.pool]);
             assert_eq!(found, Some(expected), "{host}{path}");
         }
     }
@@ -239,7 +251,7 @@ mod tests {
     fn a_prefix_is_what_the_route_names() {
         let routes = [route("/api/*"), route("/")];
         let routes = Routes::new([&routes[..]]);
-        let prefix = |path| routes.find("", path).map(|routed| routed.prefix);
+        let prefix = |path| routes.find(|| "", path).map(|routed| routed.prefix);
         assert_eq!(prefix("/api/x"), Some(4));
         assert_eq!(prefix("/api"), Some(4));
         assert_eq!(prefix("/"), Some(0));

@@ -403,6 +403,14 @@ pub(crate) fn command(module: Option<&Path>, root: &Path, flags: &str) -> Comman
     command
 }
 
+/// The exit code of a program that ends by itself, and all of its output.
+pub(crate) fn outcome(command: &mut Command) -> (i32, String) {
+    let output = command.output().expect("the program runs");
+    let text = [output.stdout, output.stderr].concat();
+    let text = String::from_utf8(text).expect("output is text");
+    (output.status.code().unwrap_or(-1), text)
+}
+
 /// The first line of the program's output. Empty if the program ends before, or if the line doesn't
 /// arrive in time.
 fn first_line(output: impl Read + Send + 'static) -> String {

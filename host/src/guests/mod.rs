@@ -94,24 +94,11 @@ pub(crate) struct Trace {
     pub(crate) memory: u64,
 }
 
-/// What a process had used before a request.
-struct Spent {
-    row: Arc<Row>,
-    cpu_ms: u64,
-}
-
-impl Spent {
-    fn since(row: &Arc<Row>) -> Self {
-        Self {
-            row: Arc::clone(row),
-            cpu_ms: row.cpu_ms(),
-        }
-    }
-
-    /// Notes what the process has used for the request.
-    fn note(&self, trace: &mut Trace) {
-        trace.cpu_ms = self.row.cpu_ms().saturating_sub(self.cpu_ms);
-        trace.memory = self.row.memory();
+impl Trace {
+    /// Notes what the process has used since it had used this CPU time.
+    fn has_used(&mut self, row: &Row, before_ms: u64) {
+        self.cpu_ms = row.cpu_ms().saturating_sub(before_ms);
+        self.memory = row.memory();
     }
 }
 
@@ -253,7 +240,7 @@ impl Guests {
         let mut lease = self.take(pool, trace).await?;
         let now = Instant::now();
         let deadline = now + time;
-        let spent = Spent::since(lease.process().row());
+        let before_ms = lease.process().row().cpu_ms();
         let answer = {
             let answering = pin!(async {
                 let response = lease.handle(request, now, deadline).await?;
@@ -264,7 +251,7 @@ impl Guests {
             });
             self.unless_ending(answering).await
         };
-        spent.note(trace);
+        trace.has_used(lease.process().row(), before_ms);
         match answer {
             Some(Ok(Ok(judged))) => {
                 let _timing = self.steps.time(Step::HandOver).out_of(Step::Reply);
@@ -312,7 +299,7 @@ impl Guests {
         let (rejecting, rejected) = oneshot::channel();
         let stopping = self.stopping.clone();
         let row = Arc::clone(lease.process().row());
-        let spent = Spent::since(&row);
+        let (served, before_ms) = (Arc::clone(&row), row.cpu_ms());
         let call = Box::pin(async move {
             let outcome = {
                 let call = pin!(lease.exchange(request, now, deadline, answering));
@@ -338,7 +325,7 @@ impl Guests {
             behind: self.behind.clone(),
         };
         let begun = exchange::begin(pool, begun).await;
-        spent.note(trace);
+        trace.has_used(&served, before_ms);
         let response = begun.map_err(|exit| {
             trace.exit = Some(exit);
             if exit == Exit::Stopped {
@@ -432,9 +419,10 @@ impl Guests {
         self.current.load().kind
     }
 
-    /// The limits of requests.
-    pub(crate) fn limits(&self) -> Limits {
-        self.current.load().limits
+    /// The kind of the module, and the limits of requests.
+    pub(crate) fn kind_and_limits(&self) -> (Kind, Limits) {
+        let current = self.current.load();
+        (current.kind, current.limits)
     }
 
     /// How many processes are kept alive, and how many there may be.

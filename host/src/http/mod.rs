@@ -31,7 +31,7 @@ use crate::guests::{Guests, Trace, Unanswered};
 use crate::message::{Request, Response};
 use crate::pid::Pid;
 use crate::routes::{Routed, Routes};
-use crate::settings::{HostSettings, Limits};
+use crate::settings::HostSettings;
 use crate::shutdown::Stopping;
 use crate::steps::Steps;
 use crate::tally::{Counts, Tally};
@@ -180,8 +180,10 @@ impl Service {
         };
         let framed = request::check_framing(request.headers());
         framed.inspect_err(|_| stopwatch.refused())?;
-        let host = named_host(&request);
-        let Some(Routed { pool, prefix }) = self.routes.find(host, request.uri().path()) else {
+        let routed = self
+            .routes
+            .find(|| named_host(&request), request.uri().path());
+        let Some(Routed { pool, prefix }) = routed else {
             stopwatch.refused();
             return Err(Unanswered::NoRoute.into());
         };
@@ -233,12 +235,13 @@ impl Service {
         mut request: Request,
         trace: &mut Trace,
     ) -> Result<Response, Unanswered> {
-        let routed = {
+        let host = || {
             let mut fields = request.headers.iter();
             let host = fields.find(|(name, _)| name.eq_ignore_ascii_case(HOST.as_str()));
             let host = host.and_then(|(_, value)| std::str::from_utf8(value).ok());
-            self.routes.find(host.unwrap_or_default(), &request.path)
+            host.unwrap_or_default()
         };
+        let routed = self.routes.find(host, &request.path);
         let Routed { pool, prefix } = routed.ok_or(Unanswered::NoRoute)?;
         let served = &self.pools[pool];
         if served.strips_prefix {
@@ -249,14 +252,12 @@ impl Service {
     }
 
     fn reading(&self, guests: &Guests) -> Reading {
-        let Limits {
-            body, request_time, ..
-        } = guests.limits();
+        let (kind, limits) = guests.kind_and_limits();
         Reading {
-            takes_streams: guests.kind().takes_streams(),
-            body_time: request_time,
+            takes_streams: kind.takes_streams(),
+            body_time: limits.request_time,
             patience: self.settings.header_time,
-            max_body: body,
+            max_body: limits.body,
         }
     }
 }

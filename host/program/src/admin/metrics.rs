@@ -5,7 +5,7 @@ use std::fmt::Error;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
-use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeCounterValue, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 use wasm_pool_host::{Counts, Histogram, Host, PoolInfo, ProcessInfo, State};
@@ -27,10 +27,19 @@ const STATES: [State; 5] = [
 /// A host at one moment.
 #[derive(Debug)]
 struct Sample {
-    pools: Vec<PoolInfo>,
-    processes: Vec<ProcessInfo>,
+    pools: Vec<Pool>,
     unrouted: Counts,
 }
+
+/// A pool, and its processes.
+#[derive(Debug)]
+struct Pool {
+    info: PoolInfo,
+    processes: Vec<ProcessInfo>,
+}
+
+/// One value of a family, and what tells it from the others.
+type Labelled<'a, V, const N: usize> = ([(&'a str, &'a str); N], V);
 
 /// All metrics, in the text format.
 ///
@@ -38,11 +47,7 @@ struct Sample {
 /// If they can't be formatted, which has no reason to happen.
 pub(super) fn text(host: &Host) -> Result<String, Error> {
     let mut registry = Registry::with_prefix(PREFIX);
-    registry.register_collector(Box::new(Sample {
-        pools: host.pools(),
-        processes: host.processes(),
-        unrouted: host.unrouted(),
-    }));
+    registry.register_collector(Box::new(Sample::of(host)));
     let mut text = String::new();
     encode(&mut text, &registry)?;
     Ok(text)
@@ -51,146 +56,110 @@ pub(super) fn text(host: &Host) -> Result<String, Error> {
 impl Collector for Sample {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), Error> {
         let encoder = &mut encoder;
+        let seconds = Some(&Unit::Seconds);
         encoder
             .encode_descriptor("build", "The running version", None, MetricType::Info)?
             .encode_info(&[("version", env!("CARGO_PKG_VERSION"))])?;
-        self.responses(encoder)?;
+        let help = "Answered requests, by the class of their status";
+        counters(encoder, "requests", help, None, self.responses())?;
         let help = "Requests that no process could take";
-        self.counter(encoder, "refused", help, None, |pool| {
-            pool.counts.refused as f64
-        })?;
+        let refused = self.each(|pool| pool.info.counts.refused as f64);
+        counters(encoder, "refused", help, None, refused)?;
         let help = "Time from a request's head to the head of its response";
         self.histogram(encoder, "request", help, |counts| &counts.requests)?;
         let help = "Time that requests waited for a process";
         self.histogram(encoder, "queue", help, |counts| &counts.waits)?;
         let help = "Time that processes took to start";
         self.histogram(encoder, "start", help, |counts| &counts.starts)?;
-        self.exits(encoder)?;
+        let help = "Processes that have ended, by the reason";
+        counters(encoder, "exits", help, None, self.exits())?;
         let help = "CPU time of all processes, the ended ones included";
-        self.counter(encoder, "cpu", help, Some(&Unit::Seconds), |pool| {
-            let living = self.of(pool).map(|process| process.cpu.as_secs_f64());
-            pool.counts.cpu.as_secs_f64() + living.sum::<f64>()
-        })?;
-        self.states(encoder)?;
+        let cpu = self.each(|pool| {
+            let living = pool.processes.iter().map(|process| process.cpu);
+            (pool.info.counts.cpu + living.sum()).as_secs_f64()
+        });
+        counters(encoder, "cpu", help, seconds, cpu)?;
+        let help = "Living processes, by state";
+        gauges(encoder, "processes", help, None, self.states())?;
         let help = "Requests that wait for a process";
-        self.gauge(encoder, "line", help, None, |pool| pool.waiting as u64)?;
+        let line = self.each(|pool| pool.info.waiting as u64);
+        gauges(encoder, "line", help, None, line)?;
         let help = "Memory of all processes";
-        self.gauge(encoder, "memory", help, Some(&Unit::Bytes), |pool| {
-            self.of(pool).map(|process| process.memory).sum()
-        })?;
+        let memory = self.sums(|process| process.memory);
+        gauges(encoder, "memory", help, Some(&Unit::Bytes), memory)?;
         let help = "Open files of all processes";
-        self.gauge(encoder, "open_files", help, None, |pool| {
-            self.of(pool)
-                .map(|process| u64::from(process.open_files))
-                .sum()
-        })?;
+        let files = self.sums(|process| process.open_files.into());
+        gauges(encoder, "open_files", help, None, files)?;
         let help = "Messages in all mailboxes";
-        self.gauge(encoder, "mailbox_messages", help, None, |pool| {
-            self.of(pool)
-                .filter_map(|process| process.messages)
-                .sum::<usize>() as u64
-        })?;
+        let messages = self.sums(|process| process.messages.unwrap_or_default() as u64);
+        gauges(encoder, "mailbox_messages", help, None, messages)?;
         let help = "How often the module has been loaded";
-        self.gauge(encoder, "generation", help, None, |pool| pool.generation)?;
+        let generation = self.each(|pool| pool.info.generation);
+        gauges(encoder, "generation", help, None, generation)?;
         let help = "Whether processes can be started";
-        self.gauge(encoder, "up", help, None, |pool| {
-            u64::from(!pool.is_failing)
-        })
+        let up = self.each(|pool| u64::from(!pool.info.is_failing));
+        gauges(encoder, "up", help, None, up)
     }
 }
 
 impl Sample {
-    /// The processes of a pool.
-    fn of(&self, pool: &PoolInfo) -> impl Iterator<Item = &ProcessInfo> {
-        let number = self.pools.iter().position(|other| other.name == pool.name);
-        let own = move |process: &&ProcessInfo| Some(process.pool as usize) == number;
-        self.processes.iter().filter(own)
+    fn of(host: &Host) -> Self {
+        let mut pools: Vec<_> = host.pools().into_iter().map(Pool::of).collect();
+        for process in host.processes() {
+            if let Some(pool) = pools.get_mut(process.pool as usize) {
+                pool.processes.push(process);
+            }
+        }
+        Self {
+            pools,
+            unrouted: host.unrouted(),
+        }
+    }
+
+    /// A value for each pool.
+    fn each<V>(&self, value: impl Fn(&Pool) -> V) -> impl Iterator<Item = Labelled<'_, V, 1>> {
+        let pools = self.pools.iter();
+        pools.map(move |pool| ([("pool", pool.name())], value(pool)))
+    }
+
+    /// A sum over the processes of each pool.
+    fn sums(&self, of: fn(&ProcessInfo) -> u64) -> impl Iterator<Item = Labelled<'_, u64, 1>> {
+        self.each(move |pool| pool.processes.iter().map(of).sum())
     }
 
     /// Each pool's counts, and those of requests that no pool has.
     fn counts(&self) -> impl Iterator<Item = (&str, &Counts)> {
-        let pools = self.pools.iter().map(|pool| (&*pool.name, &pool.counts));
+        let pools = self.pools.iter();
+        let pools = pools.map(|pool| (pool.name(), &pool.info.counts));
         pools.chain([(NO_POOL, &self.unrouted)])
     }
 
-    fn responses(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), Error> {
-        let help = "Answered requests, by the class of their status";
-        let mut family = encoder.encode_descriptor("requests", help, None, MetricType::Counter)?;
-        for (pool, counts) in self.counts() {
-            for (class, count) in ["1xx", "2xx", "3xx", "4xx", "5xx"]
-                .iter()
-                .zip(&counts.responses)
-            {
-                let labels = [("pool", pool), ("class", class)];
-                let mut metric = family.encode_family(&labels)?;
-                metric.encode_counter::<NoLabelSet, _, u64>(count, None)?;
-            }
-        }
-        Ok(())
+    fn responses(&self) -> impl Iterator<Item = Labelled<'_, u64, 2>> {
+        self.counts().flat_map(|(pool, counts)| {
+            let classes = ["1xx", "2xx", "3xx", "4xx", "5xx"].into_iter();
+            let classes = classes.zip(counts.responses);
+            classes.map(move |(class, count)| ([("pool", pool), ("class", class)], count))
+        })
     }
 
-    fn exits(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), Error> {
-        let help = "Processes that have ended, by the reason";
-        let mut family = encoder.encode_descriptor("exits", help, None, MetricType::Counter)?;
-        for pool in &self.pools {
-            for (exit, count) in &pool.counts.exits {
-                let labels = [("pool", &*pool.name), ("reason", exit.name())];
-                let mut metric = family.encode_family(&labels)?;
-                metric.encode_counter::<NoLabelSet, _, u64>(count, None)?;
-            }
-        }
-        Ok(())
+    fn exits(&self) -> impl Iterator<Item = Labelled<'_, u64, 2>> {
+        self.pools.iter().flat_map(|pool| {
+            let exits = pool.info.counts.exits.iter();
+            exits.map(|(exit, count)| ([("pool", pool.name()), ("reason", exit.name())], *count))
+        })
     }
 
-    fn states(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), Error> {
-        let help = "Living processes, by state";
-        let mut family = encoder.encode_descriptor("processes", help, None, MetricType::Gauge)?;
-        for pool in &self.pools {
-            for state in STATES {
-                let labels = [("pool", &*pool.name), ("state", state.name())];
-                let count = self
-                    .of(pool)
-                    .filter(|process| process.state == state)
-                    .count();
-                family
-                    .encode_family(&labels)?
-                    .encode_gauge(&(count as u64))?;
-            }
-        }
-        Ok(())
-    }
-
-    fn counter(
-        &self,
-        encoder: &mut DescriptorEncoder<'_>,
-        name: &str,
-        help: &str,
-        unit: Option<&Unit>,
-        value: impl Fn(&PoolInfo) -> f64,
-    ) -> Result<(), Error> {
-        let mut family = encoder.encode_descriptor(name, help, unit, MetricType::Counter)?;
-        for pool in &self.pools {
-            let labels = [("pool", &*pool.name)];
-            let mut metric = family.encode_family(&labels)?;
-            metric.encode_counter::<NoLabelSet, _, u64>(&value(pool), None)?;
-        }
-        Ok(())
-    }
-
-    fn gauge(
-        &self,
-        encoder: &mut DescriptorEncoder<'_>,
-        name: &str,
-        help: &str,
-        unit: Option<&Unit>,
-        value: impl Fn(&PoolInfo) -> u64,
-    ) -> Result<(), Error> {
-        let mut family = encoder.encode_descriptor(name, help, unit, MetricType::Gauge)?;
-        for pool in &self.pools {
-            let labels = [("pool", &*pool.name)];
-            family.encode_family(&labels)?.encode_gauge(&value(pool))?;
-        }
-        Ok(())
+    fn states(&self) -> impl Iterator<Item = Labelled<'_, u64, 2>> {
+        self.pools.iter().flat_map(|pool| {
+            STATES.into_iter().map(|state| {
+                let processes = pool.processes.iter();
+                let count = processes.filter(|process| process.state == state).count();
+                (
+                    [("pool", pool.name()), ("state", state.name())],
+                    count as u64,
+                )
+            })
+        })
     }
 
     fn histogram(
@@ -215,4 +184,44 @@ impl Sample {
         }
         Ok(())
     }
+}
+
+impl Pool {
+    fn of(info: PoolInfo) -> Self {
+        let processes = Vec::new();
+        Self { info, processes }
+    }
+
+    fn name(&self) -> &str {
+        &self.info.name
+    }
+}
+
+fn counters<'a, V: EncodeCounterValue, const N: usize>(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    unit: Option<&Unit>,
+    values: impl Iterator<Item = Labelled<'a, V, N>>,
+) -> Result<(), Error> {
+    let mut family = encoder.encode_descriptor(name, help, unit, MetricType::Counter)?;
+    for (labels, value) in values {
+        let mut metric = family.encode_family(&labels)?;
+        metric.encode_counter::<NoLabelSet, _, u64>(&value, None)?;
+    }
+    Ok(())
+}
+
+fn gauges<'a, const N: usize>(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    unit: Option<&Unit>,
+    values: impl Iterator<Item = Labelled<'a, u64, N>>,
+) -> Result<(), Error> {
+    let mut family = encoder.encode_descriptor(name, help, unit, MetricType::Gauge)?;
+    for (labels, value) in values {
+        family.encode_family(&labels)?.encode_gauge(&value)?;
+    }
+    Ok(())
 }

@@ -12,16 +12,15 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::{Method, Request, Response, StatusCode};
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
 
 use crate::control::Steering;
-use crate::side_door::{self, response};
+use crate::side_door::{self, Bounds, response};
 
-/// Connections at one time. Further ones wait in the socket's line.
-const CONNECTIONS: usize = 64;
-
-/// The longest time of a connection. A client that does not read keeps others waiting no longer.
-const CONNECTION_TIME: Duration = Duration::from_secs(10);
+/// A client that does not read keeps others waiting no longer.
+const BOUNDS: Bounds = Bounds {
+    connections: 64,
+    longest: Duration::from_secs(10),
+};
 
 const TEXT: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";
@@ -64,26 +63,10 @@ pub(crate) fn check(listener: &std::net::TcpListener, allows_remote: bool) -> an
 
 /// Serves the address for ever.
 pub(crate) async fn serve(listener: TcpListener, watched: Watched) -> Infallible {
-    let room = Arc::new(Semaphore::new(CONNECTIONS));
-    loop {
-        let Ok(permit) = Arc::clone(&room).acquire_owned().await else {
-            return std::future::pending().await; // can't happen: nobody closes it
-        };
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                let watched = watched.clone();
-                tokio::spawn(async move {
-                    let respond = |request| respond(request, watched.clone());
-                    side_door::serve(CONNECTION_TIME, stream, respond).await;
-                    drop(permit);
-                });
-            }
-            Err(error) => {
-                tracing::warn!(%error, "can't accept a client of the admin address");
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-        }
-    }
+    let listener = &listener;
+    let accept = || async move { listener.accept().await.map(|(stream, _)| stream) };
+    let respond = move |request| respond(request, watched.clone());
+    side_door::listen("admin address", BOUNDS, accept, respond).await
 }
 
 async fn respond(request: Request<Incoming>, watched: Watched) -> Response<Full<Bytes>> {

@@ -12,19 +12,18 @@ use hyper::{Method, Request, Response, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::Semaphore;
 
 use super::api;
 use super::place::{Place, Socket};
 use super::steering::Steering;
 use crate::cli::LogLevel;
-use crate::side_door::{self, HEAD_TIME, MAX_BYTES};
+use crate::side_door::{self, Bounds, HEAD_TIME, MAX_BYTES};
 
-/// Connections at one time. Further ones wait in the socket's line.
-const CONNECTIONS: usize = 16;
-
-/// The longest time of a connection: loading a module may take long.
-const CONNECTION_TIME: Duration = Duration::from_secs(600);
+/// Loading a module may take long.
+const BOUNDS: Bounds = Bounds {
+    connections: 16,
+    longest: Duration::from_secs(600),
+};
 
 /// A socket that is bound and not served yet. Dropping it, or what serves it, removes it.
 #[derive(Debug)]
@@ -67,33 +66,22 @@ impl Control {
                 return std::future::pending().await;
             }
         };
-        let room = Arc::new(Semaphore::new(CONNECTIONS));
-        loop {
-            let Ok(permit) = Arc::clone(&room).acquire_owned().await else {
-                return std::future::pending().await; // can't happen: nobody closes it
-            };
-            match listener.accept().await {
-                Ok((stream, _)) if is_own(&stream) => {
-                    let steering = Arc::clone(&steering);
-                    tokio::spawn(async move {
-                        let respond = |request| respond(request, Arc::clone(&steering));
-                        side_door::serve(CONNECTION_TIME, stream, respond).await;
-                        drop(permit);
-                    });
+        let listener = &listener;
+        let accept = || async move {
+            loop {
+                let (stream, _) = listener.accept().await?;
+                if is_own(&stream) {
+                    return Ok(stream);
                 }
-                Ok((stream, _)) => {
-                    let user = stream.peer_cred().map(|user| user.uid()).ok();
-                    tracing::warn!(
-                        user,
-                        "another user's client was refused at the control socket"
-                    );
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "can't accept a client of the control socket");
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                }
+                let user = stream.peer_cred().map(|user| user.uid()).ok();
+                tracing::warn!(
+                    user,
+                    "another user's client was refused at the control socket"
+                );
             }
-        }
+        };
+        let respond = move |request| respond(request, Arc::clone(&steering));
+        side_door::listen("control socket", BOUNDS, accept, respond).await
     }
 }
 
