@@ -14,19 +14,19 @@ use crate::support::{Client, Folder, Reply, eventually, guests};
 const ANSWERS: &str = "the admin address answers";
 
 /// The admin address of a server that was started with `--admin 0`.
-fn admin(server: &Server) -> SocketAddr {
+pub(crate) fn admin(server: &Server) -> SocketAddr {
     let said = server.wait_entries(ANSWERS, 1);
     let address = said[0]["address"].as_str().expect("an address");
     address.parse().expect("an address")
 }
 
-fn get(server: &Server, target: &str) -> Reply {
+pub(crate) fn get(server: &Server, target: &str) -> Reply {
     Client::connect(admin(server)).get(target)
 }
 
 /// The samples of OpenMetrics' text, each with its labels as they stand there. Fails if the text
 /// has another form (OpenMetrics 1.0, section "Text Format").
-fn samples(text: &str) -> BTreeMap<String, f64> {
+pub(crate) fn samples(text: &str) -> BTreeMap<String, f64> {
     let body = text
         .strip_suffix("# EOF\n")
         .expect("the last line is # EOF");

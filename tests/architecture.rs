@@ -44,6 +44,7 @@ const OF_THE_PROGRAM: &[&str] = &[
     "indicatif",
     "mio",
     "plotters",
+    "ratatui",
     "tempfile",
     "tracing_appender",
     "tracing_subscriber",

@@ -40,8 +40,13 @@ mod outbound;
 // Several modules in one host, the file that says so, and a host that is steered.
 mod admin;
 mod config;
+mod day;
+mod dumps;
+mod page;
 mod pools;
+mod reload;
 mod steering;
+mod traced;
 
 // The other interfaces.
 mod architecture;

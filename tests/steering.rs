@@ -2,45 +2,19 @@
 //! reach.
 
 use std::fs::{self, Permissions};
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::support::server::{
-    PROGRAM, Server, command, component, configured, guest, guest_over, outcome,
-};
+use crate::support::server::{PROGRAM, command, component, guest, guest_over, outcome};
+use crate::support::steer::{ask, json, socket, told};
 use crate::support::{Folder, eventually};
 use crate::watch::answer;
-
-/// The exit code and the output of a command that asks the hosts of this folder.
-fn ask(folder: &Path, arguments: &str) -> (i32, String) {
-    let mut command = Command::new(PROGRAM);
-    command.args(arguments.split_whitespace());
-    outcome(command.env("XDG_RUNTIME_DIR", folder))
-}
-
-/// The output of a command that succeeds.
-fn told(server: &Server, arguments: &str) -> String {
-    let (code, text) = ask(server.folder.path(), arguments);
-    assert_eq!(code, 0, "{arguments}: {text}");
-    text
-}
-
-fn json(server: &Server, arguments: &str) -> Value {
-    serde_json::from_str(&told(server, arguments)).expect("JSON")
-}
-
-fn socket(server: &Server) -> PathBuf {
-    server
-        .folder
-        .path()
-        .join(format!("wasm-pool-host/{}.sock", server.pid()))
-}
 
 #[test]
 fn ps_lists_what_lives() {
@@ -182,46 +156,6 @@ fn modules_are_loaded_again() {
     );
     assert_eq!(server.get("/").text(), "b");
 }
-
-#[test]
-fn a_hangup_has_everything_read_again() {
-    let config = |letter: char, workers: u8| {
-        format!("workers = {workers}\n[[pool]]\nname = \"a\"\nmodule = \"{letter}.wat\"\n")
-    };
-    let folder = Folder::new();
-    for letter in ['a', 'b'] {
-        let path = folder.path().join(format!("{letter}.wat"));
-        fs::write(path, answer(letter)).expect("our own");
-    }
-    let server = configured(&config('a', 1), folder, "");
-    let file = server.folder.path().join("host.toml");
-    assert_eq!(server.get("/").text(), "a");
-    fs::write(&file, config('b', 2)).expect("our own");
-    server.signal(Signal::HUP);
-    server.wait_entries("the module was loaded again", 1);
-    assert_eq!(server.get("/").text(), "b");
-    server.wait_living(2);
-    for (bad, reason) in [
-        ("memroy = 1".to_owned(), "unknown key memroy"),
-        (config('c', 2), "No such file"),
-        (
-            config('b', 2).replace("name = \"a\"", "name = \"z\""),
-            "must be started again",
-        ),
-    ] {
-        fs::write(&file, bad).expect("our own");
-        let before = server.entries(NOT_LOADED).len();
-        server.signal(Signal::HUP);
-        let said = server.wait_entries(NOT_LOADED, before + 1);
-        assert!(
-            said[before]["reason"].to_string().contains(reason),
-            "{said:?}"
-        );
-        assert_eq!(server.get("/").text(), "b");
-    }
-}
-
-const NOT_LOADED: &str = "the module can't be loaded again: the one before goes on serving";
 
 #[test]
 fn the_log_s_file_is_opened_anew() {
@@ -399,5 +333,74 @@ fn bad_clients_of_the_socket_cost_nobody_anything() {
         .collect();
     assert_eq!(server.get("/").status, 200);
     drop(silent);
+    told(&server, "status");
+}
+
+/// A stream of what happens, as the socket gives it to whoever asks.
+fn listen(path: &Path) -> (UnixStream, String) {
+    let mut client = UnixStream::connect(path).expect("a connection");
+    let head = b"GET /events HTTP/1.1\r\nhost: host\r\n\r\n";
+    client.write_all(head).expect("it is sent");
+    let mut line = String::new();
+    BufReader::new(&client)
+        .read_line(&mut line)
+        .expect("a status line");
+    (client, line)
+}
+
+#[test]
+fn those_who_listen_are_bounded_and_leave_nothing_behind() {
+    let server = guest("hello", "--workers 1");
+    let path = socket(&server);
+    for _ in 0..3 {
+        let mut listening: Vec<UnixStream> = Vec::new();
+        let refused = eventually("no more may listen", || {
+            let (client, line) = listen(&path);
+            if line.starts_with("HTTP/1.1 200") {
+                listening.push(client);
+                return None;
+            }
+            Some(line)
+        });
+        assert!(refused.starts_with("HTTP/1.1 503"), "{refused}");
+        assert_eq!(listening.len(), 16);
+        // There is room for everything else, and nobody who is served notices.
+        told(&server, "status");
+        assert_eq!(server.get("/").status, 200);
+        // All of them leave in mid-stream.
+        drop(listening);
+        eventually("there is room again", || {
+            let (_, line) = listen(&path);
+            line.starts_with("HTTP/1.1 200").then_some(())
+        });
+    }
+}
+
+#[test]
+fn another_user_can_t_steer() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("only root can be two users: this test saw nothing");
+        return;
+    }
+    let server = guest("hello", "");
+    let path = socket(&server);
+    let as_nobody = || {
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid=65534", "--regid=65534", "--clear-groups", "--"]);
+        command.args([PROGRAM, "status", "--host"]).arg(&path);
+        outcome(&mut command)
+    };
+    let (code, text) = as_nobody();
+    assert!(code != 0 && text.contains("Permission denied"), "{text}");
+    // Even if the way there is open to everybody, the host looks who comes.
+    let mut way = path.clone();
+    while way != server.folder.path() {
+        fs::set_permissions(&way, Permissions::from_mode(0o777)).expect("our own");
+        way.pop();
+    }
+    fs::set_permissions(&way, Permissions::from_mode(0o755)).expect("our own");
+    let (code, text) = as_nobody();
+    assert!(code != 0 && !text.contains("answered"), "{text}");
+    server.wait_entries("another user's client was refused at the control socket", 1);
     told(&server, "status");
 }

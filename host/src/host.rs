@@ -4,22 +4,25 @@
 use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use tokio::sync::Mutex;
+
 use crate::exit::Exit;
+use crate::feed::{Event, Events, Watch};
 use crate::files::RootFolder;
-use crate::guests::{Division, Guests, Place, StartError, Trace, Unanswered};
-use crate::http::{self, Served};
+use crate::guests::{Division, Guests, Place, Ready, Reason, StartError, Trace, Unanswered};
+use crate::http::{self, Routing, Served};
 use crate::kind::Kind;
 use crate::message::{Request, Response};
 use crate::pid::Pid;
 use crate::routes::{Route, Routes};
 use crate::sandbox::Compiled;
 use crate::settings::{HostSettings, Settings, Workers};
-use crate::shutdown::{self, Phase, Stopper};
-use crate::steps::Steps;
+use crate::shutdown::{self, Phase, Stopper, Stopping};
 use crate::table::{Lives, ProcessInfo};
-use crate::tally::Counts;
+use crate::tally::{Counts, Tally};
 use crate::threads;
 
 /// The name of a host's only pool, if it was given none.
@@ -28,7 +31,7 @@ const ONLY: &str = "main";
 /// A compiled module and an open root folder, ready to start.
 #[derive(Debug)]
 pub struct Loaded {
-    compiled: Compiled,
+    compiled: Arc<Compiled>,
     root_folder: RootFolder,
     settings: Settings,
 }
@@ -53,16 +56,44 @@ pub struct Host(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
+    settings: HostSettings,
     lives: Arc<Lives>,
-    pools: Vec<Arc<Guests>>,
-    names: Vec<String>,
     service: Arc<http::Service>,
+    /// The number of the next pool.
+    next: AtomicU32,
+    /// Held while pools change: one change comes after the other.
+    changing: Mutex<()>,
+    stopping: Stopping,
     stopper: Stopper,
 }
+
+/// What becomes of one pool.
+enum Change {
+    /// It gets another module.
+    Other(Served, Ready),
+    /// It is new.
+    New(Unused),
+}
+
+/// A pool that gets no requests yet. Dropping it ends its processes.
+struct Unused(Option<Served>);
+
+impl Drop for Unused {
+    fn drop(&mut self) {
+        if let Some(pool) = &self.0 {
+            pool.guests.close();
+        }
+    }
+}
+
+/// How often a pool that is taken away looks whether requests may still come.
+const GLANCE: Duration = Duration::from_millis(50);
 
 /// A pool or a program of a host, at one moment.
 #[derive(Clone, Debug)]
 pub struct PoolInfo {
+    /// The number, which no other pool of this host has or had.
+    pub number: u32,
     /// The name.
     pub name: String,
     /// The kind of its module.
@@ -73,10 +104,12 @@ pub struct PoolInfo {
     pub workers: Option<Workers>,
     /// Requests that wait for a process.
     pub waiting: usize,
-    /// How often the module has been loaded.
+    /// The number of the loading of the module: 1 for the first.
     pub generation: u64,
     /// Whether its processes can't be started at present.
     pub is_failing: bool,
+    /// Whether it takes no new requests.
+    pub is_draining: bool,
     /// What has happened there since the host was started.
     pub counts: Counts,
 }
@@ -121,7 +154,7 @@ impl Loaded {
         let read = move || Compiled::read(module, cache.as_deref(), compiling);
         let compiled = threads::run(read).await.map_err(StartError::Thread)?;
         Ok(Self {
-            compiled: compiled.map_err(StartError::Load)?,
+            compiled: Arc::new(compiled.map_err(StartError::Load)?),
             root_folder,
             settings,
         })
@@ -147,7 +180,7 @@ impl Loaded {
         Host::of(HostSettings::default(), vec![pool]).await
     }
 
-    pub(crate) fn into_parts(self) -> (Compiled, RootFolder, Settings) {
+    pub(crate) fn into_parts(self) -> (Arc<Compiled>, RootFolder, Settings) {
         (self.compiled, self.root_folder, self.settings)
     }
 }
@@ -169,79 +202,190 @@ impl Host {
     /// [`StartError`].
     pub async fn of(settings: HostSettings, pools: Vec<Pool>) -> Result<Self, StartError> {
         settings.check().map_err(StartError::Settings)?;
-        let modules = pools.iter().map(|pool| {
-            let Loaded {
-                compiled, settings, ..
-            } = &pool.loaded;
-            (compiled.kind(), settings)
-        });
-        let division = Division::among(&settings, &modules.collect::<Vec<_>>());
-        let division = division.map_err(StartError::Settings)?;
+        let division = division(&settings, &pools)?;
         let (stopper, stopping) = shutdown::channel();
         let lives = Arc::new(Lives::new(settings.memory));
+        let steps = pools.last().map(|pool| pool.loaded.settings.steps.clone());
         let routes = Routes::new(pools.iter().map(|pool| &*pool.routes));
-        let (mut served, mut steps) = (Vec::new(), Steps::default());
         let have_names = pools.len() > 1;
-        let names = pools.iter().map(|pool| pool.name.clone()).collect();
+        let mut served = Vec::new();
         for ((number, pool), files) in (0..).zip(pools).zip(division.files) {
             let place = Place {
                 lives: Arc::clone(&lives),
                 number,
-                name: have_names.then(|| pool.name.clone().into()),
+                name: (have_names || pool.name != ONLY).then(|| (*pool.name).into()),
                 files,
             };
-            let Loaded {
-                compiled,
-                root_folder,
-                settings,
-            } = pool.loaded;
-            let guests = Guests::start(compiled, root_folder, &settings, place, stopping.clone());
-            let guests = guests.await.map_err(|error| match have_names {
-                true => StartError::Pool(pool.name, Box::new(error)),
-                false => error,
-            })?;
-            served.push(Served {
-                guests: Arc::new(guests),
-                strips_prefix: pool.strips_prefix,
-            });
-            steps = settings.steps;
+            let started = pool.start(place, stopping.clone()).await;
+            served.push(started.map_err(|(name, error)| named(have_names, name, error))?);
         }
-        let pools: Vec<_> = served.iter().map(|pool| Arc::clone(&pool.guests)).collect();
-        for pool in &pools {
-            tokio::spawn(pool.maintain());
+        for pool in &served {
+            tokio::spawn(pool.guests.maintain());
         }
-        let connections = division.connections;
-        let served = served.into();
-        let service = http::Service::new(served, routes, &settings, connections, steps, stopping);
+        let routing = Routing {
+            pools: served.into(),
+            routes,
+        };
+        let next = routing.pools.len();
+        let service = http::Service::new(
+            routing,
+            &settings,
+            division.connections,
+            steps.unwrap_or_default(),
+            stopping.clone(),
+            Tally::new(u32::MAX, Arc::clone(lives.feed())),
+        );
         Ok(Self(Arc::new(Inner {
+            settings,
             lives,
-            pools,
-            names,
             service: Arc::new(service),
+            next: AtomicU32::new(u32::try_from(next).unwrap_or(u32::MAX)),
+            changing: Mutex::default(),
+            stopping,
             stopper,
         })))
     }
 
     /// Has another module, or the same one anew, take the place of the current one in the pool of
-    /// this number. Its processes are started first. Requests that run, and those that wait in
-    /// line, finish with the old processes; no request fails for the change. The limits of
-    /// connections, memory and trees stay those that the host was started with.
+    /// this number. Its processes are started first, and one of them is asked
+    /// [`Settings::probe`]. Requests that run, and those that wait in line, finish with the old
+    /// processes; no request fails for the change. If the new one does nothing but fail in its
+    /// first ten seconds, the old one comes back.
     ///
     /// # Errors
     /// [`StartError`]. The old module goes on serving then.
-    ///
-    /// # Panics
-    /// If there is no such pool.
-    pub async fn replace(&self, pool: usize, loaded: Loaded) -> Result<(), StartError> {
-        let Loaded {
-            compiled,
-            root_folder,
-            settings,
-        } = loaded;
-        let guests = &self.0.pools[pool];
-        let keep = guests.replace(compiled, root_folder, &settings).await?;
+    pub async fn replace(&self, pool: u32, loaded: Loaded) -> Result<(), StartError> {
+        let guests = self.guests(pool)?;
+        let _one_by_one = self.0.changing.lock().await;
+        let (compiled, root_folder, settings) = loaded.into_parts();
+        let ready = guests.prepare(compiled, root_folder, &settings, None);
+        let keep = guests.commit(ready.await?, Reason::Loaded)?;
         tokio::spawn(keep);
         Ok(())
+    }
+
+    /// Changes how many processes the pool of this number keeps alive, and how many there may be.
+    /// The module stays as it was loaded.
+    ///
+    /// # Errors
+    /// [`StartError`]. Nothing has changed then.
+    pub async fn scale(&self, pool: u32, workers: Workers) -> Result<(), StartError> {
+        let guests = self.guests(pool)?;
+        let _one_by_one = self.0.changing.lock().await;
+        let ready = guests.prepare_scaled(workers).await?;
+        let keep = guests.commit(ready, Reason::Scaled)?;
+        tokio::spawn(keep);
+        Ok(())
+    }
+
+    /// Has these pools, with their modules and routes, take the place of all there are, in one
+    /// step. A pool of a name that is there already is replaced as by [`Host::replace`]; those of
+    /// other names are new; what is missing here finishes its requests and ends. The limits of
+    /// connections and memory stay those that the host was started with.
+    ///
+    /// # Errors
+    /// [`StartError`]. Nothing has changed then.
+    pub async fn reconfigure(&self, pools: Vec<Pool>) -> Result<(), StartError> {
+        let inner = &*self.0;
+        let _one_by_one = inner.changing.lock().await;
+        let division = division(&inner.settings, &pools)?;
+        let routes = Routes::new(pools.iter().map(|pool| &*pool.routes));
+        let before = inner.service.routing();
+        let have_names = pools.len() > 1;
+        let mut changes = Vec::new();
+        for (pool, files) in pools.into_iter().zip(division.files) {
+            let same = before.pools.iter().find(|served| served.name == pool.name);
+            let change = match same {
+                Some(served) => {
+                    let mut served = served.clone();
+                    served.strips_prefix = pool.strips_prefix;
+                    let (compiled, root_folder, settings) = pool.loaded.into_parts();
+                    let ready =
+                        served
+                            .guests
+                            .prepare(compiled, root_folder, &settings, Some(files));
+                    let ready = ready.await;
+                    let ready = ready.map_err(|error| named(have_names, pool.name, error))?;
+                    Change::Other(served, ready)
+                }
+                None => {
+                    let place = Place {
+                        lives: Arc::clone(&inner.lives),
+                        number: inner.next.fetch_add(1, Ordering::Relaxed),
+                        name: Some((*pool.name).into()),
+                        files,
+                    };
+                    let started = pool.start(place, inner.stopping.clone()).await;
+                    let started = started.map_err(|(name, error)| named(have_names, name, error));
+                    Change::New(Unused(Some(started?)))
+                }
+            };
+            changes.push(change);
+        }
+        let mut served = Vec::new();
+        for change in changes {
+            match change {
+                Change::Other(pool, ready) => {
+                    tokio::spawn(pool.guests.commit(ready, Reason::Loaded)?);
+                    served.push(pool);
+                }
+                Change::New(mut unused) => {
+                    if let Some(pool) = unused.0.take() {
+                        tokio::spawn(pool.guests.maintain());
+                        served.push(pool);
+                    }
+                }
+            }
+        }
+        let is_kept = |pool: &&Served| served.iter().any(|kept| kept.name == pool.name);
+        let gone = before.pools.iter().filter(|pool| !is_kept(pool));
+        let gone: Vec<_> = gone.map(|pool| Arc::clone(&pool.guests)).collect();
+        inner.service.route(Routing {
+            pools: served.into(),
+            routes,
+        });
+        if !gone.is_empty() {
+            tokio::spawn(async move {
+                // Requests that were found in it may not have reached their pool yet.
+                while Arc::strong_count(&before) > 1 {
+                    tokio::time::sleep(GLANCE).await;
+                }
+                for guests in gone {
+                    guests.finish().await;
+                }
+            });
+        }
+        Ok(())
+    }
+
+    /// Has the pool of this number take no new requests: they get `503`. Returns once those that
+    /// came before have their answers, and its processes have ended; those of a program stay.
+    /// [`Host::replace`] and [`Host::scale`] have it take requests again.
+    ///
+    /// # Errors
+    /// [`StartError::NoPool`].
+    pub async fn drain(&self, pool: u32) -> Result<(), StartError> {
+        self.guests(pool)?.drain().await;
+        Ok(())
+    }
+
+    /// What happens from now on, in the pools and processes that `watch` names.
+    #[must_use]
+    pub fn watch(&self, watch: Watch) -> Events {
+        self.0.lives.feed().watch(watch)
+    }
+
+    /// The last processes that ended by a failure or were killed, some tens, the oldest first.
+    #[must_use]
+    pub fn recent_ends(&self) -> Vec<Event> {
+        self.0.lives.feed().recent()
+    }
+
+    fn guests(&self, pool: u32) -> Result<Arc<Guests>, StartError> {
+        let routing = self.0.service.routing();
+        let mut pools = routing.pools.iter().map(|pool| &pool.guests);
+        let found = pools.find(|guests| guests.number() == pool);
+        found.map(Arc::clone).ok_or(StartError::NoPool)
     }
 
     /// Serves connections of `listener` until the host stops and all connections are closed. A host
@@ -266,21 +410,27 @@ impl Host {
         self.0.service.handle(request, &mut trace).await
     }
 
-    /// The pools, in the order in which they were given. [`ProcessInfo::pool`] is an index into
-    /// these.
+    /// The pools, in the order in which they were given.
     #[must_use]
     pub fn pools(&self) -> Vec<PoolInfo> {
-        let pools = self.0.names.iter().zip(&self.0.pools);
-        let pools = pools.map(|(name, pool)| PoolInfo {
-            name: name.clone(),
-            kind: pool.kind(),
-            module: pool.module(),
-            workers: pool.kind().is_pooled().then(|| pool.workers()),
-            waiting: pool.in_line(),
-            generation: pool.generations(),
-            is_failing: pool.is_failing(),
-            counts: pool.table().tally().counts(),
-        });
+        let routing = self.0.service.routing();
+        let pools = routing.pools.iter();
+        let pools = pools.map(
+            |Served {
+                 name, guests: pool, ..
+             }| PoolInfo {
+                number: pool.number(),
+                name: name.clone(),
+                kind: pool.kind(),
+                module: pool.module(),
+                workers: pool.kind().is_pooled().then(|| pool.workers()),
+                waiting: pool.in_line(),
+                generation: pool.generation(),
+                is_failing: pool.is_failing(),
+                is_draining: pool.is_draining(),
+                counts: pool.table().tally().counts(),
+            },
+        );
         pools.collect()
     }
 
@@ -288,8 +438,8 @@ impl Host {
     #[must_use]
     pub fn processes(&self) -> Vec<ProcessInfo> {
         let mut processes = self.0.lives.sample();
-        for pool in &self.0.pools {
-            pool.table().complete(&mut processes);
+        for pool in &self.0.service.routing().pools {
+            pool.guests.table().complete(&mut processes);
         }
         processes
     }
@@ -301,10 +451,24 @@ impl Host {
         let Some(row) = self.0.lives.find(pid) else {
             return false;
         };
-        if let Some(pool) = self.0.pools.get(row.pool as usize) {
-            pool.kill(&row);
+        match self.guests(row.pool) {
+            Ok(pool) => pool.kill(&row),
+            Err(_) => row.kill(), // its pool is being taken away
         }
         true
+    }
+
+    /// Ends a process in the middle of a request: the current one, or the next one as soon as it
+    /// has it. Returns whether the process existed. Not for programs.
+    #[must_use]
+    pub fn kill_serving(&self, pid: Pid) -> bool {
+        match self.0.lives.find(pid) {
+            Some(row) if row.kind.is_pooled() && row.request().is_none() => {
+                row.doom();
+                true
+            }
+            Some(_) | None => self.kill(pid),
+        }
     }
 
     /// What has happened to requests that no pool has a route for, or that were not HTTP.
@@ -326,9 +490,11 @@ impl Host {
     /// Sums over the whole life of the host.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        let Inner { lives, pools, .. } = &*self.0;
+        let Inner { lives, service, .. } = &*self.0;
+        let routing = service.routing();
+        let pools = || routing.pools.iter().map(|pool| &pool.guests);
         let mut ended: Vec<_> = Exit::ALL.into_iter().map(|exit| (exit, 0)).collect();
-        for pool in pools {
+        for pool in pools() {
             let exits = pool.table().tally().counts().exits;
             for ((_, sum), (_, count)) in ended.iter_mut().zip(exits) {
                 *sum += count;
@@ -336,7 +502,7 @@ impl Host {
         }
         Stats {
             answered: lives.served(),
-            waiting: pools.iter().map(|pool| pool.in_line()).sum(),
+            waiting: pools().map(|pool| pool.in_line()).sum(),
             ended,
         }
     }
@@ -345,7 +511,6 @@ impl Host {
     /// everything ends. Returns once all connections are closed and all processes have ended.
     pub async fn stop(&self, grace: Duration) {
         let Inner {
-            pools,
             service,
             stopper,
             lives,
@@ -356,31 +521,69 @@ impl Host {
         let (running, grace_ms) = (running.count(), grace.as_millis() as u64);
         tracing::info!(running, grace_ms, "stopping");
         stopper.enter(Phase::Draining);
+        let routing = service.routing();
+        let pools = || routing.pools.iter().map(|pool| &pool.guests);
         let draining = async {
             service.closed().await;
-            for pool in pools {
+            for pool in pools() {
                 pool.done().await;
             }
         };
         let drained = tokio::time::timeout(grace, draining).await;
         stopper.enter(Phase::Ending);
-        for pool in pools {
+        for pool in pools() {
             pool.close();
         }
         if drained.is_err() {
             service.closed().await;
         }
-        for pool in pools {
+        for pool in pools() {
             pool.end().await;
         }
+    }
+}
+
+impl Pool {
+    /// Starts the processes. The error comes with the name of the pool.
+    async fn start(self, place: Place, stopping: Stopping) -> Result<Served, (String, StartError)> {
+        let (compiled, root_folder, settings) = self.loaded.into_parts();
+        let guests = Guests::start(compiled, root_folder, &settings, place, stopping).await;
+        match guests {
+            Ok(guests) => Ok(Served {
+                name: self.name,
+                guests: Arc::new(guests),
+                strips_prefix: self.strips_prefix,
+            }),
+            Err(error) => Err((self.name, error)),
+        }
+    }
+}
+
+/// What there is for these pools.
+fn division(settings: &HostSettings, pools: &[Pool]) -> Result<Division, StartError> {
+    let modules = pools.iter().map(|pool| {
+        let Loaded {
+            compiled, settings, ..
+        } = &pool.loaded;
+        (compiled.kind(), settings)
+    });
+    let division = Division::among(settings, &modules.collect::<Vec<_>>());
+    division.map_err(StartError::Settings)
+}
+
+/// An error with the name of its pool, if there are several.
+fn named(have_names: bool, name: String, error: StartError) -> StartError {
+    match have_names {
+        true => StartError::Pool(name, Box::new(error)),
+        false => error,
     }
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
         self.stopper.enter(Phase::Ending);
-        for pool in &self.pools {
-            pool.close();
+        for pool in &self.service.routing().pools {
+            pool.guests.close();
         }
     }
 }

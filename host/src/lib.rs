@@ -36,6 +36,8 @@ mod rate;
 
 mod threads;
 
+mod feed;
+
 mod tally;
 
 mod deadline;
@@ -92,8 +94,9 @@ mod program;
 
 pub use body::{Body, BodyError, FileSlice, Piece, Stream};
 pub use exit::Exit;
+pub use feed::{Ended, Event, Events, Watch, What};
 pub use files::FileError;
-pub use guests::{SettingsError, StartError, Unanswered};
+pub use guests::{ProbeError, SettingsError, StartError, Unanswered};
 pub use host::{Host, Loaded, Pool, PoolInfo, Stats};
 pub use kind::Kind;
 pub use message::{Headers, Request, Response};
@@ -104,8 +107,8 @@ pub use sandbox::{
     ForeignHost, GUEST_OUTPUT, Import, LoadError, Proposal, Provider, Report, Unfit, check,
 };
 pub use settings::{
-    Destination, Environment, HostSettings, Limits, MAX_PROCESSES, Mode, Module, Output,
+    CoreDumps, Destination, Environment, HostSettings, Limits, MAX_PROCESSES, Mode, Module, Output,
     PoolSettings, ProgramSettings, Setting, Settings, WORKERS_PER_CORE, Workers,
 };
 pub use table::{ProcessInfo, State};
-pub use tally::{Counts, Histogram};
+pub use tally::{Calls, Counts, Histogram, Interface};

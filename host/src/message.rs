@@ -3,12 +3,14 @@
 //! can reach into the other's memory. They know nothing of sockets, hyper or wasm: `http` and
 //! `sandbox` translate, each at its own wall.
 
+use std::fmt;
 use std::sync::Arc;
 
 use crate::body::Body;
 use crate::call::Caller;
 use crate::exit::Exit;
 use crate::pid::Pid;
+use crate::text;
 
 /// An entry of a process's mailbox.
 #[derive(Debug)]
@@ -75,6 +77,23 @@ pub struct Headers {
     bytes: Vec<u8>,
     /// The end of each name and the end of its value, as offsets in `bytes`.
     ends: Vec<(usize, usize)>,
+}
+
+/// For whoever traces the process that takes it.
+impl fmt::Display for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (sender, bytes) = (self.sender.get(), self.content.weight());
+        match &self.content {
+            Content::Data { tag, .. } => write!(f, "data from {sender}, tag {tag}, {bytes} bytes"),
+            Content::Call { .. } => write!(f, "call from {sender}, {bytes} bytes"),
+            Content::Request { request, .. } => {
+                let (id, method, path) = (request.id, &request.method, &request.path);
+                let (method, path) = (text::quoted(method), text::quoted(path));
+                write!(f, "request {id} of client {sender}: {method} {path}")
+            }
+            Content::Down { pid, exit } => write!(f, "down {}: {exit}", pid.get()),
+        }
+    }
 }
 
 impl Content {

@@ -103,11 +103,11 @@ impl Program {
         let (compiled, root, mut settings) = self.0.into_parts();
         settings.environment.args = args;
         let plan = plan_alone(kind, &settings).map_err(RunError::Start)?;
-        let prepared = compiled.reserve_pooled(plan.sandbox, root);
+        let table = Table::alone(plan.table);
+        let prepared = compiled.reserve_pooled(plan.sandbox, root, table.tally());
         let prepared = prepared
             .map_err(StartError::Load)
             .map_err(RunError::Start)?;
-        let table = Table::alone(plan.table);
         let running = async {
             let time_limit = settings.limits.request_time;
             match Process::start(&prepared, kind, &table, time_limit).await {
@@ -129,7 +129,7 @@ impl Program {
         let plan = plan_alone(Kind::Program, &settings)?;
         let table = Arc::new(Table::alone(plan.table));
         let time_limit = settings.limits.request_time;
-        let tree = guests::tree(compiled, plan.sandbox, root, table, time_limit);
+        let tree = guests::tree(&compiled, plan.sandbox, root, table, time_limit);
         tree.map_err(StartError::Load)
     }
 }

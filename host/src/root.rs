@@ -143,6 +143,30 @@ impl RootSupervisor {
         self.retired.notify_one();
     }
 
+    /// Has the root process get the requests again, after [`RootSupervisor::retire`].
+    /// [`RootSupervisor::maintain`] keeps one alive then.
+    pub(crate) fn revive(&self) {
+        self.restart().is_retired = false;
+        self.begin();
+    }
+
+    /// Ends the processes. [`RootSupervisor::revive`] starts others.
+    pub(crate) fn rest(&self) {
+        let pid = {
+            let mut restart = self.restart();
+            restart.root = None;
+            restart.pid
+        };
+        self.tree.table().signal(pid, Exit::Stopped);
+    }
+
+    /// Waits until no client waits for a response.
+    pub(crate) async fn finished(&self) {
+        while self.tree.table().has_clients() {
+            tokio::time::sleep(GLANCE).await;
+        }
+    }
+
     /// Whether root processes end before they have taken a request.
     pub(crate) fn is_failing(&self) -> bool {
         self.is_failing.load(Ordering::Relaxed)
@@ -180,17 +204,26 @@ impl RootSupervisor {
     async fn keep(&self) {
         let mut pause = Duration::ZERO;
         while !self.tree.table().is_closed() {
-            let Some(mut root) = self.next_root() else {
+            let Some(root) = self.next_root() else {
                 tokio::time::sleep(ROOM_PAUSE).await;
                 continue;
             };
             let started = Instant::now();
             self.started.notify_waiters();
+            let mut kept = Kept {
+                restart: &self.restart,
+                root: Some(root),
+            };
+            let Some(root) = &mut kept.root else {
+                return; // can't happen: it was put there just now
+            };
             let (pid, exit) = (root.pid.get(), root.ended().await);
             if self.tree.table().is_closed() {
                 return;
             }
-            let is_sound = root.has_taken_request() || started.elapsed() > LONGEST_PAUSE;
+            let has_taken_request = root.has_taken_request();
+            kept.root = None;
+            let is_sound = has_taken_request || started.elapsed() > LONGEST_PAUSE;
             self.is_failing.store(!is_sound, Ordering::Relaxed);
             pause = if is_sound {
                 Duration::ZERO
@@ -217,8 +250,34 @@ impl RootSupervisor {
         request: Request,
         deadline: Instant,
     ) -> Result<(Pid, Response), Unanswered> {
+        let waiting = self.admit(Box::new(request), deadline).await?;
+        self.answered(waiting, deadline).await
+    }
+
+    /// As [`RootSupervisor::ask`], of a root process that may not get the requests yet.
+    ///
+    /// # Errors
+    /// [`Unanswered`].
+    pub(crate) async fn probe(
+        &self,
+        request: Request,
+        deadline: Instant,
+    ) -> Result<(Pid, Response), Unanswered> {
+        let pid = self.restart().pid;
+        let waiting = self.tree.table().admit_to(pid, Box::new(request));
+        let waiting = waiting.map_err(|error| match error {
+            NotAdmitted::Full => Unanswered::Full,
+            NotAdmitted::NoRoot(_) => Unanswered::NoRoot(FIRST_PAUSE),
+        })?;
+        self.answered(waiting, deadline).await
+    }
+
+    async fn answered(
+        &self,
+        mut waiting: Waiting<'_>,
+        deadline: Instant,
+    ) -> Result<(Pid, Response), Unanswered> {
         let table = self.tree.table();
-        let mut waiting = self.admit(Box::new(request), deadline).await?;
         match tokio::time::timeout_at(deadline.into(), waiting.answer()).await {
             Ok((pid, Ok(response))) => {
                 let is_failing = self.is_failing.load(Ordering::Relaxed);
@@ -281,6 +340,21 @@ impl RootSupervisor {
 
     fn restart(&self) -> MutexGuard<'_, Restart> {
         self.restart.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The root process that is kept alive. If its keeper stops, another may go on with it.
+struct Kept<'a> {
+    restart: &'a Mutex<Restart>,
+    root: Option<RootProcess>,
+}
+
+impl Drop for Kept<'_> {
+    fn drop(&mut self) {
+        if let Some(root) = self.root.take() {
+            let mut restart = self.restart.lock().unwrap_or_else(PoisonError::into_inner);
+            restart.root = Some(root);
+        }
     }
 }
 

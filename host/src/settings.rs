@@ -3,7 +3,7 @@
 //! for the other kind. [`HostSettings`] are what all modules of one host share.
 
 use std::collections::HashSet;
-use std::num::NonZeroU64;
+use std::num::{NonZeroU32, NonZeroU64};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -59,6 +59,19 @@ pub struct Settings {
     /// A request that takes longer is logged once, while it runs, with the functions that the guest
     /// is in. Not for programs.
     pub slow: Option<Duration>,
+    /// Where the cores of processes go that trap. Memories of more than 1 GiB are not dumped.
+    pub core_dumps: Option<CoreDumps>,
+    /// A path that a module must answer with a status of 2xx or 3xx before it gets any request.
+    pub probe: Option<String>,
+}
+
+/// Core dumps of processes that trap.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CoreDumps {
+    /// The folder. Created if nothing is there.
+    pub folder: PathBuf,
+    /// The most files that are kept there: the oldest make room.
+    pub most: NonZeroU32,
 }
 
 /// Limits of each process and request.
@@ -241,6 +254,8 @@ impl Default for Settings {
             output: Output::Log,
             steps: Steps::default(),
             slow: None,
+            core_dumps: None,
+            probe: None,
         }
     }
 }

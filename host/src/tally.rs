@@ -1,9 +1,13 @@
 //! A *tally* counts what happens in one pool: responses, times, exits. Each thread counts on cache
 //! lines of its own, so that counting costs a request some nanoseconds. A reader adds them up.
+//! Whoever counts can also tell the host's [`Feed`] of it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::exit::Exit;
+use crate::feed::{Event, Feed, What};
+use crate::pid::Pid;
 use crate::sync::{AtomicU64, Ordering};
 use crate::threads;
 
@@ -22,7 +26,37 @@ const BOUNDS_US: [u64; 17] = [
 
 /// What one pool has counted.
 #[derive(Debug)]
-pub(crate) struct Tally([Shard; SHARDS]);
+pub(crate) struct Tally {
+    /// The number of the pool.
+    pool: u32,
+    feed: Arc<Feed>,
+    shards: [Shard; SHARDS],
+}
+
+/// What guests call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Interface {
+    /// Files below the root folder.
+    Files,
+    /// Messages.
+    Mailbox,
+    /// Other processes.
+    Process,
+    /// Requests to other servers.
+    Outbound,
+}
+
+/// Calls of guests.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Calls {
+    /// How many there were.
+    pub count: u64,
+    /// Bytes that they copied into or out of processes, beside names and numbers.
+    pub bytes: u64,
+}
+
+/// Calls by interface, in the order of [`Interface::ALL`].
+pub(crate) type CallsByInterface = [Calls; Interface::ALL.len()];
 
 #[derive(Debug, Default)]
 #[repr(align(128))] // two cache lines: threads that write here must not slow each other down
@@ -34,6 +68,8 @@ struct Shard {
     starts: Buckets,
     exits: [AtomicU64; Exit::ALL.len()],
     cpu_ms: AtomicU64,
+    calls: [AtomicU64; Interface::ALL.len()],
+    call_bytes: [AtomicU64; Interface::ALL.len()],
 }
 
 #[derive(Debug, Default)]
@@ -59,6 +95,8 @@ pub struct Counts {
     pub exits: Vec<(Exit, u64)>,
     /// CPU time of the processes that have ended.
     pub cpu: Duration,
+    /// Calls of the processes that have ended.
+    pub calls: Vec<(Interface, Calls)>,
 }
 
 /// How often times of which length were counted.
@@ -71,6 +109,22 @@ pub struct Histogram {
     pub sum: Duration,
 }
 
+impl Interface {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Files, Self::Mailbox, Self::Process, Self::Outbound];
+
+    /// The interface in one word.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Files => "files",
+            Self::Mailbox => "mailbox",
+            Self::Process => "process",
+            Self::Outbound => "outbound",
+        }
+    }
+}
+
 impl Histogram {
     /// The longest time that counts in each bucket but the last.
     pub fn bounds() -> impl Iterator<Item = Duration> {
@@ -79,8 +133,38 @@ impl Histogram {
 }
 
 impl Tally {
-    pub(crate) fn new() -> Self {
-        Self(std::array::from_fn(|_| Shard::default()))
+    /// A tally of the pool of this number.
+    pub(crate) fn new(pool: u32, feed: Arc<Feed>) -> Self {
+        Self {
+            pool,
+            feed,
+            shards: std::array::from_fn(|_| Shard::default()),
+        }
+    }
+
+    pub(crate) fn feed(&self) -> &Arc<Feed> {
+        &self.feed
+    }
+
+    /// Whether anybody wants to know of the calls of this process.
+    pub(crate) fn wants_calls(&self, pid: Pid) -> bool {
+        self.feed.wants_calls(self.pool, pid)
+    }
+
+    /// Tells those who watch. `what` is not made if nobody does.
+    pub(crate) fn tell(&self, pid: Option<Pid>, what: impl FnOnce() -> What) {
+        if self.feed.is_watched() {
+            self.feed.tell(&Event::now(self.pool, pid, what()));
+        }
+    }
+
+    /// Tells those who watch, and those who will, of an end that somebody may ask about.
+    pub(crate) fn tell_and_remember(&self, pid: Pid, what: What) {
+        let event = Event::now(self.pool, Some(pid), what);
+        if self.feed.is_watched() {
+            self.feed.tell(&event);
+        }
+        self.feed.remember(event);
     }
 
     /// A response with this status, so long after its request.
@@ -107,16 +191,22 @@ impl Tally {
     }
 
     /// A process has ended.
-    pub(crate) fn ended(&self, exit: Exit, cpu_ms: u64) {
+    pub(crate) fn ended(&self, exit: Exit, cpu_ms: u64, calls: CallsByInterface) {
         let shard = self.here();
         shard.exits[exit.index()].fetch_add(1, Ordering::Relaxed);
         shard.cpu_ms.fetch_add(cpu_ms, Ordering::Relaxed);
+        for (at, Calls { count, bytes }) in calls.into_iter().enumerate() {
+            if count > 0 {
+                shard.calls[at].fetch_add(count, Ordering::Relaxed);
+                shard.call_bytes[at].fetch_add(bytes, Ordering::Relaxed);
+            }
+        }
     }
 
     /// The sums over all threads, each at a slightly different moment.
     pub(crate) fn counts(&self) -> Counts {
         let sum = |of: &dyn Fn(&Shard) -> &AtomicU64| -> u64 {
-            self.0
+            self.shards
                 .iter()
                 .map(|shard| of(shard).load(Ordering::Relaxed))
                 .sum()
@@ -138,11 +228,19 @@ impl Tally {
                 .map(|exit| (exit, sum(&|shard| &shard.exits[exit.index()])))
                 .collect(),
             cpu: Duration::from_millis(sum(&|shard| &shard.cpu_ms)),
+            calls: (0..)
+                .zip(Interface::ALL)
+                .map(|(at, interface): (usize, _)| {
+                    let count = sum(&|shard| &shard.calls[at]);
+                    let bytes = sum(&|shard| &shard.call_bytes[at]);
+                    (interface, Calls { count, bytes })
+                })
+                .collect(),
         }
     }
 
     fn here(&self) -> &Shard {
-        &self.0[threads::slot(SHARDS)]
+        &self.shards[threads::slot(SHARDS)]
     }
 }
 
@@ -151,7 +249,9 @@ impl Buckets {
         let us = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
         let bucket = BOUNDS_US.partition_point(|bound| *bound < us);
         self.counts[bucket].fetch_add(1, Ordering::Relaxed);
-        self.sum_us.fetch_add(us, Ordering::Relaxed);
+        if us > 0 {
+            self.sum_us.fetch_add(us, Ordering::Relaxed);
+        }
     }
 }
 
@@ -161,12 +261,13 @@ mod tests {
 
     #[test]
     fn a_time_counts_in_the_first_bucket_that_is_long_enough() {
-        let tally = Tally::new();
+        let tally = Tally::new(0, Arc::default());
         for us in [0, 100, 101, 250, 30_000_000, 30_000_001] {
             tally.waited(Duration::from_micros(us));
         }
         tally.responded(599, Duration::ZERO);
-        tally.ended(Exit::Trap, 3);
+        let calls = [7, 0, 0, 0].map(|count| Calls { count, bytes: 8 });
+        tally.ended(Exit::Trap, 3, calls);
         let counts = tally.counts();
         let waits = counts.waits;
         assert_eq!(
@@ -184,5 +285,6 @@ mod tests {
             ([0, 0, 0, 0, 1], 1)
         );
         assert!(counts.exits.contains(&(Exit::Trap, 1)) && counts.cpu == Duration::from_millis(3));
+        assert_eq!(counts.calls[0], (Interface::Files, calls[0]));
     }
 }

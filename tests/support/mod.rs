@@ -1,6 +1,7 @@
 //! Helpers for all tests: a folder, a server over it, a client that may misbehave, and guests that
 //! misbehave.
 
+pub(crate) mod browser;
 pub(crate) mod command;
 pub(crate) mod guests;
 pub(crate) mod http;
@@ -8,14 +9,17 @@ mod log;
 pub(crate) mod program;
 pub(crate) mod scripts;
 pub(crate) mod server;
+pub(crate) mod steer;
 pub(crate) mod table;
+pub(crate) mod terminal;
 pub(crate) mod wat;
 
 use std::fs;
 use std::net::Ipv4Addr;
 use std::os::unix::fs::symlink;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 pub(crate) use http::{Client, Reply};
@@ -41,6 +45,25 @@ pub(crate) fn eventually<T>(what: &str, mut condition: impl FnMut() -> Option<T>
         );
         std::thread::sleep(GLANCE);
     }
+}
+
+/// Does something while clients are served, and ends the clients whatever comes of it. Each client
+/// asks before each request whether it shall go on.
+pub(crate) fn meanwhile<T>(
+    clients: usize,
+    client: impl Fn(&dyn Fn() -> bool) + Sync,
+    act: impl FnOnce() -> T,
+) -> T {
+    let is_over = AtomicBool::new(false);
+    let goes_on = || !is_over.load(Ordering::Relaxed);
+    std::thread::scope(|scope| {
+        for _ in 0..clients {
+            scope.spawn(|| client(&goes_on));
+        }
+        let acted = catch_unwind(AssertUnwindSafe(act));
+        is_over.store(true, Ordering::Relaxed);
+        acted.unwrap_or_else(|panic| resume_unwind(panic))
+    })
 }
 
 /// A seed for random tests. `DRILL_SEED` repeats a run.

@@ -9,6 +9,7 @@ use super::SettingsError;
 use crate::exit::Exit;
 use crate::kind::Kind;
 use crate::pool::Refusal;
+use crate::root;
 use crate::sandbox::LoadError;
 use crate::supervisor;
 use crate::table::ProcessError;
@@ -40,14 +41,30 @@ pub enum StartError {
     ProgramRoot(ProcessError),
     /// The root process ended before it asked for a message. Its exit.
     ProgramEnded(Exit),
+    /// The module did not answer the request of [`Settings::probe`](crate::Settings::probe), whose
+    /// target this is, as it should.
+    Probe(String, ProbeError),
     /// The host is stopping, and starts nothing any more.
     Stopping,
     /// The module is neither a program nor a command. Only these can run without HTTP.
     NotAProgram(Kind),
     /// The system gives no thread to compile on.
     Thread(io::Error),
+    /// There is no pool of this number.
+    NoPool,
     /// The pool of this name could not be started, for this reason.
     Pool(String, Box<Self>),
+}
+
+/// Why an answer to a probe is not good enough.
+#[derive(Debug)]
+pub enum ProbeError {
+    /// There was none.
+    Unanswered(Unanswered),
+    /// The status is none of 2xx or 3xx.
+    Status(u16),
+    /// The body broke off, or took too long.
+    Body,
 }
 
 /// Why a request was not answered by a guest.
@@ -67,6 +84,8 @@ pub enum Unanswered {
     NoRoot(Duration),
     /// The host is stopping.
     Stopping,
+    /// An operator has the pool take no new requests.
+    Draining,
     /// The guest did not answer in time.
     Late,
     /// The process that held the request ended before it answered.
@@ -80,6 +99,34 @@ pub enum Unanswered {
 }
 
 impl Unanswered {
+    /// Whether the module is what fails, and neither a client, an operator nor the load.
+    pub(super) fn is_of_the_module(&self) -> bool {
+        match self {
+            Self::NotStarted(_) | Self::NoRoot(_) | Self::Late | Self::BadResponse => true,
+            Self::Ended(exit) => match exit {
+                Exit::Killed | Exit::ClientLeft | Exit::Stopped => false,
+                Exit::Normal
+                | Exit::Code(_)
+                | Exit::Trap
+                | Exit::Stack
+                | Exit::Memory
+                | Exit::Deadline
+                | Exit::Response
+                | Exit::Served
+                | Exit::Grown
+                | Exit::Idle => true,
+            },
+            Self::NoRoute
+            | Self::LineFull
+            | Self::WaitedTooLong
+            | Self::OutOfMemory
+            | Self::Stopping
+            | Self::Draining
+            | Self::BadBody
+            | Self::Disk => false,
+        }
+    }
+
     pub(super) fn of(exit: Exit) -> Self {
         match exit {
             Exit::Deadline => Self::Late,
@@ -95,6 +142,18 @@ impl Unanswered {
             | Exit::Grown
             | Exit::Idle
             | Exit::Stopped => Self::Ended(exit),
+        }
+    }
+}
+
+impl From<root::Unanswered> for Unanswered {
+    fn from(unanswered: root::Unanswered) -> Self {
+        match unanswered {
+            root::Unanswered::Ended(_, exit) => Self::Ended(exit),
+            root::Unanswered::Late(_) => Self::Late,
+            root::Unanswered::Full => Self::LineFull,
+            root::Unanswered::NoRoot(pause) => Self::NoRoot(pause),
+            root::Unanswered::Closed => Self::Stopping,
         }
     }
 }
@@ -124,6 +183,7 @@ impl Unanswered {
             Self::OutOfMemory => "the processes here have as much memory as they may",
             Self::NoRoot(_) => "the program that answers requests has ended, and is started again",
             Self::Stopping => "the server is stopping",
+            Self::Draining => "this part of the server takes no requests at present",
             Self::Late => "the process that served this request did not answer in time",
             Self::Ended(_) => "the process that served this request ended before it answered",
             Self::BadResponse => {
@@ -159,6 +219,18 @@ impl fmt::Display for StartError {
             Self::ProgramEnded(exit) => {
                 write!(f, "the root ended before it asked for a message ({exit})")
             }
+            Self::Probe(target, error) => match error {
+                ProbeError::Unanswered(error) => {
+                    write!(f, "the probe {target} had no answer: {error}")
+                }
+                ProbeError::Status(status) => {
+                    write!(
+                        f,
+                        "the probe {target} was answered with {status}, not with 2xx or 3xx"
+                    )
+                }
+                ProbeError::Body => write!(f, "the answer to the probe {target} has no end"),
+            },
             Self::Stopping => f.write_str("the host is stopping"),
             Self::ProgramRoot(error) => write!(f, "the root can't be started: {error:?}"),
             Self::NotAProgram(kind) => write!(
@@ -168,6 +240,7 @@ impl fmt::Display for StartError {
                 kind.export()
             ),
             Self::Thread(error) => write!(f, "the compiler failed: {error}"),
+            Self::NoPool => f.write_str("there is no such pool"),
             Self::Pool(name, error) => write!(f, "pool {name}: {error}"),
         }
     }

@@ -2,6 +2,7 @@
 //! while requests run. Whoever has a request holds the generation that answers it. So a generation
 //! ends by itself: its last request drops it.
 
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
@@ -15,7 +16,7 @@ use crate::pid::Pid;
 use crate::pool::Pool;
 use crate::root::{NotSucceeding, RootSupervisor};
 use crate::sandbox::Compiled;
-use crate::settings::{Limits, Module, Settings, Workers};
+use crate::settings::{Limits, Settings, Workers};
 use crate::supervisor::{self, Supervisor};
 use crate::table::Table;
 use crate::tree::Tree;
@@ -24,10 +25,16 @@ use crate::tree::Tree;
 #[derive(Debug)]
 pub(super) struct Generation {
     pub(super) kind: Kind,
-    pub(super) module: Module,
     pub(super) workers: Workers,
     pub(super) answering: Answering,
     pub(super) limits: Limits,
+    /// The number of the loading: 1 for the first.
+    pub(super) number: u64,
+    /// What it was made of, to make another one.
+    pub(super) compiled: Arc<Compiled>,
+    pub(super) settings: Settings,
+    has_succeeded: AtomicBool,
+    failures: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -42,8 +49,9 @@ pub(super) enum Answering {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Turn {
     First,
-    /// The new guests must be ready before they take the place of others.
-    Later,
+    /// The new guests must be ready before they take the place of others. The number of their
+    /// loading.
+    Later(u64),
 }
 
 /// The processes of a generation whose place was taken, as long as there are any.
@@ -59,7 +67,7 @@ impl Generation {
     /// # Errors
     /// [`StartError`].
     pub(super) async fn start(
-        compiled: Compiled,
+        compiled: Arc<Compiled>,
         plan: Plan,
         root_folder: RootFolder,
         settings: &Settings,
@@ -70,7 +78,7 @@ impl Generation {
         let kind = compiled.kind();
         let table = Arc::clone(table);
         let answering = if kind.is_pooled() {
-            let prepared = compiled.reserve_pooled(plan.sandbox, root_folder);
+            let prepared = compiled.reserve_pooled(plan.sandbox, root_folder, table.tally());
             let prepared = prepared.map_err(StartError::Load)?;
             let supervisor = Supervisor::new(prepared, kind, table, time_limit);
             let pool = Arc::new(Pool::new(supervisor, plan.pool));
@@ -78,12 +86,12 @@ impl Generation {
             warmed.map_err(|error| not_started(error, settings.limits.memory))?;
             Answering::Pool(pool)
         } else {
-            let tree = tree(compiled, plan.sandbox, root_folder, table, time_limit);
+            let tree = tree(&compiled, plan.sandbox, root_folder, table, time_limit);
             let tree = tree.map_err(StartError::Load)?;
             let args = settings.environment.args.clone();
             let root = match turn {
                 Turn::First => RootSupervisor::new(tree, args).map_err(StartError::ProgramRoot)?,
-                Turn::Later => RootSupervisor::succeeding(tree, args, time_limit)
+                Turn::Later(_) => RootSupervisor::succeeding(tree, args, time_limit)
                     .await
                     .map_err(|error| match error {
                         NotSucceeding::NotStarted(error) => StartError::ProgramRoot(error),
@@ -94,11 +102,40 @@ impl Generation {
         };
         Ok(Self {
             kind,
-            module: settings.module.clone(),
             workers: plan.workers,
             answering,
             limits: settings.limits,
+            number: match turn {
+                Turn::First => 1,
+                Turn::Later(number) => number,
+            },
+            compiled,
+            settings: settings.clone(),
+            has_succeeded: AtomicBool::new(false),
+            failures: AtomicU64::new(0),
         })
+    }
+
+    /// A request got an answer that is no failure.
+    pub(super) fn succeeded(&self) {
+        // All requests read this, so it is written only once.
+        if !self.has_succeeded() {
+            self.has_succeeded.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// A request failed, and its client is not at fault.
+    pub(super) fn failed(&self) {
+        self.failures.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn has_succeeded(&self) -> bool {
+        self.has_succeeded.load(Ordering::Relaxed)
+    }
+
+    /// How many requests have failed, if any have.
+    pub(super) fn failures(&self) -> Option<u64> {
+        Some(self.failures.load(Ordering::Relaxed)).filter(|failures| *failures > 0)
     }
 
     /// Collects the whole body, for the kinds of module that take no other.
@@ -138,6 +175,30 @@ impl Generation {
         match &self.answering {
             Answering::Pool(pool) => pool.retire(),
             Answering::Program(root) => root.retire(),
+        }
+    }
+
+    /// Keeps processes, and gets requests, as it did before [`Generation::retire`].
+    pub(super) fn revive(&self) {
+        match &self.answering {
+            Answering::Pool(pool) => pool.revive(),
+            Answering::Program(root) => root.revive(),
+        }
+    }
+
+    /// Ends all processes of a retired generation that has no requests. It may be revived.
+    pub(super) fn rest(&self) {
+        match &self.answering {
+            Answering::Pool(_) => {} // it keeps none
+            Answering::Program(root) => root.rest(),
+        }
+    }
+
+    /// Waits until a retired generation has answered all its requests.
+    pub(super) async fn finished(&self) {
+        match &self.answering {
+            Answering::Pool(pool) => pool.emptied().await,
+            Answering::Program(root) => root.finished().await,
         }
     }
 

@@ -3,17 +3,18 @@
 //!
 //! Loading has three steps. [`Compiled`] tells the kind of a module, a [`Plan`] sets its limits,
 //! and [`Guests::start`] reserves memory and starts the first processes. The guests of one loading
-//! are a *generation*. [`Guests::replace`] has another generation take its place, while running
-//! requests stay with theirs.
+//! are a *generation*. [`change`] has another generation take its place, while running requests
+//! stay with theirs.
 
 mod behind;
+mod change;
 mod errors;
 mod exchange;
 mod generation;
 mod plan;
 
 use std::pin::pin;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -22,6 +23,7 @@ use tokio::sync::oneshot;
 
 use crate::deadline;
 use crate::exit::{Crash, Exit};
+use crate::feed::What;
 use crate::files::RootFolder;
 use crate::kind::Kind;
 use crate::message::{Request, Response};
@@ -33,9 +35,11 @@ use crate::settings::{Limits, Settings, Workers};
 use crate::shutdown::{Phase, Stopping};
 use crate::steps::{Step, Steps};
 use crate::table::{Lives, Row, Table};
+use crate::text;
 use crate::tree::Tree;
 use behind::Behind;
-pub use errors::{StartError, Unanswered};
+pub(crate) use change::{Ready, Reason};
+pub use errors::{ProbeError, StartError, Unanswered};
 use exchange::{Begun, Ended, Outcome};
 use generation::{Answering, Generation, Old, Turn};
 pub use plan::SettingsError;
@@ -53,9 +57,11 @@ pub(crate) struct Guests {
     steps: Steps,
     behind: Behind,
     /// Files that guests may have open.
-    files: u64,
-    /// How many generations there have been.
-    generations: AtomicU64,
+    files: AtomicU64,
+    /// How often a module was loaded.
+    loaded: AtomicU64,
+    /// Whether new requests are refused.
+    is_draining: AtomicBool,
 }
 
 /// The place of guests in their host.
@@ -75,9 +81,14 @@ pub(crate) struct Place {
 #[derive(Debug, Default)]
 struct OldGenerations {
     generations: Vec<Old>,
+    /// The one that comes back if the current one does nothing but fail.
+    fallback: Option<Arc<Generation>>,
     /// Whether no further generation may take a place.
     is_closed: bool,
 }
+
+/// The most bytes of a request's method and path that whoever traces its process is told.
+const TOLD_BYTES: usize = 512;
 
 /// The process that answers a request, as far as it is known.
 #[derive(Clone, Copy, Debug, Default)]
@@ -92,6 +103,14 @@ pub(crate) struct Trace {
     pub(crate) cpu_ms: u64,
     /// Memory of the process then, in bytes.
     pub(crate) memory: u64,
+    /// The status that the guest chose.
+    pub(crate) status: Option<u16>,
+}
+
+impl OldGenerations {
+    fn forget_ended(&mut self) {
+        self.generations.retain(|old| !old.is_over());
+    }
 }
 
 impl Trace {
@@ -116,13 +135,13 @@ pub(crate) enum Unsendable {
 /// # Errors
 /// If there is too little memory, or the module needs something that this host lacks.
 pub(crate) fn tree(
-    compiled: Compiled,
+    compiled: &Compiled,
     sandbox: sandbox::Settings,
     root_folder: RootFolder,
     table: Arc<Table>,
     time_limit: Duration,
 ) -> Result<Arc<Tree>, LoadError> {
-    let program = compiled.reserve_program(sandbox, root_folder)?;
+    let program = compiled.reserve_program(sandbox, root_folder, table.tally())?;
     Ok(Tree::new(program, table, time_limit))
 }
 
@@ -132,7 +151,7 @@ impl Guests {
     /// # Errors
     /// [`StartError`].
     pub(crate) async fn start(
-        compiled: Compiled,
+        compiled: Arc<Compiled>,
         root_folder: RootFolder,
         settings: &Settings,
         place: Place,
@@ -149,7 +168,7 @@ impl Guests {
         let table = Arc::new(Table::new(plan.table, lives, number, name.clone()));
         let turn = Turn::First;
         let first = Generation::start(compiled, plan, root_folder, settings, &table, turn).await?;
-        Ok(Self {
+        let guests = Self {
             name,
             current: ArcSwap::from_pointee(first),
             old: Mutex::default(),
@@ -157,42 +176,30 @@ impl Guests {
             stopping,
             steps: settings.steps.clone(),
             behind: Behind::default(),
-            files,
-            generations: AtomicU64::new(1),
-        })
+            files: AtomicU64::new(files),
+            loaded: AtomicU64::new(1),
+            is_draining: AtomicBool::new(false),
+        };
+        let first = guests.current.load_full();
+        guests.begin_first(&first).await?;
+        Ok(guests)
     }
 
-    /// Loads another generation, and has it take the place of the current one. New requests go to
-    /// the new one. Requests that run, and those in line, stay with the old one, which ends with
-    /// the last of them. Returns what keeps the new processes alive, as [`Guests::maintain`].
-    ///
-    /// # Errors
-    /// [`StartError`]. Nothing has changed then.
-    pub(crate) async fn replace(
-        &self,
-        compiled: Compiled,
-        root_folder: RootFolder,
-        settings: &Settings,
-    ) -> Result<impl Future<Output = ()> + use<>, StartError> {
-        let plan = Plan::new(compiled.kind(), settings, self.files, true);
-        let plan = plan.map_err(StartError::Settings)?;
-        let turn = Turn::Later;
-        let start = Generation::start(compiled, plan, root_folder, settings, &self.table, turn);
-        let new = Arc::new(start.await?);
-        let mut old = self.old();
-        if old.is_closed {
-            new.close();
-            return Err(StartError::Stopping);
+    /// Asks the first generation what it must answer.
+    async fn begin_first(&self, first: &Generation) -> Result<(), StartError> {
+        if first.settings.probe.is_none() {
+            return Ok(());
         }
-        let current = self.current.load_full();
-        current.yield_requests();
-        new.begin();
-        self.current.store(Arc::clone(&new));
-        self.generations.fetch_add(1, Ordering::Relaxed);
-        current.retire();
-        old.generations.retain(|old| !old.is_over());
-        old.generations.push(current.old());
-        Ok(async move { new.maintain().await })
+        let probed = {
+            // A program's root process is kept alive only while this goes on.
+            let mut probing = pin!(self.probe(first));
+            tokio::select! {
+                biased;
+                probed = &mut probing => probed,
+                () = first.maintain() => probing.await,
+            }
+        };
+        probed.inspect_err(|_| self.close())
     }
 
     /// Has a guest answer the request. `judge` converts the response while the process can still be
@@ -202,11 +209,41 @@ impl Guests {
     /// [`Unanswered`].
     pub(crate) async fn answer<T>(
         &self,
+        request: Request,
+        trace: &mut Trace,
+        judge: impl AsyncFnOnce(Response) -> Result<T, Unsendable>,
+    ) -> Result<T, Unanswered> {
+        if self.is_draining() {
+            return Err(Unanswered::Draining);
+        }
+        let id = request.id;
+        let generation = self.current.load();
+        let answer = self.answer_by(&generation, request, trace, judge).await;
+        match &answer {
+            Ok(_) if trace.status < Some(500) => generation.succeeded(),
+            Ok(_) => generation.failed(),
+            Err(unanswered) => {
+                if unanswered.is_of_the_module() {
+                    generation.failed();
+                }
+                self.table.tally().tell(trace.pid, || What::Failed {
+                    request: id,
+                    exit: trace.exit,
+                    reason: unanswered.text(),
+                });
+            }
+        }
+        answer
+    }
+
+    /// Has a guest of this generation answer the request.
+    async fn answer_by<T>(
+        &self,
+        generation: &Generation,
         mut request: Request,
         trace: &mut Trace,
         judge: impl AsyncFnOnce(Response) -> Result<T, Unsendable>,
     ) -> Result<T, Unanswered> {
-        let generation = self.current.load();
         let kind = generation.kind;
         if !request.body.is_whole() && !kind.takes_streams() {
             request.body = Box::pin(generation.collect(request.body)).await?;
@@ -238,12 +275,14 @@ impl Guests {
         judge: impl AsyncFnOnce(Response) -> Result<T, Unsendable>,
     ) -> Result<T, Unanswered> {
         let mut lease = self.take(pool, trace).await?;
+        self.tell_began(lease.pid(), request);
         let now = Instant::now();
         let deadline = now + time;
         let before_ms = lease.process().row().cpu_ms();
         let answer = {
             let answering = pin!(async {
                 let response = lease.handle(request, now, deadline).await?;
+                trace.status = Some(response.status);
                 match deadline::by(deadline, pin!(judge(response))).await {
                     Some(judged) => Ok(judged),
                     None => Err(Crash::late()),
@@ -252,6 +291,7 @@ impl Guests {
             self.unless_ending(answering).await
         };
         trace.has_used(lease.process().row(), before_ms);
+        self.tell_answered(trace, request.id, now);
         match answer {
             Some(Ok(Ok(judged))) => {
                 let _timing = self.steps.time(Step::HandOver).out_of(Step::Reply);
@@ -293,6 +333,8 @@ impl Guests {
         judge: impl AsyncFnOnce(Response) -> Result<T, Unsendable>,
     ) -> Result<T, Unanswered> {
         let mut lease = self.take(pool, trace).await?;
+        self.tell_began(lease.pid(), &request);
+        let id = request.id;
         let now = Instant::now();
         let deadline = now + time;
         let (answering, answer) = oneshot::channel();
@@ -326,6 +368,10 @@ impl Guests {
         };
         let begun = exchange::begin(pool, begun).await;
         trace.has_used(&served, before_ms);
+        if let Ok(response) = &begun {
+            trace.status = Some(response.status);
+            self.tell_answered(trace, id, now);
+        }
         let response = begun.map_err(|exit| {
             trace.exit = Some(exit);
             if exit == Exit::Stopped {
@@ -343,6 +389,32 @@ impl Guests {
                 }
                 Unsendable::Disk => Unanswered::Disk,
             })
+    }
+
+    /// Tells whoever traces the process.
+    fn tell_began(&self, pid: Pid, request: &Request) {
+        let tally = self.table.tally();
+        if tally.wants_calls(pid) {
+            let asked = format_args!("{} {}", request.method, request.path);
+            let asked = text::formatted(TOLD_BYTES, asked);
+            let request = request.id;
+            tally.tell(Some(pid), || What::Began { request, asked });
+        }
+    }
+
+    /// Tells whoever traces the process.
+    fn tell_answered(&self, trace: &Trace, request: u64, begun: Instant) {
+        let tally = self.table.tally();
+        if let (Some(pid), Some(status)) = (trace.pid, trace.status)
+            && tally.wants_calls(pid)
+        {
+            let time = begun.elapsed();
+            tally.tell(Some(pid), || What::Answered {
+                request,
+                status,
+                time,
+            });
+        }
     }
 
     /// Takes a process that has nothing to do, or waits for one.
@@ -397,6 +469,7 @@ impl Guests {
             RootUnanswered::Closed => Unanswered::Stopping,
         })?;
         trace.pid = Some(pid);
+        trace.status = Some(response.status);
         let judged = deadline::by(deadline, pin!(judge(response))).await;
         match judged.ok_or(Unanswered::Late)? {
             Ok(judged) => Ok(judged),
@@ -430,14 +503,14 @@ impl Guests {
         self.current.load().workers
     }
 
-    /// How often a module has been loaded here.
-    pub(crate) fn generations(&self) -> u64 {
-        self.generations.load(Ordering::Relaxed)
+    /// The number of the loading that answers.
+    pub(crate) fn generation(&self) -> u64 {
+        self.current.load().number
     }
 
     /// The name of the module.
     pub(crate) fn module(&self) -> String {
-        self.current.load().module.to_string()
+        self.current.load().settings.module.to_string()
     }
 
     /// Whether the processes that answer can't be started at present.
@@ -447,6 +520,11 @@ impl Guests {
 
     pub(crate) fn table(&self) -> &Arc<Table> {
         &self.table
+    }
+
+    /// The number of the pool.
+    pub(crate) fn number(&self) -> u32 {
+        self.table.pool()
     }
 
     /// The number of requests that wait for a process.
@@ -482,6 +560,7 @@ impl Guests {
     pub(crate) fn close(&self) {
         let mut old = self.old();
         old.is_closed = true;
+        old.fallback = None;
         // For the trees of old programs, even if no program is the current one.
         self.table.close();
         old.generations.iter().for_each(Old::close);

@@ -121,7 +121,11 @@ impl Settings {
     /// # Errors
     /// [`SettingsError`].
     pub fn check(&self) -> Result<(), SettingsError> {
-        in_range(Setting::Memory, self.limits.memory, MIN_MEMORY, MAX_MEMORY)?;
+        let most = match self.core_dumps {
+            Some(_) => sandbox::MOST_DUMPED,
+            None => MAX_MEMORY,
+        };
+        in_range(Setting::Memory, self.limits.memory, MIN_MEMORY, most)?;
         let most = u64::from(MAX_PROCESSES);
         in_range(Setting::Processes, self.program.processes().into(), 1, most)?;
         if let Some(Workers { min, max }) = self.pool.workers {
@@ -323,6 +327,7 @@ impl Plan {
                 output: settings.output,
                 steps: settings.steps.clone(),
                 slow: settings.slow,
+                core_dumps: settings.core_dumps.clone(),
             },
             pool: pool::Settings {
                 reuse: reuse(kind, settings),

@@ -72,7 +72,8 @@ impl Fault {
                 | Unanswered::NotStarted(_)
                 | Unanswered::OutOfMemory
                 | Unanswered::NoRoot(_)
-                | Unanswered::Stopping => StatusCode::SERVICE_UNAVAILABLE,
+                | Unanswered::Stopping
+                | Unanswered::Draining => StatusCode::SERVICE_UNAVAILABLE,
                 Unanswered::Late => StatusCode::GATEWAY_TIMEOUT,
                 Unanswered::Ended(_) | Unanswered::BadResponse => StatusCode::BAD_GATEWAY,
                 Unanswered::BadBody => StatusCode::BAD_REQUEST,
@@ -115,7 +116,8 @@ impl Fault {
                 | Unanswered::WaitedTooLong
                 | Unanswered::NotStarted(None)
                 | Unanswered::OutOfMemory
-                | Unanswered::Stopping => Some(RETRY_SECONDS),
+                | Unanswered::Stopping
+                | Unanswered::Draining => Some(RETRY_SECONDS),
                 Unanswered::NoRoute
                 | Unanswered::Late
                 | Unanswered::Ended(_)

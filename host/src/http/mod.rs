@@ -21,6 +21,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use hyper::body::Incoming;
 use hyper::header::{DATE, HOST, HeaderValue};
 use hyper::http::uri::Authority;
@@ -70,9 +71,18 @@ struct Reading {
     max_body: u64,
 }
 
-/// The guests of one pool, as requests find them.
+/// The pools of a host, and which requests each of them has. Another one may take its place:
+/// whoever has a request holds the one that it was found in.
 #[derive(Debug)]
+pub(crate) struct Routing {
+    pub(crate) pools: Box<[Served]>,
+    pub(crate) routes: Routes,
+}
+
+/// The guests of one pool, as requests find them.
+#[derive(Clone, Debug)]
 pub(crate) struct Served {
+    pub(crate) name: String,
     pub(crate) guests: Arc<Guests>,
     /// Whether guests get paths without what the route itself names.
     pub(crate) strips_prefix: bool,
@@ -85,8 +95,7 @@ const MAX_CONNECTIONS: usize = 1 << 28;
 /// What all connections share.
 #[derive(Debug)]
 pub(crate) struct Service {
-    pools: Box<[Served]>,
-    routes: Routes,
+    routing: ArcSwap<Routing>,
     settings: Settings,
     steps: Steps,
     stopping: Stopping,
@@ -104,12 +113,12 @@ type Sent = hyper::Response<ResponseBody>;
 impl Service {
     #[must_use]
     pub(crate) fn new(
-        pools: Box<[Served]>,
-        routes: Routes,
+        routing: Routing,
         settings: &HostSettings,
         connections: usize,
         steps: Steps,
         stopping: Stopping,
+        unrouted: Tally,
     ) -> Self {
         let settings = Settings {
             header_time: settings.header_time,
@@ -117,14 +126,13 @@ impl Service {
             expose_pid: settings.expose_pid,
         };
         Self {
-            pools,
-            routes,
+            routing: ArcSwap::from_pointee(routing),
             room: Arc::new(Semaphore::new(settings.connections)),
             settings,
             steps,
             stopping,
             refusals: Refusals::default(),
-            unrouted: Tally::new(),
+            unrouted,
             next_id: AtomicU64::new(1),
         }
     }
@@ -141,8 +149,12 @@ impl Service {
         let client = &connection.ends.client;
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let mut record = Record::begin(id, &request, flaw, client);
+        let routing = self.routing.load();
         let served = match flaw {
-            None => self.serve(request, id, connection, &mut record).await,
+            None => {
+                let serving = self.serve(&routing, request, id, connection, &mut record);
+                serving.await
+            }
             Some(flaw) => {
                 connection.stopwatch.refused();
                 Err(Fault::from(flaw))
@@ -158,7 +170,7 @@ impl Service {
             headers.insert("x-wasm-pid", HeaderValue::from(pid.get()));
         }
         let tally = match record.pool {
-            Some(pool) => self.pools[pool].guests.table().tally(),
+            Some(pool) => routing.pools[pool].guests.table().tally(),
             None => &self.unrouted,
         };
         tally.responded(sent.status().as_u16(), record.started.elapsed());
@@ -168,6 +180,7 @@ impl Service {
 
     async fn serve(
         &self,
+        routing: &Routing,
         request: hyper::Request<Incoming>,
         id: u64,
         connection: &Arc<Connection>,
@@ -180,7 +193,7 @@ impl Service {
         };
         let framed = request::check_framing(request.headers());
         framed.inspect_err(|_| stopwatch.refused())?;
-        let routed = self
+        let routed = routing
             .routes
             .find(|| named_host(&request), request.uri().path());
         let Some(Routed { pool, prefix }) = routed else {
@@ -190,20 +203,13 @@ impl Service {
         let Served {
             guests,
             strips_prefix,
-        } = &self.pools[pool];
+            ..
+        } = &routing.pools[pool];
         record.pool = Some(pool);
         record.name.clone_from(&guests.name);
         let reading = self.reading(guests);
-        let (trace, made) = match TraceId::sent(request.headers()) {
-            Some(sent) => (sent, None),
-            None => {
-                let (trace, made) = TraceId::make();
-                (trace, Some(made))
-            }
-        };
-        record.trace_id = Some(trace);
-        let ends = &connection.ends;
-        let request = request::receive(request, id, ends, reading, made.as_ref()).await;
+        let (ends, trace_id) = (&connection.ends, &mut record.trace_id);
+        let request = request::receive(request, id, ends, reading, trace_id).await;
         let (mut request, uploading) = request.inspect_err(|_| stopwatch.refused())?;
         if *strips_prefix {
             strip(&mut request.path, prefix);
@@ -224,6 +230,16 @@ impl Service {
         answered.map_err(Fault::from)
     }
 
+    /// The pools that requests find at present.
+    pub(crate) fn routing(&self) -> Arc<Routing> {
+        self.routing.load_full()
+    }
+
+    /// Has requests find other pools from now on.
+    pub(crate) fn route(&self, routing: Routing) {
+        self.routing.store(Arc::new(routing));
+    }
+
     /// What has happened to requests that no pool has.
     pub(crate) fn unrouted(&self) -> Counts {
         self.unrouted.counts()
@@ -241,9 +257,10 @@ impl Service {
             let host = host.and_then(|(_, value)| std::str::from_utf8(value).ok());
             host.unwrap_or_default()
         };
-        let routed = self.routes.find(host, &request.path);
+        let routing = self.routing.load();
+        let routed = routing.routes.find(host, &request.path);
         let Routed { pool, prefix } = routed.ok_or(Unanswered::NoRoute)?;
-        let served = &self.pools[pool];
+        let served = &routing.pools[pool];
         if served.strips_prefix {
             strip(&mut request.path, prefix);
         }

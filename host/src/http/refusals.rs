@@ -69,6 +69,7 @@ impl Reason {
                 Unanswered::NotStarted(_)
                 | Unanswered::NoRoot(_)
                 | Unanswered::Stopping
+                | Unanswered::Draining
                 | Unanswered::Late
                 | Unanswered::Ended(_)
                 | Unanswered::BadResponse

@@ -14,7 +14,7 @@ use hyper::{Method, Version};
 use super::Reading;
 use super::fault::Fault;
 use super::target::{Target, is_host, is_target};
-use super::trace_context;
+use super::trace_context::{self, Sent, TraceId};
 use super::upload::{self, Uploading};
 use crate::body::Body;
 use crate::message::{Headers, Request};
@@ -39,7 +39,7 @@ pub(super) async fn receive(
     id: u64,
     ends: &Ends,
     reading: Reading,
-    made: Option<&trace_context::Made>,
+    trace: &mut Option<TraceId>,
 ) -> Result<(Request, Option<Uploading>), Fault> {
     let takes_streams = reading.takes_streams;
     let (head, body) = request.into_parts();
@@ -65,9 +65,11 @@ pub(super) async fn receive(
     if let (Some(authority), false) = (authority, head.headers.contains_key(HOST)) {
         headers.push(HOST.as_str(), authority);
     }
+    let mut sent = Sent::Nothing;
     for (name, value) in &head.headers {
-        if made.is_some() && name == trace_context::FIELD {
-            continue; // it was not valid
+        if name == trace_context::FIELD {
+            sent = sent.and(value.as_bytes());
+            continue;
         }
         let value = match authority {
             Some(authority) if name == HOST => authority,
@@ -75,9 +77,7 @@ pub(super) async fn receive(
         };
         headers.push(name.as_str(), value);
     }
-    if let Some(made) = made {
-        headers.push(trace_context::FIELD, made);
-    }
+    *trace = Some(TraceId::add(&mut headers, sent));
     let waits = head.headers.contains_key(EXPECT);
     let mut uploading = None;
     let body = if body.is_end_stream() {

@@ -6,7 +6,7 @@ use std::cell::Cell;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::ops::Range;
 
-use hyper::header::HeaderMap;
+use crate::message::Headers;
 
 /// The name of the field.
 pub(super) const FIELD: &str = "traceparent";
@@ -22,22 +22,36 @@ const BLANK: [u8; 55] = *b"00-00000000000000000000000000000000-0000000000000000-
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct TraceId([u8; 32]);
 
-/// The value of a field that the host has made.
-pub(super) type Made = [u8; BLANK.len()];
+/// What a client has sent under this name.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Sent<'a> {
+    Nothing,
+    Once(&'a [u8]),
+    /// Several fields, which are as good as none.
+    Often,
+}
 
 impl TraceId {
-    /// That of the client's own field, if there is one and it is valid.
-    pub(super) fn sent(headers: &HeaderMap) -> Option<Self> {
-        let mut values = headers.get_all(FIELD).iter();
-        let (Some(value), None) = (values.next(), values.next()) else {
-            return None;
-        };
-        let value = value.to_str().ok()?;
-        is_valid(value).then(|| Self::within(value.as_bytes()))?
+    /// Adds the field to what a guest gets: what was sent if it is valid, or else a new one.
+    pub(super) fn add(headers: &mut Headers, sent: Sent<'_>) -> Self {
+        if let Sent::Once(value) = sent
+            && let Some(id) = Self::valid(value)
+        {
+            headers.push(FIELD, value);
+            return id;
+        }
+        let (id, made) = Self::make();
+        headers.push(FIELD, &made);
+        id
+    }
+
+    fn valid(value: &[u8]) -> Option<Self> {
+        let text = std::str::from_utf8(value).ok()?;
+        is_valid(text).then(|| Self::within(value))?
     }
 
     /// A new one, and its field.
-    pub(super) fn make() -> (Self, Made) {
+    fn make() -> (Self, [u8; BLANK.len()]) {
         let mut made = BLANK;
         made[TRACE]
             .chunks_mut(16)
@@ -55,6 +69,16 @@ impl TraceId {
 
     pub(super) fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
+impl<'a> Sent<'a> {
+    /// One more field.
+    pub(super) fn and(self, value: &'a [u8]) -> Self {
+        match self {
+            Self::Nothing => Self::Once(value),
+            Self::Once(_) | Self::Often => Self::Often,
+        }
     }
 }
 
@@ -110,14 +134,15 @@ mod tests {
     fn values() {
         let valid = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
         let sent = |values: &[&str]| {
-            let mut headers = HeaderMap::new();
-            for value in values {
-                headers.append(FIELD, value.parse().expect("a value"));
-            }
-            TraceId::sent(&headers)
+            let mut headers = Headers::default();
+            let values = values.iter().map(|value| value.as_bytes());
+            let id = TraceId::add(&mut headers, values.fold(Sent::Nothing, Sent::and));
+            let field = headers.get(FIELD).expect("it is there");
+            let field = std::str::from_utf8(field).expect("text").to_owned();
+            assert!(is_valid(&field) && field.contains(id.as_str()), "{field}");
+            Some(field).filter(|field| field[TRACE] == valid[TRACE])
         };
-        let taken = sent(&[valid]).expect("it is valid");
-        assert_eq!(taken.as_str(), &valid[TRACE]);
+        assert_eq!(sent(&[valid]).as_deref(), Some(valid));
         assert!(sent(&[&format!("{}-later", valid.replacen("00", "01", 1))]).is_some());
         for invalid in [
             "",
@@ -132,11 +157,6 @@ mod tests {
             assert!(sent(&[invalid]).is_none(), "{invalid}");
         }
         assert!(sent(&[]).is_none() && sent(&[valid, valid]).is_none());
-        let ((one, field), (other, _)) = (TraceId::make(), TraceId::make());
-        let field = std::str::from_utf8(&field).expect("text");
-        assert!(
-            is_valid(field) && one != other && field.contains(one.as_str()),
-            "{field}"
-        );
+        assert_ne!(TraceId::make().0, TraceId::make().0);
     }
 }

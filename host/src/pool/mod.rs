@@ -285,6 +285,26 @@ impl Pool {
         self.missing.notify_one();
     }
 
+    /// Keeps processes again, after [`Pool::retire`].
+    pub(crate) fn revive(self: &Arc<Self>) {
+        let mut line = self.seats.line();
+        line.revive();
+        self.update_attention(&line);
+    }
+
+    /// Waits until no process is alive, which happens once the pool is retired and its requests
+    /// are served.
+    pub(crate) async fn emptied(&self) {
+        loop {
+            // Registered before the check, so that an end in between isn't missed.
+            let ended = self.all_ended.notified();
+            if self.seats.taken() == 0 {
+                return;
+            }
+            ended.await;
+        }
+    }
+
     /// Whether the pool is to have its size.
     fn is_kept(&self) -> bool {
         let line = self.seats.line();

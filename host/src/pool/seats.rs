@@ -90,6 +90,10 @@ impl Guard<'_> {
         self.0.is_retired = true;
     }
 
+    pub(super) fn revive(&mut self) {
+        self.0.is_retired = false;
+    }
+
     pub(super) fn in_line(&self) -> usize {
         self.0.waiters.len()
     }

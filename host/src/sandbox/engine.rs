@@ -137,6 +137,7 @@ impl Compilation {
 
         let mut pooled = config(kind);
         pooled.allocation_strategy(pool(kind, settings, needs));
+        pooled.coredump_on_trap(settings.core_dumps.is_some());
         let engine = Engine::new(&pooled).map_err(reserve)?;
         let format = match self.code {
             Code::Component(_) => Format::Component,

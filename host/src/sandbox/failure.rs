@@ -85,6 +85,13 @@ pub enum LoadError {
         /// The linker's error.
         error: wasmtime::Error,
     },
+    /// The folder for core dumps can't be used.
+    CoreDumps {
+        /// The path.
+        path: PathBuf,
+        /// The system's error.
+        error: std::io::Error,
+    },
     /// The module starts with more memory than a process may have.
     TooLarge {
         /// The initial size of all its memories and tables, in bytes.
@@ -199,6 +206,11 @@ impl std::fmt::Display for LoadError {
                 f,
                 "module {module}: not a worker that this host can run: {}",
                 excerpt(&format!("{error:#}"))
+            ),
+            Self::CoreDumps { path, error } => write!(
+                f,
+                "the folder for core dumps, {}, can't be used: {error}",
+                path.display()
             ),
             Self::TooLarge { needs, memory } => write!(
                 f,

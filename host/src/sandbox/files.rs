@@ -11,9 +11,12 @@ use super::bindings::handler::wasm_pool::worker::files::{
 };
 use super::contract;
 use super::lifted::Bounded;
+use super::rpc::Rpc;
 use super::state::{HasState, State};
 use crate::files::{self, FileError, OpenFile};
 use crate::steps::{Step, Timing};
+use crate::tally::Interface;
+use crate::text;
 
 /// An error of the outer result ends the process, for example when it uses a handle that is not its
 /// own. The guest sees the inner result.
@@ -74,20 +77,24 @@ pub(super) fn add_to_linker<T: HasState>(linker: &mut Linker<T>) -> Result<()> {
 impl Host for State {
     async fn open(&mut self, path: String) -> Answer<Opened> {
         let _timing = self.time_files();
+        let rpc = self.rpc(Interface::Files, "open", || text::quoted(&path));
         if !self.admit_file() {
-            return Ok(Err(ErrorCode::TooManyOpen));
+            return rpc.answers(self, Err(ErrorCode::TooManyOpen));
         }
         let opened = self.root_folder().open_file(&path).await;
-        self.push_file(opened)
+        let opened = self.push_file(opened)?;
+        rpc.answers(self, opened)
     }
 
     async fn open_variant(&mut self, path: String, variants: Vec<String>) -> Answer<Chosen> {
         let _timing = self.time_files();
+        let arguments = || format!("{}, {variants:?}", text::quoted(&path));
+        let rpc = self.rpc(Interface::Files, "open-variant", arguments);
         if variants.len() > files::MAX_VARIANTS {
-            return Ok(Err(ErrorCode::TooLarge));
+            return rpc.answers(self, Err(ErrorCode::TooLarge));
         }
         if !self.admit_file() {
-            return Ok(Err(ErrorCode::TooManyOpen));
+            return rpc.answers(self, Err(ErrorCode::TooManyOpen));
         }
         let briefly_open = self.admit_briefly(ORIGINAL);
         let variants = match briefly_open {
@@ -100,37 +107,37 @@ impl Host for State {
         };
         let opened = self.push_file(opened)?;
         let which = which.and_then(|nth| u32::try_from(nth).ok());
-        Ok(opened.map(|opened| Chosen { opened, which }))
+        rpc.answers(self, opened.map(|opened| Chosen { opened, which }))
     }
 
     async fn stat(&mut self, path: String) -> Answer<Metadata> {
         let _timing = self.time_files();
-        Ok(self
-            .root_folder()
-            .stat(&path)
-            .await
-            .map(Metadata::from)
-            .map_err(ErrorCode::from))
+        let rpc = self.rpc(Interface::Files, "stat", || text::quoted(&path));
+        let found = self.root_folder().stat(&path).await;
+        rpc.answers(self, found.map(Metadata::from).map_err(ErrorCode::from))
     }
 
     async fn read_dir(&mut self, path: String) -> Answer<Vec<Entry>> {
         let _timing = self.time_files();
+        let rpc = self.rpc(Interface::Files, "read-dir", || text::quoted(&path));
         let Some(_open) = self.admit_briefly(FOLDER_AND_LINK) else {
-            return Ok(Err(ErrorCode::TooManyOpen));
+            return rpc.answers(self, Err(ErrorCode::TooManyOpen));
         };
         let entries = self.root_folder().read_dir(&path).await;
-        Ok(entries
-            .map(|entries| entries.into_iter().map(Entry::from).collect())
-            .map_err(ErrorCode::from))
+        let entries = entries.map(|entries| entries.into_iter().map(Entry::from).collect());
+        rpc.answers(self, entries.map_err(ErrorCode::from))
     }
 }
 
 impl HostFile for State {
     async fn read(&mut self, file: Resource<OpenFile>, nbytes: u32) -> Answer<Vec<u8>> {
         let _timing = self.time_files();
+        let number = file.rep();
+        let arguments = || format!("file {number}, {nbytes}");
+        let rpc = self.rpc(Interface::Files, "file.read", arguments);
         let file = self.table.get_mut(&file)?;
         let bytes = file.read(bounded(nbytes)).await;
-        Ok(bytes.map(Vec::from).map_err(ErrorCode::from))
+        rpc.answers(self, bytes.map(Vec::from).map_err(ErrorCode::from))
     }
 
     async fn read_at(
@@ -140,24 +147,96 @@ impl HostFile for State {
         nbytes: u32,
     ) -> Answer<Vec<u8>> {
         let _timing = self.time_files();
+        let number = file.rep();
+        let arguments = || format!("file {number}, {offset}, {nbytes}");
+        let rpc = self.rpc(Interface::Files, "file.read-at", arguments);
         let file = self.table.get(&file)?;
         let bytes = file.read_at(offset, bounded(nbytes)).await;
-        Ok(bytes.map(Vec::from).map_err(ErrorCode::from))
+        rpc.answers(self, bytes.map(Vec::from).map_err(ErrorCode::from))
     }
 
     fn stat(&mut self, file: Resource<OpenFile>) -> Answer<Metadata> {
         let _timing = self.time_files();
-        Ok(self
-            .table
-            .get(&file)?
-            .stat()
-            .map(Metadata::from)
-            .map_err(ErrorCode::from))
+        let number = file.rep();
+        let arguments = || format!("file {number}");
+        let rpc = self.rpc(Interface::Files, "file.stat", arguments);
+        let found = self.table.get(&file)?.stat();
+        rpc.answers(self, found.map(Metadata::from).map_err(ErrorCode::from))
     }
 
     fn drop(&mut self, file: Resource<OpenFile>) -> Result<()> {
         let _timing = self.time_files();
-        self.remove_file(file).map(drop)
+        let number = file.rep();
+        let arguments = || format!("file {number}");
+        let rpc = self.rpc(Interface::Files, "file.drop", arguments);
+        self.remove_file(file)?;
+        rpc.returns(&self.row, 0, || "ok");
+        Ok(())
+    }
+}
+
+/// A result, for whoever traces the process.
+trait Shown {
+    fn shown(&self) -> String;
+
+    /// Bytes that it copies, beside names and numbers.
+    fn bytes(&self) -> usize {
+        0
+    }
+}
+
+impl Rpc {
+    fn answers<T: Shown>(
+        self,
+        state: &State,
+        answer: std::result::Result<T, ErrorCode>,
+    ) -> Answer<T> {
+        let bytes = answer.as_ref().map_or(0, Shown::bytes);
+        self.returns(&state.row, bytes, || match &answer {
+            Ok(value) => value.shown(),
+            Err(error) => format!("error {}", error.name()),
+        });
+        Ok(answer)
+    }
+}
+
+impl Shown for Opened {
+    fn shown(&self) -> String {
+        format!("file {}, {}", self.file.rep(), self.metadata.shown())
+    }
+}
+
+impl Shown for Chosen {
+    fn shown(&self) -> String {
+        match self.which {
+            Some(which) => format!("variant {which}: {}", self.opened.shown()),
+            None => self.opened.shown(),
+        }
+    }
+}
+
+impl Shown for Metadata {
+    fn shown(&self) -> String {
+        match self.kind {
+            Kind::Directory => "directory".to_owned(),
+            Kind::RegularFile => format!("{} bytes", self.size),
+        }
+    }
+}
+
+impl Shown for Vec<Entry> {
+    fn shown(&self) -> String {
+        format!("{} entries", self.len())
+    }
+}
+
+impl Shown for Vec<u8> {
+    fn shown(&self) -> String {
+        format!("{} bytes", self.len())
+    }
+
+    fn bytes(&self) -> usize {
+        self.len()
     }
 }
 

@@ -17,12 +17,15 @@ use wasmtime::{Result, StoreContextMut};
 use super::contract;
 use super::lifted::Bounded;
 use super::program::ProgramState;
+use super::rpc::Rpc;
 use super::state::{HEAD_BYTES, State};
 use super::wire::{Data, ErrorCode, Forward, Message, Sent};
 use crate::mailbox::{MailError, Wanted};
 use crate::message::{self, Request};
 use crate::pid::Pid;
 use crate::router::Outgoing;
+use crate::table::Row;
+use crate::tally::Interface;
 
 /// An error of the outer result ends the process. The guest sees the inner result. The tuple is
 /// there because a function of the component model may have several results.
@@ -42,11 +45,13 @@ pub(super) fn add_to_linker(linker: &mut Linker<ProgramState>) -> Result<()> {
         Ok((store.data().state.pid.get(),))
     })?;
     mailbox.func_wrap("send", |mut store: Store<'_>, (to, content)| {
-        store.data_mut().send(to, content)
+        store.data_mut().send("send", to, content)
     })?;
     mailbox.func_wrap("try-receive", |mut store: Store<'_>, (): ()| {
         let data = store.data_mut();
+        let rpc = data.mail("try-receive", || "");
         let message = data.mailbox.try_receive(Wanted::Any);
+        rpc.received(&data.state.row, message.as_ref());
         Ok((message.map(|message| data.lower(message)),))
     })?;
     mailbox.func_wrap_async(
@@ -60,13 +65,14 @@ pub(super) fn add_to_linker(linker: &mut Linker<ProgramState>) -> Result<()> {
         },
     )?;
     mailbox.func_wrap_async("receive", |store: Store<'_>, (): ()| {
-        Box::new(Receiving::new(store, |message| message))
+        Box::new(Receiving::new(store, "receive", |message| message))
     })?;
     mailbox.func_wrap_async(
         "send-and-receive",
         |mut store: Store<'_>, (to, content)| -> Waiting<'_, Outcome<Message>> {
-            match store.data_mut().send(to, content) {
-                Ok((Ok(()),)) => Box::new(Receiving::new(store, Ok)),
+            let function = "send-and-receive";
+            match store.data_mut().send(function, to, content) {
+                Ok((Ok(()),)) => Box::new(Receiving::new(store, function, Ok)),
                 Ok((Err(error),)) => Box::new(ready(Ok((Err(error),)))),
                 Err(error) => Box::new(ready(Err(error))),
             }
@@ -74,10 +80,23 @@ pub(super) fn add_to_linker(linker: &mut Linker<ProgramState>) -> Result<()> {
     )?;
     mailbox.func_wrap_async(
         "call",
-        |mut store: Store<'_>, (to, bytes, timeout)| -> Waiting<'_, Outcome<Vec<u8>>> {
-            match store.data_mut().call(to, bytes) {
-                Ok(()) => Box::new(Calling::new(store, milliseconds(timeout))),
-                Err(error) => Box::new(ready(Ok((Err(error.into()),)))),
+        |mut store: Store<'_>,
+         (to, bytes, timeout): (u64, Bounded<Vec<u8>>, u32)|
+         -> Waiting<'_, Outcome<Vec<u8>>> {
+            let data = store.data_mut();
+            let size = match &bytes {
+                Bounded::Within(bytes) => bytes.len(),
+                Bounded::Beyond => 0,
+            };
+            let rpc = data.mail("call", || format!("to {to}, {size} bytes, {timeout} ms"));
+            match data.call(to, bytes) {
+                Ok(()) => Box::new(Calling::new(store, rpc, size, milliseconds(timeout))),
+                Err(error) => {
+                    rpc.returns(&data.state.row, 0, || {
+                        format!("error {}", ErrorCode::from(error).name())
+                    });
+                    Box::new(ready(Ok((Err(error.into()),))))
+                }
             }
         },
     )?;
@@ -98,17 +117,31 @@ pub(super) fn add_to_linker(linker: &mut Linker<ProgramState>) -> Result<()> {
 }
 
 impl ProgramState {
-    fn send(&mut self, to: u64, content: Bounded<Sent>) -> Answer<()> {
+    fn mail<T: std::fmt::Display>(
+        &self,
+        function: &'static str,
+        arguments: impl FnOnce() -> T,
+    ) -> Rpc {
+        self.state.rpc(Interface::Mailbox, function, arguments)
+    }
+
+    fn send(&mut self, function: &'static str, to: u64, content: Bounded<Sent>) -> Answer<()> {
+        let bytes = weight(&content);
+        let rpc = self.mail(function, || format!("to {to}, {}", shown(&content)));
         let outgoing = self.outgoing(content)?;
         let sent = match (Pid::new(to), outgoing) {
             (Some(to), Ok(outgoing)) => self.router.send(to, outgoing),
             (None, Ok(_)) => Err(MailError::NoProcess),
             (_, Err(error)) => Err(error),
         };
+        rpc.sent(&self.state.row, bytes, &sent);
         Ok((sent.map_err(ErrorCode::from),))
     }
 
     async fn send_wait(&mut self, to: u64, content: Bounded<Sent>, timeout_ms: u32) -> Answer<()> {
+        let bytes = weight(&content);
+        let arguments = || format!("to {to}, {}, {timeout_ms} ms", shown(&content));
+        let rpc = self.mail("send-wait", arguments);
         let sent = match (Pid::new(to), self.outgoing(content)?) {
             (Some(to), Ok(outgoing)) => {
                 let time_limit = milliseconds(timeout_ms);
@@ -118,10 +151,12 @@ impl ProgramState {
             (None, Ok(_)) => Err(MailError::NoProcess),
             (_, Err(error)) => Err(error),
         };
+        rpc.sent(&self.state.row, bytes, &sent);
         Ok((sent.map_err(ErrorCode::from),))
     }
 
     async fn receive_from(&mut self, sender: u64) -> Answer<Message> {
+        let rpc = self.mail("receive-from", || sender);
         let received = match Pid::new(sender) {
             Some(sender) => {
                 let received = self.receive_wanted(sender, Wanted::From(sender));
@@ -129,6 +164,7 @@ impl ProgramState {
             }
             None => Err(MailError::NoProcess),
         };
+        rpc.received(&self.state.row, received.as_ref().ok());
         let received = received.map(|message| self.lower(message));
         Ok((received.map_err(ErrorCode::from),))
     }
@@ -143,10 +179,12 @@ impl ProgramState {
     }
 
     async fn receive_timeout(&mut self, timeout_ms: u32) -> Result<(Option<Message>,)> {
+        let rpc = self.mail("receive-timeout", || format!("{timeout_ms} ms"));
         let received = self.mailbox.receive(Wanted::Any, None);
         let received = tokio::time::timeout(milliseconds(timeout_ms), received);
         let received = noting(received).await.account(&mut self.state);
         let message = received.ok().and_then(std::result::Result::ok);
+        rpc.received(&self.state.row, message.as_ref());
         Ok((message.map(|message| self.lower(message)),))
     }
 
@@ -229,14 +267,22 @@ struct Receiving<'a, T> {
     store: StoreContextMut<'a, ProgramState>,
     /// Makes the result of the call from the message.
     result: fn(Message) -> T,
+    /// `None` once the message is there.
+    rpc: Option<Rpc>,
     asleep: bool,
 }
 
 impl<'a, T> Receiving<'a, T> {
-    fn new(store: StoreContextMut<'a, ProgramState>, result: fn(Message) -> T) -> Self {
+    fn new(
+        store: StoreContextMut<'a, ProgramState>,
+        function: &'static str,
+        result: fn(Message) -> T,
+    ) -> Self {
+        let rpc = Some(store.data().mail(function, || ""));
         Self {
             store,
             result,
+            rpc,
             asleep: false,
         }
     }
@@ -247,8 +293,14 @@ impl<T> Future for Receiving<'_, T> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let has_slept = self.asleep;
-        let data = self.store.data_mut();
+        let Self { store, rpc, .. } = &mut *self;
+        let data = store.data_mut();
         let received = data.mailbox.poll_receive(cx, Wanted::Any);
+        if let Poll::Ready(message) = &received
+            && let Some(rpc) = rpc.take()
+        {
+            rpc.received(&data.state.row, Some(message));
+        }
         let received = received.map(|message| data.lower(message));
         if has_slept && received.is_ready() {
             data.state.slices.waited();
@@ -271,15 +323,26 @@ impl<T> Drop for Receiving<'_, T> {
 struct Calling<'a> {
     store: StoreContextMut<'a, ProgramState>,
     deadline: Instant,
+    /// `None` once the reply is there.
+    rpc: Option<Rpc>,
+    /// Bytes that were sent.
+    sent: usize,
     has_slept: bool,
     is_over: bool,
 }
 
 impl<'a> Calling<'a> {
-    fn new(store: StoreContextMut<'a, ProgramState>, time_limit: Duration) -> Self {
+    fn new(
+        store: StoreContextMut<'a, ProgramState>,
+        rpc: Rpc,
+        sent: usize,
+        time_limit: Duration,
+    ) -> Self {
         Self {
             store,
             deadline: Instant::now() + time_limit,
+            rpc: Some(rpc),
+            sent,
             has_slept: false,
             is_over: false,
         }
@@ -291,8 +354,20 @@ impl Future for Calling<'_> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let deadline = self.deadline;
-        let data = self.store.data_mut();
+        let Self {
+            store, rpc, sent, ..
+        } = &mut *self;
+        let data = store.data_mut();
         let reply = data.router.poll_reply(cx, deadline);
+        if let Poll::Ready(reply) = &reply
+            && let Some(rpc) = rpc.take()
+        {
+            let bytes = *sent + reply.as_ref().map_or(0, Vec::len);
+            rpc.returns(&data.state.row, bytes, || match reply {
+                Ok(bytes) => format!("{} bytes", bytes.len()),
+                Err(error) => format!("error {}", ErrorCode::from(*error).name()),
+            });
+        }
         self.is_over = reply.is_ready();
         if self.is_over && self.has_slept {
             self.store.data_mut().state.slices.waited();
@@ -343,6 +418,39 @@ impl<T> Noted<T> {
             state.slices.waited();
         }
         self.outcome
+    }
+}
+
+impl Rpc {
+    fn sent(self, row: &Row, bytes: usize, sent: &std::result::Result<(), MailError>) {
+        self.returns(row, bytes, || match sent {
+            Ok(()) => "ok".to_owned(),
+            Err(error) => format!("error {}", ErrorCode::from(*error).name()),
+        });
+    }
+
+    fn received(self, row: &Row, message: Option<&message::Message>) {
+        let bytes = message.map_or(0, |message| message.content.weight());
+        self.returns(row, bytes, || match message {
+            Some(message) => message.to_string(),
+            None => "nothing".to_owned(),
+        });
+    }
+}
+
+/// The bytes of a message that is about to be sent.
+fn weight(content: &Bounded<Sent>) -> usize {
+    match content {
+        Bounded::Within(content) => content.weight(),
+        Bounded::Beyond => 0,
+    }
+}
+
+/// A message that is about to be sent, for whoever traces the process.
+fn shown(content: &Bounded<Sent>) -> String {
+    match content {
+        Bounded::Within(content) => content.to_string(),
+        Bounded::Beyond => "too many bytes".to_owned(),
     }
 }
 

@@ -13,6 +13,7 @@ mod clock;
 mod code;
 mod command;
 mod contract;
+mod core_dump;
 mod drafts;
 mod engine;
 mod excerpt;
@@ -39,6 +40,7 @@ mod output;
 mod process;
 mod program;
 mod provider;
+mod rpc;
 mod shape;
 mod slow;
 mod source;
@@ -59,6 +61,7 @@ use wasmtime::component::Component;
 use wasmtime::{Engine, ResourcesRequired};
 
 pub use check::{Import, Report, check};
+pub(crate) use core_dump::MOST_BYTES as MOST_DUMPED;
 pub use failure::LoadError;
 pub(crate) use inherit::{output_failed, output_written};
 pub(crate) use instance::{Instance, Prepared};
@@ -70,9 +73,11 @@ pub use unfit::{ForeignHost, Proposal, Unfit};
 
 use crate::files::RootFolder;
 use crate::kind::Kind;
-use crate::settings::{Environment, Module, Output};
+use crate::settings::{self, Environment, Module, Output};
 use crate::steps::Steps;
+use crate::tally::Tally;
 use clock::Clock;
+use core_dump::CoreDumps;
 use engine::Compilation;
 use foreign::PreparedForeign;
 use handler::PreparedHandler;
@@ -104,6 +109,8 @@ pub(crate) struct Settings {
     pub(crate) steps: Steps,
     /// A request that takes longer is logged while it runs.
     pub(crate) slow: Option<Duration>,
+    /// Where the cores of processes go that trap.
+    pub(crate) core_dumps: Option<settings::CoreDumps>,
 }
 
 /// A compiled module of a known kind. No memory is reserved for it yet.
@@ -143,16 +150,17 @@ impl Compiled {
         self.kind
     }
 
-    /// Reserves memory for the processes of a pool.
+    /// Reserves memory for the processes of a pool, whose calls count in `tally`.
     ///
     /// # Errors
     /// If there is too little memory, or the module needs something that this host lacks.
     pub(crate) fn reserve_pooled(
-        self,
+        &self,
         settings: Settings,
         root_folder: RootFolder,
+        tally: &Arc<Tally>,
     ) -> Result<Prepared, LoadError> {
-        let (code, common) = self.reserve(settings, root_folder)?;
+        let (code, common) = self.reserve(settings, root_folder, tally)?;
         let prepared = match (self.kind, &code) {
             (Kind::Handler, Code::Component(component)) => {
                 PreparedHandler::new(component, common).map(Prepared::Handler)
@@ -162,16 +170,17 @@ impl Compiled {
         prepared.map_err(|error| self.contract(error))
     }
 
-    /// Reserves memory for the processes of a program.
+    /// Reserves memory for the processes of a program, whose calls count in `tally`.
     ///
     /// # Errors
     /// If there is too little memory, or the module needs something that this host lacks.
     pub(crate) fn reserve_program(
-        self,
+        &self,
         settings: Settings,
         root_folder: RootFolder,
+        tally: &Arc<Tally>,
     ) -> Result<PreparedProgram, LoadError> {
-        let (code, common) = self.reserve(settings, root_folder)?;
+        let (code, common) = self.reserve(settings, root_folder, tally)?;
         let prepared = code.component().and_then(program::prepare);
         match prepared {
             Ok(prepared) => Ok(PreparedProgram::new(prepared, common)),
@@ -183,11 +192,19 @@ impl Compiled {
         &self,
         settings: Settings,
         root_folder: RootFolder,
+        tally: &Arc<Tally>,
     ) -> Result<(Code, Common), LoadError> {
         let host = |error: std::io::Error| LoadError::Host(error.into());
         if settings.output == Output::Inherit {
             inherit::start().map_err(host)?;
         }
+        let core_dumps = settings.core_dumps.as_ref().map(|core_dumps| {
+            CoreDumps::new(core_dumps).map_err(|error| LoadError::CoreDumps {
+                path: core_dumps.folder.clone(),
+                error,
+            })
+        });
+        let core_dumps = core_dumps.transpose()?;
         let code = self.compilation.reserve(self.kind, &settings)?;
         let clock = Clock::start(code.engine().weak()).map_err(host)?;
         let common = Common {
@@ -196,14 +213,16 @@ impl Compiled {
             kind: self.kind,
             root_folder,
             settings,
+            tally: Arc::clone(tally),
             open_files: AtomicU32::new(0),
             outgoing: Outgoing::default(),
+            core_dumps,
         };
         Ok((code, common))
     }
 
-    fn contract(self, error: wasmtime::Error) -> LoadError {
-        let module = self.module;
+    fn contract(&self, error: wasmtime::Error) -> LoadError {
+        let module = self.module.clone();
         LoadError::Contract { module, error }
     }
 }

@@ -10,8 +10,11 @@ use super::bindings::program::wasm_pool::worker::process as wit;
 use super::contract;
 use super::lifted::Bounded;
 use super::program::ProgramState;
+use super::rpc::Rpc;
 use crate::pid::Pid;
 use crate::table::{Origin, ProcessError};
+use crate::tally::Interface;
+use crate::text;
 
 /// An error of the outer result ends the process. The guest sees the inner result.
 type Answer<T> = Result<Result<T, wit::ErrorCode>>;
@@ -58,23 +61,36 @@ impl wit::Host for ProgramState {
     }
 
     fn monitor(&mut self, pid: u64) -> Answer<()> {
-        Ok(on(pid, |pid| self.table.monitor(self.state.pid, pid)))
+        let rpc = self.rpc("monitor", || pid);
+        let set = on(pid, |pid| self.table.monitor(self.state.pid, pid));
+        Ok(rpc.done(self, set))
     }
 
     fn kill(&mut self, pid: u64) -> Answer<()> {
-        Ok(on(pid, |pid| self.table.kill(self.state.pid, pid)))
+        let rpc = self.rpc("kill", || pid);
+        let killed = on(pid, |pid| self.table.kill(self.state.pid, pid));
+        Ok(rpc.done(self, killed))
     }
 
     fn register(&mut self, name: String) -> Answer<()> {
+        let rpc = self.rpc("register", || text::quoted(&name));
         let registered = self.table.register(self.state.pid, &name);
-        Ok(registered.map_err(wit::ErrorCode::from))
+        Ok(rpc.done(self, registered))
     }
 
     fn whereis(&mut self, name: String) -> Result<Option<u64>> {
-        Ok(self.table.whereis(self.state.pid, &name).map(Pid::get))
+        let rpc = self.rpc("whereis", || text::quoted(&name));
+        let found = self.table.whereis(self.state.pid, &name).map(Pid::get);
+        rpc.returns(&self.state.row, 0, || match found {
+            Some(pid) => pid.to_string(),
+            None => "nobody".to_owned(),
+        });
+        Ok(found)
     }
 
     fn exit(&mut self, code: u32) -> Result<()> {
+        let rpc = self.rpc("exit", || code);
+        rpc.returns(&self.state.row, 0, || "the process ends");
         Err(I32Exit(code.cast_signed()).into())
     }
 }
@@ -86,19 +102,48 @@ impl ProgramState {
         monitors: bool,
     ) -> std::result::Result<u64, wit::ErrorCode> {
         let args = args.within().ok_or(wit::ErrorCode::TooLarge)?;
+        let function = match monitors {
+            true => "spawn-monitor",
+            false => "spawn",
+        };
+        let rpc = self.rpc(function, || format!("{args:?}"));
         let bytes: usize = args.iter().map(|arg| arg.len() + size_of::<String>()).sum();
         if bytes as u64 > self.settings().max_message {
-            return Err(wit::ErrorCode::TooLarge);
+            return rpc.done(self, Err(ProcessError::TooLarge));
         }
         let pid = self.state.pid;
         let child = Arc::clone(&self.spawner).spawn(Origin::Parent { pid, monitors }, args);
-        child.map(Pid::get).map_err(wit::ErrorCode::from)
+        rpc.done(self, child.map(Pid::get))
+    }
+
+    fn rpc<T: std::fmt::Display>(
+        &self,
+        function: &'static str,
+        arguments: impl FnOnce() -> T,
+    ) -> Rpc {
+        self.state.rpc(Interface::Process, function, arguments)
     }
 }
 
-fn on(pid: u64, call: impl FnOnce(Pid) -> Result<(), ProcessError>) -> Result<(), wit::ErrorCode> {
-    let called = Pid::new(pid).ok_or(ProcessError::NoProcess).and_then(call);
-    called.map_err(wit::ErrorCode::from)
+impl Rpc {
+    fn done<T: std::fmt::Debug>(
+        self,
+        data: &ProgramState,
+        done: std::result::Result<T, ProcessError>,
+    ) -> std::result::Result<T, wit::ErrorCode> {
+        self.returns(&data.state.row, 0, || match &done {
+            Ok(value) => format!("ok {value:?}"),
+            Err(error) => format!("error {}", wit::ErrorCode::from(*error).name()),
+        });
+        done.map_err(wit::ErrorCode::from)
+    }
+}
+
+fn on(
+    pid: u64,
+    call: impl FnOnce(Pid) -> std::result::Result<(), ProcessError>,
+) -> std::result::Result<(), ProcessError> {
+    Pid::new(pid).ok_or(ProcessError::NoProcess).and_then(call)
 }
 
 impl From<ProcessError> for wit::ErrorCode {

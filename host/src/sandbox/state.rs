@@ -13,10 +13,12 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use super::bindings::http;
 use super::clock::{Clock, Slices};
+use super::core_dump::CoreDumps;
 use super::failure::Cause;
 use super::limits::Limits;
 use super::outbound::{Outbound, Outgoing};
 use super::output::{Name, Printer};
+use super::rpc::Rpc;
 use super::slow::Slow;
 use super::{Settings, files, inherit, wasi, wasi_files};
 use crate::body::{Body, FileSlice};
@@ -28,6 +30,7 @@ use crate::message::{Request, Response};
 use crate::pid::Pid;
 use crate::settings::Output;
 use crate::table::Row;
+use crate::tally::{Interface, Tally};
 
 /// WASI resources of one instance, mostly streams and timers. Each takes some hundred bytes of the
 /// host's memory. A guest in JavaScript frees them when it collects its garbage, and until then has
@@ -54,11 +57,15 @@ pub(super) struct Common {
     pub(super) name: String,
     pub(super) root_folder: RootFolder,
     pub(super) settings: Settings,
+    /// Counts the calls of all instances.
+    pub(super) tally: Arc<Tally>,
     /// Open files of all instances together.
     pub(super) open_files: AtomicU32,
     /// Connections that instances have opened.
     pub(super) outgoing: Outgoing,
     pub(super) kind: Kind,
+    /// Where the cores of processes go that trap.
+    pub(super) core_dumps: Option<Arc<CoreDumps>>,
 }
 
 /// The host's data of one instance.
@@ -122,6 +129,17 @@ impl State {
 
     pub(super) fn root_folder(&self) -> &RootFolder {
         &self.common.root_folder
+    }
+
+    /// The guest calls a function.
+    pub(super) fn rpc<T: std::fmt::Display>(
+        &self,
+        interface: Interface,
+        function: &'static str,
+        arguments: impl FnOnce() -> T,
+    ) -> Rpc {
+        let tally = &self.common.tally;
+        Rpc::begin(tally, &self.row, interface, function, arguments)
     }
 
     /// Sets the current request.
@@ -306,6 +324,10 @@ pub(super) async fn unless_over<T>(
         slow,
         deadline,
     } = begun;
+    let killed = || Cause::new(Exit::Killed, "it was killed");
+    if row.is_doomed() {
+        return Err(killed());
+    }
     let over = || async {
         let watching = async {
             match slow {
@@ -315,7 +337,7 @@ pub(super) async fn unless_over<T>(
         };
         tokio::select! {
             () = tokio::time::sleep_until((*deadline).into()) => Cause::deadline(),
-            () = row.killed() => Cause::new(Exit::Killed, "it was killed"),
+            () = row.killed() => killed(),
             never = watching => match never {},
         }
     };
@@ -338,9 +360,14 @@ pub(super) fn started<T: HasState, G>(
     Err(crash(store, cause))
 }
 
-/// The cause behind wasmtime's error.
+/// The cause behind wasmtime's error. The core is dumped if it is a trap and dumps are wanted.
 pub(super) fn cause<T: HasState>(store: &mut Store<T>, error: &wasmtime::Error) -> Cause {
-    let refused_memory = store.data_mut().state().limits.take_refused_memory();
+    let state = store.data_mut().state();
+    let refused_memory = state.limits.take_refused_memory();
+    if let Some(core_dumps) = state.common.core_dumps.clone() {
+        let (pid, common) = (state.pid, Arc::clone(&state.common));
+        core_dumps.dump(&mut *store, error, pid, &common.name);
+    }
     Cause::of(error, refused_memory)
 }
 
@@ -442,9 +469,9 @@ impl State {
 impl WasiHttpView for State {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
         let common = &self.common;
-        let outbound = self
-            .outbound
-            .get_or_insert_with(|| Box::new(Outbound::new(Arc::clone(common), self.pid)));
+        let outbound = self.outbound.get_or_insert_with(|| {
+            Box::new(Outbound::new(Arc::clone(common), Arc::clone(&self.row)))
+        });
         outbound.answer_by(self.deadline);
         WasiHttpCtxView {
             hooks: &mut **outbound,

@@ -14,6 +14,8 @@ use wasmtime_wasi::p2::bindings::filesystem::types::{
 };
 
 use super::state::HasState;
+use crate::tally::Interface;
+use crate::text;
 
 /// The interface, in the version that wasmtime links. Other versions of 0.2 are found by it.
 const TYPES: &str = "wasi:filesystem/types@0.2.12";
@@ -35,7 +37,9 @@ pub(super) fn add_to_linker<T: HasState>(linker: &mut Linker<T>) -> Result<()> {
     types.func_wrap_async(OPEN, |mut store, asked: Asked| {
         Box::new(async move {
             let (folder, path_flags, path, flags, mode) = asked;
-            let mut view = store.data_mut().state().filesystem();
+            let state = store.data_mut().state();
+            let rpc = state.rpc(Interface::Files, "wasi open-at", || text::quoted(&path));
+            let mut view = state.filesystem();
             let cached = match view.table.get(&folder)? {
                 Descriptor::Dir(folder)
                     if flags == OpenFlags::empty() && mode == DescriptorFlags::READ =>
@@ -59,6 +63,10 @@ pub(super) fn add_to_linker<T: HasState>(linker: &mut Linker<T>) -> Result<()> {
                 Ok(file) => Ok(file),
                 Err(code) => Err(code?),
             };
+            rpc.returns(&store.data_mut().state().row, 0, || match &opened {
+                Ok(_) => "ok".to_owned(),
+                Err(error) => format!("error {error:?}"),
+            });
             Ok((opened,))
         })
     })?;

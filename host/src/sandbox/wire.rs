@@ -5,7 +5,7 @@
 
 use wasmtime::component::{ComponentType, Lift, Lower};
 
-use super::bindings::http::{Answer, Forwarded};
+use super::bindings::http::{self as http_types, Answer, Forwarded};
 use super::bindings::program::wasm_pool::worker::http;
 use crate::body::Body;
 use crate::mailbox::MailError;
@@ -110,6 +110,58 @@ pub(super) enum ErrorCode {
     NotYours,
     #[component(name = "timed-out")]
     TimedOut,
+}
+
+impl ErrorCode {
+    /// The name in the contract.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::NoProcess => "no-process",
+            Self::MailboxFull => "mailbox-full",
+            Self::TooLarge => "too-large",
+            Self::NotYours => "not-yours",
+            Self::TimedOut => "timed-out",
+        }
+    }
+}
+
+impl Sent {
+    /// The bytes that were copied, beside names and numbers.
+    pub(super) fn weight(&self) -> usize {
+        match self {
+            Self::Data(data) | Self::Reply(data) => data.bytes.len(),
+            Self::Request(forward) => forward.request.body().len(),
+            Self::Response(answer) => match &answer.body {
+                http_types::Body::Bytes(bytes) => bytes.0.len(),
+                http_types::Body::File(_) => 0,
+            },
+        }
+    }
+}
+
+/// For whoever traces the process.
+impl std::fmt::Display for Sent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let bytes = self.weight();
+        match self {
+            Self::Data(Data { tag, .. }) => write!(f, "data, tag {tag}, {bytes} bytes"),
+            Self::Reply(Data { tag, .. }) => write!(f, "reply {tag}, {bytes} bytes"),
+            Self::Request(Forward { client, .. }) => write!(f, "request of client {client}"),
+            Self::Response(answer) => match &answer.body {
+                http_types::Body::Bytes(_) => {
+                    write!(f, "response {}, {bytes} bytes", answer.status)
+                }
+                http_types::Body::File(file) => {
+                    let (file, length) = (file.file.rep(), file.length);
+                    write!(
+                        f,
+                        "response {}, {length} bytes of file {file}",
+                        answer.status
+                    )
+                }
+            },
+        }
+    }
 }
 
 impl Message {

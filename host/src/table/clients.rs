@@ -1,7 +1,7 @@
 //! *Clients* wait outside the host for a response. A process *holds* each client: it owes the
 //! response. A request and the duty to answer it move together, in one step under the table's lock.
 
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -40,10 +40,36 @@ impl Table {
     /// # Errors
     /// [`NotAdmitted`], if there is no root process or its mailbox is full.
     pub(crate) fn admit(&self, request: Box<Request>) -> Result<Waiting<'_>, NotAdmitted> {
+        let relations = self.lock();
+        let root = relations.root;
+        self.put(relations, root, request)
+    }
+
+    /// Puts a request into the mailbox of this process.
+    ///
+    /// # Errors
+    /// [`NotAdmitted`], if the process has ended or its mailbox is full.
+    pub(crate) fn admit_to(
+        &self,
+        root: Pid,
+        request: Box<Request>,
+    ) -> Result<Waiting<'_>, NotAdmitted> {
+        self.put(self.lock(), Some(root), request)
+    }
+
+    /// Whether any client waits for a response.
+    pub(crate) fn has_clients(&self) -> bool {
+        !self.lock().clients.is_empty()
+    }
+
+    fn put(
+        &self,
+        mut relations: MutexGuard<'_, Relations>,
+        root: Option<Pid>,
+        request: Box<Request>,
+    ) -> Result<Waiting<'_>, NotAdmitted> {
         let client = self.lives.next_pid();
         let (answer, answered) = oneshot::channel();
-        let mut relations = self.lock();
-        let root = relations.root;
         let root = root.and_then(|pid| Some((pid, relations.processes.get_mut(&pid)?)));
         let Some((holder, root)) = root else {
             return Err(NotAdmitted::NoRoot(request));

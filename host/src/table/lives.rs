@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::row::{Identity, ProcessInfo, Row};
 use crate::exit::{Crash, Exit};
+use crate::feed::{Ended, Feed, What};
 use crate::kind::Kind;
 use crate::pid::{Pid, Pids};
 use crate::tally::Tally;
@@ -22,6 +23,7 @@ const SHARDS: usize = 32;
 #[derive(Debug)]
 pub(crate) struct Lives {
     pids: Pids,
+    feed: Arc<Feed>,
     shards: [Arc<Shard>; SHARDS],
     /// `None` if processes may have any memory together.
     budget: Option<Arc<Budget>>,
@@ -87,9 +89,15 @@ impl Lives {
         };
         Self {
             pids: Pids::new(),
+            feed: Arc::default(),
             shards: std::array::from_fn(|_| Arc::default()),
             budget: memory.map(budget),
         }
+    }
+
+    /// Those who watch.
+    pub(crate) fn feed(&self) -> &Arc<Feed> {
+        &self.feed
     }
 
     /// A number that no process and no client has had.
@@ -189,6 +197,7 @@ impl Life {
         let parent = self.row.parent.map(Pid::get);
         let pool = self.pool.as_deref();
         tracing::debug!(pid = self.row.pid.get(), pool, parent, "process started");
+        self.tally.tell(Some(self.row.pid), || What::Started);
     }
 
     /// Sets the exit that counts if this is dropped without a further word. A process that runs in
@@ -214,7 +223,8 @@ impl Life {
             return;
         }
         let Shard { served, .. } = &*self.shard;
-        self.tally.ended(self.exit, self.row.cpu_ms());
+        let (cpu_ms, calls) = (self.row.cpu_ms(), self.row.calls());
+        self.tally.ended(self.exit, cpu_ms, calls);
         {
             let mut rows = self.shard.rows();
             // Under the lock, so that a sum of requests counts these exactly once.
@@ -222,6 +232,7 @@ impl Life {
             rows.remove(self.place);
         }
         self.log_end();
+        self.tell_end();
     }
 
     fn is_failure(&self) -> bool {
@@ -231,6 +242,26 @@ impl Life {
             // runs by itself may, and then there is no reason to log.
             (Exit::Code(_), _) => self.reason.is_some(),
             (exit, _) => exit.is_failure(),
+        }
+    }
+
+    /// Tells those who watch. Failures and kills are kept for those who watch later.
+    fn tell_end(&mut self) {
+        let is_kept = self.is_failure() || self.exit == Exit::Killed;
+        if !is_kept && !self.tally.feed().is_watched() {
+            return;
+        }
+        let ended = What::Ended(Ended {
+            exit: self.exit,
+            request: self.row.request(),
+            served: self.row.served(),
+            age: self.row.age(),
+            reason: self.reason.take(),
+            output: self.output.take(),
+        });
+        match is_kept {
+            true => self.tally.tell_and_remember(self.row.pid, ended),
+            false => self.tally.tell(Some(self.row.pid), || ended),
         }
     }
 

@@ -161,8 +161,8 @@ impl Table {
             settings,
             pool,
             name,
+            tally: Arc::new(Tally::new(pool, Arc::clone(lives.feed()))),
             lives,
-            tally: Arc::new(Tally::new()),
             relations: Mutex::default(),
         }
     }
@@ -193,8 +193,13 @@ impl Table {
         self.lives.enter(identity, memory, self.name.clone(), tally)
     }
 
+    /// The number of the pool.
+    pub(crate) fn pool(&self) -> u32 {
+        self.pool
+    }
+
     /// What has happened in this pool.
-    pub(crate) fn tally(&self) -> &Tally {
+    pub(crate) fn tally(&self) -> &Arc<Tally> {
         &self.tally
     }
 

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use crate::kind::Kind;
 use crate::pid::Pid;
 use crate::sync::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Mutex, MutexGuard, Ordering};
+use crate::tally::{Calls, CallsByInterface, Interface};
 
 /// The activity of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,11 +50,21 @@ pub(crate) struct Row {
     is_yielding: AtomicBool,
     waits: AtomicU64,
     open_files: AtomicU32,
+    calls: [Count; Interface::ALL.len()],
     is_killed: AtomicBool,
     /// Whether the guest is to trap at its next tick.
     is_trapped: AtomicBool,
+    /// Whether the process is to end as soon as it has a request.
+    is_doomed: AtomicBool,
     /// Wakes the task that runs the process, while it waits.
     killed: Mutex<Option<Waker>>,
+}
+
+/// Calls to one interface. There is one writer, so a load and a store suffice.
+#[derive(Debug, Default)]
+struct Count {
+    calls: AtomicU64,
+    bytes: AtomicU64,
 }
 
 /// The facts that are known before a process runs.
@@ -96,6 +107,8 @@ pub struct ProcessInfo {
     pub messages: Option<usize>,
     /// The names that the process has registered.
     pub names: Vec<Arc<str>>,
+    /// The calls of its guest.
+    pub calls: Vec<(Interface, Calls)>,
 }
 
 impl Row {
@@ -122,8 +135,10 @@ impl Row {
             is_yielding: AtomicBool::new(false),
             waits: AtomicU64::new(0),
             open_files: AtomicU32::new(0),
+            calls: Default::default(),
             is_killed: AtomicBool::new(false),
             is_trapped: AtomicBool::new(false),
+            is_doomed: AtomicBool::new(false),
             killed: Mutex::new(None),
         }
     }
@@ -199,6 +214,29 @@ impl Row {
         self.open_files.store(files, Ordering::Relaxed);
     }
 
+    /// The guest has called a function that copied this many bytes.
+    pub(crate) fn called(&self, interface: Interface, bytes: u64) {
+        let count = &self.calls[interface as usize];
+        let add = |to: &AtomicU64, more| {
+            to.store(to.load(Ordering::Relaxed) + more, Ordering::Relaxed);
+        };
+        add(&count.calls, 1);
+        add(&count.bytes, bytes);
+    }
+
+    pub(super) fn calls(&self) -> CallsByInterface {
+        let of = |count: &Count| Calls {
+            count: count.calls.load(Ordering::Relaxed),
+            bytes: count.bytes.load(Ordering::Relaxed),
+        };
+        self.calls.each_ref().map(of)
+    }
+
+    /// The number of the current request.
+    pub(crate) fn request(&self) -> Option<u64> {
+        Some(self.request.load(Ordering::Relaxed)).filter(|request| *request > 0)
+    }
+
     pub(crate) fn served(&self) -> u64 {
         self.served.load(Ordering::Relaxed)
     }
@@ -218,6 +256,16 @@ impl Row {
         let runs = state == State::Running || self.is_yielding();
         self.is_trapped.store(runs, Ordering::Relaxed);
         runs
+    }
+
+    /// Has the process end as soon as it has a request.
+    pub(crate) fn doom(&self) {
+        self.is_doomed.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the process is to end as soon as it has a request.
+    pub(crate) fn is_doomed(&self) -> bool {
+        self.is_doomed.load(Ordering::Relaxed)
     }
 
     /// Whether the guest is to trap.
@@ -289,6 +337,7 @@ impl Row {
             open_files: self.open_files.load(Ordering::Relaxed),
             messages: None,
             names: Vec::new(),
+            calls: Interface::ALL.into_iter().zip(self.calls()).collect(),
         }
     }
 }

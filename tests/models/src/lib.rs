@@ -25,6 +25,7 @@ mod process;
 #[path = "../../../host/src/shutdown.rs"]
 mod shutdown;
 mod supervisor;
+mod tally;
 mod threads;
 
 // The models of a file are compiled with each version of the file.

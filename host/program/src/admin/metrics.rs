@@ -8,7 +8,7 @@ use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeCounterValue, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
-use wasm_pool_host::{Counts, Histogram, Host, PoolInfo, ProcessInfo, State};
+use wasm_pool_host::{Calls, Counts, Histogram, Host, PoolInfo, ProcessInfo, State};
 
 /// What all names begin with.
 const PREFIX: &str = "wasm_pool_host";
@@ -79,6 +79,17 @@ impl Collector for Sample {
             (pool.info.counts.cpu + living.sum()).as_secs_f64()
         });
         counters(encoder, "cpu", help, seconds, cpu)?;
+        let help = "Calls of guests to the host, by interface";
+        counters(
+            encoder,
+            "calls",
+            help,
+            None,
+            self.calls(|calls| calls.count),
+        )?;
+        let help = "Bytes that calls copied into and out of processes";
+        let bytes = self.calls(|calls| calls.bytes);
+        counters(encoder, "call", help, Some(&Unit::Bytes), bytes)?;
         let help = "Living processes, by state";
         gauges(encoder, "processes", help, None, self.states())?;
         let help = "Requests that wait for a process";
@@ -106,7 +117,10 @@ impl Sample {
     fn of(host: &Host) -> Self {
         let mut pools: Vec<_> = host.pools().into_iter().map(Pool::of).collect();
         for process in host.processes() {
-            if let Some(pool) = pools.get_mut(process.pool as usize) {
+            let own = pools
+                .iter_mut()
+                .find(|pool| pool.info.number == process.pool);
+            if let Some(pool) = own {
                 pool.processes.push(process);
             }
         }
@@ -146,6 +160,24 @@ impl Sample {
         self.pools.iter().flat_map(|pool| {
             let exits = pool.info.counts.exits.iter();
             exits.map(|(exit, count)| ([("pool", pool.name()), ("reason", exit.name())], *count))
+        })
+    }
+
+    fn calls(&self, of: fn(&Calls) -> u64) -> impl Iterator<Item = Labelled<'_, u64, 2>> {
+        self.pools.iter().flat_map(move |pool| {
+            let ended = &pool.info.counts.calls;
+            ended
+                .iter()
+                .enumerate()
+                .map(move |(at, (interface, ended))| {
+                    let living = pool
+                        .processes
+                        .iter()
+                        .filter_map(|process| process.calls.get(at));
+                    let sum: u64 = living.map(|(_, calls)| of(calls)).sum();
+                    let labels = [("pool", pool.name()), ("interface", interface.name())];
+                    (labels, sum + of(ended))
+                })
         })
     }
 

@@ -1,5 +1,6 @@
-//! The *admin* address: what a machine that watches may ask a host. Nothing here changes anything.
+//! The *admin* address: what whoever watches may ask a host. Nothing here changes anything.
 
+mod live;
 mod metrics;
 
 use std::convert::Infallible;
@@ -7,20 +8,21 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use bytes::Bytes;
-use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::{Method, Request, Response, StatusCode};
 use tokio::net::TcpListener;
 
 use crate::control::Steering;
-use crate::side_door::{self, Bounds, response};
+use crate::side_door::{self, Answer, Bounds, Streams, response};
 
 /// A client that does not read keeps others waiting no longer.
 const BOUNDS: Bounds = Bounds {
     connections: 64,
     longest: Duration::from_secs(10),
 };
+
+/// Pages that are open at one time.
+const STREAMS: usize = 16;
 
 const TEXT: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";
@@ -65,11 +67,16 @@ pub(crate) fn check(listener: &std::net::TcpListener, allows_remote: bool) -> an
 pub(crate) async fn serve(listener: TcpListener, watched: Watched) -> Infallible {
     let listener = &listener;
     let accept = || async move { listener.accept().await.map(|(stream, _)| stream) };
-    let respond = move |request| respond(request, watched.clone());
+    let streams = Streams::new(STREAMS);
+    let respond = move |request| respond(request, watched.clone(), streams.clone());
     side_door::listen("admin address", BOUNDS, accept, respond).await
 }
 
-async fn respond(request: Request<Incoming>, watched: Watched) -> Response<Full<Bytes>> {
+async fn respond(
+    request: Request<Incoming>,
+    watched: Watched,
+    streams: Streams,
+) -> Response<Answer> {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         return response(
             StatusCode::METHOD_NOT_ALLOWED,
@@ -78,6 +85,8 @@ async fn respond(request: Request<Incoming>, watched: Watched) -> Response<Full<
         );
     }
     match request.uri().path() {
+        "/" => live::page(),
+        "/events" => live::events(&watched, &streams),
         "/healthz" => response(StatusCode::OK, TEXT, "ok\n"),
         "/readyz" => match watched.obstacle() {
             None => response(StatusCode::OK, TEXT, "ready\n"),
@@ -106,7 +115,7 @@ async fn respond(request: Request<Incoming>, watched: Watched) -> Response<Full<
         _ => response(
             StatusCode::NOT_FOUND,
             TEXT,
-            "there is /metrics, /healthz, /readyz and /status.json\n",
+            "there is /, /metrics, /healthz, /readyz and /status.json\n",
         ),
     }
 }

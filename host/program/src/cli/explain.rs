@@ -21,11 +21,13 @@ pub(crate) fn start(error: &StartError) -> String {
             as_flag(*memory),
             memory.div_ceil(MIB) * 2
         ),
+        StartError::Probe(..) => format!("--probe: {error}"),
         StartError::Pool(name, error) => format!("pool {name}: {}", start(error)),
         StartError::Process(_)
         | StartError::ProgramRoot(_)
         | StartError::ProgramEnded(_)
         | StartError::Stopping
+        | StartError::NoPool
         | StartError::Thread(_) => error.to_string(),
     }
 }
@@ -88,6 +90,8 @@ pub(crate) fn is_usage(error: &StartError) -> bool {
         | StartError::Memory { .. }
         | StartError::ProgramRoot(_)
         | StartError::ProgramEnded(_)
+        | StartError::Probe(..)
+        | StartError::NoPool
         | StartError::Stopping
         | StartError::Thread(_) => false,
     }
@@ -109,6 +113,7 @@ fn load(error: &LoadError) -> String {
         LoadError::Contract { .. } => {
             format!("{error}; `wasm-pool-host check` says what it needs")
         }
+        LoadError::CoreDumps { .. } => format!("--core-dumps: {error}"),
         LoadError::Read { .. }
         | LoadError::NotAFile { .. }
         | LoadError::FileTooLarge { .. }

@@ -12,7 +12,7 @@ mod program;
 mod steer;
 mod words;
 
-use std::num::NonZeroU64;
+use std::num::{NonZeroU32, NonZeroU64};
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -21,7 +21,8 @@ use bytesize::ByteSize;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use wasm_pool_host::steps::Steps;
 use wasm_pool_host::{
-    self as library, HostSettings, Limits, MAX_PROCESSES, Module, Output, PoolSettings, Settings,
+    self as library, CoreDumps, HostSettings, Limits, MAX_PROCESSES, Module, Output, PoolSettings,
+    Settings,
 };
 
 use crate::control::Place as ControlPlace;
@@ -31,7 +32,7 @@ use environment::Surroundings;
 pub(crate) use listen::Listen;
 pub(crate) use new::{Language, Name};
 pub(crate) use program::{Processes, Run};
-pub(crate) use steer::{Kill, Order, Steer, WhichHost};
+pub(crate) use steer::{Drill, Kill, Order, Steer, Trace, WhichHost};
 pub(crate) use words::Place;
 
 /// Serves HTTP with a pool of isolated WebAssembly processes.
@@ -181,6 +182,19 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "TIME", value_parser = time)]
     slow: Option<Duration>,
 
+    /// Keep the core of a process that traps in this folder, for a debugger: its memories, globals
+    /// and stack, one a second at most. They hold what clients have sent
+    #[arg(long, value_name = "DIR")]
+    core_dumps: Option<PathBuf>,
+
+    /// Core dumps that are kept; the oldest make room [default: 10]
+    #[arg(long, value_name = "N", requires = "core_dumps", value_parser = kept)]
+    core_dumps_max: Option<NonZeroU32>,
+
+    /// Ask a module that was just loaded this path, and use it only if it answers with 2xx or 3xx
+    #[arg(long, value_name = "PATH", value_parser = probe)]
+    probe: Option<String>,
+
     /// The largest request body; a larger one gets 413
     #[arg(long, value_name = "SIZE", default_value = "1MiB", value_parser = size)]
     max_body: ByteSize,
@@ -238,14 +252,15 @@ pub(crate) struct Serve {
     #[command(flatten)]
     cache: Cache,
 
-    /// The Unix socket for `ps`, `status`, `kill`, `scale`, `reload`, `log-level` and `stop`, which
-    /// only this user can reach; `off` for none [default: wasm-pool-host/PID.sock in
-    /// $XDG_RUNTIME_DIR, or a folder of the user's own in that for temporary files]
+    /// The Unix socket for `ps`, `top`, `status`, `kill`, `scale`, `reload`, `drain`, `drill`,
+    /// `trace`, `log-level` and `stop`, which only this user can reach; `off` for none [default:
+    /// wasm-pool-host/PID.sock in $XDG_RUNTIME_DIR, or a folder of the user's own in that for
+    /// temporary files]
     #[arg(long, value_name = "PATH|off")]
     control: Option<ControlPlace>,
 
-    /// An address for machines that watch: /metrics, /healthz, /readyz and /status.json. Nothing
-    /// there changes anything. A port alone is one of 127.0.0.1
+    /// An address for whoever watches: a live page at /, and /metrics, /healthz, /readyz and
+    /// /status.json. Nothing there changes anything. A port alone is one of 127.0.0.1
     #[arg(long, value_name = "ADDRESS", value_parser = listen::parse)]
     pub(crate) admin: Option<Listen>,
 
@@ -253,7 +268,7 @@ pub(crate) struct Serve {
     #[arg(long, requires = "admin")]
     pub(crate) admin_allow_remote: bool,
 
-    /// When the module's file changes, load it again and have new processes use it. Running
+    /// When a module's file changes, load it again and have new processes use it. Running
     /// requests finish with the processes they have. A file that can't be loaded changes nothing
     #[arg(long)]
     pub(crate) watch: bool,
@@ -327,6 +342,9 @@ pub(crate) struct Workers(library::Workers);
 /// need.
 const DEFAULT_MEMORY: &str = "64MiB";
 
+/// Core dumps that are kept by default: enough to compare, few enough to forget.
+const CORE_DUMPS: NonZeroU32 = NonZeroU32::new(10).unwrap();
+
 /// The largest of the sizes that the host must hold in its own memory.
 const MAX_COPIED: ByteSize = ByteSize::gib(4);
 
@@ -398,6 +416,11 @@ impl Serve {
             output: Output::Log,
             steps: Steps::default(),
             slow: self.slow,
+            core_dumps: self.core_dumps.clone().map(|folder| CoreDumps {
+                folder,
+                most: self.core_dumps_max.unwrap_or(CORE_DUMPS),
+            }),
+            probe: self.probe.clone(),
         };
         settings
             .check()
@@ -552,6 +575,20 @@ fn time(text: &str) -> Result<Duration, String> {
 fn size(text: &str) -> Result<ByteSize, String> {
     text.parse()
         .map_err(|_| "give a size such as 64MiB or 500KB".into())
+}
+
+fn kept(text: &str) -> Result<NonZeroU32, String> {
+    text.parse()
+        .map_err(|_| "give a number from 1 up; leave out --core-dumps for none".into())
+}
+
+/// The target of a request: a path, perhaps with a query.
+fn probe(text: &str) -> Result<String, String> {
+    let is_printable = |byte: u8| byte.is_ascii_graphic() && byte != b'#';
+    if text.starts_with('/') && text.bytes().all(is_printable) {
+        return Ok(text.to_owned());
+    }
+    Err("give a path such as /health, without spaces and fragment".into())
 }
 
 fn count(text: &str) -> Result<NonZeroU64, String> {

@@ -22,7 +22,7 @@ pub(crate) fn config(asked: Config) -> anyhow::Result<ExitCode> {
 
 /// A line for each pool.
 fn check(file: &Path) -> Result<String, String> {
-    let Configured { serve, pools } = config::check(file)?;
+    let Configured { serve, pools, .. } = config::check(file)?;
     serve.host_settings()?;
     let mut text = format!("{} can be used", file.display());
     for mut pool in pools {

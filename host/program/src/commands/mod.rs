@@ -5,12 +5,15 @@ mod bind;
 mod check;
 mod compiling;
 mod config;
+mod drill;
 mod measure;
 mod new;
 mod ps;
 mod run;
 mod serve;
 mod steer;
+mod top;
+mod trace;
 mod watch;
 
 use std::io;
@@ -29,6 +32,7 @@ pub(crate) use new::new;
 pub(crate) use run::run;
 pub(crate) use serve::{Served, load, serve};
 pub(crate) use steer::steer;
+pub(crate) use watch::Identity;
 
 /// What was asked for wrongly is refused as the command line refuses it.
 fn explained(error: StartError) -> anyhow::Error {

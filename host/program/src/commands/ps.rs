@@ -96,11 +96,29 @@ pub(super) fn status(status: &Status) -> String {
         status.answered
     );
     let head = [
-        "POOL", "WORKERS", "ALIVE", "IDLE", "LINE", "MEMORY", "LOADED", "MODULE", "ROUTES",
+        "POOL",
+        "STATE",
+        "WORKERS",
+        "ALIVE",
+        "IDLE",
+        "LINE",
+        "REFUSED",
+        "RESTARTS",
+        "P50",
+        "P99",
+        "MEMORY",
+        "GENERATION",
+        "MODULE",
+        "ROUTES",
     ];
     let rows = status.pools.iter().map(|pool| {
         [
             pool.name.clone(),
+            match (pool.is_draining, pool.is_failing) {
+                (true, _) => "draining".to_owned(),
+                (_, true) => "failing".to_owned(),
+                (false, false) => "serving".to_owned(),
+            },
             match (pool.min, pool.max) {
                 (Some(min), Some(max)) => format!("{min}..{max}"),
                 (None, _) | (_, None) => "-".to_owned(),
@@ -108,13 +126,20 @@ pub(super) fn status(status: &Status) -> String {
             pool.alive.to_string(),
             pool.idle.to_string(),
             pool.waiting.to_string(),
+            pool.refused.to_string(),
+            pool.restarts.to_string(),
+            short_time(pool.latency.p50_us),
+            short_time(pool.latency.p99_us),
             ByteSize(pool.memory).to_string(),
-            format!("{}x", pool.generation),
+            pool.generation.to_string(),
             pool.module.clone(),
             pool.routes.join(" "),
         ]
     });
     text.push_str(&aligned(&head, &rows.collect::<Vec<_>>()));
+    if let Some(obstacle) = &status.obstacle {
+        let _ = write!(text, "\nnot ready: {obstacle}\n");
+    }
     if !status.ended.is_empty() {
         let ended = status
             .ended
@@ -150,8 +175,19 @@ fn aligned<const N: usize>(head: &[&str; N], rows: &[[String; N]]) -> String {
     text
 }
 
+/// A time in microseconds in its largest unit, with three digits at most.
+pub(super) fn short_time(us: Option<u64>) -> String {
+    match us {
+        None => "-".to_owned(),
+        Some(us @ 0..1_000) => format!("{us} us"),
+        Some(us @ 1_000..10_000) => format!("{:.1} ms", us as f64 / 1e3),
+        Some(us @ 10_000..1_000_000) => format!("{} ms", us / 1_000),
+        Some(us) => format!("{:.1} s", us as f64 / 1e6),
+    }
+}
+
 /// A time in its two largest units, at most.
-fn time(ms: u64) -> String {
+pub(super) fn time(ms: u64) -> String {
     let rounded = match ms {
         0..1_000 => ms,
         1_000..60_000 => ms / 100 * 100,

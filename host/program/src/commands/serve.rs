@@ -25,12 +25,37 @@ use crate::{log, signals};
 /// A pool that is to be served.
 #[derive(Clone, Debug)]
 pub(crate) struct Served {
+    pub(crate) name: String,
     /// The name and the routes.
     pub(crate) title: String,
     pub(crate) routes: Vec<String>,
     pub(crate) settings: Settings,
     /// The module's file before it was read.
-    used: Option<Identity>,
+    pub(crate) used: Option<Identity>,
+}
+
+impl Served {
+    /// A pool with its settings.
+    ///
+    /// # Errors
+    /// A sentence that names the place of a value that can't be used.
+    pub(crate) fn of(pool: &mut config::Pool) -> Result<Self, String> {
+        let settings = pool.settings()?;
+        Ok(Self {
+            name: pool.name().to_owned(),
+            title: pool.title(),
+            routes: pool.routes.iter().map(ToString::to_string).collect(),
+            used: watch::identity(&settings.module),
+            settings,
+        })
+    }
+
+    /// Goes on with the times of a pool that was there before.
+    pub(crate) fn keep_steps(&mut self, before: Option<&Self>) {
+        if let Some(before) = before {
+            self.settings.steps = before.settings.steps.clone();
+        }
+    }
 }
 
 pub(crate) fn serve(args: Serve) -> anyhow::Result<ExitCode> {
@@ -39,20 +64,18 @@ pub(crate) fn serve(args: Serve) -> anyhow::Result<ExitCode> {
         set_parent_process_death_signal(Some(Signal::KILL))?;
     }
     descriptors::raise();
-    let Configured { serve, pools } = config::read(args).unwrap_or_else(|problem| refuse(&problem));
+    let Configured {
+        serve,
+        pools,
+        of_the_host,
+    } = config::read(args).unwrap_or_else(|problem| refuse(&problem));
     let host = serve
         .host_settings()
         .unwrap_or_else(|problem| refuse(&problem));
     let steps = Steps::on_if(serve.steps);
     let pools = pools.into_iter().map(|mut pool| {
-        let mut settings = pool.settings()?;
-        settings.steps = steps.clone();
-        let served = Served {
-            title: pool.title(),
-            routes: pool.routes.iter().map(ToString::to_string).collect(),
-            used: watch::identity(&settings.module),
-            settings,
-        };
+        let mut served = Served::of(&mut pool)?;
+        served.settings.steps = steps.clone();
         Ok((pool, served))
     });
     let pools: Result<Vec<_>, String> = pools.collect();
@@ -70,6 +93,7 @@ pub(crate) fn serve(args: Serve) -> anyhow::Result<ExitCode> {
     let log = log::start(serve.log_format, serve.log_level, serve.log_file.clone())?;
     let around = Around {
         asked,
+        of_the_host,
         said,
         log: log.control.clone(),
     };
@@ -134,15 +158,12 @@ async fn serve_until_stopped(
         }
     };
     let line = format!("wasm-pool-host: {url} · {line}");
-    let steering = Steering::new(host.clone(), &served, url, around);
+    let steering = Steering::new(host.clone(), served, url, around);
     watched_host.started(&steering);
     beside.spawn(control.serve(Arc::clone(&steering)));
-    for (number, served) in (0..).zip(served).filter(|_| args.watch) {
+    if args.watch {
         let steering = Arc::clone(&steering);
-        beside.spawn(async move {
-            let module = &served.settings.module;
-            watch::watch(&steering, number, module, served.used).await
-        });
+        beside.spawn(async move { watch::watch(&steering).await });
     }
     let heard = Arc::clone(&steering);
     beside.spawn(async move {

@@ -7,7 +7,7 @@ use anyhow::{Context, bail};
 use clap::ValueEnum;
 
 use crate::cli::{Kill, Steer, WhichHost};
-use crate::commands::ps;
+use crate::commands::{drill, ps, top, trace};
 use crate::control::api;
 use crate::control::client::{Remote, Wanted};
 
@@ -16,7 +16,10 @@ pub(crate) fn steer(asked: Steer) -> anyhow::Result<ExitCode> {
         .enable_all()
         .build();
     let runtime = runtime.context("can't start the runtime")?;
-    let text = runtime.block_on(ask(asked))?;
+    runtime.block_on(ask(asked))
+}
+
+fn say(text: &str) -> anyhow::Result<ExitCode> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         // Whoever reads has seen enough.
@@ -26,25 +29,31 @@ pub(crate) fn steer(asked: Steer) -> anyhow::Result<ExitCode> {
     }
 }
 
-async fn ask(asked: Steer) -> anyhow::Result<String> {
-    match asked {
+async fn ask(asked: Steer) -> anyhow::Result<ExitCode> {
+    let text = match asked {
+        Steer::Top(asked) => {
+            top::top(&find(&asked.which)?, asked.every, asked.sort).await?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        Steer::Drill(asked) => return drill::drill(asked).await,
+        Steer::Trace(asked) => return trace::trace(asked).await,
         Steer::Ps(asked) => {
             let mut processes = find(&asked.which)?.processes().await?;
             ps::sort(&mut processes, asked.sort);
             match (asked.json, asked.tree) {
-                (true, _) => Ok(serde_json::to_string_pretty(&processes)? + "\n"),
-                (false, true) => Ok(ps::table(&ps::tree(processes))),
-                (false, false) => Ok(ps::table(&ps::flat(processes))),
+                (true, _) => serde_json::to_string_pretty(&processes)? + "\n",
+                (false, true) => ps::table(&ps::tree(processes)),
+                (false, false) => ps::table(&ps::flat(processes)),
             }
         }
         Steer::Status { json, which } => {
             let status = find(&which)?.status().await?;
             match json {
-                true => Ok(serde_json::to_string_pretty(&status)? + "\n"),
-                false => Ok(ps::status(&status)),
+                true => serde_json::to_string_pretty(&status)? + "\n",
+                false => ps::status(&status),
             }
         }
-        Steer::Kill(asked) => kill(asked).await,
+        Steer::Kill(asked) => kill(asked).await?,
         Steer::Scale {
             pool,
             workers,
@@ -54,27 +63,31 @@ async fn ask(asked: Steer) -> anyhow::Result<String> {
             find(&which)?
                 .scale(&pool, api::Workers { min, max })
                 .await?;
-            Ok(format!(
-                "pool {pool} has {min} to {max} processes from now on\n"
-            ))
+            format!("pool {pool} has {min} to {max} processes from now on\n")
         }
         Steer::Reload { pool, which } => {
             let host = find(&which)?;
-            let pools = match pool {
-                Some(pool) => vec![pool],
-                None => host
-                    .status()
-                    .await?
-                    .pools
-                    .into_iter()
-                    .map(|pool| pool.name)
-                    .collect(),
-            };
-            for pool in &pools {
-                let reloaded = host.reload(pool).await;
+            if let Some(pool) = pool {
+                let reloaded = host.reload(&pool).await;
                 reloaded.with_context(|| format!("pool {pool}, which goes on as before"))?;
+                return say(&format!("loaded again: {pool}\n"));
             }
-            Ok(format!("loaded again: {}\n", pools.join(", ")))
+            let reloaded = host.reload_all().await;
+            let fixed = reloaded.context("all goes on as before")?.needs_a_new_start;
+            let pools = host.status().await?.pools.into_iter();
+            let pools: Vec<_> = pools.map(|pool| pool.name).collect();
+            let mut text = format!("loaded again: {}\n", pools.join(", "));
+            if !fixed.is_empty() {
+                text += &format!("these need a new start: {}\n", fixed.join(", "));
+            }
+            text
+        }
+        Steer::Drain { pool, which } => {
+            find(&which)?.drain(pool.as_deref()).await?;
+            match pool {
+                Some(pool) => format!("pool {pool} takes no requests, and has none left\n"),
+                None => "no pool takes requests, and none is left\n".to_owned(),
+            }
         }
         Steer::LogLevel { level, which } => {
             let level = level.to_possible_value();
@@ -82,20 +95,25 @@ async fn ask(asked: Steer) -> anyhow::Result<String> {
                 .map(|level| level.get_name().to_owned())
                 .unwrap_or_default();
             find(&which)?.set_level(&level).await?;
-            Ok(format!("the log's level is {level} from now on\n"))
+            format!("the log's level is {level} from now on\n")
         }
         Steer::Stop { grace, which } => {
             find(&which)?.stop(grace).await?;
-            Ok("the host is stopping\n".to_owned())
+            "the host is stopping\n".to_owned()
         }
-    }
+    };
+    say(&text)
 }
 
 async fn kill(asked: Kill) -> anyhow::Result<String> {
     let host = find(&asked.which)?;
+    let way = match asked.trap {
+        true => api::Way::Trap,
+        false => api::Way::Plain,
+    };
     let pids = match (asked.victims.pid, asked.victims.running_over) {
         (Some(pid), _) => {
-            host.kill(pid, asked.trap).await?;
+            host.kill(pid, way).await?;
             vec![pid]
         }
         (None, Some(time)) => {
@@ -108,7 +126,7 @@ async fn kill(asked: Kill) -> anyhow::Result<String> {
             let mut killed = Vec::new();
             for process in late {
                 // One that has ended meanwhile needs no killing.
-                if host.kill(process.pid, asked.trap).await.is_ok() {
+                if host.kill(process.pid, way).await.is_ok() {
                     killed.push(process.pid);
                 }
             }

@@ -1,6 +1,7 @@
 //! `--watch`: when the module's file changes, the host loads it again, beside the one that serves.
 //! A file that can't be loaded changes nothing, and the log says once why.
 
+use std::collections::HashMap;
 use std::convert::Infallible;
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
@@ -23,34 +24,73 @@ const SETTLED: Duration = Duration::from_millis(100);
 const LOOK: Duration = Duration::from_secs(1);
 
 /// What tells one content of a file from another.
-pub(super) type Identity = (u64, u64, u64, Option<SystemTime>, i64, i64);
+pub(crate) type Identity = (u64, u64, u64, Option<SystemTime>, i64, i64);
 
-/// Watches the file of this pool's module for as long as the host serves.
-pub(super) async fn watch(
-    steering: &Steering,
-    pool: usize,
-    module: &Module,
-    mut used: Option<Identity>,
-) -> Infallible {
-    let Module::File(path) = module else {
-        return std::future::pending().await;
-    };
+/// A pool's module that is watched.
+struct Watched {
+    module: Module,
+    /// What the file was when it was last loaded, or could not be.
+    used: Option<Identity>,
+    _watcher: Option<RecommendedWatcher>,
+}
+
+/// Watches the files of all pools' modules for as long as the host serves.
+pub(super) async fn watch(steering: &Steering) -> Infallible {
     let changed = Arc::new(Notify::new());
-    let _watcher = watcher(path, &changed);
+    let mut watched: HashMap<String, Watched> = HashMap::new();
     loop {
-        // It does not matter what woke us: the file itself tells whether it has changed.
+        let modules = steering.modules();
+        watched.retain(|pool, _| modules.iter().any(|(name, ..)| name == pool));
+        for (pool, module, used) in modules {
+            if watched
+                .get(&pool)
+                .is_none_or(|watched| watched.module != module)
+            {
+                let new = Watched::new(module, used, &changed);
+                watched.insert(pool.clone(), new);
+            }
+            if let Some(watched) = watched.get_mut(&pool)
+                && watched.look(&changed).await
+            {
+                watched.reload(steering, &pool).await;
+                changed.notify_one(); // it may have changed meanwhile
+            }
+        }
+        // It does not matter what woke us: the files themselves tell whether they have changed.
         let _elapsed = tokio::time::timeout(LOOK, changed.notified()).await;
-        let found = identity(module);
-        if found.is_none() || found == used {
-            continue; // a file that is missing is about to be written
+    }
+}
+
+impl Watched {
+    fn new(module: Module, used: Option<Identity>, changed: &Arc<Notify>) -> Self {
+        let watcher = match &module {
+            Module::File(path) => watcher(path, changed),
+            Module::BuiltIn => None,
+        };
+        Self {
+            module,
+            used,
+            _watcher: watcher,
+        }
+    }
+
+    /// Whether the file has changed, and is whole.
+    async fn look(&mut self, changed: &Notify) -> bool {
+        let found = identity(&self.module);
+        if found.is_none() || found == self.used {
+            return false; // a file that is missing is about to be written
         }
         tokio::time::sleep(SETTLED).await;
-        if identity(module) != found {
+        if identity(&self.module) != found {
             changed.notify_one();
-            continue;
+            return false;
         }
-        used = found;
-        let start = Instant::now();
+        self.used = found;
+        true
+    }
+
+    async fn reload(&self, steering: &Steering, pool: &str) {
+        let (module, start) = (&self.module, Instant::now());
         match steering.reload(pool).await {
             Ok(()) => {
                 let ms = start.elapsed().as_millis() as u64;
@@ -62,8 +102,6 @@ pub(super) async fn watch(
                 "the module has changed, and can't be used: the one before goes on serving"
             ),
         }
-        // It may have changed meanwhile.
-        changed.notify_one();
     }
 }
 

@@ -6,17 +6,22 @@ use std::time::Duration;
 use anyhow::{Context, anyhow, bail};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
 use hyper::client::conn::http1;
-use hyper::{Method, Request};
+use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
+use tokio::task::JoinHandle;
 
+use super::events::{Event, Query};
 use super::{api, place};
 
 /// The longest time that an answer may take: loading a module may take long.
 const PATIENCE: Duration = Duration::from_secs(600);
+
+const OTHER_VERSION: &str = "the host's answer is of another version";
 
 /// Which host is meant.
 #[derive(Clone, Debug, Default)]
@@ -61,13 +66,39 @@ impl Remote {
         self.ask(Method::GET, "/status", &()).await
     }
 
-    pub(crate) async fn kill(&self, pid: u64, traps: bool) -> anyhow::Result<()> {
-        let query = match traps {
-            true => format!("?{}", api::TRAP),
-            false => String::new(),
+    pub(crate) async fn kill(&self, pid: u64, way: api::Way) -> anyhow::Result<()> {
+        let path = format!("/processes/{pid}?{}", way.query());
+        self.ask(Method::DELETE, &path, &()).await
+    }
+
+    pub(crate) async fn reload_all(&self) -> anyhow::Result<api::Reloaded> {
+        self.ask(Method::POST, "/reload", &()).await
+    }
+
+    pub(crate) async fn drain(&self, pool: Option<&str>) -> anyhow::Result<()> {
+        let path = match pool {
+            Some(pool) => format!("/pools/{pool}/drain"),
+            None => "/drain".to_owned(),
         };
-        self.ask(Method::DELETE, &format!("/processes/{pid}{query}"), &())
-            .await
+        self.ask(Method::POST, &path, &()).await
+    }
+
+    /// What happens in the host from now on.
+    pub(crate) async fn events(&self, query: &Query) -> anyhow::Result<Told> {
+        let path = format!("/events?{}", query.text());
+        let asked = self.exchange(Method::GET, &path, Vec::new());
+        let answer = tokio::time::timeout(PATIENCE, asked).await;
+        let (response, connection) = answer.context("the host does not answer")??;
+        let is_fine = response.status().is_success();
+        let told = Told {
+            body: response.into_body(),
+            connection,
+            rest: Vec::new(),
+        };
+        match is_fine {
+            true => Ok(told),
+            false => Err(refusal(&told.all().await?)),
+        }
     }
 
     pub(crate) async fn scale(&self, pool: &str, workers: api::Workers) -> anyhow::Result<()> {
@@ -98,15 +129,23 @@ impl Remote {
         path: &str,
         body: &impl Serialize,
     ) -> anyhow::Result<T> {
-        let asked = self.exchange(method, path, serde_json::to_vec(body)?);
+        let body = serde_json::to_vec(body)?;
+        let asked = async {
+            let (response, connection) = self.exchange(method, path, body).await?;
+            let is_fine = response.status().is_success();
+            let told = Told {
+                body: response.into_body(),
+                connection,
+                rest: Vec::new(),
+            };
+            anyhow::Ok((is_fine, told.all().await?))
+        };
         let answer = tokio::time::timeout(PATIENCE, asked).await;
         let (is_fine, body) = answer.context("the host does not answer")??;
         if is_fine {
-            return serde_json::from_slice(&body)
-                .context("the host's answer is of another version");
+            return serde_json::from_slice(&body).context(OTHER_VERSION);
         }
-        let refusal: api::Refusal = serde_json::from_slice(&body)?;
-        Err(anyhow!(refusal.error))
+        Err(refusal(&body))
     }
 
     async fn exchange(
@@ -114,7 +153,7 @@ impl Remote {
         method: Method,
         path: &str,
         body: Vec<u8>,
-    ) -> anyhow::Result<(bool, Bytes)> {
+    ) -> anyhow::Result<(Response<Incoming>, Connection)> {
         let socket = self.0.display();
         let stream = UnixStream::connect(&self.0).await;
         let stream = stream.with_context(|| format!("{socket}: no host answers there"))?;
@@ -124,18 +163,63 @@ impl Remote {
             .uri(path)
             .header(hyper::header::HOST, "host")
             .body(Full::<Bytes>::from(body))?;
-        let answered = async {
-            let response = sender.send_request(request).await?;
-            let is_fine = response.status().is_success();
-            anyhow::Ok((is_fine, response.into_body().collect().await?.to_bytes()))
-        };
-        tokio::pin!(answered);
-        tokio::select! {
-            answer = &mut answered => answer,
-            broken = connection => {
-                broken?;
-                answered.await
+        // A task of its own: whoever reads the answer waits for nothing else.
+        let connection = Connection(tokio::spawn(async move {
+            let _broken = connection.await; // the answer breaks off too
+        }));
+        let response = sender.send_request(request).await;
+        Ok((response.context("the host has ended")?, connection))
+    }
+}
+
+/// A connection to a host. Dropping it closes it.
+#[derive(Debug)]
+struct Connection(JoinHandle<()>);
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// What a host tells.
+#[derive(Debug)]
+pub(crate) struct Told {
+    body: Incoming,
+    #[expect(dead_code)] // held, so that it stays open
+    connection: Connection,
+    /// Bytes behind the last line.
+    rest: Vec<u8>,
+}
+
+impl Told {
+    /// The next event. None if the host has ended.
+    ///
+    /// # Errors
+    /// If the host is of another version.
+    pub(crate) async fn next(&mut self) -> anyhow::Result<Option<Event>> {
+        loop {
+            if let Some(end) = self.rest.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = self.rest.drain(..=end).collect();
+                let event = serde_json::from_slice(&line);
+                return event.map(Some).context(OTHER_VERSION);
+            }
+            match self.body.frame().await {
+                Some(Ok(frame)) => self.rest.extend(frame.into_data().unwrap_or_default()),
+                Some(Err(_)) | None => return Ok(None),
             }
         }
+    }
+
+    async fn all(mut self) -> anyhow::Result<Bytes> {
+        let body = (&mut self.body).collect().await;
+        Ok(body.context("the host has ended")?.to_bytes())
+    }
+}
+
+fn refusal(body: &[u8]) -> anyhow::Error {
+    match serde_json::from_slice::<api::Refusal>(body) {
+        Ok(refusal) => anyhow!(refusal.error),
+        Err(_) => anyhow!("{}", String::from_utf8_lossy(body).trim().to_owned()),
     }
 }

@@ -6,6 +6,7 @@
 
 pub(crate) mod api;
 pub(crate) mod client;
+pub(crate) mod events;
 mod place;
 mod server;
 pub(crate) mod steering;

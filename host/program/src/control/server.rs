@@ -5,8 +5,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use hyper::{Method, Request, Response, StatusCode};
 use serde::Serialize;
@@ -14,16 +13,23 @@ use serde::de::DeserializeOwned;
 use tokio::net::{UnixListener, UnixStream};
 
 use super::api;
+use super::events::Query;
 use super::place::{Place, Socket};
 use super::steering::Steering;
 use crate::cli::LogLevel;
-use crate::side_door::{self, Bounds, HEAD_TIME, MAX_BYTES};
+use crate::side_door::{self, Answer, Bounds, HEAD_TIME, MAX_BYTES, Streams};
 
-/// Loading a module may take long.
+/// Loading a module may take long, and so may draining.
 const BOUNDS: Bounds = Bounds {
-    connections: 16,
+    connections: 32,
     longest: Duration::from_secs(600),
 };
+
+/// Clients that are told what happens, at one time.
+const STREAMS: usize = 16;
+
+const JSON: &str = "application/json";
+const LINES: &str = "application/x-ndjson";
 
 /// A socket that is bound and not served yet. Dropping it, or what serves it, removes it.
 #[derive(Debug)]
@@ -80,7 +86,8 @@ impl Control {
                 );
             }
         };
-        let respond = move |request| respond(request, Arc::clone(&steering));
+        let streams = Streams::new(STREAMS);
+        let respond = move |request| respond(request, Arc::clone(&steering), streams.clone());
         side_door::listen("control socket", BOUNDS, accept, respond).await
     }
 }
@@ -92,12 +99,38 @@ fn is_own(stream: &UnixStream) -> bool {
     user.is_ok_and(|user| user == own || user == 0)
 }
 
-async fn respond(request: Request<Incoming>, steering: Arc<Steering>) -> Response<Full<Bytes>> {
-    let (status, body) = match answer(request, &steering).await {
-        Ok(body) => (StatusCode::OK, body),
-        Err(Refused(status, error)) => (status, json(&api::Refusal { error })),
+async fn respond(
+    request: Request<Incoming>,
+    steering: Arc<Steering>,
+    streams: Streams,
+) -> Response<Answer> {
+    let is_events = request.uri().path() == "/events" && request.method() == Method::GET;
+    let answered = match is_events {
+        true => events(&request, &steering, &streams),
+        false => answer(request, &steering)
+            .await
+            .map(|body| side_door::response(StatusCode::OK, JSON, body)),
     };
-    side_door::response(status, "application/json", body)
+    answered.unwrap_or_else(|Refused(status, error)| {
+        side_door::response(status, JSON, json(&api::Refusal { error }))
+    })
+}
+
+/// Tells the client what happens, for as long as it listens.
+fn events(
+    request: &Request<Incoming>,
+    steering: &Steering,
+    streams: &Streams,
+) -> Result<Response<Answer>, Refused> {
+    let query = Query::parse(request.uri().query().unwrap_or_default());
+    let query = query.map_err(|problem| bad(&problem))?;
+    let mut events = steering.watch(&query).map_err(not_found)?;
+    Ok(streams.stream(LINES, |writer| async move {
+        while let Some(event) = events.next().await {
+            writer.write(event.line()).await?;
+        }
+        Ok(())
+    }))
 }
 
 /// Carries a request out.
@@ -111,8 +144,9 @@ async fn answer(request: Request<Incoming>, steering: &Steering) -> Result<Vec<u
         (&Method::GET, ["status"]) => Ok(json(&steering.status())),
         (&Method::DELETE, ["processes", pid]) => {
             let pid = pid.parse().map_err(|_| bad("a pid is a number"))?;
-            let traps = request.uri().query() == Some(api::TRAP);
-            if !steering.kill(pid, traps) {
+            let way = api::Way::of(request.uri().query().unwrap_or_default());
+            let way = way.ok_or_else(|| bad("a process ends plainly, by a trap, or serving"))?;
+            if !steering.kill(pid, way) {
                 let text = format!("there is no process {pid}");
                 return Err(Refused(StatusCode::NOT_FOUND, text));
             }
@@ -120,13 +154,25 @@ async fn answer(request: Request<Incoming>, steering: &Steering) -> Result<Vec<u
         }
         (&Method::PUT, ["pools", name, "workers"]) => {
             let workers = body(request).await?;
-            let pool = steering.pool(name).map_err(not_found)?;
-            steering.scale(pool, workers).await.map_err(failed)?;
+            steering.scale(name, workers).await.map_err(failed)?;
             Ok(json(&()))
         }
         (&Method::POST, ["pools", name, "reload"]) => {
-            let pool = steering.pool(name).map_err(not_found)?;
-            steering.reload(pool).await.map_err(failed)?;
+            steering.reload(name).await.map_err(failed)?;
+            Ok(json(&()))
+        }
+        (&Method::POST, ["reload"]) => {
+            let fixed = steering.reload_all().await.map_err(failed)?;
+            Ok(json(&api::Reloaded {
+                needs_a_new_start: fixed,
+            }))
+        }
+        (&Method::POST, ["drain"]) => {
+            steering.drain(None).await.map_err(failed)?;
+            Ok(json(&()))
+        }
+        (&Method::POST, ["pools", name, "drain"]) => {
+            steering.drain(Some(name)).await.map_err(failed)?;
             Ok(json(&()))
         }
         (&Method::PUT, ["log-level"]) => {

@@ -1,15 +1,17 @@
 //! *Steering*: what the control socket, signals and a watched file can have a host do.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{anyhow, bail};
-use tokio::sync::{Mutex, watch};
-use wasm_pool_host::{Host, Pid, Settings, State};
+use tokio::sync::watch;
+use wasm_pool_host::{Host, Module, Pid, State, Watch, Workers};
 
 use super::api;
-use crate::cli::{LogLevel, Serve, config, explain};
-use crate::commands::{Said, Served, load};
+use super::events::{Named, Query};
+use crate::cli::config::{self, Configured};
+use crate::cli::{LogLevel, Serve, explain};
+use crate::commands::{Identity, Said, Served, load};
 use crate::log;
 use crate::signals::{self, Other};
 
@@ -17,7 +19,10 @@ use crate::signals::{self, Other};
 #[derive(Debug)]
 pub(crate) struct Steering {
     host: Host,
-    pools: Vec<Pool>,
+    /// The pools as they are configured, in the order of the host's.
+    pools: Mutex<Vec<Served>>,
+    /// Held while pools are loaded, so that what is configured is what is loaded.
+    loading: tokio::sync::Mutex<()>,
     address: String,
     started: Instant,
     around: Around,
@@ -29,6 +34,8 @@ pub(crate) struct Steering {
 pub(crate) struct Around {
     /// What the host was started with, before any configuration was read.
     pub(crate) asked: Serve,
+    /// What the configuration said of the host as a whole.
+    pub(crate) of_the_host: config::OfTheHost,
     pub(crate) said: Said,
     pub(crate) log: log::Control,
 }
@@ -39,25 +46,17 @@ pub(crate) struct Stop {
     pub(crate) grace: Option<Duration>,
 }
 
-#[derive(Debug)]
-struct Pool {
-    /// The name and the routes.
-    title: String,
-    routes: Vec<String>,
-    /// What the next loading uses. Loadings of one pool come one after the other.
-    settings: Mutex<Settings>,
-}
-
 impl Steering {
-    pub(crate) fn new(host: Host, pools: &[Served], address: String, around: Around) -> Arc<Self> {
-        let pools = pools.iter().cloned().map(|served| Pool {
-            title: served.title,
-            routes: served.routes,
-            settings: Mutex::new(served.settings),
-        });
+    pub(crate) fn new(
+        host: Host,
+        pools: Vec<Served>,
+        address: String,
+        around: Around,
+    ) -> Arc<Self> {
         Arc::new(Self {
             host,
-            pools: pools.collect(),
+            pools: Mutex::new(pools),
+            loading: tokio::sync::Mutex::default(),
             address,
             started: Instant::now(),
             around,
@@ -84,7 +83,7 @@ impl Steering {
         });
     }
 
-    pub(super) fn processes(&self) -> Vec<api::Process> {
+    pub(crate) fn processes(&self) -> Vec<api::Process> {
         let pools = self.host.pools();
         let processes = self.host.processes().into_iter();
         processes
@@ -102,22 +101,43 @@ impl Steering {
         if self.stop.borrow().is_some() {
             return Some("stopping".to_owned());
         }
-        let pools = self.host.pools().into_iter();
-        let failing = pools.filter(|pool| pool.is_failing).map(|pool| pool.name);
-        match &*failing.collect::<Vec<_>>() {
-            [] => None,
-            pools => Some(format!("no process can be started in {}", pools.join(", "))),
+        let pools = self.host.pools();
+        let names = |is: fn(&wasm_pool_host::PoolInfo) -> bool| {
+            let names = pools.iter().filter(|pool| is(pool)).map(|pool| &*pool.name);
+            names.collect::<Vec<_>>().join(", ")
+        };
+        let (draining, failing) = (
+            names(|pool| pool.is_draining),
+            names(|pool| pool.is_failing),
+        );
+        match (&*draining, &*failing) {
+            ("", "") => None,
+            ("", pools) => Some(format!("no process can be started in {pools}")),
+            (pools, _) => Some(format!("draining {pools}")),
         }
     }
 
     pub(crate) fn status(&self) -> api::Status {
         let (processes, stats) = (self.host.processes(), self.host.stats());
         let mut pools = Vec::new();
-        for ((number, info), pool) in (0..).zip(self.host.pools()).zip(&self.pools) {
-            let own = || processes.iter().filter(|process| process.pool == number);
+        for info in self.host.pools() {
+            let own = || {
+                processes
+                    .iter()
+                    .filter(|process| process.pool == info.number)
+            };
+            let counts = info.counts;
+            let is_restart = |exit: &wasm_pool_host::Exit| {
+                let is_code = matches!(exit, wasm_pool_host::Exit::Code(_));
+                exit.is_failure() || is_code || *exit == wasm_pool_host::Exit::Killed
+            };
+            let exits = counts.exits.iter();
             pools.push(api::Pool {
+                routes: self
+                    .configured(&info.name)
+                    .map(|pool| pool.routes)
+                    .unwrap_or_default(),
                 name: info.name,
-                routes: pool.routes.clone(),
                 kind: info.kind.export().to_owned(),
                 module: info.module,
                 min: info.workers.map(|workers| workers.min),
@@ -127,6 +147,15 @@ impl Steering {
                 waiting: info.waiting,
                 generation: info.generation,
                 memory: own().map(|process| process.memory).sum(),
+                is_draining: info.is_draining,
+                is_failing: info.is_failing,
+                responses: counts.responses,
+                refused: counts.refused,
+                restarts: exits
+                    .filter(|(exit, _)| is_restart(exit))
+                    .map(|(_, count)| count)
+                    .sum(),
+                latency: api::Latency::of(&counts.requests),
             });
         }
         api::Status {
@@ -135,6 +164,7 @@ impl Steering {
             address: self.address.clone(),
             age_ms: self.started.elapsed().as_millis() as u64,
             answered: stats.answered,
+            obstacle: self.obstacle(),
             pools,
             ended: stats
                 .ended
@@ -145,11 +175,42 @@ impl Steering {
         }
     }
 
-    /// Ends a process, by a trap if it is to be one. Returns whether it existed.
-    pub(super) fn kill(&self, pid: u64, traps: bool) -> bool {
-        Pid::new(pid).is_some_and(|pid| match traps {
-            true => self.host.trap(pid),
-            false => self.host.kill(pid),
+    /// What happens from now on.
+    ///
+    /// # Errors
+    /// If there is no such pool or process.
+    pub(super) fn watch(&self, query: &Query) -> anyhow::Result<Named> {
+        let pool = query.pool.as_deref().map(|name| self.number(name));
+        let missing = || anyhow!("there is no process {}", query.pid.unwrap_or_default());
+        let pid = query
+            .pid
+            .map(|pid| Pid::new(pid).ok_or_else(missing))
+            .transpose()?;
+        let watch = Watch {
+            pool: pool.transpose()?,
+            pid,
+            calls: query.calls,
+        };
+        // Before the look for the process, so that its end isn't missed.
+        let events = Named::watch(&self.host, watch);
+        if let Some(pid) = pid
+            && !self
+                .host
+                .processes()
+                .iter()
+                .any(|process| process.pid == pid)
+        {
+            return Err(missing());
+        }
+        Ok(events)
+    }
+
+    /// Ends a process. Returns whether it existed.
+    pub(super) fn kill(&self, pid: u64, way: api::Way) -> bool {
+        Pid::new(pid).is_some_and(|pid| match way {
+            api::Way::Plain => self.host.kill(pid),
+            api::Way::Trap => self.host.trap(pid),
+            api::Way::Serving => self.host.kill_serving(pid),
         })
     }
 
@@ -159,14 +220,14 @@ impl Steering {
         tracing::info!(level = ?level, "the log's level has changed");
     }
 
-    /// The number of the pool of this name.
-    pub(super) fn pool(&self, name: &str) -> anyhow::Result<usize> {
-        let pools = self.host.pools();
-        let found = pools.iter().position(|pool| pool.name == name);
-        found.ok_or_else(|| {
-            let names: Vec<_> = pools.iter().map(|pool| &*pool.name).collect();
-            anyhow!("there is no pool {name:?}; there is {}", names.join(", "))
-        })
+    /// The pools' names, their modules, and what the files of these were before they were read.
+    pub(crate) fn modules(&self) -> Vec<(String, Module, Option<Identity>)> {
+        let pools = self.pools();
+        let modules = pools.iter().map(|pool| {
+            let Served { name, settings, .. } = pool;
+            (name.clone(), settings.module.clone(), pool.used)
+        });
+        modules.collect()
     }
 
     /// Reads the configuration again, loads the module of this pool again, and has it take the
@@ -174,24 +235,88 @@ impl Steering {
     ///
     /// # Errors
     /// If one of them can't be used. The one before goes on serving then.
-    pub(crate) async fn reload(&self, pool: usize) -> anyhow::Result<()> {
-        let read = config::read(self.around.asked.clone()).map_err(|problem| anyhow!(problem))?;
-        let names: Vec<_> = read.pools.iter().map(config::Pool::title).collect();
-        let routes = self.pools.iter().map(|pool| &pool.title);
-        if !names.iter().eq(routes) {
-            bail!(
-                "the configuration has other pools or routes: the host must be started again for them"
-            );
+    pub(crate) async fn reload(&self, pool: &str) -> anyhow::Result<()> {
+        let number = self.number(pool)?;
+        let _one_by_one = self.loading.lock().await;
+        let mut read = self.read()?;
+        let configured = read
+            .pools
+            .iter_mut()
+            .find(|configured| configured.name() == pool);
+        let Some(configured) = configured else {
+            bail!("the configuration has no pool {pool} any more: reload without a name ends it");
+        };
+        let mut served = Served::of(configured).map_err(|problem| anyhow!(problem))?;
+        if self
+            .configured(pool)
+            .is_none_or(|before| before.title != served.title)
+        {
+            bail!("the configuration has other routes for it: reload without a name changes them");
         }
-        let configured = read.pools.into_iter().nth(pool);
-        let mut configured = configured.ok_or_else(|| anyhow!("there is no such pool"))?;
-        let settings = configured.settings().map_err(|problem| anyhow!(problem))?;
-        self.replace(pool, |current| {
-            let steps = current.steps.clone();
-            *current = Settings { steps, ..settings };
-            Ok(())
-        })
-        .await
+        served.keep_steps(self.configured(pool).as_ref());
+        let loaded = load(&served.settings, self.around.said).await;
+        let loaded = loaded.map_err(|error| anyhow!(configured.explained(&error)))?;
+        let replaced = self.host.replace(number, loaded).await;
+        replaced.map_err(|error| anyhow!(configured.explained(&error)))?;
+        if let Some(before) = self.pools().iter_mut().find(|before| before.name == pool) {
+            *before = served;
+        }
+        Ok(())
+    }
+
+    /// Reads the configuration again, loads all modules, and has these pools and routes take the
+    /// place of those that serve: all of them, or none. Returns what it could not change.
+    ///
+    /// # Errors
+    /// If any of them can't be used. All goes on as before then.
+    pub(crate) async fn reload_all(&self) -> anyhow::Result<Vec<String>> {
+        let _one_by_one = self.loading.lock().await;
+        let mut read = self.read()?;
+        let mut pools = Vec::new();
+        for configured in &mut read.pools {
+            let mut served = Served::of(configured).map_err(|problem| anyhow!(problem))?;
+            let before = self
+                .configured(&served.name)
+                .or_else(|| self.pools().first().cloned());
+            served.keep_steps(before.as_ref());
+            pools.push(served);
+        }
+        let mut loaded = Vec::new();
+        for (configured, served) in read.pools.into_iter().zip(&pools) {
+            let module = load(&served.settings, self.around.said).await;
+            let module = module.map_err(|error| anyhow!(configured.explained(&error)))?;
+            loaded.push(configured.with(module));
+        }
+        let changed = self.host.reconfigure(loaded).await;
+        changed.map_err(|error| anyhow!(explain::start(&error)))?;
+        *self.pools() = pools;
+        Ok(read.of_the_host.other_than(&self.around.of_the_host))
+    }
+
+    fn read(&self) -> anyhow::Result<Configured> {
+        config::read(self.around.asked.clone()).map_err(|problem| anyhow!(problem))
+    }
+
+    /// Has these pools take no new requests, all if none is named. Returns once they have none.
+    ///
+    /// # Errors
+    /// If there is no such pool.
+    pub(super) async fn drain(&self, pool: Option<&str>) -> anyhow::Result<()> {
+        let numbers = match pool {
+            Some(pool) => vec![self.number(pool)?],
+            None => self.host.pools().iter().map(|pool| pool.number).collect(),
+        };
+        tracing::info!(pool, "draining");
+        let drains = numbers.into_iter().map(|number| {
+            let host = self.host.clone();
+            async move { host.drain(number).await }
+        });
+        let mut drains: tokio::task::JoinSet<_> = drains.collect();
+        while let Some(drained) = drains.join_next().await {
+            drained?.map_err(|error| anyhow!(explain::start(&error)))?;
+        }
+        tracing::info!(pool, "drained: no request is left");
+        Ok(())
     }
 
     /// Does what a signal asks for.
@@ -199,18 +324,14 @@ impl Steering {
         match signal {
             Other::Hangup => {
                 self.reopen_log();
-                for (number, pool) in self.pools.iter().enumerate() {
-                    let pool = &pool.title;
-                    match self.reload(number).await {
-                        Ok(()) => tracing::info!(pool, "the module was loaded again"),
-                        Err(error) => {
-                            let reason = format!("{error:#}");
-                            tracing::warn!(
-                                pool,
-                                reason,
-                                "the module can't be loaded again: the one before goes on serving"
-                            );
-                        }
+                match self.reload_all().await {
+                    Ok(fixed) => {
+                        let fixed = (!fixed.is_empty()).then(|| fixed.join(", "));
+                        tracing::info!(needs_a_new_start = fixed, "everything was loaded again");
+                    }
+                    Err(error) => {
+                        let reason = format!("{error:#}");
+                        tracing::warn!(reason, "nothing was loaded again: all goes on as before");
                     }
                 }
             }
@@ -237,38 +358,35 @@ impl Steering {
     ///
     /// # Errors
     /// If there can't be as many, or the pool has none.
-    pub(super) async fn scale(&self, pool: usize, workers: api::Workers) -> anyhow::Result<()> {
-        self.replace(pool, |settings| {
-            let pools = self.host.pools();
-            if pools.get(pool).is_none_or(|pool| pool.workers.is_none()) {
-                bail!("a program starts processes as it likes");
-            }
-            settings.pool.workers = Some(wasm_pool_host::Workers {
-                min: workers.min,
-                max: workers.max,
-            });
-            let checked = settings.check();
-            checked.map_err(|error| anyhow!(explain::settings(&error)))
-        })
-        .await
+    pub(super) async fn scale(&self, pool: &str, workers: api::Workers) -> anyhow::Result<()> {
+        let pools = self.host.pools();
+        let number = self.number(pool)?;
+        let found = pools.iter().find(|pool| pool.number == number);
+        if found.is_none_or(|pool| pool.workers.is_none()) {
+            bail!("a program starts processes as it likes");
+        }
+        let api::Workers { min, max } = workers;
+        let scaled = self.host.scale(number, Workers { min, max }).await;
+        scaled.map_err(|error| anyhow!(explain::start(&error)))
     }
 
-    async fn replace(
-        &self,
-        pool: usize,
-        change: impl FnOnce(&mut Settings) -> anyhow::Result<()>,
-    ) -> anyhow::Result<()> {
-        let mut settings = self.pools[pool].settings.lock().await;
-        let mut changed = settings.clone();
-        change(&mut changed)?;
-        let replaced = async {
-            let loaded = load(&changed, self.around.said).await?;
-            self.host.replace(pool, loaded).await
-        };
-        replaced
-            .await
-            .map_err(|error| anyhow!(explain::start(&error)))?;
-        *settings = changed;
-        Ok(())
+    /// The number of the pool of this name.
+    fn number(&self, name: &str) -> anyhow::Result<u32> {
+        let pools = self.host.pools();
+        let found = pools.iter().find(|pool| pool.name == name);
+        found.map(|pool| pool.number).ok_or_else(|| {
+            let names: Vec<_> = pools.iter().map(|pool| &*pool.name).collect();
+            anyhow!("there is no pool {name:?}; there is {}", names.join(", "))
+        })
+    }
+
+    /// The pool of this name, as it was configured.
+    fn configured(&self, name: &str) -> Option<Served> {
+        self.pools().iter().find(|pool| pool.name == name).cloned()
+    }
+
+    fn pools(&self) -> MutexGuard<'_, Vec<Served>> {
+        // No step under this lock can panic.
+        self.pools.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

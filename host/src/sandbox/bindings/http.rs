@@ -91,6 +91,12 @@ pub fn add_to_linker<T, D: HasData>(_: &mut Linker<T>, _: fn(&mut T) -> D::Data<
     Ok(())
 }
 
+impl Forwarded {
+    pub(in crate::sandbox) fn body(&self) -> &[u8] {
+        &self.body.0
+    }
+}
+
 impl From<Forwarded> for message::Request {
     fn from(request: Forwarded) -> Self {
         let mut headers = message::Headers::with_capacity(request.headers.len());

@@ -13,11 +13,14 @@ use tokio_rustls::rustls::ClientConfig;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
 use self::destination::{Obstacle, Target};
+use super::rpc::Rpc;
 use super::state::Common;
 use super::wasi_http::CHUNK_BYTES;
 use crate::deadline;
 use crate::pid::Pid;
 use crate::rate::Rate;
+use crate::table::Row;
+use crate::tally::Interface;
 use crate::text;
 
 /// Connections to other servers of all processes together. Each takes a file descriptor and at most
@@ -47,7 +50,7 @@ pub(super) struct Outgoing {
 /// The requests of one process.
 pub(super) struct Outbound {
     common: Arc<Common>,
-    pid: Pid,
+    row: Arc<Row>,
     /// The end of the time for the request that the process serves, if there is one.
     deadline: Option<Instant>,
     requests: Arc<Semaphore>,
@@ -77,10 +80,10 @@ type Rest = Box<dyn Future<Output = Result<(), Error>> + Send>;
 type Answer = Result<(http::Response<WasiBody>, Rest), Error>;
 
 impl Outbound {
-    pub(super) fn new(common: Arc<Common>, pid: Pid) -> Self {
+    pub(super) fn new(common: Arc<Common>, row: Arc<Row>) -> Self {
         Self {
             common,
-            pid,
+            row,
             deadline: None,
             requests: Arc::new(Semaphore::new(REQUESTS)),
             connections: Arc::new(Semaphore::new(CONNECTIONS)),
@@ -97,29 +100,40 @@ impl Outbound {
         request: http::Request<WasiBody>,
         options: RequestOptions,
     ) -> Result<impl Future<Output = Answer> + Send + use<>, Error> {
+        let (common, row) = (Arc::clone(&self.common), Arc::clone(&self.row));
+        let arguments = || format!("{} {}", request.method(), request.uri());
+        let rpc = Rpc::begin(&common.tally, &row, Interface::Outbound, "send", arguments);
         let target = Target::of(request.uri())?;
         if !target.is_named(&self.common.settings.environment.outbound) {
             self.log(&target, Obstacle::Unnamed);
+            rpc.returns(&row, 0, || Obstacle::Unnamed);
             return Err(Error::HttpRequestDenied);
         }
         let waiting = Arc::clone(&self.requests).try_acquire_owned();
         let waiting = waiting.map_err(|_| Error::ConnectionLimitReached)?;
         let times = Times::of(options, self.deadline);
-        let (common, pid) = (Arc::clone(&self.common), self.pid);
         let connections = Arc::clone(&self.connections);
         Ok(async move {
-            let admitted = admit(waiting, connections, &common.outgoing);
-            let admitted = deadline::by(times.connected, admitted).await;
-            let admitted = admitted.ok_or(Error::ConnectionLimitReached)??;
-            let connecting = Box::pin(connection::open(&target, &common, pid, admitted));
-            let connected = deadline::by(times.connected, connecting).await;
-            let connection = connected.ok_or(Error::ConnectionTimeout)??;
-            connection.send(request, times).await
+            let answer = async {
+                let admitted = admit(waiting, connections, &common.outgoing);
+                let admitted = deadline::by(times.connected, admitted).await;
+                let admitted = admitted.ok_or(Error::ConnectionLimitReached)??;
+                let connecting = Box::pin(connection::open(&target, &common, row.pid, admitted));
+                let connected = deadline::by(times.connected, connecting).await;
+                let connection = connected.ok_or(Error::ConnectionTimeout)??;
+                connection.send(request, times).await
+            };
+            let answer: Answer = answer.await;
+            rpc.returns(&row, 0, || match &answer {
+                Ok((response, _)) => response.status().to_string(),
+                Err(error) => format!("error {error:?}"),
+            });
+            answer
         })
     }
 
     fn log(&self, target: &Target, obstacle: Obstacle) {
-        log(self.pid, target, obstacle);
+        log(self.row.pid, target, obstacle);
     }
 }
 

@@ -31,7 +31,14 @@ const OF_THE_HOST: [&str; 16] = [
 ];
 
 /// What names a file or a folder. In a file, a relative path begins at the file's folder.
-const PATHS: [&str; 5] = ["log-file", "module", "root", "cache", "env-file"];
+const PATHS: [&str; 6] = [
+    "log-file",
+    "core-dumps",
+    "module",
+    "root",
+    "cache",
+    "env-file",
+];
 
 /// Of these pairs, the one that is given replaces the other.
 pub(super) const RIVALS: [(&str, &str); 2] = [("cache", "no-cache"), ("no-cache", "cache")];

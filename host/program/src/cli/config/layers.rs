@@ -10,6 +10,7 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory, Parser};
 
 use super::super::Serve;
+use super::OfTheHost;
 use super::flags::{self, Flag, Line, RIVALS, Takes};
 
 /// What a variable of a flag begins with. The rest is the flag in capitals, with `_` for `-`.
@@ -107,6 +108,18 @@ impl Layer {
             }
             self.0.insert(name, value.clone());
         }
+    }
+
+    /// What it says of the host as a whole.
+    pub(super) fn of_the_host(&self) -> OfTheHost {
+        let values = self.0.iter();
+        let values =
+            values.filter(|(name, _)| flags::find(name).is_some_and(|flag| flag.is_of_the_host));
+        OfTheHost(
+            values
+                .map(|(name, value)| (*name, value.texts.clone()))
+                .collect(),
+        )
     }
 
     /// The command line that these values make.

@@ -10,6 +10,8 @@ mod flags;
 mod layers;
 mod show;
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use wasm_pool_host::{Loaded, Route, StartError};
@@ -30,6 +32,22 @@ pub(crate) struct Configured {
     pub(crate) serve: Serve,
     /// One pool at least.
     pub(crate) pools: Vec<Pool>,
+    pub(crate) of_the_host: OfTheHost,
+}
+
+/// What is said of the host as a whole: each flag with its values.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct OfTheHost(BTreeMap<&'static str, Vec<OsString>>);
+
+impl OfTheHost {
+    /// The flags whose values differ, as the command line has them.
+    pub(crate) fn other_than(&self, other: &Self) -> Vec<String> {
+        let names = self.0.keys().chain(other.0.keys());
+        let names: BTreeSet<_> = names
+            .filter(|name| self.0.get(*name) != other.0.get(*name))
+            .collect();
+        names.into_iter().map(|name| format!("--{name}")).collect()
+    }
 }
 
 /// One pool, with the command line that its values make.
@@ -58,6 +76,7 @@ pub(crate) fn read(serve: Serve) -> Result<Configured, String> {
     if path.is_none() && variables.is_empty() {
         return Ok(Configured {
             serve: serve.clone(),
+            of_the_host: flags.of_the_host(),
             pools: vec![Pool::only(serve, flags)],
         });
     }
@@ -80,9 +99,14 @@ fn of(file: File, flags: Layer, variables: Layer) -> Result<Configured, String> 
         file: file.top,
     };
     let (serve, values) = layers.serve(Layer::default())?;
+    let of_the_host = values.of_the_host();
     if file.pools.is_empty() {
         let pools = vec![Pool::only(serve.clone(), values)];
-        return Ok(Configured { serve, pools });
+        return Ok(Configured {
+            serve,
+            pools,
+            of_the_host,
+        });
     }
     let pools = file.pools.into_iter().map(|pool| {
         let (serve, values) = layers.serve(pool.values)?;
@@ -95,7 +119,11 @@ fn of(file: File, flags: Layer, variables: Layer) -> Result<Configured, String> 
         })
     });
     let pools = pools.collect::<Result<_, String>>()?;
-    Ok(Configured { serve, pools })
+    Ok(Configured {
+        serve,
+        pools,
+        of_the_host,
+    })
 }
 
 impl Pool {
@@ -106,6 +134,14 @@ impl Pool {
             strips_prefix: false,
             serve,
             values,
+        }
+    }
+
+    /// The name, which a host has for its only pool too.
+    pub(crate) fn name(&self) -> &str {
+        match &*self.name {
+            "" => ONLY,
+            name => name,
         }
     }
 
@@ -131,10 +167,7 @@ impl Pool {
     /// The pool with its module.
     pub(crate) fn with(self, loaded: Loaded) -> wasm_pool_host::Pool {
         wasm_pool_host::Pool {
-            name: match self.name.is_empty() {
-                true => ONLY.to_owned(),
-                false => self.name,
-            },
+            name: self.name().to_owned(),
             routes: self.routes,
             strips_prefix: self.strips_prefix,
             loaded,

@@ -1,0 +1,19 @@
+//! The counts of calls that a row keeps.
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Interface {
+    Files,
+}
+
+impl Interface {
+    pub(crate) const ALL: [Self; 1] = [Self::Files];
+}
+
+#[derive(Clone, Copy, Debug)]
+#[expect(dead_code, reason = "the row fills them")]
+pub(crate) struct Calls {
+    pub(crate) count: u64,
+    pub(crate) bytes: u64,
+}
+
+pub(crate) type CallsByInterface = [Calls; Interface::ALL.len()];
