@@ -4,13 +4,13 @@
 TARGET := wasm32-wasip2
 DEBIAN := rustc-web cargo-web rust-web-src wasi-libc
 
-.PHONY: run test fuzz examples bench compare peers beam lint setup
+.PHONY: run test fuzz examples bench compare peers beam browser lint setup
 
 run: setup
 	@echo "make: building the host (the first time takes 8 to 15 minutes on two cores), then serving examples/site"
 	cargo run --quiet -- --root examples/site
 
-test: setup
+test: setup browser
 	@echo "make: building and running all tests"
 	cargo test --workspace
 
@@ -44,6 +44,16 @@ beam:
 		$$([ "$$(id -u)" = 0 ] || echo sudo) apt-get update --quiet=2 && \
 		$$([ "$$(id -u)" = 0 ] || echo sudo) apt-get install --quiet=2 --yes erlang-base; then :; \
 	else echo "make: Erlang can't be installed; messages are measured without it"; fi
+
+# The live page is tested in a real browser. Where it can't be had, these tests do without, and say so.
+browser:
+	@if command -v chromium >/dev/null || command -v chromium-browser >/dev/null || \
+		command -v google-chrome >/dev/null; then :; \
+	elif command -v apt-get >/dev/null && \
+		echo "make: installing chromium from Debian, to test the live page in it" && \
+		$$([ "$$(id -u)" = 0 ] || echo sudo) apt-get update --quiet=2 && \
+		$$([ "$$(id -u)" = 0 ] || echo sudo) apt-get install --quiet=2 --yes --no-install-recommends chromium >/dev/null; then :; \
+	else echo "make: chromium can't be installed; the live page is not tested"; fi
 
 # A minute for each of some ten targets; what fails is kept in tests/fuzz/regressions.txt.
 fuzz: setup

@@ -112,6 +112,9 @@ fn metrics_count_what_happens() {
         ("processes{pool=\"good\",state=\"idle\"}", 2.0),
         ("line{pool=\"good\"}", 0.0),
         ("up{pool=\"good\"}", 1.0),
+        ("restarts_total{pool=\"bad\"}", 1.0),
+        ("restarts_total{pool=\"good\"}", 0.0),
+        ("calls_total{pool=\"good\",interface=\"files\"}", 0.0),
         ("generation{pool=\"bad\"}", 1.0),
     ] {
         let series = format!("wasm_pool_host_{series}");
@@ -197,6 +200,31 @@ fn a_host_that_starts_is_not_ready() {
     }
     child.kill().expect("our own");
     child.wait().expect("our own");
+}
+
+#[test]
+fn a_page_from_elsewhere_can_t_read_what_is_here() {
+    let server = guest("hello", "--admin 0");
+    let port = admin(&server).port();
+    for (host, status) in [
+        ("localhost", 200),
+        (&format!("LOCALHOST:{port}"), 200),
+        (&format!("127.0.0.1:{port}"), 200),
+        (&format!("[::1]:{port}"), 200),
+        ("::1", 200),
+        ("evil.example", 421),
+        (&format!("evil.example:{port}"), 421),
+        ("127.0.0.1.evil.example", 421),
+    ] {
+        let mut client = Client::connect(admin(&server));
+        let head = format!("GET /healthz HTTP/1.1\r\nhost: {host}\r\n\r\n");
+        client.send(head.as_bytes()).expect("it is sent");
+        assert_eq!(
+            client.reply("GET").expect("a reply").status,
+            status,
+            "{host}"
+        );
+    }
 }
 
 #[test]

@@ -118,6 +118,8 @@ fn operate(server: &Server, answered: &AtomicUsize, install: &dyn Fn(&str) -> u6
     // A good module takes its place, and a bad one does not.
     install("misbehave");
     assert_eq!(told(server, "reload"), "loaded again: main\n");
+    let said = server.wait_entries("steered over the control socket", 2);
+    assert_eq!(said[1]["asked"], "POST /reload");
     assert_eq!(pool(server)["generation"], 2);
     assert_eq!(metric(server, "generation{pool=\"main\"}"), 2.0);
     go_on();

@@ -120,6 +120,82 @@ fn a_program_comes_back_too() {
     assert_eq!(server.get("/trap").status, 502);
     server.wait_entries(ROLLED_BACK, 1);
     served();
+    // It is kept alive as it was before.
+    for _ in 0..3 {
+        let list = json(&server, "ps --json");
+        let mut list = list.as_array().expect("a list").iter();
+        let root = list.find(|process| process["parent"].is_null());
+        let root = root.expect("a root process")["pid"].clone();
+        told(&server, &format!("kill {root}"));
+        eventually("another root process", || {
+            let list = json(&server, "ps --json");
+            let mut list = list.as_array().expect("a list").iter();
+            let root = list.find(|process| process["parent"].is_null() && process["pid"] != root);
+            root.map(|_| ())
+        });
+        served();
+    }
+}
+
+#[test]
+fn a_program_outlives_what_could_not_take_its_place() {
+    let config = |others: &str| {
+        let prefork = guests::path("prefork");
+        format!(
+            "[[pool]]\nname = \"p\"\nmodule = {prefork:?}\nroot = \"site\"\nprobe = \"/up\"\n{others}"
+        )
+    };
+    let folder = Folder::new();
+    let site = folder.path().join("site");
+    fs::create_dir(&site).expect("our own");
+    for name in ["up", "a"] {
+        fs::write(site.join(name), name).expect("our own");
+    }
+    let server = configured(&config(""), folder, "");
+    assert_eq!(server.wait_served("/a").text(), "a");
+    // Its probe fails; a pool behind it fails; and then nothing does.
+    fs::remove_file(site.join("up")).expect("our own");
+    let (code, said) = ask(server.folder.path(), "reload");
+    assert!(
+        code == 1 && said.contains("the probe /up was answered with 404"),
+        "{said}"
+    );
+    assert_eq!(server.get("/a").text(), "a");
+    fs::write(site.join("up"), "up").expect("our own");
+    let bad = "[[pool]]\nname = \"z\"\nroutes = [\"/z\"]\nmodule = \"bad.wat\"\nprobe = \"/z\"\n";
+    write(&server, "bad.wat", &worker("(unreachable)"));
+    write(&server, "host.toml", &config(bad));
+    let (code, said) = ask(server.folder.path(), "reload");
+    assert!(
+        code == 1 && said.contains("the probe /z had no answer"),
+        "{said}"
+    );
+    assert_eq!(server.get("/a").text(), "a");
+    write(&server, "host.toml", &config(""));
+    told(&server, "reload");
+    assert_eq!(server.wait_served("/a").text(), "a");
+}
+
+#[test]
+fn limits_change_with_a_reload() {
+    let config = |memory: &str, workers: u8| {
+        format!(
+            "max-memory-total = \"128MiB\"\nmemory = \"{memory}\"\nworkers = {workers}\nmodule = \"a.wat\"\n"
+        )
+    };
+    let server = configured(&config("32MiB", 2), letters("a"), "");
+    server.wait_living(2);
+    // All of them fit only if each counts with its new memory.
+    write(&server, "host.toml", &config("8MiB", 8));
+    told(&server, "reload");
+    server.wait_living(8);
+    write(&server, "host.toml", &config("32MiB", 3));
+    let (code, said) = ask(server.folder.path(), "reload");
+    assert!(
+        code == 1 && said.contains("as much memory as they may"),
+        "{said}"
+    );
+    assert_eq!(server.get("/").text(), "a");
 }
 
 #[test]
@@ -258,6 +334,25 @@ fn a_pool_that_goes_finishes_its_requests() {
 }
 
 #[test]
+fn a_request_reaches_its_pool_although_that_has_gone() {
+    let misbehave = guests::path("misbehave");
+    let bad = format!("[[pool]]\nname = \"m\"\nroutes = [\"/echo\"]\nmodule = {misbehave:?}\n");
+    let server = configured(&(pools("a") + &bad), letters("ab"), "");
+    let mut client = server.client();
+    let head = b"POST /echo HTTP/1.1\r\nhost: a\r\ncontent-length: 4\r\n\r\nab";
+    client.send(head).expect("it is sent");
+    eventually("the head is read", || (server.unread() == 0).then_some(()));
+    for letters in ["ab", "a"] {
+        write(&server, "host.toml", &pools(letters));
+        told(&server, "reload");
+    }
+    assert_eq!(server.get("/echo").status, 404);
+    client.send(b"cd").expect("it is sent");
+    assert_eq!(client.reply("POST").expect("a reply").status, 200);
+    server.wait_living(1);
+}
+
+#[test]
 fn a_watched_pool_follows_its_module() {
     let config = |letter: char| format!("[[pool]]\nname = \"p\"\nmodule = \"{letter}.wat\"\n");
     let server = configured(&config('a'), letters("ab"), "--watch");
@@ -277,7 +372,8 @@ fn status(server: &Server, target: &str) -> u16 {
 
 #[test]
 fn a_pool_is_drained_and_comes_back() {
-    let server = crate::support::server::guest("misbehave", "--workers 2 --admin 0");
+    let server =
+        crate::support::server::guest("misbehave", "--workers 2 --admin 0 --request-timeout 1000s");
     let mut slow = server.send("/slow?ms=3000");
     eventually("it runs", || {
         let list = json(&server, "ps --json --sort running");
@@ -305,6 +401,19 @@ fn a_pool_is_drained_and_comes_back() {
     );
     told(&server, "reload");
     assert_eq!((status(&server, "/ok"), ready().status), (200, 200));
+    // One that is loaded again in the meantime is not drained, and says so.
+    let spinning = server.send("/spin");
+    eventually("it runs", || {
+        let list = json(&server, "ps --json --sort running");
+        list[0]["request"].is_number().then_some(())
+    });
+    let mut draining = crate::support::steer::asking(server.folder.path(), "drain main");
+    let mut draining = draining.spawn().expect("the program runs");
+    eventually("it drains", || (ready().status == 503).then_some(()));
+    told(&server, "reload");
+    assert_eq!(draining.wait().expect("our own").code(), Some(1));
+    assert_eq!(status(&server, "/ok"), 200);
+    spinning.reset();
     assert_eq!(
         told(&server, "drain"),
         "no pool takes requests, and none is left\n"

@@ -3,10 +3,11 @@
 //! costs one load of a value that does not change.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, SystemTime};
 
+use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
 
 use crate::exit::Exit;
@@ -113,15 +114,14 @@ pub struct Ended {
 /// All who watch one host.
 #[derive(Debug, Default)]
 pub(crate) struct Feed {
-    /// The most that anybody wants: [`NOTHING`], [`LIVES`] or [`CALLS`].
-    wanted: AtomicU8,
+    /// Whether anybody watches, and whether anybody traces.
+    is_watched: AtomicBool,
+    is_traced: AtomicBool,
+    /// What those want who trace.
+    traces: ArcSwap<Vec<Watch>>,
     watchers: Mutex<Vec<Watcher>>,
     recent: Mutex<VecDeque<Event>>,
 }
-
-const NOTHING: u8 = 0;
-const LIVES: u8 = 1;
-const CALLS: u8 = 2;
 
 #[derive(Debug)]
 struct Watcher {
@@ -171,34 +171,35 @@ impl Feed {
 
     /// Whether anybody watches.
     pub(crate) fn is_watched(&self) -> bool {
-        self.wanted.load(Ordering::Relaxed) > NOTHING
+        self.is_watched.load(Ordering::Relaxed)
     }
 
     /// Whether anybody wants to know of the calls of this process.
     pub(crate) fn wants_calls(&self, pool: u32, pid: Pid) -> bool {
-        if self.wanted.load(Ordering::Relaxed) < CALLS {
-            return false;
+        let is_traced = self.is_traced.load(Ordering::Relaxed);
+        is_traced && {
+            let traces = self.traces.load();
+            traces.iter().any(|watch| watch.concerns(pool, Some(pid)))
         }
-        let watchers = self.watchers();
-        watchers
-            .iter()
-            .any(|watcher| watcher.watch.calls && watcher.watch.concerns(pool, Some(pid)))
     }
 
     /// Tells all who want to know.
     pub(crate) fn tell(&self, event: &Event) {
         let mut watchers = self.watchers();
+        let before = watchers.len();
         watchers.retain(|watcher| watcher.tell(event));
-        self.update(&watchers);
+        if watchers.len() < before {
+            self.update(&watchers);
+        }
     }
 
     fn update(&self, watchers: &[Watcher]) {
-        let wanted = watchers.iter().map(|watcher| match watcher.watch.calls {
-            true => CALLS,
-            false => LIVES,
-        });
-        let wanted = wanted.max().unwrap_or(NOTHING);
-        self.wanted.store(wanted, Ordering::Relaxed);
+        let watches = watchers.iter().map(|watcher| watcher.watch);
+        let traces: Vec<_> = watches.filter(|watch| watch.calls).collect();
+        self.is_traced.store(!traces.is_empty(), Ordering::Relaxed);
+        self.traces.store(Arc::new(traces));
+        self.is_watched
+            .store(!watchers.is_empty(), Ordering::Relaxed);
     }
 
     fn watchers(&self) -> MutexGuard<'_, Vec<Watcher>> {

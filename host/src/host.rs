@@ -3,8 +3,8 @@
 
 use std::io;
 use std::net::TcpListener;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::sync::Mutex;
@@ -12,7 +12,7 @@ use tokio::sync::Mutex;
 use crate::exit::Exit;
 use crate::feed::{Event, Events, Watch};
 use crate::files::RootFolder;
-use crate::guests::{Division, Guests, Place, Ready, Reason, StartError, Trace, Unanswered};
+use crate::guests::{Division, Guests, Place, StartError, Trace, Unanswered};
 use crate::http::{self, Routing, Served};
 use crate::kind::Kind;
 use crate::message::{Request, Response};
@@ -24,6 +24,9 @@ use crate::shutdown::{self, Phase, Stopper, Stopping};
 use crate::table::{Lives, ProcessInfo};
 use crate::tally::{Counts, Tally};
 use crate::threads;
+
+/// How long a process that is to end in the middle of a request waits for one.
+const DOOM: Duration = Duration::from_secs(10);
 
 /// The name of a host's only pool, if it was given none.
 const ONLY: &str = "main";
@@ -63,31 +66,11 @@ struct Inner {
     next: AtomicU32,
     /// Held while pools change: one change comes after the other.
     changing: Mutex<()>,
+    /// Pools that get no requests any more, and are about to end.
+    leaving: std::sync::Mutex<Vec<Weak<Guests>>>,
     stopping: Stopping,
     stopper: Stopper,
 }
-
-/// What becomes of one pool.
-enum Change {
-    /// It gets another module.
-    Other(Served, Ready),
-    /// It is new.
-    New(Unused),
-}
-
-/// A pool that gets no requests yet. Dropping it ends its processes.
-struct Unused(Option<Served>);
-
-impl Drop for Unused {
-    fn drop(&mut self) {
-        if let Some(pool) = &self.0 {
-            pool.guests.close();
-        }
-    }
-}
-
-/// How often a pool that is taken away looks whether requests may still come.
-const GLANCE: Duration = Duration::from_millis(50);
 
 /// A pool or a program of a host, at one moment.
 #[derive(Clone, Debug)]
@@ -216,8 +199,9 @@ impl Host {
                 name: (have_names || pool.name != ONLY).then(|| (*pool.name).into()),
                 files,
             };
+            let name = pool.name.clone();
             let started = pool.start(place, stopping.clone()).await;
-            served.push(started.map_err(|(name, error)| named(have_names, name, error))?);
+            served.push(started.map_err(|error| named(have_names, name, error))?);
         }
         for pool in &served {
             tokio::spawn(pool.guests.maintain());
@@ -241,6 +225,7 @@ impl Host {
             service: Arc::new(service),
             next: AtomicU32::new(u32::try_from(next).unwrap_or(u32::MAX)),
             changing: Mutex::default(),
+            leaving: std::sync::Mutex::default(),
             stopping,
             stopper,
         })))
@@ -255,12 +240,12 @@ impl Host {
     /// # Errors
     /// [`StartError`]. The old module goes on serving then.
     pub async fn replace(&self, pool: u32, loaded: Loaded) -> Result<(), StartError> {
-        let guests = self.guests(pool)?;
         let _one_by_one = self.0.changing.lock().await;
+        let guests = self.guests(pool)?;
         let (compiled, root_folder, settings) = loaded.into_parts();
         let ready = guests.prepare(compiled, root_folder, &settings, None);
-        let keep = guests.commit(ready.await?, Reason::Loaded)?;
-        tokio::spawn(keep);
+        let ready = self.unless_stopping(ready).await?;
+        tokio::spawn(guests.commit(ready)?);
         Ok(())
     }
 
@@ -270,12 +255,24 @@ impl Host {
     /// # Errors
     /// [`StartError`]. Nothing has changed then.
     pub async fn scale(&self, pool: u32, workers: Workers) -> Result<(), StartError> {
-        let guests = self.guests(pool)?;
         let _one_by_one = self.0.changing.lock().await;
-        let ready = guests.prepare_scaled(workers).await?;
-        let keep = guests.commit(ready, Reason::Scaled)?;
-        tokio::spawn(keep);
+        let guests = self.guests(pool)?;
+        let ready = self.unless_stopping(guests.prepare_scaled(workers)).await?;
+        tokio::spawn(guests.commit(ready)?);
         Ok(())
+    }
+
+    /// The outcome of a change, unless the host begins to stop before.
+    async fn unless_stopping<T>(
+        &self,
+        change: impl Future<Output = Result<T, StartError>>,
+    ) -> Result<T, StartError> {
+        let mut stopping = self.0.stopping.clone();
+        tokio::select! {
+            biased;
+            () = stopping.reached(Phase::Draining) => Err(StartError::Stopping),
+            changed = change => changed,
+        }
     }
 
     /// Has these pools, with their modules and routes, take the place of all there are, in one
@@ -300,13 +297,11 @@ impl Host {
                     let mut served = served.clone();
                     served.strips_prefix = pool.strips_prefix;
                     let (compiled, root_folder, settings) = pool.loaded.into_parts();
-                    let ready =
-                        served
-                            .guests
-                            .prepare(compiled, root_folder, &settings, Some(files));
-                    let ready = ready.await;
+                    let guests = &served.guests;
+                    let ready = guests.prepare(compiled, root_folder, &settings, Some(files));
+                    let ready = self.unless_stopping(ready).await;
                     let ready = ready.map_err(|error| named(have_names, pool.name, error))?;
-                    Change::Other(served, ready)
+                    (served, Some(ready))
                 }
                 None => {
                     let place = Place {
@@ -315,27 +310,25 @@ impl Host {
                         name: Some((*pool.name).into()),
                         files,
                     };
-                    let started = pool.start(place, inner.stopping.clone()).await;
-                    let started = started.map_err(|(name, error)| named(have_names, name, error));
-                    Change::New(Unused(Some(started?)))
+                    let name = pool.name.clone();
+                    let started = pool.start(place, inner.stopping.clone());
+                    let started = self.unless_stopping(started).await;
+                    (
+                        started.map_err(|error| named(have_names, name, error))?,
+                        None,
+                    )
                 }
             };
             changes.push(change);
         }
+        // From here on nothing can fail: a host that stops waits until this is over.
         let mut served = Vec::new();
-        for change in changes {
-            match change {
-                Change::Other(pool, ready) => {
-                    tokio::spawn(pool.guests.commit(ready, Reason::Loaded)?);
-                    served.push(pool);
-                }
-                Change::New(mut unused) => {
-                    if let Some(pool) = unused.0.take() {
-                        tokio::spawn(pool.guests.maintain());
-                        served.push(pool);
-                    }
-                }
+        for (pool, ready) in changes {
+            match ready {
+                Some(ready) => drop(tokio::spawn(pool.guests.commit(ready)?)),
+                None => drop(tokio::spawn(pool.guests.maintain())),
             }
+            served.push(pool);
         }
         let is_kept = |pool: &&Served| served.iter().any(|kept| kept.name == pool.name);
         let gone = before.pools.iter().filter(|pool| !is_kept(pool));
@@ -344,16 +337,11 @@ impl Host {
             pools: served.into(),
             routes,
         });
-        if !gone.is_empty() {
-            tokio::spawn(async move {
-                // Requests that were found in it may not have reached their pool yet.
-                while Arc::strong_count(&before) > 1 {
-                    tokio::time::sleep(GLANCE).await;
-                }
-                for guests in gone {
-                    guests.finish().await;
-                }
-            });
+        let mut leaving = inner.leaving();
+        leaving.retain(|guests| guests.strong_count() > 0);
+        for guests in gone {
+            leaving.push(Arc::downgrade(&guests));
+            tokio::spawn(guests.finish());
         }
         Ok(())
     }
@@ -363,10 +351,10 @@ impl Host {
     /// [`Host::replace`] and [`Host::scale`] have it take requests again.
     ///
     /// # Errors
-    /// [`StartError::NoPool`].
+    /// [`StartError::NoPool`], and [`StartError::Superseded`] if it takes requests again meanwhile.
     pub async fn drain(&self, pool: u32) -> Result<(), StartError> {
-        self.guests(pool)?.drain().await;
-        Ok(())
+        let is_drained = self.guests(pool)?.drain().await;
+        is_drained.then_some(()).ok_or(StartError::Superseded)
     }
 
     /// What happens from now on, in the pools and processes that `watch` names.
@@ -451,20 +439,29 @@ impl Host {
         let Some(row) = self.0.lives.find(pid) else {
             return false;
         };
-        match self.guests(row.pool) {
-            Ok(pool) => pool.kill(&row),
-            Err(_) => row.kill(), // its pool is being taken away
+        let leaving = || {
+            self.0
+                .leaving()
+                .iter()
+                .filter_map(Weak::upgrade)
+                .collect::<Vec<_>>()
+        };
+        let pool = self.guests(row.pool).ok();
+        let pool = pool.or_else(|| leaving().into_iter().find(|pool| pool.number() == row.pool));
+        if let Some(pool) = pool {
+            pool.kill(&row);
         }
         true
     }
 
     /// Ends a process in the middle of a request: the current one, or the next one as soon as it
-    /// has it. Returns whether the process existed. Not for programs.
+    /// has it, if that comes within ten seconds. Returns whether the process existed. Not for
+    /// programs.
     #[must_use]
     pub fn kill_serving(&self, pid: Pid) -> bool {
         match self.0.lives.find(pid) {
             Some(row) if row.kind.is_pooled() && row.request().is_none() => {
-                row.doom();
+                row.doom(DOOM);
                 true
             }
             Some(_) | None => self.kill(pid),
@@ -491,19 +488,15 @@ impl Host {
     #[must_use]
     pub fn stats(&self) -> Stats {
         let Inner { lives, service, .. } = &*self.0;
-        let routing = service.routing();
-        let pools = || routing.pools.iter().map(|pool| &pool.guests);
-        let mut ended: Vec<_> = Exit::ALL.into_iter().map(|exit| (exit, 0)).collect();
-        for pool in pools() {
-            let exits = pool.table().tally().counts().exits;
-            for ((_, sum), (_, count)) in ended.iter_mut().zip(exits) {
-                *sum += count;
-            }
-        }
         Stats {
             answered: lives.served(),
-            waiting: pools().map(|pool| pool.in_line()).sum(),
-            ended,
+            waiting: service
+                .routing()
+                .pools
+                .iter()
+                .map(|pool| pool.guests.in_line())
+                .sum(),
+            ended: lives.exits(),
         }
     }
 
@@ -521,41 +514,46 @@ impl Host {
         let (running, grace_ms) = (running.count(), grace.as_millis() as u64);
         tracing::info!(running, grace_ms, "stopping");
         stopper.enter(Phase::Draining);
-        let routing = service.routing();
-        let pools = || routing.pools.iter().map(|pool| &pool.guests);
+        // A change that has begun is given up, or is over soon.
+        let _one_by_one = self.0.changing.lock().await;
+        let mut pools: Vec<_> = self.0.leaving().iter().filter_map(Weak::upgrade).collect();
+        pools.extend(
+            service
+                .routing()
+                .pools
+                .iter()
+                .map(|pool| Arc::clone(&pool.guests)),
+        );
         let draining = async {
             service.closed().await;
-            for pool in pools() {
+            for pool in &pools {
                 pool.done().await;
             }
         };
         let drained = tokio::time::timeout(grace, draining).await;
         stopper.enter(Phase::Ending);
-        for pool in pools() {
+        for pool in &pools {
             pool.close();
         }
         if drained.is_err() {
             service.closed().await;
         }
-        for pool in pools() {
+        for pool in &pools {
             pool.end().await;
         }
     }
 }
 
 impl Pool {
-    /// Starts the processes. The error comes with the name of the pool.
-    async fn start(self, place: Place, stopping: Stopping) -> Result<Served, (String, StartError)> {
+    /// Starts the processes.
+    async fn start(self, place: Place, stopping: Stopping) -> Result<Served, StartError> {
         let (compiled, root_folder, settings) = self.loaded.into_parts();
-        let guests = Guests::start(compiled, root_folder, &settings, place, stopping).await;
-        match guests {
-            Ok(guests) => Ok(Served {
-                name: self.name,
-                guests: Arc::new(guests),
-                strips_prefix: self.strips_prefix,
-            }),
-            Err(error) => Err((self.name, error)),
-        }
+        let guests = Guests::start(compiled, root_folder, &settings, place, stopping).await?;
+        Ok(Served {
+            name: self.name,
+            guests: Arc::new(guests),
+            strips_prefix: self.strips_prefix,
+        })
     }
 }
 
@@ -576,6 +574,13 @@ fn named(have_names: bool, name: String, error: StartError) -> StartError {
     match have_names {
         true => StartError::Pool(name, Box::new(error)),
         false => error,
+    }
+}
+
+impl Inner {
+    fn leaving(&self) -> MutexGuard<'_, Vec<Weak<Guests>>> {
+        // No step under this lock can panic.
+        self.leaving.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -8,11 +8,10 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use crate::exit::{Crash, Exit};
-use crate::kind::Kind;
 use crate::message::{Request, Response};
 use crate::pid::Pid;
 use crate::sandbox::{Instance, Prepared};
-use crate::table::{Life, OutOfMemory, Row, Table};
+use crate::table::{Life, Row};
 
 #[derive(Debug)]
 pub(crate) struct Process {
@@ -23,28 +22,20 @@ pub(crate) struct Process {
     first_memory: u64,
 }
 
-/// Why a process was not started.
+/// The start code of a process failed: the exit, and the reason for the log.
 #[derive(Debug)]
-pub(crate) enum NotStarted {
-    /// All processes of the host together have as much memory as they may.
-    OutOfMemory,
-    /// The start code failed: the exit, and the reason for the log.
-    Failed(Exit, String),
-}
+pub(crate) struct NotStarted(pub(crate) Exit, pub(crate) String);
 
 impl Process {
-    /// Creates a process and runs its start code, for at most `time_limit`.
+    /// Creates a process with this life and runs its start code, for at most `time_limit`.
     ///
     /// # Errors
     /// [`NotStarted`].
     pub(crate) async fn start(
         module: &Prepared,
-        kind: Kind,
-        table: &Table,
+        mut life: Life,
         time_limit: Duration,
     ) -> Result<Self, NotStarted> {
-        let life = table.enter_pooled(kind);
-        let mut life = life.map_err(|OutOfMemory| NotStarted::OutOfMemory)?;
         match module.instantiate(life.row(), time_limit).await {
             Ok(instance) => {
                 life.log_start();
@@ -56,7 +47,7 @@ impl Process {
                 })
             }
             Err(crash) => {
-                let failed = NotStarted::Failed(crash.exit, crash.reason.clone());
+                let failed = NotStarted(crash.exit, crash.reason.clone());
                 life.set_crash(crash);
                 Err(failed)
             }

@@ -110,10 +110,12 @@ impl Program {
             .map_err(RunError::Start)?;
         let running = async {
             let time_limit = settings.limits.request_time;
-            match Process::start(&prepared, kind, &table, time_limit).await {
+            let Ok(life) = table.enter_pooled(kind, settings.limits.memory) else {
+                return Exit::Memory;
+            };
+            match Process::start(&prepared, life, time_limit).await {
                 Ok(process) => process.run().await,
-                Err(NotStarted::Failed(exit, _logged)) => exit,
-                Err(NotStarted::OutOfMemory) => Exit::Memory,
+                Err(NotStarted(exit, _logged)) => exit,
             }
         };
         // Stopped, it is dropped here, and so is its process.

@@ -178,9 +178,14 @@ impl RootSupervisor {
 
     /// Keeps a root process alive until the host stops, or another takes the place of this program.
     pub(crate) async fn maintain(&self) {
-        tokio::select! {
-            () = self.keep() => {}
-            () = self.retired.notified() => {}
+        loop {
+            tokio::select! {
+                () = self.keep() => return,
+                // It may have been revived since.
+                () = self.retired.notified() => if self.restart().is_retired {
+                    return;
+                },
+            }
         }
     }
 

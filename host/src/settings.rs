@@ -59,7 +59,7 @@ pub struct Settings {
     /// A request that takes longer is logged once, while it runs, with the functions that the guest
     /// is in. Not for programs.
     pub slow: Option<Duration>,
-    /// Where the cores of processes go that trap. Memories of more than 1 GiB are not dumped.
+    /// Where the cores of processes go that trap. [`Limits::memory`] may be 1 GiB at most then.
     pub core_dumps: Option<CoreDumps>,
     /// A path that a module must answer with a status of 2xx or 3xx before it gets any request.
     pub probe: Option<String>,

@@ -13,7 +13,7 @@ use crate::exit::Exit;
 use crate::kind::Kind;
 use crate::process::{NotStarted, Process};
 use crate::sandbox::Prepared;
-use crate::table::Table;
+use crate::table::{OutOfMemory, Table};
 
 /// The first pause after a failed start. Each further failure doubles the pause.
 pub(crate) const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -33,6 +33,8 @@ pub(crate) struct Supervisor {
     module: Prepared,
     kind: Kind,
     table: Arc<Table>,
+    /// The memory that one process may have, in bytes.
+    memory: u64,
     /// The longest time for start code.
     time_limit: Duration,
     /// Whether `health` differs from its default. Spares the common case the lock.
@@ -76,18 +78,21 @@ impl std::fmt::Display for StartError {
 impl std::error::Error for StartError {}
 
 impl Supervisor {
-    /// Creates a supervisor. `time_limit` is the longest time for start code.
+    /// Creates a supervisor of processes that may have this memory each, in bytes. `time_limit` is
+    /// the longest time for start code.
     #[must_use]
     pub(crate) fn new(
         module: Prepared,
         kind: Kind,
         table: Arc<Table>,
+        memory: u64,
         time_limit: Duration,
     ) -> Self {
         Self {
             module,
             kind,
             table,
+            memory,
             time_limit,
             failing: AtomicBool::new(false),
             health: Mutex::default(),
@@ -103,15 +108,16 @@ impl Supervisor {
             return Err(StartError::BackingOff(pause));
         }
         let begun = Instant::now();
-        match Process::start(&self.module, self.kind, &self.table, self.time_limit).await {
+        // No fault of the module's: the next start may find memory that another process had.
+        let life = self.table.enter_pooled(self.kind, self.memory);
+        let life = life.map_err(|OutOfMemory| StartError::OutOfMemory)?;
+        match Process::start(&self.module, life, self.time_limit).await {
             Ok(process) => {
                 self.table.tally().started(begun.elapsed());
                 self.recover();
                 Ok(process)
             }
-            // No fault of the module's: the next start may find memory that another process had.
-            Err(NotStarted::OutOfMemory) => Err(StartError::OutOfMemory),
-            Err(NotStarted::Failed(exit, reason)) => {
+            Err(NotStarted(exit, reason)) => {
                 self.back_off();
                 Err(StartError::Failed(exit, reason))
             }

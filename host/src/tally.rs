@@ -109,6 +109,18 @@ pub struct Histogram {
     pub sum: Duration,
 }
 
+impl Counts {
+    /// Processes that were replaced because they failed or were killed.
+    #[must_use]
+    pub fn restarts(&self) -> u64 {
+        let is_restart = |exit: &Exit| {
+            exit.is_failure() || matches!(exit, Exit::Code(_)) || *exit == Exit::Killed
+        };
+        let exits = self.exits.iter().filter(|(exit, _)| is_restart(exit));
+        exits.map(|(_, count)| count).sum()
+    }
+}
+
 impl Interface {
     /// All of them.
     pub const ALL: [Self; 4] = [Self::Files, Self::Mailbox, Self::Process, Self::Outbound];

@@ -129,6 +129,7 @@ async fn serve<F>(
     // A client that breaks off, or stays for too long, harms nobody.
     let ended = tokio::time::timeout(longest, served.as_mut()).await;
     if ended.is_err() && is_told.load(Ordering::Relaxed) {
+        served.as_mut().graceful_shutdown(); // this answer is its last
         let _ended = served.await;
     }
 }

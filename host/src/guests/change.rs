@@ -16,11 +16,12 @@ use crate::message::{Headers, Request};
 use crate::sandbox::Compiled;
 use crate::settings::{Settings, Workers};
 use crate::shutdown::Phase;
+use crate::table;
 
 /// For how long a new generation is on trial.
 const TRIAL: Duration = Duration::from_secs(10);
 
-/// How often a trial looks whether the processes of the one before have nothing to do any more.
+/// How often somebody looks who waits for requests of others to end.
 const LOOK: Duration = Duration::from_millis(100);
 
 /// The number of a request that no client has sent.
@@ -29,25 +30,19 @@ const PROBE: u64 = 0;
 /// A generation that is ready to take the place of another. Dropping it ends its processes.
 #[derive(Debug)]
 pub(crate) struct Ready {
-    generation: Option<Arc<Generation>>,
+    generation: Arc<Generation>,
     files: u64,
+    table: table::Settings,
+    reason: Reason,
 }
 
 /// Why a generation takes the place of another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Reason {
+#[derive(Debug)]
+enum Reason {
     /// Its module was loaded again.
     Loaded,
-    /// The same module shall have another number of processes.
-    Scaled,
-}
-
-impl Drop for Ready {
-    fn drop(&mut self) {
-        if let Some(generation) = self.generation.take() {
-            generation.close();
-        }
-    }
+    /// The module of this generation shall have another number of processes.
+    Scaled(Weak<Generation>),
 }
 
 impl Guests {
@@ -67,15 +62,16 @@ impl Guests {
         let plan = Plan::new(compiled.kind(), settings, files, true);
         let plan = plan.map_err(StartError::Settings)?;
         let turn = Turn::Later(self.loaded.fetch_add(1, Ordering::Relaxed) + 1);
+        let table = plan.table;
         let start = Generation::start(compiled, plan, root_folder, settings, &self.table, turn);
-        let ready = Ready {
-            generation: Some(Arc::new(start.await?)),
+        let generation = Arc::new(start.await?);
+        self.probe(&generation).await?;
+        Ok(Ready {
+            generation,
             files,
-        };
-        if let Some(generation) = &ready.generation {
-            self.probe(generation).await?;
-        }
-        Ok(ready)
+            table,
+            reason: Reason::Loaded,
+        })
     }
 
     /// As [`Guests::prepare`], with the current module and another number of processes.
@@ -92,7 +88,11 @@ impl Guests {
             error,
         })?;
         let compiled = Arc::clone(&current.compiled);
-        self.prepare(compiled, root_folder, &settings, None).await
+        let ready = self.prepare(compiled, root_folder, &settings, None).await?;
+        Ok(Ready {
+            reason: Reason::Scaled(Arc::downgrade(&current)),
+            ..ready
+        })
     }
 
     /// Has a generation take the place of the current one. New requests go to it. Requests that
@@ -100,39 +100,51 @@ impl Guests {
     /// what keeps the new processes alive.
     ///
     /// # Errors
-    /// [`StartError::Stopping`].
+    /// [`StartError::Stopping`], and [`StartError::Superseded`] if what was scaled answers no more.
     pub(crate) fn commit(
         self: &Arc<Self>,
-        mut ready: Ready,
-        reason: Reason,
+        ready: Ready,
     ) -> Result<impl Future<Output = ()> + use<>, StartError> {
+        let Ready {
+            generation: new,
+            files,
+            table,
+            reason,
+        } = ready;
         let mut old = self.old();
-        let new = match ready.generation.take() {
-            Some(new) if !old.is_closed => new,
-            Some(new) => {
-                new.close();
-                return Err(StartError::Stopping);
-            }
-            None => return Err(StartError::Stopping), // can't happen: only this takes it
-        };
+        if old.is_closed {
+            return Err(StartError::Stopping);
+        }
         let current = self.current.load_full();
+        match &reason {
+            Reason::Scaled(scaled) if Weak::as_ptr(scaled) != Arc::as_ptr(&current) => {
+                return Err(StartError::Superseded);
+            }
+            Reason::Scaled(_) | Reason::Loaded => {}
+        }
         current.yield_requests();
         new.begin();
+        self.table.set_limits(table);
         self.current.store(Arc::clone(&new));
-        self.files.store(ready.files, Ordering::Relaxed);
+        self.files.store(files, Ordering::Relaxed);
         let was_drained = self.is_draining.swap(false, Ordering::Relaxed);
         current.retire();
         old.forget_ended();
         old.generations.push(current.old());
-        // A generation that has proved itself is what is worth to come back. One that is drained
-        // has no processes to come back with.
-        if reason == Reason::Loaded && !was_drained {
-            let is_better = old.fallback.is_none() || current.has_succeeded();
-            old.fallback = if is_better {
-                Some(current)
-            } else {
-                old.fallback.take()
-            };
+        match reason {
+            // What was on trial goes on to be.
+            Reason::Scaled(_) if current.has_succeeded() => {
+                new.succeeded();
+                old.fallback = None;
+            }
+            Reason::Scaled(_) => {}
+            // One that is drained has no processes to come back with.
+            Reason::Loaded if was_drained => {}
+            // One that has proved itself is worth coming back.
+            Reason::Loaded if old.fallback.is_none() || current.has_succeeded() => {
+                old.fallback = Some(current);
+            }
+            Reason::Loaded => {}
         }
         let trial = try_out(Arc::downgrade(self), Arc::downgrade(&new));
         // Whoever keeps the processes lets go of them when another generation comes.
@@ -142,28 +154,51 @@ impl Guests {
         })
     }
 
-    /// Retires all generations, waits until their requests are answered, and ends them.
-    pub(crate) async fn finish(&self) {
-        let current = self.current.load_full();
-        current.retire();
+    /// Takes its requests from no pool any more: waits until whoever knows of it has done with it,
+    /// and ends it. This must be the last but for those.
+    pub(crate) async fn finish(self: Arc<Self>) {
+        self.current.load_full().retire();
         let mut stopping = self.stopping.clone();
+        let served = async {
+            // A request that was found in this pool may not have reached it yet.
+            while Arc::strong_count(&self) > 1 {
+                tokio::time::sleep(LOOK).await;
+            }
+            self.current.load_full().finished().await;
+            self.behind.none().await;
+        };
         tokio::select! {
-            () = current.finished() => {}
+            () = served => {}
             () = stopping.reached(Phase::Ending) => {}
         }
-        self.behind.none().await;
         self.end().await;
     }
 
-    /// Takes no new requests from now on, until another generation comes. Returns once those that
-    /// came before have their answers.
-    pub(crate) async fn drain(&self) {
-        self.is_draining.store(true, Ordering::Relaxed);
-        let current = self.current.load_full();
-        current.retire();
-        self.old().fallback = None;
-        current.finished().await;
-        self.behind.none().await;
+    /// Takes no new requests from now on, until another generation comes. Waits until those that
+    /// came before have their answers. Returns whether it takes none still.
+    pub(crate) async fn drain(&self) -> bool {
+        let current = {
+            // Under the lock, so that this is not the generation that comes.
+            let mut old = self.old();
+            self.is_draining.store(true, Ordering::Relaxed);
+            old.fallback = None;
+            let current = self.current.load_full();
+            current.retire();
+            current
+        };
+        let served = async {
+            current.finished().await;
+            self.behind.none().await;
+        };
+        let undone = async {
+            while self.is_draining() {
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        tokio::select! {
+            () = served => self.is_draining(),
+            () = undone => false,
+        }
     }
 
     /// Whether new requests are refused.
@@ -267,6 +302,7 @@ impl Guests {
         }
         let before = old.fallback.take()?;
         let failures = new.failures().filter(|_| !new.has_succeeded())?;
+        old.generations.retain(|old| !old.is_of(&before));
         new.yield_requests();
         before.revive();
         self.current.store(Arc::clone(&before));

@@ -44,6 +44,8 @@ pub enum StartError {
     /// The module did not answer the request of [`Settings::probe`](crate::Settings::probe), whose
     /// target this is, as it should.
     Probe(String, ProbeError),
+    /// The pool was changed meanwhile: what was to be scaled or drained serves no more.
+    Superseded,
     /// The host is stopping, and starts nothing any more.
     Stopping,
     /// The module is neither a program nor a command. Only these can run without HTTP.
@@ -231,6 +233,7 @@ impl fmt::Display for StartError {
                 }
                 ProbeError::Body => write!(f, "the answer to the probe {target} has no end"),
             },
+            Self::Superseded => f.write_str("it was loaded again meanwhile"),
             Self::Stopping => f.write_str("the host is stopping"),
             Self::ProgramRoot(error) => write!(f, "the root can't be started: {error:?}"),
             Self::NotAProgram(kind) => write!(

@@ -80,11 +80,9 @@ impl Generation {
         let answering = if kind.is_pooled() {
             let prepared = compiled.reserve_pooled(plan.sandbox, root_folder, table.tally());
             let prepared = prepared.map_err(StartError::Load)?;
-            let supervisor = Supervisor::new(prepared, kind, table, time_limit);
-            let pool = Arc::new(Pool::new(supervisor, plan.pool));
-            let warmed = pool.warm().await;
-            warmed.map_err(|error| not_started(error, settings.limits.memory))?;
-            Answering::Pool(pool)
+            let memory = settings.limits.memory;
+            let supervisor = Supervisor::new(prepared, kind, table, memory, time_limit);
+            Answering::Pool(Arc::new(Pool::new(supervisor, plan.pool)))
         } else {
             let tree = tree(&compiled, plan.sandbox, root_folder, table, time_limit);
             let tree = tree.map_err(StartError::Load)?;
@@ -100,7 +98,7 @@ impl Generation {
             };
             Answering::Program(root)
         };
-        Ok(Self {
+        let generation = Self {
             kind,
             workers: plan.workers,
             answering,
@@ -113,7 +111,13 @@ impl Generation {
             settings: settings.clone(),
             has_succeeded: AtomicBool::new(false),
             failures: AtomicU64::new(0),
-        })
+        };
+        // Whole by now: whoever gives up on it ends the processes by dropping it.
+        if let Answering::Pool(pool) = &generation.answering {
+            let warmed = pool.warm().await;
+            warmed.map_err(|error| not_started(error, settings.limits.memory))?;
+        }
+        Ok(generation)
     }
 
     /// A request got an answer that is no failure.
@@ -250,7 +254,30 @@ impl Generation {
     }
 }
 
+impl Drop for Generation {
+    /// Idle processes keep their pool, and so only this ends them.
+    fn drop(&mut self) {
+        match &self.answering {
+            Answering::Pool(pool) => pool.close(),
+            Answering::Program(_) => {} // it ends its root process by itself
+        }
+    }
+}
+
 impl Old {
+    /// Whether these are the processes of this generation.
+    pub(super) fn is_of(&self, generation: &Generation) -> bool {
+        match (self, &generation.answering) {
+            (Self::Pool(pool), Answering::Pool(other)) => pool.as_ptr() == Arc::as_ptr(other),
+            (Self::Program(tree), Answering::Program(root)) => {
+                tree.as_ptr() == Arc::as_ptr(root.tree())
+            }
+            (Self::Pool(_), Answering::Program(_)) | (Self::Program(_), Answering::Pool(_)) => {
+                false
+            }
+        }
+    }
+
     pub(super) fn is_over(&self) -> bool {
         match self {
             Self::Pool(pool) => pool.strong_count() == 0,

@@ -38,7 +38,6 @@ use crate::table::{Lives, Row, Table};
 use crate::text;
 use crate::tree::Tree;
 use behind::Behind;
-pub(crate) use change::{Ready, Reason};
 pub use errors::{ProbeError, StartError, Unanswered};
 use exchange::{Begun, Ended, Outcome};
 use generation::{Answering, Generation, Old, Turn};
@@ -214,6 +213,7 @@ impl Guests {
         judge: impl AsyncFnOnce(Response) -> Result<T, Unsendable>,
     ) -> Result<T, Unanswered> {
         if self.is_draining() {
+            self.table.tally().refused();
             return Err(Unanswered::Draining);
         }
         let id = request.id;
@@ -454,19 +454,18 @@ impl Guests {
         // If the host stops, it ends all processes, and so every request in a program gets an
         // answer.
         let answer = root.ask(request, deadline).await;
-        let (pid, response) = answer.map_err(|unanswered| match unanswered {
-            RootUnanswered::Ended(pid, exit) => {
-                (trace.pid, trace.exit) = (Some(pid), Some(exit));
-                Unanswered::Ended(exit)
+        let (pid, response) = answer.map_err(|unanswered| {
+            match unanswered {
+                RootUnanswered::Ended(pid, exit) => {
+                    (trace.pid, trace.exit) = (Some(pid), Some(exit));
+                }
+                RootUnanswered::Late(holder) => {
+                    trace.pid = holder.map(|(pid, _)| pid);
+                    trace.exit = holder.and_then(|(_, ends)| ends.then_some(Exit::Deadline));
+                }
+                RootUnanswered::Full | RootUnanswered::NoRoot(_) | RootUnanswered::Closed => {}
             }
-            RootUnanswered::Late(holder) => {
-                trace.pid = holder.map(|(pid, _)| pid);
-                trace.exit = holder.and_then(|(_, ends)| ends.then_some(Exit::Deadline));
-                Unanswered::Late
-            }
-            RootUnanswered::Full => Unanswered::LineFull,
-            RootUnanswered::NoRoot(pause) => Unanswered::NoRoot(pause),
-            RootUnanswered::Closed => Unanswered::Stopping,
+            Unanswered::from(unanswered)
         })?;
         trace.pid = Some(pid);
         trace.status = Some(response.status);

@@ -298,11 +298,18 @@ impl Pool {
         loop {
             // Registered before the check, so that an end in between isn't missed.
             let ended = self.all_ended.notified();
-            if self.seats.taken() == 0 {
+            if self.is_empty() {
                 return;
             }
             ended.await;
         }
+    }
+
+    /// Whether no process is alive and none is about to be.
+    fn is_empty(&self) -> bool {
+        // Under the lock, since a seat that has become free may go to a request in line.
+        let line = self.seats.line();
+        self.seats.taken() == 0 && line.in_line() == 0
     }
 
     /// Whether the pool is to have its size.

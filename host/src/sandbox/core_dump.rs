@@ -1,20 +1,20 @@
 //! A *core dump* is what a process that trapped leaves for a debugger: its memories, its globals
 //! and its stack, in the format of WebAssembly's tool conventions (Coredump.md). A guest that traps
-//! all the time writes one a second, and the oldest make room: it fills no disk and holds no core.
+//! all the time writes one a second at most, and the oldest make room: it fills no disk, and takes a
+//! twentieth of a core at most.
 
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use wasmtime::{AsContextMut, Error, WasmCoreDump};
 
 use crate::pid::Pid;
-use crate::rate::Rate;
 use crate::settings;
 use crate::threads;
 
@@ -26,16 +26,23 @@ const END: &str = ".wasm";
 /// A larger memory is not dumped: the host would need as much again while it writes.
 pub(crate) const MOST_BYTES: u64 = 1 << 30;
 
+/// The least time between two dumps.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// The pause is so many times as long as the dump took: making one occupies a core.
+const SHARE: u32 = 20;
+
 /// The folder of one module's core dumps.
 #[derive(Debug)]
 pub(super) struct CoreDumps {
     folder: PathBuf,
     /// The most files.
     most: usize,
-    pace: Rate,
-    /// Whether one is being written. The next trap writes none then, so that the host holds one
-    /// dump at a time.
-    is_writing: AtomicBool,
+    /// When there may be another.
+    next: Mutex<Instant>,
+    /// Whether one is being made or written. The next trap leaves none then, so that the host holds
+    /// one dump at a time.
+    is_busy: AtomicBool,
 }
 
 impl CoreDumps {
@@ -53,8 +60,8 @@ impl CoreDumps {
         Ok(Arc::new(Self {
             folder: folder.clone(),
             most: settings.most.get() as usize,
-            pace: Rate::new(),
-            is_writing: AtomicBool::new(false),
+            next: Mutex::new(Instant::now()),
+            is_busy: AtomicBool::new(false),
         }))
     }
 
@@ -69,21 +76,19 @@ impl CoreDumps {
         let Some(dump) = error.downcast_ref::<WasmCoreDump>() else {
             return;
         };
-        if self.is_writing.load(Ordering::Acquire) || self.pace.admit().is_none() {
+        let Some(turn) = self.turn() else {
             return;
-        }
+        };
         // The names and numbers in it are a guest's, and wasmtime looks them up by indexing.
         let bytes = catch_unwind(AssertUnwindSafe(|| dump.serialize(store, module)));
         let Ok(bytes) = bytes else {
             tracing::warn!(pid = pid.get(), "the core can't be dumped");
             return;
         };
-        self.is_writing.store(true, Ordering::Release);
-        let dumps = Arc::clone(self);
         let write = move || {
-            let written = dumps.write(pid, &bytes);
-            dumps.is_writing.store(false, Ordering::Release);
-            let (pid, bytes) = (pid.get(), bytes.len());
+            let Turn { dumps, .. } = &turn;
+            let (written, bytes) = (dumps.write(pid, &bytes), bytes.len());
+            let pid = pid.get();
             match written {
                 Ok(path) => {
                     let path = path.display();
@@ -99,6 +104,22 @@ impl CoreDumps {
             // Without a thread there is no dump, and the next trap may have one.
             let _unwritten = threads::run(write).await;
         });
+    }
+
+    /// The right to make a dump, if it is time for one.
+    fn turn(self: &Arc<Self>) -> Option<Turn> {
+        let begun = Instant::now();
+        let is_early = *self.next() > begun;
+        if is_early || self.is_busy.swap(true, Ordering::AcqRel) {
+            return None;
+        }
+        let dumps = Arc::clone(self);
+        Some(Turn { dumps, begun })
+    }
+
+    fn next(&self) -> MutexGuard<'_, Instant> {
+        // It is a plain value.
+        self.next.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn write(&self, pid: Pid, bytes: &[u8]) -> io::Result<PathBuf> {
@@ -130,9 +151,28 @@ impl CoreDumps {
         dumps.sort();
         let too_many = (dumps.len() + 1).saturating_sub(self.most);
         for old in &dumps[..too_many.min(dumps.len())] {
-            fs::remove_file(old)?;
+            match fs::remove_file(old) {
+                // Another pool's host made room too.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                removed => removed?,
+            }
         }
         Ok(())
+    }
+}
+
+/// The right to make a dump. Dropping it sets when the next one may be.
+struct Turn {
+    dumps: Arc<CoreDumps>,
+    begun: Instant,
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let Self { dumps, begun } = self;
+        let pause = PAUSE.max(begun.elapsed() * SHARE);
+        *dumps.next() = Instant::now() + pause;
+        dumps.is_busy.store(false, Ordering::Release);
     }
 }
 

@@ -11,7 +11,7 @@ use super::bindings::handler::wasm_pool::worker::files::{
 };
 use super::contract;
 use super::lifted::Bounded;
-use super::rpc::Rpc;
+use super::rpc::{ByDebug, Rpc};
 use super::state::{HasState, State};
 use crate::files::{self, FileError, OpenFile};
 use crate::steps::{Step, Timing};
@@ -88,7 +88,7 @@ impl Host for State {
 
     async fn open_variant(&mut self, path: String, variants: Vec<String>) -> Answer<Chosen> {
         let _timing = self.time_files();
-        let arguments = || format!("{}, {variants:?}", text::quoted(&path));
+        let arguments = || ByDebug((text::quoted(&path), &variants));
         let rpc = self.rpc(Interface::Files, "open-variant", arguments);
         if variants.len() > files::MAX_VARIANTS {
             return rpc.answers(self, Err(ErrorCode::TooLarge));

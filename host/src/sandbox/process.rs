@@ -10,7 +10,7 @@ use super::bindings::program::wasm_pool::worker::process as wit;
 use super::contract;
 use super::lifted::Bounded;
 use super::program::ProgramState;
-use super::rpc::Rpc;
+use super::rpc::{ByDebug, Rpc};
 use crate::pid::Pid;
 use crate::table::{Origin, ProcessError};
 use crate::tally::Interface;
@@ -106,7 +106,7 @@ impl ProgramState {
             true => "spawn-monitor",
             false => "spawn",
         };
-        let rpc = self.rpc(function, || format!("{args:?}"));
+        let rpc = self.rpc(function, || ByDebug(&args));
         let bytes: usize = args.iter().map(|arg| arg.len() + size_of::<String>()).sum();
         if bytes as u64 > self.settings().max_message {
             return rpc.done(self, Err(ProcessError::TooLarge));

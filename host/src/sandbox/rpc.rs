@@ -67,7 +67,7 @@ impl Rpc {
 }
 
 impl Traced {
-    fn tell(self: Box<Self>, result: Option<String>, bytes: u64) {
+    fn tell(self, result: Option<String>, bytes: u64) {
         let time = self.begun.elapsed();
         let Self {
             tally,
@@ -76,7 +76,7 @@ impl Traced {
             function,
             arguments,
             begun: _,
-        } = *self;
+        } = self;
         tally.tell(Some(pid), || What::Called {
             request,
             function,
@@ -93,6 +93,15 @@ impl Drop for Rpc {
         if let Some(traced) = self.traced.take() {
             traced.tell(None, 0);
         }
+    }
+}
+
+/// A value as its `Debug` shows it, made no further than it is shown.
+pub(super) struct ByDebug<T>(pub(super) T);
+
+impl<T: std::fmt::Debug> std::fmt::Display for ByDebug<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
     }
 }
 

@@ -60,6 +60,8 @@ struct Rows {
     /// A row keeps its place until it is removed.
     places: Vec<Option<Arc<Row>>>,
     free: Vec<usize>,
+    /// Processes that have ended, by [`Exit::index`].
+    exits: [u64; Exit::ALL.len()],
 }
 
 /// One process's time in the table. Dropping it removes the row and logs the end.
@@ -172,6 +174,16 @@ impl Lives {
         sampled
     }
 
+    /// Processes that have ended, by exit. All codes count as one.
+    pub(crate) fn exits(&self) -> Vec<(Exit, u64)> {
+        let count = |at: usize| self.shards.iter().map(|shard| shard.rows().exits[at]).sum();
+        Exit::ALL
+            .into_iter()
+            .enumerate()
+            .map(|(at, exit)| (exit, count(at)))
+            .collect()
+    }
+
     /// Requests that all processes have answered, including living ones.
     pub(crate) fn served(&self) -> u64 {
         let of = |shard: &Arc<Shard>| {
@@ -230,6 +242,7 @@ impl Life {
             // Under the lock, so that a sum of requests counts these exactly once.
             served.fetch_add(self.row.served(), Ordering::Relaxed);
             rows.remove(self.place);
+            rows.exits[self.exit.index()] += 1;
         }
         self.log_end();
         self.tell_end();

@@ -73,7 +73,6 @@ pub enum ProcessError {
 /// All processes of one module.
 #[derive(Debug)]
 pub(crate) struct Table {
-    settings: Settings,
     /// The number of the module's pool or program in the host, and its name if there are several.
     pool: u32,
     name: Option<Arc<str>>,
@@ -84,8 +83,9 @@ pub(crate) struct Table {
 }
 
 /// How the processes of a program, and their clients, relate to each other.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Relations {
+    settings: Settings,
     /// The root process that gets requests. There may be others: of a tree that is about to take
     /// the place of this one, and of trees whose place was taken.
     root: Option<Pid>,
@@ -158,12 +158,18 @@ impl Table {
         name: Option<Arc<str>>,
     ) -> Self {
         Self {
-            settings,
             pool,
             name,
             tally: Arc::new(Tally::new(pool, Arc::clone(lives.feed()))),
             lives,
-            relations: Mutex::default(),
+            relations: Mutex::new(Relations {
+                settings,
+                root: None,
+                processes: HashMap::new(),
+                clients: HashMap::new(),
+                names: HashMap::new(),
+                closed: false,
+            }),
         }
     }
 
@@ -173,12 +179,17 @@ impl Table {
         Self::new(settings, Arc::new(Lives::new(None)), 0, None)
     }
 
-    /// Enters a new process of a pool.
+    /// Sets the limits of processes that are entered from now on.
+    pub(crate) fn set_limits(&self, settings: Settings) {
+        self.lock().settings = settings;
+    }
+
+    /// Enters a new process of a pool, which may have this memory, in bytes.
     ///
     /// # Errors
     /// [`OutOfMemory`].
-    pub(crate) fn enter_pooled(&self, kind: Kind) -> Result<Life, OutOfMemory> {
-        let memory = self.lives.reserve(self.settings.memory)?;
+    pub(crate) fn enter_pooled(&self, kind: Kind, memory: u64) -> Result<Life, OutOfMemory> {
+        let memory = self.lives.reserve(memory)?;
         Ok(self.enter_life(self.lives.next_pid(), None, kind, memory))
     }
 
@@ -221,7 +232,8 @@ impl Table {
     /// If a limit is reached, or the parent or the whole host is being ended.
     pub(crate) fn enter(&self, origin: Origin) -> Result<Entry, ProcessError> {
         let mut relations = self.lock();
-        if relations.closed || relations.processes.len() >= self.settings.processes as usize {
+        let settings = relations.settings;
+        if relations.closed || relations.processes.len() >= settings.processes as usize {
             return Err(ProcessError::TooManyProcesses);
         }
         let pid = self.lives.next_pid();
@@ -229,14 +241,14 @@ impl Table {
             Origin::Host | Origin::Successor => (None, false),
             Origin::Parent { pid, monitors } => (Some(pid), monitors),
         };
-        let memory = self.lives.reserve(self.settings.memory);
+        let memory = self.lives.reserve(settings.memory);
         let memory = memory.map_err(|OutOfMemory| ProcessError::TooManyProcesses)?;
         if let Some(parent) = parent {
             let parent = relations.process(parent)?;
             if parent.exit_signal.is_some() {
                 return Err(ProcessError::TooManyProcesses);
             }
-            if parent.children.len() >= self.settings.children {
+            if parent.children.len() >= settings.children {
                 return Err(ProcessError::TooManyChildren);
             }
             if is_monitored {
@@ -257,7 +269,7 @@ impl Table {
             Some(parent) => relations.child_ancestry(parent),
             None => (0, (pid, 0)),
         };
-        let mailbox = Arc::new(Mailbox::new(self.settings.mailbox));
+        let mailbox = Arc::new(Mailbox::new(settings.mailbox));
         let life = self.enter_life(pid, parent, Kind::Program, memory);
         let relative = Relative {
             row: Arc::clone(life.row()),
@@ -411,12 +423,13 @@ impl Table {
             return Err(ProcessError::InvalidName);
         }
         let mut relations = self.lock();
+        let most = relations.settings.names;
         let tree = relations.process(pid)?.tree;
         let names = relations.names.get(&tree);
         match names.and_then(|names| names.get(name)) {
             Some(&holder) if holder == pid => return Ok(()),
             Some(_) => return Err(ProcessError::NameTaken),
-            None if names.map_or(0, HashMap::len) >= self.settings.names => {
+            None if names.map_or(0, HashMap::len) >= most => {
                 return Err(ProcessError::TooManyNames);
             }
             None => {}

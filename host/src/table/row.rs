@@ -54,13 +54,13 @@ pub(crate) struct Row {
     is_killed: AtomicBool,
     /// Whether the guest is to trap at its next tick.
     is_trapped: AtomicBool,
-    /// Whether the process is to end as soon as it has a request.
-    is_doomed: AtomicBool,
+    /// Until then the process is to end as soon as it has a request, in milliseconds after `born`.
+    doomed_until_ms: AtomicU64,
     /// Wakes the task that runs the process, while it waits.
     killed: Mutex<Option<Waker>>,
 }
 
-/// Calls to one interface. There is one writer, so a load and a store suffice.
+/// Calls to one interface.
 #[derive(Debug, Default)]
 struct Count {
     calls: AtomicU64,
@@ -138,7 +138,7 @@ impl Row {
             calls: Default::default(),
             is_killed: AtomicBool::new(false),
             is_trapped: AtomicBool::new(false),
-            is_doomed: AtomicBool::new(false),
+            doomed_until_ms: AtomicU64::new(0),
             killed: Mutex::new(None),
         }
     }
@@ -217,8 +217,15 @@ impl Row {
     /// The guest has called a function that copied this many bytes.
     pub(crate) fn called(&self, interface: Interface, bytes: u64) {
         let count = &self.calls[interface as usize];
-        let add = |to: &AtomicU64, more| {
-            to.store(to.load(Ordering::Relaxed) + more, Ordering::Relaxed);
+        let add = |to: &AtomicU64, more| match interface {
+            // Requests to other servers have tasks of their own.
+            Interface::Outbound => {
+                to.fetch_add(more, Ordering::Relaxed);
+            }
+            // There is one writer, so a load and a store suffice and save a locked instruction.
+            Interface::Files | Interface::Mailbox | Interface::Process => {
+                to.store(to.load(Ordering::Relaxed) + more, Ordering::Relaxed);
+            }
         };
         add(&count.calls, 1);
         add(&count.bytes, bytes);
@@ -258,14 +265,16 @@ impl Row {
         runs
     }
 
-    /// Has the process end as soon as it has a request.
-    pub(crate) fn doom(&self) {
-        self.is_doomed.store(true, Ordering::Relaxed);
+    /// Has the process end as soon as it has a request, if it has one within this time.
+    pub(crate) fn doom(&self, time: Duration) {
+        let until = self.ms(Instant::now() + time);
+        self.doomed_until_ms.store(until, Ordering::Relaxed);
     }
 
-    /// Whether the process is to end as soon as it has a request.
+    /// Whether the process is to end now that it has a request.
     pub(crate) fn is_doomed(&self) -> bool {
-        self.is_doomed.load(Ordering::Relaxed)
+        let until = self.doomed_until_ms.load(Ordering::Relaxed);
+        until > 0 && self.ms(Instant::now()) < until
     }
 
     /// Whether the guest is to trap.

@@ -3,10 +3,13 @@
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Interface {
     Files,
+    Mailbox,
+    Process,
+    Outbound,
 }
 
 impl Interface {
-    pub(crate) const ALL: [Self; 1] = [Self::Files];
+    pub(crate) const ALL: [Self; 4] = [Self::Files, Self::Mailbox, Self::Process, Self::Outbound];
 }
 
 #[derive(Clone, Copy, Debug)]

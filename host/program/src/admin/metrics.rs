@@ -73,6 +73,9 @@ impl Collector for Sample {
         self.histogram(encoder, "start", help, |counts| &counts.starts)?;
         let help = "Processes that have ended, by the reason";
         counters(encoder, "exits", help, None, self.exits())?;
+        let help = "Processes that were replaced because they failed or were killed";
+        let restarts = self.each(|pool| pool.info.counts.restarts() as f64);
+        counters(encoder, "restarts", help, None, restarts)?;
         let help = "CPU time of all processes, the ended ones included";
         let cpu = self.each(|pool| {
             let living = pool.processes.iter().map(|process| process.cpu);

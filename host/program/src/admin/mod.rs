@@ -4,11 +4,13 @@ mod live;
 mod metrics;
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use hyper::body::Incoming;
+use hyper::header::HOST;
 use hyper::{Method, Request, Response, StatusCode};
 use tokio::net::TcpListener;
 
@@ -65,18 +67,45 @@ pub(crate) fn check(listener: &std::net::TcpListener, allows_remote: bool) -> an
 
 /// Serves the address for ever.
 pub(crate) async fn serve(listener: TcpListener, watched: Watched) -> Infallible {
+    let is_local = listener
+        .local_addr()
+        .is_ok_and(|address| address.ip().is_loopback());
     let listener = &listener;
     let accept = || async move { listener.accept().await.map(|(stream, _)| stream) };
     let streams = Streams::new(STREAMS);
-    let respond = move |request| respond(request, watched.clone(), streams.clone());
+    let respond = move |request| respond(request, watched.clone(), streams.clone(), is_local);
     side_door::listen("admin address", BOUNDS, accept, respond).await
+}
+
+/// Whether the client asks for an address or for `localhost`. A page from elsewhere could have its
+/// own name lead here, and its browser would let it read the answer.
+fn names_this_machine(request: &Request<Incoming>) -> bool {
+    let host = request
+        .headers()
+        .get(HOST)
+        .and_then(|host| host.to_str().ok());
+    let Some(host) = host else {
+        return true; // no browser leaves it out
+    };
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        Some(_) | None => host,
+    };
+    let address = name.trim_start_matches('[').trim_end_matches(']');
+    let is_address = |text: &str| text.parse::<IpAddr>().is_ok();
+    name.eq_ignore_ascii_case("localhost") || is_address(address) || is_address(host)
 }
 
 async fn respond(
     request: Request<Incoming>,
     watched: Watched,
     streams: Streams,
+    is_local: bool,
 ) -> Response<Answer> {
+    if is_local && !names_this_machine(&request) {
+        let text = "this address is one of this machine: ask for localhost or its number\n";
+        return response(StatusCode::MISDIRECTED_REQUEST, TEXT, text);
+    }
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         return response(
             StatusCode::METHOD_NOT_ALLOWED,

@@ -27,6 +27,7 @@ pub(crate) fn start(error: &StartError) -> String {
         | StartError::ProgramRoot(_)
         | StartError::ProgramEnded(_)
         | StartError::Stopping
+        | StartError::Superseded
         | StartError::NoPool
         | StartError::Thread(_) => error.to_string(),
     }
@@ -92,6 +93,7 @@ pub(crate) fn is_usage(error: &StartError) -> bool {
         | StartError::ProgramEnded(_)
         | StartError::Probe(..)
         | StartError::NoPool
+        | StartError::Superseded
         | StartError::Stopping
         | StartError::Thread(_) => false,
     }

@@ -65,7 +65,8 @@ pub(crate) enum Steer {
 
     /// Take a pool out of service: new requests get 503, and those that came before finish
     ///
-    /// Returns once none is left. `reload` and `scale` put the pool into service again.
+    /// Returns once none is left. `reload` and `scale` put the pool into service again. A program's
+    /// processes stay.
     Drain {
         /// The pool's name [default: all pools]
         pool: Option<String>,
@@ -170,8 +171,8 @@ fn rate(text: &str) -> Result<Duration, String> {
     let problem = || format!("{text:?} is no rate; give one such as 5/s or 2/min");
     let (count, unit) = text.split_once('/').ok_or_else(problem)?;
     let count: f64 = count.parse().map_err(|_| problem())?;
-    let unit = humantime::parse_duration(&format!("1{unit}"))
-        .or_else(|_| humantime::parse_duration(unit))
+    let unit = humantime::parse_duration(unit)
+        .or_else(|_| humantime::parse_duration(&format!("1{unit}")))
         .map_err(|_| problem())?;
     let pause = Duration::try_from_secs_f64(unit.as_secs_f64() / count).map_err(|_| problem())?;
     let (shortest, longest) = (Duration::from_millis(1), Duration::from_secs(3600));

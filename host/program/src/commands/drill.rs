@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::bail;
 use tokio::time::{Instant, MissedTickBehavior};
 
-use super::trace::printable;
+use super::printable::printable;
 use crate::cli::Drill;
 use crate::control::api::{Process, Status, Way};
 use crate::control::client::{Remote, Told, Wanted};
@@ -31,8 +31,9 @@ struct Report {
     ended: HashMap<u64, Option<u64>>,
     /// Requests that failed with their process.
     own: HashSet<u64>,
-    /// Failures that no kill explains, by pid. A failure may be told before the kill is.
-    others: Vec<Event>,
+    /// How many requests failed without a kill, and the first of them.
+    strangers: u64,
+    examples: Vec<Event>,
     /// When killed processes ended, by pool, until others have started there.
     vacant: HashMap<String, VecDeque<SystemTime>>,
     replaced: Vec<Duration>,
@@ -61,6 +62,8 @@ pub(super) async fn drill(asked: Drill) -> anyhow::Result<ExitCode> {
                 report.kill(&host, victim, Way::Serving).await;
             }
             () = tokio::time::sleep_until(end) => {}
+            // Whoever breaks it off wants to know what has come of it, too.
+            _asked = tokio::signal::ctrl_c() => break,
         }
     }
     // Those that had no request since are killed without.
@@ -71,7 +74,7 @@ pub(super) async fn drill(asked: Drill) -> anyhow::Result<ExitCode> {
     let _elapsed = tokio::time::timeout(AFTER, settle(&mut report, &mut told)).await;
     let after = host.status().await?;
     print!("{}", report.text(&before, &after, &asked));
-    Ok(match report.strangers().is_empty() && report.lost == 0 {
+    Ok(match report.strangers == 0 && report.lost == 0 {
         true => ExitCode::SUCCESS,
         false => ExitCode::FAILURE,
     })
@@ -173,29 +176,22 @@ impl Report {
                     self.replaced.push(time.unwrap_or_default());
                 }
             }
-            (What::Failed { .. }, _) => self.others.push(event),
+            (What::Failed { request, .. }, pid) => {
+                if pid.is_some_and(|pid| self.killed.contains(&pid)) {
+                    self.own.insert(*request);
+                } else {
+                    self.strangers += 1;
+                    if self.examples.len() < LISTED {
+                        self.examples.push(event);
+                    }
+                }
+            }
             (What::Lost { events }, _) => self.lost += events,
             (
                 What::Ended(_) | What::Began { .. } | What::Answered { .. } | What::Called { .. },
                 _,
             ) => {}
         }
-        let Self {
-            killed,
-            own,
-            others,
-            ..
-        } = self;
-        others.retain(|event| {
-            let is_own = event.pid.is_some_and(|pid| killed.contains(&pid));
-            match event.what {
-                What::Failed { request, .. } if is_own => {
-                    own.insert(request);
-                    false
-                }
-                _ => true,
-            }
-        });
         Ok(())
     }
 
@@ -206,12 +202,6 @@ impl Report {
             .iter()
             .filter(|pid| !self.ended.contains_key(pid));
         living.copied().collect()
-    }
-
-    /// Failures without a kill.
-    fn strangers(&self) -> Vec<&Event> {
-        let is_own = |event: &&Event| event.pid.is_some_and(|pid| self.killed.contains(&pid));
-        self.others.iter().filter(|event| !is_own(event)).collect()
     }
 
     fn text(&self, before: &Status, after: &Status, asked: &Drill) -> String {
@@ -229,7 +219,6 @@ impl Report {
             ),
             _ => "none was needed".to_owned(),
         };
-        let strangers = self.strangers();
         let mut text = format!(
             "drill of {}\n\
              processes killed   {}, {busy} of them with a request\n\
@@ -240,12 +229,12 @@ impl Report {
             humantime::format_duration(asked.time),
             self.ended.len(),
             self.own.len(),
-            match strangers.len() {
+            match self.strangers {
                 0 => "nobody".to_owned(),
                 count => format!("{count} requests failed without a kill"),
             }
         );
-        for event in strangers.iter().take(LISTED) {
+        for event in &self.examples {
             if let What::Failed {
                 request,
                 exit,
@@ -259,7 +248,7 @@ impl Report {
                     .as_deref()
                     .map(|exit| format!(" ({exit})"))
                     .unwrap_or_default();
-                let pool: String = event.pool.chars().map(printable).collect();
+                let pool = printable(&event.pool);
                 text += &format!("  request {request} of {pool}, {pid}{exit}: {reason}\n");
             }
         }

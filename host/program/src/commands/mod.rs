@@ -8,6 +8,7 @@ mod config;
 mod drill;
 mod measure;
 mod new;
+mod printable;
 mod ps;
 mod run;
 mod serve;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 
+use super::printable::printable;
 use crate::cli::Order;
 use crate::control::api::{Process, Status};
 
@@ -64,10 +65,9 @@ pub(super) fn table(lines: &[Line]) -> String {
     ];
     let rows = lines.iter().map(|line| {
         let Line { process, depth } = line;
-        let or_none = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
         [
             format!("{}{}", "  ".repeat(*depth), process.pid),
-            process.pool.clone(),
+            printable(&process.pool),
             process.state.clone(),
             time(process.state_ms),
             time(process.age_ms),
@@ -79,7 +79,7 @@ pub(super) fn table(lines: &[Line]) -> String {
             process.open_files.to_string(),
             or_none(process.messages.map(|messages| messages.to_string())),
             or_none(process.parent.map(|parent| parent.to_string())),
-            process.names.join(","),
+            printable(&process.names.join(",")),
         ]
     });
     aligned(&head, &rows.collect::<Vec<_>>())
@@ -113,7 +113,7 @@ pub(super) fn status(status: &Status) -> String {
     ];
     let rows = status.pools.iter().map(|pool| {
         [
-            pool.name.clone(),
+            printable(&pool.name),
             match (pool.is_draining, pool.is_failing) {
                 (true, _) => "draining".to_owned(),
                 (_, true) => "failing".to_owned(),
@@ -128,11 +128,11 @@ pub(super) fn status(status: &Status) -> String {
             pool.waiting.to_string(),
             pool.refused.to_string(),
             pool.restarts.to_string(),
-            short_time(pool.latency.p50_us),
-            short_time(pool.latency.p99_us),
+            or_none(pool.latency.p50_us.map(latency)),
+            or_none(pool.latency.p99_us.map(latency)),
             ByteSize(pool.memory).to_string(),
             pool.generation.to_string(),
-            pool.module.clone(),
+            printable(&pool.module),
             pool.routes.join(" "),
         ]
     });
@@ -175,15 +175,19 @@ fn aligned<const N: usize>(head: &[&str; N], rows: &[[String; N]]) -> String {
     text
 }
 
-/// A time in microseconds in its largest unit, with three digits at most.
-pub(super) fn short_time(us: Option<u64>) -> String {
+/// A time in three digits or so.
+pub(super) fn latency(us: u64) -> String {
+    let ms = us as f64 / 1e3;
     match us {
-        None => "-".to_owned(),
-        Some(us @ 0..1_000) => format!("{us} us"),
-        Some(us @ 1_000..10_000) => format!("{:.1} ms", us as f64 / 1e3),
-        Some(us @ 10_000..1_000_000) => format!("{} ms", us / 1_000),
-        Some(us) => format!("{:.1} s", us as f64 / 1e6),
+        0..1_000 => format!("{us}us"),
+        1_000..10_000 => format!("{ms:.1}ms"),
+        10_000..1_000_000 => format!("{ms:.0}ms"),
+        _ => format!("{:.1}s", ms / 1e3),
     }
+}
+
+fn or_none(text: Option<String>) -> String {
+    text.unwrap_or_else(|| "-".to_owned())
 }
 
 /// A time in its two largest units, at most.

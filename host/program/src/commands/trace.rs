@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use super::printable::printable;
 use crate::cli::Trace;
 use crate::control::client::Wanted;
 use crate::control::events::{Ended, Event, Query, What};
@@ -72,8 +73,7 @@ fn line(event: &Event) -> String {
         }
         What::Lost { events } => format!("{events} events came too fast, and are lost"),
     };
-    // Guests choose names and paths: nothing in them may steer the terminal.
-    let text: String = text.chars().map(printable).collect();
+    let text = printable(&text);
     let pid = event.pid.map(|pid| format!("[{pid}] ")).unwrap_or_default();
     format!("{} {pid}{text}\n", time_of_day(event))
 }
@@ -88,11 +88,4 @@ fn time_of_day(event: &Event) -> String {
     let (seconds, us) = (event.at_us / 1_000_000, event.at_us % 1_000_000);
     let (hours, minutes) = (seconds / 3600 % 24, seconds / 60 % 60);
     format!("{hours:02}:{minutes:02}:{:02}.{us:06}", seconds % 60)
-}
-
-pub(super) fn printable(letter: char) -> char {
-    match letter.is_control() {
-        true => '\u{fffd}',
-        false => letter,
-    }
 }

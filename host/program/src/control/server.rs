@@ -104,12 +104,17 @@ async fn respond(
     steering: Arc<Steering>,
     streams: Streams,
 ) -> Response<Answer> {
-    let is_events = request.uri().path() == "/events" && request.method() == Method::GET;
-    let answered = match is_events {
-        true => events(&request, &steering, &streams),
-        false => answer(request, &steering)
-            .await
-            .map(|body| side_door::response(StatusCode::OK, JSON, body)),
+    let is_read = request.method() == Method::GET;
+    let answered = if is_read && request.uri().path() == "/events" {
+        events(&request, &steering, &streams)
+    } else {
+        let asked = format!("{} {}", request.method(), request.uri());
+        let answered = answer(request, &steering).await;
+        if !is_read {
+            let refused = answered.as_ref().err().map(|Refused(_, reason)| &**reason);
+            tracing::info!(asked, refused, "steered over the control socket");
+        }
+        answered.map(|body| side_door::response(StatusCode::OK, JSON, body))
     };
     answered.unwrap_or_else(|Refused(status, error)| {
         side_door::response(status, JSON, json(&api::Refusal { error }))

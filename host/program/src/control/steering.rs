@@ -127,11 +127,6 @@ impl Steering {
                     .filter(|process| process.pool == info.number)
             };
             let counts = info.counts;
-            let is_restart = |exit: &wasm_pool_host::Exit| {
-                let is_code = matches!(exit, wasm_pool_host::Exit::Code(_));
-                exit.is_failure() || is_code || *exit == wasm_pool_host::Exit::Killed
-            };
-            let exits = counts.exits.iter();
             pools.push(api::Pool {
                 routes: self
                     .configured(&info.name)
@@ -151,10 +146,7 @@ impl Steering {
                 is_failing: info.is_failing,
                 responses: counts.responses,
                 refused: counts.refused,
-                restarts: exits
-                    .filter(|(exit, _)| is_restart(exit))
-                    .map(|(_, count)| count)
-                    .sum(),
+                restarts: counts.restarts(),
                 latency: api::Latency::of(&counts.requests),
             });
         }
@@ -264,12 +256,14 @@ impl Steering {
         Ok(())
     }
 
-    /// Reads the configuration again, loads all modules, and has these pools and routes take the
-    /// place of those that serve: all of them, or none. Returns what it could not change.
+    /// Opens the log's file anew, reads the configuration again, loads all modules, and has these
+    /// pools and routes take the place of those that serve: all of them, or none. Returns what it
+    /// could not change.
     ///
     /// # Errors
     /// If any of them can't be used. All goes on as before then.
     pub(crate) async fn reload_all(&self) -> anyhow::Result<Vec<String>> {
+        self.reopen_log();
         let _one_by_one = self.loading.lock().await;
         let mut read = self.read()?;
         let mut pools = Vec::new();
@@ -322,19 +316,16 @@ impl Steering {
     /// Does what a signal asks for.
     pub(crate) async fn hear(&self, signal: Other) {
         match signal {
-            Other::Hangup => {
-                self.reopen_log();
-                match self.reload_all().await {
-                    Ok(fixed) => {
-                        let fixed = (!fixed.is_empty()).then(|| fixed.join(", "));
-                        tracing::info!(needs_a_new_start = fixed, "everything was loaded again");
-                    }
-                    Err(error) => {
-                        let reason = format!("{error:#}");
-                        tracing::warn!(reason, "nothing was loaded again: all goes on as before");
-                    }
+            Other::Hangup => match self.reload_all().await {
+                Ok(fixed) => {
+                    let fixed = (!fixed.is_empty()).then(|| fixed.join(", "));
+                    tracing::info!(needs_a_new_start = fixed, "everything was loaded again");
                 }
-            }
+                Err(error) => {
+                    let reason = format!("{error:#}");
+                    tracing::warn!(reason, "nothing was loaded again: all goes on as before");
+                }
+            },
             Other::User1 => {
                 if !self.reopen_log() {
                     signals::ignored(signal);

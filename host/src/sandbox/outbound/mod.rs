@@ -103,14 +103,13 @@ impl Outbound {
         let (common, row) = (Arc::clone(&self.common), Arc::clone(&self.row));
         let arguments = || format!("{} {}", request.method(), request.uri());
         let rpc = Rpc::begin(&common.tally, &row, Interface::Outbound, "send", arguments);
-        let target = Target::of(request.uri())?;
-        if !target.is_named(&self.common.settings.environment.outbound) {
-            self.log(&target, Obstacle::Unnamed);
-            rpc.returns(&row, 0, || Obstacle::Unnamed);
-            return Err(Error::HttpRequestDenied);
-        }
-        let waiting = Arc::clone(&self.requests).try_acquire_owned();
-        let waiting = waiting.map_err(|_| Error::ConnectionLimitReached)?;
+        let (target, waiting) = match self.admitted(&request) {
+            Ok(admitted) => admitted,
+            Err(error) => {
+                rpc.returns(&row, 0, || format!("error {error:?}"));
+                return Err(error);
+            }
+        };
         let times = Times::of(options, self.deadline);
         let connections = Arc::clone(&self.connections);
         Ok(async move {
@@ -130,6 +129,21 @@ impl Outbound {
             });
             answer
         })
+    }
+
+    /// The server of a request that the process may send now.
+    fn admitted(
+        &self,
+        request: &http::Request<WasiBody>,
+    ) -> Result<(Target, OwnedSemaphorePermit), Error> {
+        let target = Target::of(request.uri())?;
+        if !target.is_named(&self.common.settings.environment.outbound) {
+            self.log(&target, Obstacle::Unnamed);
+            return Err(Error::HttpRequestDenied);
+        }
+        let waiting = Arc::clone(&self.requests).try_acquire_owned();
+        let waiting = waiting.map_err(|_| Error::ConnectionLimitReached)?;
+        Ok((target, waiting))
     }
 
     fn log(&self, target: &Target, obstacle: Obstacle) {

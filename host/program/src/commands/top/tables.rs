@@ -10,6 +10,7 @@ use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::Line;
 use ratatui::widgets::{Row, Table};
 
+use crate::commands::printable::shortened;
 use crate::commands::ps;
 use crate::control::api::{Pool, Process, Rate};
 
@@ -106,7 +107,7 @@ pub(super) fn processes(
 }
 
 fn pool(paint: Paint, pool: &Pool, rate: Option<&Rate>) -> [Line<'static>; POOLS.len()] {
-    let name = clean(&pool.name, NAME);
+    let name = shortened(&pool.name, NAME);
     let name = match (pool.is_failing, pool.is_draining) {
         (true, _) => Line::styled(format!("{name} failing"), paint.with(Color::Red)),
         (false, true) => Line::styled(format!("{name} draining"), paint.with(Color::Yellow)),
@@ -134,8 +135,8 @@ fn pool(paint: Paint, pool: &Pool, rate: Option<&Rate>) -> [Line<'static>; POOLS
         ),
         or_none(rate.map(|rate| per_second(rate.requests))),
         or_none(rate.map(|rate| per_second(rate.failed))).style(alarm(has_failed, Color::Red)),
-        or_none(rate.and_then(|rate| rate.p50_us).map(latency)),
-        or_none(rate.and_then(|rate| rate.p99_us).map(latency)),
+        or_none(rate.and_then(|rate| rate.p50_us).map(ps::latency)),
+        or_none(rate.and_then(|rate| rate.p99_us).map(ps::latency)),
         pool.refused.to_string().into(),
         pool.restarts.to_string().into(),
         pool.generation.to_string().into(),
@@ -152,8 +153,8 @@ fn process(paint: Paint, process: &Process, cpu: Option<&u64>) -> [Line<'static>
     };
     [
         process.pid.to_string().into(),
-        clean(&process.pool, NAME).into(),
-        Line::styled(clean(&process.state, NAME), style),
+        shortened(&process.pool, NAME).into(),
+        Line::styled(shortened(&process.state, NAME), style),
         ps::time(process.state_ms).into(),
         process.requests.to_string().into(),
         or_none(process.request.map(|request| request.to_string())),
@@ -202,41 +203,11 @@ fn table<const N: usize>(
     frame.render_widget(Table::new(rows.iter().map(row), widths).header(head), area);
 }
 
-/// At most so many characters. Guests choose names: control characters don't reach the terminal,
-/// nor do those that reverse or hide what follows.
-pub(super) fn clean(text: &str, longest: usize) -> String {
-    let harmless = |letter: char| match letter {
-        '\u{200b}'..='\u{200f}'
-        | '\u{2028}'..='\u{202e}'
-        | '\u{2060}'..='\u{206f}'
-        | '\u{feff}' => char::REPLACEMENT_CHARACTER,
-        letter if letter.is_control() => char::REPLACEMENT_CHARACTER,
-        letter => letter,
-    };
-    let mut letters = text.chars().map(harmless);
-    let mut clean: String = letters.by_ref().take(longest).collect();
-    if letters.next().is_some() {
-        clean.push('…');
-    }
-    clean
-}
-
 /// A rate in four digits or so.
 pub(super) fn per_second(rate: f64) -> String {
     match rate < 1000.0 {
         true => format!("{rate:.1}"),
         false => format!("{rate:.0}"),
-    }
-}
-
-/// A time in three digits or so.
-fn latency(us: u64) -> String {
-    let ms = us as f64 / 1000.0;
-    match us {
-        0..1_000 => format!("{us}us"),
-        1_000..10_000 => format!("{ms:.1}ms"),
-        10_000..1_000_000 => format!("{ms:.0}ms"),
-        _ => format!("{:.1}s", ms / 1000.0),
     }
 }
 

@@ -14,10 +14,11 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::Paragraph;
 
 use crate::cli::Order;
+use crate::commands::printable::shortened;
 use crate::commands::ps;
 use crate::control::api::{self, Process, Rate, Status};
 
-use super::tables::{self, Paint, clean, per_second};
+use super::tables::{self, Paint, per_second};
 
 /// Characters of an address or an error that the first line shows.
 const SENTENCE: usize = 60;
@@ -195,7 +196,7 @@ impl View {
             spans.extend([Span::styled("paused", style), Span::from(" · ")]);
         }
         spans.push(Span::styled(
-            clean(&state, SENTENCE),
+            shortened(&state, SENTENCE),
             self.paint.with(color),
         ));
         let requests = match &*self.rates {
@@ -204,9 +205,9 @@ impl View {
         };
         spans.push(Span::from(format!(
             " · {requests} req/s · {} · up {} · {}",
-            clean(&status.address, SENTENCE),
+            shortened(&status.address, SENTENCE),
             ps::time(status.age_ms),
-            clean(&status.version, SENTENCE),
+            shortened(&status.version, SENTENCE),
         )));
         Line::from(spans).style(Modifier::BOLD)
     }
