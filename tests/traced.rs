@@ -211,7 +211,7 @@ fn a_drill_asks_first() {
     let server = guest("hello", "--workers 1");
     let before = server.wait_living(1);
     for (arguments, said) in [
-        ("drill", "give --yes if processes may be killed"),
+        ("drill", "standard input is no terminal: give --yes"),
         (
             "drill --yes --pool none",
             "there is no pool \"none\"; there is main",

@@ -124,6 +124,11 @@ impl Supervisor {
         }
     }
 
+    /// The name of the pool, if the host has several.
+    pub(crate) fn pool(&self) -> Option<&str> {
+        self.table.name()
+    }
+
     /// Whether processes can't be started at present.
     pub(crate) fn is_backing_off(&self) -> bool {
         self.pause().is_some()
@@ -144,7 +149,7 @@ impl Supervisor {
         if self.failing.load(Ordering::Relaxed) {
             let mut health = self.health();
             if health.until.is_some() {
-                tracing::info!("processes can be started again");
+                tracing::info!(pool = self.pool(), "processes can be started again");
             }
             *health = Health::default();
             self.failing.store(false, Ordering::Relaxed);
@@ -160,6 +165,7 @@ impl Supervisor {
         }
         if health.until.is_none() {
             tracing::error!(
+                pool = self.pool(),
                 "processes can't be started: backing off; requests that need a new one get 503 meanwhile"
             );
         }

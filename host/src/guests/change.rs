@@ -154,8 +154,8 @@ impl Guests {
         })
     }
 
-    /// Takes its requests from no pool any more: waits until whoever knows of it has done with it,
-    /// and ends it. This must be the last but for those.
+    /// Keeps no idle process from now on, waits until all others have let go of these guests, and
+    /// ends them. No request may be led here any more.
     pub(crate) async fn finish(self: Arc<Self>) {
         self.current.load_full().retire();
         let mut stopping = self.stopping.clone();
@@ -250,7 +250,7 @@ impl Guests {
         if !(200..400).contains(&response.status) {
             return Err(refused(ProbeError::Status(response.status)));
         }
-        // A guest that goes on is let go on: a body that breaks off is no answer.
+        // A body that breaks off is no answer.
         let body = response.body.collect(generation.limits.response);
         match deadline::by(deadline, body).await {
             Some(Ok(_)) => Ok(()),

@@ -161,7 +161,8 @@ impl Service {
             }
         };
         let mut sent = served.unwrap_or_else(|fault| {
-            self.refusals.note_fault(&fault, client);
+            let pool = record.name.as_deref();
+            self.refusals.note_fault(&fault, client, pool);
             fault.response(id)
         });
         let headers = sent.headers_mut();

@@ -33,19 +33,29 @@ pub(super) struct Refusals([Rate; Reason::COUNT]);
 impl Refusals {
     /// Writes a line, unless there was one within the last second. `detail` adds to the reason.
     pub(super) fn note(&self, reason: Reason, client: &dyn Display, detail: Option<&str>) {
+        self.write(reason, client, detail, None);
+    }
+
+    /// Logs a fault that no process had part in, with the name of its pool.
+    pub(super) fn note_fault(&self, fault: &Fault, client: &str, pool: Option<&str>) {
+        if let Some((reason, detail)) = Reason::of(fault) {
+            self.write(reason, &client, detail, pool);
+        }
+    }
+
+    fn write(
+        &self,
+        reason: Reason,
+        client: &dyn Display,
+        detail: Option<&str>,
+        pool: Option<&str>,
+    ) {
         let Some(skipped) = self.0[reason as usize].admit() else {
             return;
         };
         let skipped = (skipped > 0).then_some(skipped);
         let reason = reason.text();
-        tracing::warn!(reason, %client, detail, skipped, "request refused");
-    }
-
-    /// Logs a fault that no process had part in.
-    pub(super) fn note_fault(&self, fault: &Fault, client: &str) {
-        if let Some((reason, detail)) = Reason::of(fault) {
-            self.note(reason, &client, detail);
-        }
+        tracing::warn!(reason, pool, %client, detail, skipped, "request refused");
     }
 }
 

@@ -201,8 +201,8 @@ impl Pool {
         let begins_burst = is_busy && line.begins_burst();
         drop(line);
         if begins_burst {
-            let workers = self.settings.max;
-            tracing::warn!(workers, "max workers reached: requests wait in line");
+            let (workers, pool) = (self.settings.max, self.supervisor.pool());
+            tracing::warn!(workers, pool, "max workers reached: requests wait in line");
         }
         claim
     }

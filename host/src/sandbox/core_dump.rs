@@ -1,7 +1,7 @@
 //! A *core dump* is what a process that trapped leaves for a debugger: its memories, its globals
 //! and its stack, in the format of WebAssembly's tool conventions (Coredump.md). A guest that traps
-//! all the time writes one a second at most, and the oldest make room: it fills no disk, and takes a
-//! twentieth of a core at most.
+//! all the time writes one a second at most, and the oldest make room: it fills no disk, and
+//! takes a twentieth of a core at most.
 
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Write};

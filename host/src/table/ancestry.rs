@@ -122,8 +122,14 @@ impl Relations {
             if process.exit_signal.is_none() {
                 process.exit_signal = Some(exit);
                 process.row.kill();
+                // Nobody has killed the processes of a program that is stopped.
+                let exit = if exit == Exit::Stopped {
+                    exit
+                } else {
+                    Exit::Killed
+                };
                 let children = process.children.iter();
-                let children = children.map(|&child| (child, Exit::Killed));
+                let children = children.map(|&child| (child, exit));
                 terminating.waiting.extend(children);
             }
         }
@@ -147,7 +153,7 @@ impl Terminating {
         }
     }
 
-    /// Ends one process for this reason. Its descendants are killed.
+    /// Ends one process for this reason. Its descendants are killed, or stopped with it.
     pub(super) fn by(pid: Pid, exit: Exit) -> Self {
         Self {
             waiting: vec![(pid, exit)],

@@ -204,6 +204,11 @@ impl Table {
         self.lives.enter(identity, memory, self.name.clone(), tally)
     }
 
+    /// The name of the pool, if the host has several.
+    pub(crate) fn name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+
     /// The number of the pool.
     pub(crate) fn pool(&self) -> u32 {
         self.pool

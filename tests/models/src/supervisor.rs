@@ -22,6 +22,10 @@ pub(crate) enum StartError {
 }
 
 impl Supervisor {
+    pub(crate) fn pool(&self) -> Option<&str> {
+        None
+    }
+
     pub(crate) fn is_backing_off(&self) -> bool {
         false
     }

@@ -103,7 +103,8 @@ async fn respond(
     is_local: bool,
 ) -> Response<Answer> {
     if is_local && !names_this_machine(&request) {
-        let text = "this address is one of this machine: ask for localhost or its number\n";
+        let text =
+            "only localhost and addresses are answered here: a proxy must send such a Host\n";
         return response(StatusCode::MISDIRECTED_REQUEST, TEXT, text);
     }
     if !matches!(*request.method(), Method::GET | Method::HEAD) {

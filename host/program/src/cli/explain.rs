@@ -69,6 +69,14 @@ pub(crate) fn settings(error: &SettingsError) -> String {
             ByteSize(*needs)
         ),
         SettingsError::Descriptors {
+            connections: 0,
+            needs,
+            allowed,
+        } => format!(
+            "--workers and --max-open-files together need {needs} open files, and {allowed} are left for this \
+             pool: lower one of them, or raise the hard limit (ulimit -Hn)"
+        ),
+        SettingsError::Descriptors {
             connections,
             needs,
             allowed,

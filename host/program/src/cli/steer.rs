@@ -36,7 +36,7 @@ pub(crate) enum Steer {
     /// End processes of a running host; their requests fail, and they are replaced
     Kill(Kill),
 
-    /// Change how many processes a pool keeps ready, and how many there may be
+    /// Change how many processes a pool keeps ready, and how many there may be; all start anew
     Scale {
         /// The pool's name
         pool: String,
@@ -76,6 +76,9 @@ pub(crate) enum Steer {
     },
 
     /// Kill processes at random while the host serves, and see whether anybody else is touched
+    ///
+    /// Exits with 1 if a request failed without a kill. Programs are left out: their processes
+    /// depend on each other.
     Drill(Drill),
 
     /// Show each request of a process, and each call of its guest's: an strace for processes
@@ -227,7 +230,8 @@ pub(crate) struct Kill {
     #[command(flatten)]
     pub(crate) victims: Victims,
 
-    /// Have a process that runs trap where it is, so that the log has its backtrace
+    /// Have a process that runs trap where it is, so that the log has its backtrace. One that waits
+    /// or has nothing to do ends without
     #[arg(long)]
     pub(crate) trap: bool,
 

@@ -50,7 +50,8 @@ pub(super) async fn drill(asked: Drill) -> anyhow::Result<ExitCode> {
     }
     let mut report = Report::default();
     let mut told = host.events(&Query::default()).await?;
-    let end = Instant::now() + asked.time;
+    let begun = Instant::now();
+    let end = begun + asked.time;
     let mut pace = tokio::time::interval(asked.rate);
     pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while Instant::now() < end {
@@ -66,6 +67,7 @@ pub(super) async fn drill(asked: Drill) -> anyhow::Result<ExitCode> {
             _asked = tokio::signal::ctrl_c() => break,
         }
     }
+    let time = begun.elapsed();
     // Those that had no request since are killed without.
     for pid in report.unsettled() {
         report.kill(&host, Some(pid), Way::Plain).await;
@@ -73,7 +75,7 @@ pub(super) async fn drill(asked: Drill) -> anyhow::Result<ExitCode> {
     // The host may have ended, but not in a drill that goes well.
     let _elapsed = tokio::time::timeout(AFTER, settle(&mut report, &mut told)).await;
     let after = host.status().await?;
-    print!("{}", report.text(&before, &after, &asked));
+    print!("{}", report.text(&before, &after, time));
     Ok(match report.strangers == 0 && report.lost == 0 {
         true => ExitCode::SUCCESS,
         false => ExitCode::FAILURE,
@@ -108,7 +110,7 @@ fn pools(status: &Status, wanted: Option<&str>) -> anyhow::Result<Vec<String>> {
 
 fn is_wanted(status: &Status, pools: &[String], asked: &Drill) -> anyhow::Result<bool> {
     if !io::stdin().is_terminal() {
-        bail!("nobody can be asked here; give --yes if processes may be killed");
+        bail!("standard input is no terminal: give --yes if processes may be killed");
     }
     print!(
         "This kills processes of {} at {} for {}: the requests that they work on fail. Go on? [y/N] ",
@@ -204,7 +206,7 @@ impl Report {
         living.copied().collect()
     }
 
-    fn text(&self, before: &Status, after: &Status, asked: &Drill) -> String {
+    fn text(&self, before: &Status, after: &Status, time: Duration) -> String {
         let answered = after.answered.saturating_sub(before.answered);
         let busy = self.ended.values().flatten().count();
         let mut times = self.replaced.clone();
@@ -226,7 +228,7 @@ impl Report {
              requests answered  {answered}\n\
              replaced           {replaced}\n\
              others touched     {}\n",
-            humantime::format_duration(asked.time),
+            humantime::format_duration(Duration::from_millis(time.as_millis() as u64)),
             self.ended.len(),
             self.own.len(),
             match self.strangers {
@@ -251,6 +253,9 @@ impl Report {
                 let pool = printable(&event.pool);
                 text += &format!("  request {request} of {pool}, {pid}{exit}: {reason}\n");
             }
+        }
+        if answered == 0 {
+            text += "no request was answered meanwhile: a drill without traffic shows nothing\n";
         }
         if self.lost > 0 {
             text += &format!(

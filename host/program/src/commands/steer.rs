@@ -69,11 +69,11 @@ async fn ask(asked: Steer) -> anyhow::Result<ExitCode> {
             let host = find(&which)?;
             if let Some(pool) = pool {
                 let reloaded = host.reload(&pool).await;
-                reloaded.with_context(|| format!("pool {pool}, which goes on as before"))?;
+                reloaded.context("nothing has changed")?;
                 return say(&format!("loaded again: {pool}\n"));
             }
             let reloaded = host.reload_all().await;
-            let fixed = reloaded.context("all goes on as before")?.needs_a_new_start;
+            let fixed = reloaded.context("nothing has changed")?.needs_a_new_start;
             let pools = host.status().await?.pools.into_iter();
             let pools: Vec<_> = pools.map(|pool| pool.name).collect();
             let mut text = format!("loaded again: {}\n", pools.join(", "));

@@ -43,7 +43,14 @@ impl Wanted {
             return Ok(Remote(path));
         }
         match &*place::living() {
-            [] => bail!("no host of this user is running; --host names one that has --control"),
+            [] => {
+                let folders = place::folders().into_iter();
+                let folders: Vec<_> = folders.map(|folder| folder.display().to_string()).collect();
+                bail!(
+                    "no host of this user is running: there is no socket in {}; for another one give --host SOCKET",
+                    folders.join(", ")
+                )
+            }
             [only] => Ok(Remote(only.clone())),
             several => {
                 let pids = several.iter().filter_map(|path| path.file_stem()?.to_str());
@@ -67,7 +74,10 @@ impl Remote {
     }
 
     pub(crate) async fn kill(&self, pid: u64, way: api::Way) -> anyhow::Result<()> {
-        let path = format!("/processes/{pid}?{}", way.query());
+        let path = match way.query() {
+            "" => format!("/processes/{pid}"),
+            way => format!("/processes/{pid}?{way}"),
+        };
         self.ask(Method::DELETE, &path, &()).await
     }
 

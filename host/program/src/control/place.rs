@@ -1,5 +1,6 @@
 //! The *place* of the control socket: a folder of the user's own, with a socket for each host.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::fs::{self, DirBuilder, Permissions};
 use std::io;
@@ -71,17 +72,35 @@ impl Place {
     }
 }
 
-/// The sockets of all living hosts of this user, in the usual place.
+/// The sockets of all living hosts of this user, in all usual places.
 pub(super) fn living() -> Vec<PathBuf> {
-    let mut sockets = sockets(&folder());
+    let folders = folders().into_iter();
+    let mut sockets: Vec<_> = folders.flat_map(|folder| sockets(&folder)).collect();
     sockets.retain(|path| UnixStream::connect(path).is_ok());
     sockets.sort();
     sockets
 }
 
-/// The socket of the host with this process id, in the usual place.
+/// The socket of the host with this process id, in the first of the usual places that has it.
 pub(super) fn of(pid: u32) -> PathBuf {
-    folder().join(format!("{pid}.sock"))
+    let name = format!("{pid}.sock");
+    let mut paths = folders().into_iter().map(|folder| folder.join(&name));
+    let found = paths.find(|path| path.exists());
+    found.unwrap_or_else(|| folder().join(name))
+}
+
+/// Where hosts of this user may have their sockets. A host that a system has started may have found
+/// another folder than its user finds.
+pub(super) fn folders() -> Vec<PathBuf> {
+    let user = rustix::process::geteuid().as_raw();
+    let mut folders = vec![
+        folder(),
+        PathBuf::from(format!("/run/user/{user}")).join(NAME),
+        std::env::temp_dir().join(format!("{NAME}-{user}")),
+    ];
+    let mut seen = HashSet::new();
+    folders.retain(|folder| seen.insert(folder.clone()));
+    folders
 }
 
 fn folder() -> PathBuf {

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::{anyhow, bail};
+use anyhow::{Context, anyhow, bail};
 use tokio::sync::watch;
 use wasm_pool_host::{Host, Module, Pid, State, Watch, Workers};
 
@@ -228,7 +228,8 @@ impl Steering {
     /// # Errors
     /// If one of them can't be used. The one before goes on serving then.
     pub(crate) async fn reload(&self, pool: &str) -> anyhow::Result<()> {
-        let number = self.number(pool)?;
+        let number = self.number(pool);
+        let number = number.context("reload without a name adds what the configuration has")?;
         let _one_by_one = self.loading.lock().await;
         let mut read = self.read()?;
         let configured = read
@@ -284,7 +285,10 @@ impl Steering {
         let changed = self.host.reconfigure(loaded).await;
         changed.map_err(|error| anyhow!(explain::start(&error)))?;
         *self.pools() = pools;
-        Ok(read.of_the_host.other_than(&self.around.of_the_host))
+        let fixed = read.of_the_host.other_than(&self.around.of_the_host);
+        let needs_a_new_start = (!fixed.is_empty()).then(|| fixed.join(", "));
+        tracing::info!(needs_a_new_start, "everything was loaded again");
+        Ok(fixed)
     }
 
     fn read(&self) -> anyhow::Result<Configured> {
@@ -317,10 +321,7 @@ impl Steering {
     pub(crate) async fn hear(&self, signal: Other) {
         match signal {
             Other::Hangup => match self.reload_all().await {
-                Ok(fixed) => {
-                    let fixed = (!fixed.is_empty()).then(|| fixed.join(", "));
-                    tracing::info!(needs_a_new_start = fixed, "everything was loaded again");
-                }
+                Ok(_logged) => {}
                 Err(error) => {
                     let reason = format!("{error:#}");
                     tracing::warn!(reason, "nothing was loaded again: all goes on as before");
@@ -354,7 +355,7 @@ impl Steering {
         let number = self.number(pool)?;
         let found = pools.iter().find(|pool| pool.number == number);
         if found.is_none_or(|pool| pool.workers.is_none()) {
-            bail!("a program starts processes as it likes");
+            bail!("a program starts processes as it likes; --max-processes bounds them");
         }
         let api::Workers { min, max } = workers;
         let scaled = self.host.scale(number, Workers { min, max }).await;
