@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::admin::admin;
 use crate::support::browser::Browser;
+use crate::support::eventually;
 use crate::support::server::{Server, guest};
 
 /// The cell of the process that runs a request.
@@ -206,14 +207,16 @@ fn a_running_request_changes_the_cell_of_its_process() {
         return;
     };
     let spinning = server.send("/spin");
-    browser.wait_until(RUNNING);
-    let name = browser.evaluate(&format!("{RUNNING}.ariaLabel"));
-    let name = name.as_str().expect("a name");
+    // At a tick the process waits for its next turn, and a look may fall on that.
+    let name = eventually("a cell runs", || {
+        let name = browser.evaluate(&format!("{RUNNING}?.ariaLabel"));
+        name.as_str().map(str::to_owned)
+    });
     assert!(
         name.contains(", running, request ") && name.contains(" for "),
         "{name}"
     );
-    browser.wait_until(&format!("{RUNNING}.hasAttribute('data-long')"));
+    browser.wait_until(&format!("{RUNNING}?.hasAttribute('data-long')"));
     spinning.reset();
     browser.wait_until(&format!("!{RUNNING}"));
 }
