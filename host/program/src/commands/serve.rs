@@ -35,12 +35,15 @@ pub(crate) struct Served {
 }
 
 impl Served {
-    /// A pool with its settings.
+    /// A pool with its settings. All pools of a host count the same steps.
     ///
     /// # Errors
     /// A sentence that names the place of a value that can't be used.
-    pub(crate) fn of(pool: &mut config::Pool) -> Result<Self, String> {
-        let settings = pool.settings()?;
+    pub(crate) fn of(pool: &mut config::Pool, steps: &Steps) -> Result<Self, String> {
+        let settings = Settings {
+            steps: steps.clone(),
+            ..pool.settings()?
+        };
         Ok(Self {
             name: pool.name().to_owned(),
             title: pool.title(),
@@ -48,13 +51,6 @@ impl Served {
             used: watch::identity(&settings.module),
             settings,
         })
-    }
-
-    /// Goes on with the times of a pool that was there before.
-    pub(crate) fn keep_steps(&mut self, before: Option<&Self>) {
-        if let Some(before) = before {
-            self.settings.steps = before.settings.steps.clone();
-        }
     }
 }
 
@@ -74,8 +70,7 @@ pub(crate) fn serve(args: Serve) -> anyhow::Result<ExitCode> {
         .unwrap_or_else(|problem| refuse(&problem));
     let steps = Steps::on_if(serve.steps);
     let pools = pools.into_iter().map(|mut pool| {
-        let mut served = Served::of(&mut pool)?;
-        served.settings.steps = steps.clone();
+        let served = Served::of(&mut pool, &steps)?;
         Ok((pool, served))
     });
     let pools: Result<Vec<_>, String> = pools.collect();
@@ -94,6 +89,7 @@ pub(crate) fn serve(args: Serve) -> anyhow::Result<ExitCode> {
     let around = Around {
         asked,
         of_the_host,
+        steps: steps.clone(),
         said,
         log: log.control.clone(),
     };

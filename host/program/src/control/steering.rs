@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow, bail};
 use tokio::sync::watch;
+use wasm_pool_host::steps::Steps;
 use wasm_pool_host::{Host, Module, Pid, State, Watch, Workers};
 
 use super::api;
@@ -36,6 +37,8 @@ pub(crate) struct Around {
     pub(crate) asked: Serve,
     /// What the configuration said of the host as a whole.
     pub(crate) of_the_host: config::OfTheHost,
+    /// The times of the steps of all requests.
+    pub(crate) steps: Steps,
     pub(crate) said: Said,
     pub(crate) log: log::Control,
 }
@@ -239,14 +242,14 @@ impl Steering {
         let Some(configured) = configured else {
             bail!("the configuration has no pool {pool} any more: reload without a name ends it");
         };
-        let mut served = Served::of(configured).map_err(|problem| anyhow!(problem))?;
+        let served = Served::of(configured, &self.around.steps);
+        let served = served.map_err(|problem| anyhow!(problem))?;
         if self
             .configured(pool)
             .is_none_or(|before| before.title != served.title)
         {
             bail!("the configuration has other routes for it: reload without a name changes them");
         }
-        served.keep_steps(self.configured(pool).as_ref());
         let loaded = load(&served.settings, self.around.said).await;
         let loaded = loaded.map_err(|error| anyhow!(configured.explained(&error)))?;
         let replaced = self.host.replace(number, loaded).await;
@@ -269,12 +272,8 @@ impl Steering {
         let mut read = self.read()?;
         let mut pools = Vec::new();
         for configured in &mut read.pools {
-            let mut served = Served::of(configured).map_err(|problem| anyhow!(problem))?;
-            let before = self
-                .configured(&served.name)
-                .or_else(|| self.pools().first().cloned());
-            served.keep_steps(before.as_ref());
-            pools.push(served);
+            let served = Served::of(configured, &self.around.steps);
+            pools.push(served.map_err(|problem| anyhow!(problem))?);
         }
         let mut loaded = Vec::new();
         for (configured, served) in read.pools.into_iter().zip(&pools) {
