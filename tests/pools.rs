@@ -1,6 +1,7 @@
 //! Several pools in one host: which requests each gets, and what one can do to another.
 
 use crate::support::server::{Server, command, configured, outcome};
+use crate::support::steer::wait_running;
 use crate::support::{Client, Folder, guests};
 
 /// A guest of the examples, as a value in a configuration.
@@ -162,6 +163,8 @@ fn all_processes_together_have_their_memory() {
     let server = configured(&config, Folder::new(), "");
     // One process each, and one more: the third has the last of the memory.
     let spinning: Vec<_> = (0..2).map(|_| server.send("/greedy/spin")).collect();
+    // Requests on different connections may overtake each other: the next one comes behind both.
+    wait_running(&server, 2);
     let refused = crate::support::eventually("no process is left to be started", || {
         Some(server.get("/greedy/ok")).filter(|reply| reply.status == 503)
     });

@@ -5,6 +5,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
+use super::eventually;
 use super::server::{PROGRAM, Server, outcome};
 
 /// The program with these arguments, which finds the hosts of this folder.
@@ -36,4 +37,16 @@ pub(crate) fn json(server: &Server, arguments: &str) -> Value {
 pub(crate) fn socket(server: &Server) -> PathBuf {
     let name = format!("wasm-pool-host/{}.sock", server.pid());
     server.folder.path().join(name)
+}
+
+/// Waits until this many requests run.
+pub(crate) fn wait_running(server: &Server, count: usize) {
+    eventually(&format!("{count} requests run"), || {
+        let list = json(server, "ps --json");
+        let processes = list.as_array().expect("an array");
+        let running = processes
+            .iter()
+            .filter(|process| process["request"].is_number());
+        (running.count() == count).then_some(())
+    });
 }
