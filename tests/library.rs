@@ -10,8 +10,8 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 use wasm_pool_host::{
     Body, Exit, Headers, Host, HostSettings, Kind, Limits, Loaded, Module, Pool, PoolSettings,
-    ProgramSettings, Request, Setting, Settings, SettingsError, StartError, State, Unanswered,
-    Workers,
+    ProgramSettings, Request, Scheme, Setting, Settings, SettingsError, StartError, State,
+    Unanswered, Workers,
 };
 
 use crate::support::guests::workspace;
@@ -283,6 +283,7 @@ fn get(path: &str) -> Request {
         body: Body::empty(),
         client: "embedder".into(),
         server: "127.0.0.1:80".into(),
+        scheme: Scheme::Http,
     }
 }
 

@@ -2,7 +2,6 @@
 //! any number of listeners or single requests, lists its processes, and stops.
 
 use std::io;
-use std::net::TcpListener;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
@@ -13,7 +12,7 @@ use crate::exit::Exit;
 use crate::feed::{Event, Events, Watch};
 use crate::files::RootFolder;
 use crate::guests::{Division, Guests, Place, StartError, Trace, Unanswered};
-use crate::http::{self, Routing, Served};
+use crate::http::{self, Listener, Routing, Served};
 use crate::kind::Kind;
 use crate::message::{Request, Response};
 use crate::pid::Pid;
@@ -381,10 +380,9 @@ impl Host {
     ///
     /// # Errors
     /// If tokio can't use the listener.
-    pub async fn serve(&self, listener: TcpListener) -> io::Result<()> {
-        listener.set_nonblocking(true)?;
-        let listener = tokio::net::TcpListener::from_std(listener)?;
-        http::listen(listener, Arc::clone(&self.0.service)).await;
+    pub async fn serve(&self, listener: impl Into<Listener>) -> io::Result<()> {
+        let listener = listener.into().open()?;
+        listener.listen(Arc::clone(&self.0.service)).await;
         Ok(())
     }
 

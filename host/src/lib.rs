@@ -98,8 +98,9 @@ pub use feed::{Ended, Event, Events, Watch, What};
 pub use files::FileError;
 pub use guests::{ProbeError, SettingsError, StartError, Unanswered};
 pub use host::{Host, Loaded, Pool, PoolInfo, Stats};
+pub use http::{KeyPair, Listener, Tls, TlsError};
 pub use kind::Kind;
-pub use message::{Headers, Request, Response};
+pub use message::{Headers, Request, Response, Scheme};
 pub use pid::Pid;
 pub use program::{Program, RunError};
 pub use routes::{Route, RouteError};
@@ -108,7 +109,7 @@ pub use sandbox::{
 };
 pub use settings::{
     CoreDumps, Destination, Environment, HostSettings, Limits, MAX_PROCESSES, Mode, Module, Output,
-    PoolSettings, ProgramSettings, Setting, Settings, WORKERS_PER_CORE, Workers,
+    PoolSettings, ProgramSettings, Setting, Settings, TrustedProxies, WORKERS_PER_CORE, Workers,
 };
 pub use table::{ProcessInfo, State};
 pub use tally::{Calls, Counts, Histogram, Interface};

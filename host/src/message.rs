@@ -53,10 +53,40 @@ pub struct Request {
     pub headers: Headers,
     /// The body.
     pub body: Body,
-    /// The client's `address:port`.
+    /// The client's `address:port`. The port is 0 if a proxy has named the client without it. The
+    /// client of a Unix socket is `unix:`.
     pub client: Arc<str>,
     /// The `address:port` that the client has connected to.
     pub server: Arc<str>,
+    /// How the client asked: in the clear, or over TLS.
+    pub scheme: Scheme,
+}
+
+/// The scheme of a request's URL (RFC 9110, section 4.2). A proxy may have ended TLS before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Scheme {
+    /// In the clear.
+    #[default]
+    Http,
+    /// Over TLS.
+    Https,
+}
+
+impl Scheme {
+    /// `http` or `https`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        }
+    }
+}
+
+impl fmt::Display for Scheme {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
 }
 
 /// A process's answer. `http` has not yet checked that it is valid HTTP.

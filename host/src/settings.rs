@@ -3,9 +3,12 @@
 //! for the other kind. [`HostSettings`] are what all modules of one host share.
 
 use std::collections::HashSet;
+use std::net::IpAddr;
 use std::num::{NonZeroU32, NonZeroU64};
 use std::path::PathBuf;
 use std::time::Duration;
+
+use ipnet::IpNet;
 
 use crate::kind::{Kind, Reusable};
 use crate::steps::Steps;
@@ -20,7 +23,7 @@ pub const MAX_PROCESSES: u32 = 20_000;
 pub const WORKERS_PER_CORE: u32 = 32;
 
 /// The settings of a host as a whole.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct HostSettings {
     /// Connections at one time. `None`: 4096, or fewer if the limit on open files leaves less room.
     pub connections: Option<usize>,
@@ -32,6 +35,17 @@ pub struct HostSettings {
     pub memory: Option<u64>,
     /// Whether each response names the process that made it, in the field `x-wasm-pid`.
     pub expose_pid: bool,
+    /// Who may say for which client it asks.
+    pub trusted_proxies: TrustedProxies,
+}
+
+/// Proxies that name the client for whom they ask, and are believed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TrustedProxies {
+    /// The networks in which they are.
+    pub networks: Vec<IpNet>,
+    /// Whether whoever connects to a Unix socket is one of them.
+    pub unix: bool,
 }
 
 /// The settings of one module and its processes.
@@ -279,7 +293,19 @@ impl Default for HostSettings {
             header_time: Duration::from_secs(10),
             memory: None,
             expose_pid: false,
+            trusted_proxies: TrustedProxies::default(),
         }
+    }
+}
+
+impl TrustedProxies {
+    /// Whether this is the address of one of them. An IPv4 address in an IPv6 one counts as itself.
+    #[must_use]
+    pub fn has(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        self.networks
+            .iter()
+            .any(|network| network.contains(&address))
     }
 }
 

@@ -224,7 +224,7 @@ fn number(request: &Request, name: &str) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
-    use wasm_pool_guest::Header;
+    use wasm_pool_guest::{Header, Scheme};
 
     use super::*;
 
@@ -240,6 +240,7 @@ mod tests {
             }],
             body: b"a body".into(),
             client: "127.0.0.1:1".into(),
+            scheme: Scheme::Http,
         });
         let bytes = match response.body {
             Body::Bytes(bytes) => bytes,

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 
 use percent_encoding::percent_decode_str;
 
-use crate::{Body, Header, Request, Response};
+use crate::{Body, Header, Request, Response, Scheme};
 
 impl Request {
     /// A request as a client may send it, for tests. The part of `target` after the first `?`
@@ -34,6 +34,7 @@ impl Request {
             headers: Vec::new(),
             body: Vec::new(),
             client: "127.0.0.1:1".into(),
+            scheme: Scheme::Http,
         }
     }
 

@@ -109,8 +109,8 @@ pub mod program_bindings {
         default_bindings_module: "wasm_pool_guest::program_bindings",
         runtime_path: "wasm_pool_guest::wit_bindgen_rt",
         with: {
-            "wasm-pool:worker/files@0.2.0": crate::bindings::wasm_pool::worker::files,
-            "wasm-pool:worker/http@0.2.0": crate::bindings::wasm_pool::worker::http,
+            "wasm-pool:worker/files@0.3.0": crate::bindings::wasm_pool::worker::files,
+            "wasm-pool:worker/http@0.3.0": crate::bindings::wasm_pool::worker::http,
         },
     });
 }
@@ -119,7 +119,7 @@ pub mod program_bindings {
 pub use wit_bindgen::rt as wit_bindgen_rt;
 
 pub use bindings::wasm_pool::worker::files;
-pub use bindings::wasm_pool::worker::http::{Body, FileSlice, Header, Request, Response};
+pub use bindings::wasm_pool::worker::http::{Body, FileSlice, Header, Request, Response, Scheme};
 pub use program_bindings::wasm_pool::worker::{mailbox, process};
 
 extern crate self as wasm_pool_guest;

@@ -2,7 +2,9 @@
 //! request is a message. No operation waits for another thread.
 
 use tokio::runtime::Runtime;
-use wasm_pool_host::{Body, Headers, Host, Mode, Module, PoolSettings, Request, Settings, Workers};
+use wasm_pool_host::{
+    Body, Headers, Host, Mode, Module, PoolSettings, Request, Scheme, Settings, Workers,
+};
 
 const FILE_BYTES: usize = 1024;
 
@@ -77,5 +79,6 @@ fn request() -> Request {
         body: Body::empty(),
         client: "127.0.0.1:49152".into(),
         server: "127.0.0.1:8080".into(),
+        scheme: Scheme::Http,
     }
 }

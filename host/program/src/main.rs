@@ -8,6 +8,7 @@ mod control;
 mod log;
 mod side_door;
 mod signals;
+mod unix_socket;
 
 use std::io;
 use std::process::ExitCode;

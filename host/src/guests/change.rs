@@ -12,7 +12,7 @@ use super::{Guests, Plan, StartError, Trace};
 use crate::body::Body;
 use crate::deadline;
 use crate::files::RootFolder;
-use crate::message::{Headers, Request};
+use crate::message::{Headers, Request, Scheme};
 use crate::sandbox::Compiled;
 use crate::settings::{Settings, Workers};
 use crate::shutdown::Phase;
@@ -232,6 +232,7 @@ impl Guests {
             body: Body::empty(),
             client: here.into(),
             server: here.into(),
+            scheme: Scheme::Http,
         };
         let time = generation.limits.request_time;
         let deadline = Instant::now() + time;

@@ -27,6 +27,8 @@ pub(super) enum Fault {
     BodyTooLarge,
     /// The body didn't arrive in time.
     BodyTooSlow,
+    /// The host has as many requests as it may have.
+    Crowded,
     /// No guest answered the request.
     Unanswered(Unanswered),
 }
@@ -38,8 +40,9 @@ impl From<Unanswered> for Fault {
 }
 
 impl Fault {
-    /// The response to the request with this number.
-    pub(super) fn response(&self, id: u64) -> Sent {
+    /// The response to the request with this number. Streams of HTTP/2 never lose track of each
+    /// other.
+    pub(super) fn response(&self, id: u64, is_stream: bool) -> Sent {
         let status = self.status();
         let text = format!("{status}: {} (request {id})\n", self.text());
         let mut response = hyper::Response::new(ResponseBody::from(Bytes::from(text)));
@@ -49,7 +52,7 @@ impl Fault {
             CONTENT_TYPE,
             HeaderValue::from_static("text/plain; charset=utf-8"),
         );
-        if self.loses_track() {
+        if self.loses_track() && !is_stream {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         if let Some(seconds) = self.retry_after() {
@@ -66,6 +69,7 @@ impl Fault {
             Self::NotImplemented => StatusCode::NOT_IMPLEMENTED,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyTooSlow => StatusCode::REQUEST_TIMEOUT,
+            Self::Crowded => StatusCode::SERVICE_UNAVAILABLE,
             Self::Unanswered(unanswered) => match unanswered {
                 Unanswered::LineFull
                 | Unanswered::WaitedTooLong
@@ -91,6 +95,7 @@ impl Fault {
             Self::NotImplemented => "this server does not forward connections",
             Self::BodyTooLarge => "the request body is larger than this server takes",
             Self::BodyTooSlow => "the request body did not come in time",
+            Self::Crowded => "too many requests at once",
             Self::Unanswered(unanswered) => unanswered.text(),
         }
     }
@@ -101,7 +106,9 @@ impl Fault {
             Self::BadRequest(_) | Self::LineTooLong | Self::HeadTooLarge | Self::BodyTooSlow => {
                 true
             }
-            Self::NotImplemented | Self::BodyTooLarge | Self::Unanswered(_) => false,
+            Self::NotImplemented | Self::BodyTooLarge | Self::Crowded | Self::Unanswered(_) => {
+                false
+            }
         }
     }
 
@@ -125,6 +132,7 @@ impl Fault {
                 | Unanswered::BadBody
                 | Unanswered::Disk => None,
             },
+            Self::Crowded => Some(RETRY_SECONDS),
             Self::BadRequest(_)
             | Self::LineTooLong
             | Self::HeadTooLarge

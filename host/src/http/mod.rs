@@ -6,16 +6,25 @@ mod body;
 mod connection;
 mod date;
 mod fault;
+mod forwarded;
+mod frames;
 mod heads;
+mod http1;
+mod http2;
+mod listener;
+mod opening;
 mod patience;
+mod proxy;
 mod refusals;
 mod request;
 mod response;
 mod socket;
 mod stopwatch;
 mod target;
+mod tls;
 mod trace_context;
 mod upload;
+mod wire;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -29,25 +38,27 @@ use tokio::sync::Semaphore;
 
 use crate::exit::Exit;
 use crate::guests::{Guests, Trace, Unanswered};
-use crate::message::{Request, Response};
+use crate::message::{Request, Response, Scheme};
 use crate::pid::Pid;
 use crate::routes::{Routed, Routes};
-use crate::settings::HostSettings;
+use crate::settings::{HostSettings, TrustedProxies};
 use crate::shutdown::Stopping;
 use crate::steps::Steps;
 use crate::tally::{Counts, Tally};
 use crate::text;
 use body::ResponseBody;
 use connection::Connection;
-pub(crate) use connection::listen;
 use fault::Fault;
 use heads::Flaw;
+pub use listener::Listener;
 use refusals::Refusals;
+use request::Client;
 use response::Asked;
+pub use tls::{KeyPair, Tls, TlsError};
 use trace_context::TraceId;
 
 /// The settings that concern HTTP.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Settings {
     /// The longest time for a client to send a head, or to read no byte of a response. Also the
     /// longest time that a connection may be idle.
@@ -56,6 +67,8 @@ struct Settings {
     connections: usize,
     /// Whether responses name the process that made them.
     expose_pid: bool,
+    /// Who may say for which client it asks.
+    trusted: TrustedProxies,
 }
 
 /// How a request is read.
@@ -104,6 +117,9 @@ pub(crate) struct Service {
     unrouted: Tally,
     /// A permit for each connection that may be open.
     room: Arc<Semaphore>,
+    /// A permit for each stream of HTTP/2: there are as many as connections, since each may cost as
+    /// much as one.
+    streams: Arc<Semaphore>,
     next_id: AtomicU64,
 }
 
@@ -124,10 +140,12 @@ impl Service {
             header_time: settings.header_time,
             connections: connections.min(MAX_CONNECTIONS),
             expose_pid: settings.expose_pid,
+            trusted: settings.trusted_proxies.clone(),
         };
         Self {
             routing: ArcSwap::from_pointee(routing),
             room: Arc::new(Semaphore::new(settings.connections)),
+            streams: Arc::new(Semaphore::new(settings.connections)),
             settings,
             steps,
             stopping,
@@ -146,13 +164,17 @@ impl Service {
         flaw: Option<Flaw>,
         connection: &Arc<Connection>,
     ) -> Sent {
-        let client = &connection.ends.client;
+        let client = &connection
+            .ends
+            .client(request.headers(), &self.settings.trusted);
+        let is_stream = request.version() == hyper::Version::HTTP_2;
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let mut record = Record::begin(id, &request, flaw, client);
         let routing = self.routing.load();
         let served = match flaw {
             None => {
-                let serving = self.serve(&routing, request, id, connection, &mut record);
+                let asked = (request, client);
+                let serving = self.serve(&routing, asked, id, connection, &mut record);
                 serving.await
             }
             Some(flaw) => {
@@ -162,8 +184,8 @@ impl Service {
         };
         let mut sent = served.unwrap_or_else(|fault| {
             let pool = record.name.as_deref();
-            self.refusals.note_fault(&fault, client, pool);
-            fault.response(id)
+            self.refusals.note_fault(&fault, &client.address, pool);
+            fault.response(id, is_stream)
         });
         let headers = sent.headers_mut();
         headers.entry(DATE).or_insert_with(date::now);
@@ -182,7 +204,7 @@ impl Service {
     async fn serve(
         &self,
         routing: &Routing,
-        request: hyper::Request<Incoming>,
+        (request, client): (hyper::Request<Incoming>, &Client),
         id: u64,
         connection: &Arc<Connection>,
         record: &mut Record,
@@ -193,6 +215,11 @@ impl Service {
             is_http_10: request.version() < hyper::Version::HTTP_11,
         };
         let framed = request::check_framing(request.headers());
+        let room = match connection.is_crowded {
+            true => Err(Fault::Crowded),
+            false => Ok(()),
+        };
+        let framed = room.and(framed);
         framed.inspect_err(|_| stopwatch.refused())?;
         let routed = routing
             .routes
@@ -209,8 +236,8 @@ impl Service {
         record.pool = Some(pool);
         record.name.clone_from(&guests.name);
         let reading = self.reading(guests);
-        let (ends, trace_id) = (&connection.ends, &mut record.trace_id);
-        let request = request::receive(request, id, ends, reading, trace_id).await;
+        let ends = (client, &connection.ends.server);
+        let request = request::receive(request, id, ends, reading, &mut record.trace_id).await;
         let (mut request, uploading) = request.inspect_err(|_| stopwatch.refused())?;
         if *strips_prefix {
             strip(&mut request.path, prefix);
@@ -310,7 +337,7 @@ struct Record {
 
 struct Line {
     id: u64,
-    client: Arc<str>,
+    client: Client,
     /// None if a stand-in replaces the head that the client sent.
     head: Option<(hyper::Method, hyper::Uri)>,
 }
@@ -320,11 +347,11 @@ impl Record {
         id: u64,
         request: &hyper::Request<Incoming>,
         flaw: Option<Flaw>,
-        client: &Arc<str>,
+        client: &Client,
     ) -> Self {
         let line = tracing::enabled!(tracing::Level::INFO).then(|| Line {
             id,
-            client: Arc::clone(client),
+            client: client.clone(),
             head: flaw
                 .is_none_or(|flaw| flaw == Flaw::Fragment)
                 .then(|| (request.method().clone(), request.uri().clone())),
@@ -355,7 +382,8 @@ impl Record {
             id = line.id,
             pool = self.name.as_deref(),
             pid = self.trace.pid.map(Pid::get),
-            client = &*line.client,
+            client = &*line.client.address,
+            scheme = (line.client.scheme == Scheme::Https).then_some("https"),
             method = method
                 .as_ref()
                 .map(|method| tracing::field::display(text::cut(

@@ -3,13 +3,13 @@
 
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::time::{Instant, Sleep};
 
-/// Why a connection ended before its client closed it.
+/// Why a connection, or a stream of one, ended before its client closed it.
 #[derive(Debug)]
 pub(super) enum Ended {
     /// The client made no progress.
@@ -43,6 +43,8 @@ pub(super) struct Activity {
     connected: Instant,
     /// Milliseconds after `connected`, or [`Activity::PAUSED`].
     last: AtomicU64,
+    /// The streams of a connection of HTTP/2, each of which has a patience of its own.
+    streams: AtomicUsize,
 }
 
 impl Activity {
@@ -53,6 +55,7 @@ impl Activity {
         Self {
             connected: Instant::now(),
             last: AtomicU64::new(0),
+            streams: AtomicUsize::new(0),
         }
     }
 
@@ -72,11 +75,24 @@ impl Activity {
         }
     }
 
+    pub(super) fn begin_stream(&self) {
+        self.streams.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The client's patience begins when its last stream has ended.
+    pub(super) fn end_stream(&self) {
+        self.note();
+        self.streams.fetch_sub(1, Ordering::Release);
+    }
+
     fn is_paused(&self) -> bool {
-        self.last.load(Ordering::Relaxed) == Self::PAUSED
+        self.last().is_none()
     }
 
     fn last(&self) -> Option<Instant> {
+        if self.streams.load(Ordering::Acquire) > 0 {
+            return None;
+        }
         match self.last.load(Ordering::Relaxed) {
             Self::PAUSED => None,
             millis => Some(self.connected + Duration::from_millis(millis)),
@@ -84,53 +100,62 @@ impl Activity {
     }
 }
 
-/// Ends a connection whose client makes no progress for as long as the header timeout.
+/// Ends a connection, or a stream, whose client makes no progress for as long as the header
+/// timeout.
 pub(super) struct Alarm<'a> {
     activity: &'a Activity,
     patience: Duration,
     /// Fires at the earliest possible end of the patience, and is set again only then. So a
-    /// connection costs one timer per timeout, not one per request.
-    timer: Pin<Box<Sleep>>,
+    /// connection costs one timer per timeout, not one per request. There is none before the first
+    /// wait for the client.
+    timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl<'a> Alarm<'a> {
     pub(super) fn new(activity: &'a Activity, patience: Duration) -> Self {
-        let timer = Box::pin(tokio::time::sleep(patience));
         Self {
             activity,
             patience,
-            timer,
+            timer: None,
         }
     }
 
-    /// Runs a connection until it ends, its client stalls, or `reset` reports that the client has
-    /// reset it. `reset` is polled only while a request runs, since the socket isn't read then. A
-    /// client that only closes its own side has sent everything, and still wants the response.
-    pub(super) async fn watch(
+    /// Runs a connection or a stream until it ends, its client stalls, or `reset` reports that the
+    /// client has reset it. `reset` is polled only while a request runs, since the socket isn't
+    /// read then. A client that only closes its own side has sent everything, and still wants the
+    /// response.
+    pub(super) async fn watch<T>(
         &mut self,
-        mut connection: Pin<&mut impl Future<Output = hyper::Result<()>>>,
+        mut watched: Pin<&mut impl Future<Output = T>>,
         mut reset: Pin<&mut impl Future<Output = ()>>,
-    ) -> Result<(), Ended> {
-        poll_fn(|cx| match connection.as_mut().poll(cx) {
-            Poll::Ready(result) => Poll::Ready(result.map_err(Ended::from)),
-            Poll::Pending if self.activity.is_paused() => {
-                reset.as_mut().poll(cx).map(|()| Err(Ended::Reset))
+    ) -> Result<T, Ended> {
+        poll_fn(|cx| {
+            if let Poll::Ready(output) = watched.as_mut().poll(cx) {
+                return Poll::Ready(Ok(output));
             }
-            Poll::Pending => self.poll_stalled(cx).map(|()| Err(Ended::Stalled)),
+            if self.activity.is_paused() && reset.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Err(Ended::Reset));
+            }
+            self.poll_stalled(cx).map(|()| Err(Ended::Stalled))
         })
         .await
     }
 
+    /// The timer goes on while the client waits for the host: whoever ends the pause may be another
+    /// task, which wakes nobody.
     fn poll_stalled(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        while let Some(last) = self.activity.last() {
-            if self.timer.as_mut().poll(cx).is_pending() {
-                break;
-            }
-            let due = last + self.patience;
-            if Instant::now() >= due {
+        let timer = match &mut self.timer {
+            Some(timer) => timer,
+            None if self.activity.is_paused() => return Poll::Pending,
+            none => none.insert(Box::pin(tokio::time::sleep(self.patience))),
+        };
+        while timer.as_mut().poll(cx).is_ready() {
+            let now = Instant::now();
+            let due = self.activity.last().unwrap_or(now) + self.patience;
+            if now >= due {
                 return Poll::Ready(());
             }
-            self.timer.as_mut().reset(due);
+            timer.as_mut().reset(due);
         }
         Poll::Pending
     }

@@ -12,6 +12,11 @@ use crate::rate::Rate;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reason {
     TooManyConnections,
+    Crowded,
+    Flood,
+    SlowOpening,
+    NoProxyHeader,
+    NotTls,
     SlowHead,
     NotHttp,
     BadRequest,
@@ -70,6 +75,7 @@ impl Reason {
             Fault::NotImplemented => Some((Self::NotImplemented, None)),
             Fault::BodyTooLarge => Some((Self::BodyTooLarge, None)),
             Fault::BodyTooSlow => Some((Self::BodyTooSlow, None)),
+            Fault::Crowded => Some((Self::Crowded, None)),
             Fault::Unanswered(Unanswered::LineFull) => Some((Self::QueueFull, None)),
             Fault::Unanswered(Unanswered::WaitedTooLong) => Some((Self::QueueTimeout, None)),
             Fault::Unanswered(Unanswered::NoRoute) => Some((Self::NoRoute, None)),
@@ -92,6 +98,11 @@ impl Reason {
     fn text(self) -> &'static str {
         match self {
             Self::TooManyConnections => "too many connections",
+            Self::Crowded => "too many requests at once",
+            Self::Flood => "too many frames that ask for nothing",
+            Self::SlowOpening => "its connection was not ready in time",
+            Self::NoProxyHeader => "a trusted proxy sent no header of the PROXY protocol",
+            Self::NotTls => "its TLS handshake failed",
             Self::SlowHead => "its head did not come in time",
             Self::NotHttp => "not HTTP",
             Self::BadRequest => "bad request",

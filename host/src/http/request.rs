@@ -13,11 +13,13 @@ use hyper::{Method, Version};
 
 use super::Reading;
 use super::fault::Fault;
+use super::forwarded::{self, Named};
 use super::target::{Target, is_host, is_target};
 use super::trace_context::{self, Sent, TraceId};
 use super::upload::{self, Uploading};
 use crate::body::Body;
-use crate::message::{Headers, Request};
+use crate::message::{Headers, Request, Scheme};
+use crate::settings::TrustedProxies;
 
 /// The most bytes that are read and discarded of a body that is too large, so that a client that
 /// still sends can read the answer. Closing the connection at once would reset it (RFC 9112,
@@ -32,12 +34,36 @@ pub(super) const DISCARD_TIME: Duration = Duration::from_secs(1);
 pub(super) struct Ends {
     pub(super) client: Arc<str>,
     pub(super) server: Arc<str>,
+    pub(super) scheme: Scheme,
+    /// Whether the client is a proxy that names the client for whom it asks.
+    pub(super) is_trusted: bool,
+}
+
+/// For whom a request is asked, and how.
+#[derive(Clone, Debug)]
+pub(super) struct Client {
+    pub(super) address: Arc<str>,
+    pub(super) scheme: Scheme,
+}
+
+impl Ends {
+    /// Who asks with these fields.
+    pub(super) fn client(&self, headers: &HeaderMap, trusted: &TrustedProxies) -> Client {
+        let named = match self.is_trusted {
+            true => forwarded::named(headers, trusted),
+            false => Named::default(),
+        };
+        Client {
+            address: named.client.unwrap_or_else(|| Arc::clone(&self.client)),
+            scheme: named.scheme.unwrap_or(self.scheme),
+        }
+    }
 }
 
 pub(super) async fn receive(
     request: hyper::Request<Incoming>,
     id: u64,
-    ends: &Ends,
+    (client, server): (&Client, &Arc<str>),
     reading: Reading,
     trace: &mut Option<TraceId>,
 ) -> Result<(Request, Option<Uploading>), Fault> {
@@ -95,16 +121,19 @@ pub(super) async fn receive(
         query: head.uri.query().map(str::to_owned),
         headers,
         body,
-        client: Arc::clone(&ends.client),
-        server: Arc::clone(&ends.server),
+        client: Arc::clone(&client.address),
+        server: Arc::clone(server),
+        scheme: client.scheme,
     };
     Ok((request, uploading))
 }
 
-/// Exactly one, from HTTP/1.1 on, and it is a host (RFC 9112, section 3.2). Clients of `wasi:http`
-/// servers may leave the field out if the target names the host, as they may elsewhere.
+/// Exactly one in HTTP/1.1, and it is a host (RFC 9112, section 3.2). In HTTP/2 the target names it
+/// (RFC 9113, section 8.3.1). Clients of `wasi:http` servers may leave the field out in HTTP/1.1
+/// too, if the target names the host, as they may elsewhere.
 fn check_host(head: &Parts, takes_streams: bool) -> Result<(), Fault> {
-    let names_host = takes_streams && head.uri.authority().is_some();
+    let may_leave_out = takes_streams || head.version == Version::HTTP_2;
+    let names_host = may_leave_out && head.uri.authority().is_some();
     let mut hosts = head.headers.get_all(HOST).iter();
     match (hosts.next(), hosts.next()) {
         (Some(host), None) if is_host(host.as_bytes()) => Ok(()),

@@ -8,14 +8,11 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, BytesMut};
-use rustix::net::{Shutdown, shutdown};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
-use tokio::net::tcp::ReadHalf;
 
 use super::heads::{Flaw, Framing, Scan, Whole};
-use super::patience::Activity;
 use super::stopwatch::Stopwatch;
+use super::wire::Wire;
 
 /// Stands in for a head that hyper must not see. So the refusal is answered like any other request,
 /// behind the answers before it.
@@ -82,12 +79,9 @@ impl Hints {
     }
 }
 
-/// A socket that hands out whole heads, and notes when its client sends and when it takes bytes.
+/// A socket that hands out whole heads, and notes when its client sends.
 pub(super) struct Socket<'a> {
-    read: ReadHalf<'a>,
-    /// The same socket. Whoever serves the connection has it too.
-    stream: &'a TcpStream,
-    activity: &'a Activity,
+    wire: Wire<'a>,
     hints: &'a Hints,
     stopwatch: Stopwatch,
     stage: Stage,
@@ -124,17 +118,9 @@ impl Stage {
 }
 
 impl<'a> Socket<'a> {
-    pub(super) fn new(
-        read: ReadHalf<'a>,
-        stream: &'a TcpStream,
-        activity: &'a Activity,
-        hints: &'a Hints,
-        stopwatch: Stopwatch,
-    ) -> Self {
+    pub(super) fn new(wire: Wire<'a>, hints: &'a Hints, stopwatch: Stopwatch) -> Self {
         Self {
-            read,
-            stream,
-            activity,
+            wire,
             hints,
             stopwatch,
             stage: Stage::Head(Scan::default()),
@@ -167,7 +153,7 @@ impl<'a> Socket<'a> {
                 }
             }
             let in_place = self.held.is_empty();
-            if Pin::new(&mut self.read).poll_read(cx, buffer)?.is_pending() {
+            if Pin::new(&mut self.wire).poll_read(cx, buffer)?.is_pending() {
                 self.hints.has_half.store(!in_place, Ordering::Relaxed);
                 self.stage = Stage::Head(scan);
                 return Poll::Pending;
@@ -207,7 +193,7 @@ impl<'a> Socket<'a> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         if self.held.is_empty() {
-            if Pin::new(&mut self.read).poll_read(cx, buffer)?.is_pending() {
+            if Pin::new(&mut self.wire).poll_read(cx, buffer)?.is_pending() {
                 self.stage = Stage::Body(framing);
                 return Poll::Pending;
             }
@@ -239,29 +225,6 @@ impl<'a> Socket<'a> {
         buffer.put_slice(&self.held[..count]);
         self.held.advance(count);
         count
-    }
-
-    fn written(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        if written.is_ready() {
-            self.activity.note_unless_paused();
-            self.stopwatch.written();
-        }
-        written
-    }
-
-    /// As in `TcpStream`, but for a shared stream.
-    fn poll_write_by(
-        &self,
-        cx: &mut Context<'_>,
-        write: impl Fn(&TcpStream) -> io::Result<usize>,
-    ) -> Poll<io::Result<usize>> {
-        loop {
-            ready!(self.stream.poll_write_ready(cx))?;
-            match write(self.stream) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                written => return self.written(Poll::Ready(written)),
-            }
-        }
     }
 }
 
@@ -300,7 +263,7 @@ impl AsyncRead for Socket<'_> {
                     return Poll::Ready(Ok(()));
                 }
                 Stage::Rest if this.held.is_empty() => {
-                    return Pin::new(&mut this.read).poll_read(cx, buffer);
+                    return Pin::new(&mut this.wire).poll_read(cx, buffer);
                 }
                 Stage::Rest => {
                     this.give(usize::MAX, buffer);
@@ -313,31 +276,30 @@ impl AsyncRead for Socket<'_> {
 
 impl AsyncWrite for Socket<'_> {
     fn poll_write(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.poll_write_by(cx, |stream| stream.try_write(bytes))
+        Pin::new(&mut self.wire).poll_write(cx, bytes)
     }
 
     fn poll_write_vectored(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         pieces: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.poll_write_by(cx, |stream| stream.try_write_vectored(pieces))
+        Pin::new(&mut self.wire).poll_write_vectored(cx, pieces)
     }
 
     fn is_write_vectored(&self) -> bool {
-        true
+        self.wire.is_write_vectored()
     }
 
-    /// What was written is the kernel's.
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.wire).poll_flush(cx)
     }
 
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(shutdown(self.stream, Shutdown::Write).map_err(io::Error::from))
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.wire).poll_shutdown(cx)
     }
 }

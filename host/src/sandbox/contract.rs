@@ -7,7 +7,7 @@ const WIT: &str = include_str!("../../../wit/worker.wit");
 /// The interfaces of the contract.
 pub(super) const INTERFACES: [&str; 4] = ["files", "http", "mailbox", "process"];
 
-/// The full name of one of [`INTERFACES`], such as `wasm-pool:worker/files@0.2.0`.
+/// The full name of one of [`INTERFACES`], such as `wasm-pool:worker/files@0.3.0`.
 pub(super) fn interface(name: &str) -> String {
     let (package, version) = package();
     format!("{package}/{name}@{version}")

@@ -103,6 +103,7 @@ impl Handler {
             headers: &headers,
             body: request.body.bytes(),
             client: &request.client,
+            scheme: request.scheme.into(),
         };
         let timing = self.common.settings.steps.time(Step::Run);
         let answer = {

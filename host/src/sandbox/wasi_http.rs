@@ -16,7 +16,7 @@ use wasmtime::Result;
 use wasmtime_wasi_http::{Error, WasiBody};
 
 use crate::body::{Body, BodyError, Piece, Reader, Stream};
-use crate::message::{Request, Response};
+use crate::message::{self, Request, Response};
 use crate::steps::Steps;
 
 /// The most bytes of a body that a guest writes at once. The host holds two of them per response.
@@ -37,7 +37,10 @@ pub(super) fn incoming(request: Request) -> Result<http::Request<RequestBody>> {
         Some(query) => PathAndQuery::try_from(format!("{}?{query}", request.path))?,
     };
     let mut target = http::uri::Parts::default();
-    target.scheme = Some(Scheme::HTTP);
+    target.scheme = Some(match request.scheme {
+        message::Scheme::Http => Scheme::HTTP,
+        message::Scheme::Https => Scheme::HTTPS,
+    });
     target.authority = Some(authority);
     target.path_and_query = Some(path);
     let mut translated = http::Request::new(RequestBody::of(request.body));

@@ -240,6 +240,10 @@ impl From<message::Request> for http::Request {
                 Body::File(_) | Body::Stream(_) => Vec::new(), // bodies are collected before this
             },
             client: (*request.client).to_owned(),
+            scheme: match request.scheme {
+                message::Scheme::Http => http::Scheme::Http,
+                message::Scheme::Https => http::Scheme::Https,
+            },
         }
     }
 }

@@ -4,15 +4,18 @@
 ;; The response lies at 1024, by the canonical ABI, and but for its status all of it is zero. What the host
 ;; copies in goes from 2048 upwards, and is forgotten with the answer.
 (component
-  (import "wasm-pool:worker/files@0.2.0" (instance $files (export "file" (type (sub resource)))))
+  (import "wasm-pool:worker/files@0.3.0" (instance $files (export "file" (type (sub resource)))))
   (alias export $files "file" (type $the-file))
-  (import "wasm-pool:worker/http@0.2.0" (instance $http
+  (import "wasm-pool:worker/http@0.3.0" (instance $http
     (export "file" (type $file (eq $the-file)))
     (type $a-header (record (field "name" string) (field "value" (list u8))))
     (export "header" (type $header (eq $a-header)))
+    (type $a-scheme (enum "http" "https"))
+    (export "scheme" (type $scheme (eq $a-scheme)))
     (type $a-request (record
       (field "id" u64) (field "method" string) (field "path" string) (field "query" (option string))
-      (field "headers" (list $header)) (field "body" (list u8)) (field "client" string)))
+      (field "headers" (list $header)) (field "body" (list u8)) (field "client" string)
+      (field "scheme" $scheme)))
     (export "request" (type (eq $a-request)))
     (type $a-file-slice (record (field "file" (own $file)) (field "offset" u64) (field "length" u64)))
     (export "file-slice" (type $file-slice (eq $a-file-slice)))
@@ -62,7 +65,7 @@
     (func (export "handle") (param $id i64) (param $method i32) (param $method-length i32)
       (param $path i32) (param $path-length i32) (param $has-query i32) (param $query i32) (param $query-length i32)
       (param $headers i32) (param $headers-count i32) (param $body i32) (param $body-length i32)
-      (param $client i32) (param $client-length i32) (result i32)
+      (param $client i32) (param $client-length i32) (param $scheme i32) (result i32)
       (local $letter i32)
       (if (i32.gt_u (local.get $path-length) (i32.const 1))
         (then (local.set $letter (i32.load8_u offset=1 (local.get $path)))))

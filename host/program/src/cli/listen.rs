@@ -1,9 +1,12 @@
-//! Where to listen: an address, or the name of a host that has one.
+//! Where to listen: an address, a name that has one, a Unix socket, or a socket that was handed
+//! over.
 
+use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 
-/// What `--listen` says.
-#[derive(Clone, Debug)]
+/// A TCP port.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Listen {
     Address(SocketAddr),
     /// A name is resolved when the host starts.
@@ -13,10 +16,42 @@ pub(crate) enum Listen {
     },
 }
 
+/// What one `--listen` says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Endpoint {
+    pub(crate) place: Place,
+    /// Whether TLS is spoken there. `None`: if there are certificates, and it is no Unix socket.
+    pub(crate) is_tls: Option<bool>,
+}
+
+/// A socket for clients.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    Tcp(Listen),
+    Unix(PathBuf),
+    /// The socket with this descriptor, which whoever started the program has handed over.
+    Inherited(usize),
+}
+
+const FORM: &str = "give a port, or a host and a port, such as 8080, localhost:8080, 0.0.0.0:8080 or \
+                    [::]:8080";
+
+/// The first descriptor that may be handed over (sd_listen_fds(3)).
+pub(crate) const FIRST_INHERITED: usize = 3;
+
+impl Listen {
+    /// Whether the kernel chooses a free port.
+    pub(super) fn takes_any(&self) -> bool {
+        let port = match self {
+            Self::Address(address) => address.port(),
+            Self::Name { port, .. } => *port,
+        };
+        port == 0
+    }
+}
+
 /// A port by itself is one of this machine's own: who wants to be reached from elsewhere says so.
 pub(super) fn parse(text: &str) -> Result<Listen, String> {
-    const FORM: &str = "give a port, or a host and a port, such as 8080, localhost:8080, 0.0.0.0:8080 or \
-                        [::]:8080";
     if let Ok(address) = text.parse() {
         return Ok(Listen::Address(address));
     }
@@ -34,11 +69,63 @@ pub(super) fn parse(text: &str) -> Result<Listen, String> {
     Err(FORM.into())
 }
 
-impl std::fmt::Display for Listen {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+/// A place, perhaps with what is spoken there in front: `https://0.0.0.0:443`.
+pub(super) fn endpoint(text: &str) -> Result<Endpoint, String> {
+    let (is_tls, place) = match text.split_once("://") {
+        Some(("http", place)) => (Some(false), place),
+        Some(("https", place)) => (Some(true), place),
+        Some((scheme, _)) => {
+            return Err(format!(
+                "{scheme}:// is not spoken here; give http:// or https://"
+            ));
+        }
+        None => (None, text),
+    };
+    let place = match place.split_once(':') {
+        Some(("unix", "")) => return Err("give the path of the socket behind unix:".to_owned()),
+        Some(("unix", path)) => Place::Unix(path.into()),
+        Some(("fd", number)) => match number.parse() {
+            Ok(number) if number >= FIRST_INHERITED => Place::Inherited(number),
+            Ok(_) | Err(_) => {
+                return Err(format!(
+                    "give the number of a descriptor from {FIRST_INHERITED} up, such as fd:3"
+                ));
+            }
+        },
+        Some(_) | None => {
+            let listen = parse(place.strip_suffix('/').unwrap_or(place));
+            Place::Tcp(listen.map_err(|form| format!("{form}, or unix:PATH, or fd:3"))?)
+        }
+    };
+    Ok(Endpoint { place, is_tls })
+}
+
+impl fmt::Display for Listen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Address(address) => address.fmt(f),
             Self::Name { host, port } => write!(f, "{host}:{port}"),
         }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(listen) => listen.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::Inherited(number) => write!(f, "fd:{number}"),
+        }
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = match self.is_tls {
+            Some(true) => "https://",
+            Some(false) => "http://",
+            None => "",
+        };
+        write!(f, "{scheme}{}", self.place)
     }
 }

@@ -4,6 +4,7 @@
 mod bench;
 mod cache;
 pub(crate) mod config;
+mod connections;
 mod environment;
 pub(crate) mod explain;
 mod listen;
@@ -28,8 +29,9 @@ use wasm_pool_host::{
 use crate::control::Place as ControlPlace;
 pub(crate) use bench::{Bench, Yardstick};
 use cache::Cache;
+pub(crate) use connections::{Connections, TlsFiles};
 use environment::Surroundings;
-pub(crate) use listen::Listen;
+pub(crate) use listen::{FIRST_INHERITED, Listen, Place as ListenPlace};
 pub(crate) use new::{Language, Name};
 pub(crate) use program::{Processes, Run};
 pub(crate) use steer::{Drill, Kill, Order, Steer, Trace, WhichHost};
@@ -137,10 +139,8 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
 
-    /// Address and port to listen on. A port alone is one of 127.0.0.1, which only this machine
-    /// reaches; 0.0.0.0 and [::] are for everybody. Port 0 takes a free one
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080", value_parser = listen::parse)]
-    pub(crate) listen: Listen,
+    #[command(flatten)]
+    pub(crate) connections: Connections,
 
     /// How requests meet processes [default: pool]
     #[arg(long, value_enum)]
@@ -433,11 +433,13 @@ impl Serve {
     /// # Errors
     /// A sentence that names the flag.
     pub(crate) fn host_settings(&self) -> Result<HostSettings, String> {
+        self.connections.check()?;
         let settings = HostSettings {
             connections: self.max_connections,
             header_time: self.header_timeout,
             memory: self.max_memory_total.map(|size| size.as_u64()),
             expose_pid: self.expose_pid,
+            trusted_proxies: self.connections.trusted(),
         };
         settings
             .check()

@@ -1,56 +1,112 @@
-//! Binds a port before the host listens on it. The port is reserved while the module is compiled,
+//! Binds sockets before the host listens on them. A port is reserved while the module is compiled,
 //! and clients are refused until the host can answer.
 
-use std::io::ErrorKind;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::io::{self, ErrorKind};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, ToSocketAddrs};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixListener;
 
-use anyhow::{Context, anyhow};
-use tokio::net::TcpSocket;
+use anyhow::{Context, anyhow, bail};
+use listenfd::ListenFd;
+use rustix::net::sockopt::{set_socket_reuseaddr, set_socket_reuseport};
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
-use crate::cli::Listen;
+use super::reuse_port;
+use crate::cli::{Connections, FIRST_INHERITED, Listen, ListenPlace as Place};
+use crate::unix_socket::{Reserved, UnixSocket};
 
 /// Connections that the kernel holds until they are accepted. The standard library asks for an
 /// eighth, which would drop a burst of clients.
-const BACKLOG: u32 = 1024;
+const BACKLOG: i32 = 1024;
 
-/// A reserved port on which the host doesn't listen yet.
+/// A reserved place on which the host doesn't listen yet.
 pub(super) struct Bound {
-    socket: TcpSocket,
+    socket: Socket,
     failed: String,
+    /// Whether TLS is spoken there.
+    pub(super) is_tls: bool,
 }
 
-/// Binds the address. A name may have several addresses: binds the first that can be bound.
+enum Socket {
+    Tcp {
+        socket: OwnedFd,
+        takes_over: bool,
+    },
+    Unix(Reserved),
+    /// It listens already.
+    Inherited(Listening),
+}
+
+/// A socket that takes connections.
+pub(super) enum Listening {
+    Tcp(TcpListener),
+    Unix(UnixListener, Option<UnixSocket>),
+}
+
+/// Binds the places for clients. A name may have several addresses: binds the first that can be
+/// bound.
 ///
 /// # Errors
 /// An error that names the flag.
-pub(super) async fn bind(flag: &str, listen: &Listen) -> anyhow::Result<Bound> {
-    let failed = format!("{flag} {listen}: can't listen there");
-    let addresses = addresses(listen).await.context(failed.clone())?;
+pub(super) fn bind_all(connections: &Connections) -> anyhow::Result<Vec<Bound>> {
+    let mut inherited = ListenFd::from_env();
+    let bound = connections.listen.iter().map(|endpoint| {
+        let failed = format!("--listen {endpoint}: can't listen there");
+        let socket = match &endpoint.place {
+            Place::Tcp(listen) => tcp(listen, connections.reuse_port),
+            Place::Unix(path) => Reserved::new(path, connections.unix_mode()).map(Socket::Unix),
+            Place::Inherited(number) => take(&mut inherited, *number).map(Socket::Inherited),
+        };
+        Ok(Bound {
+            socket: socket.with_context(|| failed.clone())?,
+            failed,
+            is_tls: connections.is_tls(endpoint),
+        })
+    });
+    bound.collect()
+}
+
+/// Listens on the address for whoever watches.
+///
+/// # Errors
+/// An error that names the flag.
+pub(super) fn admin(listen: &Listen) -> anyhow::Result<TcpListener> {
+    let failed = || format!("--admin {listen}: can't listen there");
+    let Socket::Tcp { socket, .. } = tcp(listen, false).with_context(failed)? else {
+        bail!(failed());
+    };
+    rustix::net::listen(&socket, BACKLOG).with_context(failed)?;
+    Ok(TcpListener::from(socket))
+}
+
+fn tcp(listen: &Listen, takes_over: bool) -> anyhow::Result<Socket> {
     let mut last = anyhow!("the name has no address");
-    for address in addresses {
-        match bind_to(address) {
-            Ok(socket) => return Ok(Bound { socket, failed }),
+    for address in addresses(listen)? {
+        match bind_to(address, takes_over) {
+            Ok(socket) => return Ok(Socket::Tcp { socket, takes_over }),
             Err(error) => {
                 // Another address of the same name would hide that this one is taken.
                 let is_taken = error.kind() == ErrorKind::AddrInUse;
                 last = anyhow!(error);
                 if is_taken {
-                    last = last.context("another program has this port: stop it, or give another");
-                    break;
+                    return Err(last.context(TAKEN));
                 }
             }
         }
     }
-    Err(last.context(failed))
+    Err(last)
 }
+
+const TAKEN: &str =
+    "another program has this port: stop it, or give another, or start both with --reuse-port";
 
 /// This machine's own address of the usual kind comes first: that is where others look for
 /// `localhost`.
-async fn addresses(listen: &Listen) -> std::io::Result<Vec<SocketAddr>> {
+fn addresses(listen: &Listen) -> io::Result<Vec<SocketAddr>> {
     match listen {
         Listen::Address(address) => Ok(vec![*address]),
         Listen::Name { host, port } => {
-            let found = tokio::net::lookup_host((host.as_str(), *port)).await?;
+            let found = (host.as_str(), *port).to_socket_addrs()?;
             let mut addresses: Vec<_> = found.collect();
             addresses.sort_by_key(|address| address.ip() != Ipv4Addr::LOCALHOST);
             Ok(addresses)
@@ -58,26 +114,100 @@ async fn addresses(listen: &Listen) -> std::io::Result<Vec<SocketAddr>> {
     }
 }
 
-fn bind_to(address: SocketAddr) -> std::io::Result<TcpSocket> {
-    let socket = match address {
-        SocketAddr::V4(_) => TcpSocket::new_v4(),
-        SocketAddr::V6(_) => TcpSocket::new_v6(),
-    }?;
+fn bind_to(address: SocketAddr, takes_over: bool) -> io::Result<OwnedFd> {
+    let family = match address {
+        SocketAddr::V4(_) => AddressFamily::INET,
+        SocketAddr::V6(_) => AddressFamily::INET6,
+    };
+    let flags = SocketFlags::CLOEXEC;
+    let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, None)?;
     // Connections of a host that has just ended don't block its port. A host that still listens
     // does.
-    socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
+    set_socket_reuseaddr(&socket, true)?;
+    if takes_over {
+        set_socket_reuseport(&socket, true)?;
+    }
+    rustix::net::bind(&socket, &address)?;
     Ok(socket)
+}
+
+/// Takes a socket that whoever started the program has handed over.
+fn take(inherited: &mut ListenFd, number: usize) -> anyhow::Result<Listening> {
+    let at = number - FIRST_INHERITED;
+    if at >= inherited.len() {
+        match inherited.len() {
+            0 => bail!(
+                "no socket was handed over: LISTEN_FDS and LISTEN_PID say which; systemd sets them for a \
+                 .socket unit"
+            ),
+            count => bail!(
+                "{count} sockets were handed over, fd:{FIRST_INHERITED} to fd:{}",
+                FIRST_INHERITED + count - 1
+            ),
+        }
+    }
+    if let Ok(Some(listener)) = inherited.take_tcp_listener(at) {
+        return Ok(Listening::Tcp(listener));
+    }
+    if let Ok(Some(listener)) = inherited.take_unix_listener(at) {
+        return Ok(Listening::Unix(listener, None));
+    }
+    bail!("this is no TCP or Unix socket that listens")
 }
 
 impl Bound {
     /// Lets clients connect.
     ///
     /// # Errors
-    /// If another host has begun to listen on the port meanwhile.
-    pub(super) fn listen(self) -> anyhow::Result<TcpListener> {
-        let listener = self.socket.listen(BACKLOG);
-        let listener = listener.and_then(tokio::net::TcpListener::into_std);
-        listener.context(self.failed)
+    /// If another host has begun to listen there meanwhile.
+    pub(super) fn listen(self) -> anyhow::Result<Listening> {
+        let failed = self.failed;
+        match self.socket {
+            Socket::Tcp { socket, takes_over } => {
+                let listening = rustix::net::listen(&socket, BACKLOG).map_err(io::Error::from);
+                let taken = |error: io::Error| match error.kind() {
+                    ErrorKind::AddrInUse => anyhow!(error).context(TAKEN),
+                    _ => anyhow!(error),
+                };
+                listening.map_err(taken).context(failed)?;
+                if takes_over {
+                    reuse_port::take_over(&socket);
+                }
+                Ok(Listening::Tcp(TcpListener::from(socket)))
+            }
+            Socket::Unix(reserved) => {
+                let (listener, socket) = reserved.listen(BACKLOG).context(failed)?;
+                Ok(Listening::Unix(listener, Some(socket)))
+            }
+            Socket::Inherited(listening) => Ok(listening),
+        }
+    }
+}
+
+impl Listening {
+    /// Where clients find it, for a person.
+    pub(super) fn url(&self, is_tls: bool) -> String {
+        let scheme = if is_tls { "https" } else { "http" };
+        match self {
+            Self::Tcp(listener) => match listener.local_addr() {
+                Ok(address) => format!("{scheme}://{address}"),
+                Err(_) => scheme.to_owned(),
+            },
+            Self::Unix(listener, _) => {
+                let address = listener.local_addr().ok();
+                let own = match self {
+                    Self::Unix(_, Some(socket)) => Some(socket.path()),
+                    _ => None,
+                };
+                let path = own.or_else(|| address.as_ref()?.as_pathname());
+                format!("unix:{}", path.unwrap_or_else(|| "".as_ref()).display())
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for Bound {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Bound").finish_non_exhaustive()
     }
 }

@@ -10,6 +10,7 @@ mod measure;
 mod new;
 mod printable;
 mod ps;
+mod reuse_port;
 mod run;
 mod serve;
 mod steer;
@@ -31,7 +32,7 @@ pub(crate) use config::config;
 pub(crate) use measure::{measure, yardstick};
 pub(crate) use new::new;
 pub(crate) use run::run;
-pub(crate) use serve::{Served, load, serve};
+pub(crate) use serve::{Served, load, serve, tls};
 pub(crate) use steer::steer;
 pub(crate) use watch::Identity;
 

@@ -1,5 +1,7 @@
 //! `serve`: binds, compiles, starts the first processes, and only then listens. A taken port is
 //! reported before any module is compiled, and a host that does not start accepts no client.
+//!
+//! What needs rights that the host gives up is done first, while there is one thread.
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -8,16 +10,19 @@ use std::sync::Arc;
 use anyhow::Context;
 use rustix::process::{Signal, set_parent_process_death_signal};
 use tokio::signal::unix::SignalKind;
+use tokio::task::JoinSet;
 use wasm_pool_host::steps::Steps;
-use wasm_pool_host::{Host, HostSettings, Loaded, Module, Settings, StartError, descriptors};
+use wasm_pool_host::{
+    Host, HostSettings, Listener, Loaded, Module, Settings, StartError, Tls, descriptors,
+};
 
-use super::bind::bind;
+use super::bind::{self, Bound, Listening};
 use super::compiling::{Said, announced};
 use super::watch::{self, Identity};
 use super::{explained, print, refused, runtime};
 use crate::admin::{self, Watched};
 use crate::cli::config::{self, Configured};
-use crate::cli::{Serve, refuse};
+use crate::cli::{Connections, Serve, TlsFiles, refuse};
 use crate::control::steering::Around;
 use crate::control::{Control, Steering};
 use crate::{log, signals};
@@ -84,16 +89,18 @@ pub(crate) fn serve(args: Serve) -> anyhow::Result<ExitCode> {
         false => Said::by(serve.log_format, serve.log_level),
     };
 
-    let runtime = runtime()?;
+    let doors = Doors::open(&serve)?;
     let log = log::start(serve.log_format, serve.log_level, serve.log_file.clone())?;
+    let runtime = runtime()?;
     let around = Around {
         asked,
         of_the_host,
         steps: steps.clone(),
         said,
         log: log.control.clone(),
+        tls: doors.tls.clone(),
     };
-    let outcome = runtime.block_on(serve_until_stopped(&serve, host, pools, around));
+    let outcome = runtime.block_on(serve_until_stopped(&serve, host, pools, doors, around));
     // While the runtime lives, so that a second signal still ends it all.
     drop(log);
     // A thread that still waits for a disk must not delay the end.
@@ -105,29 +112,59 @@ pub(crate) fn serve(args: Serve) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Everything through which somebody may reach the host.
+struct Doors {
+    clients: Vec<Bound>,
+    tls: Option<Tls>,
+    admin: Option<std::net::TcpListener>,
+    control: Control,
+}
+
+impl Doors {
+    /// # Errors
+    /// If a place is taken, or files for TLS can't be used.
+    fn open(args: &Serve) -> anyhow::Result<Self> {
+        let clients = bind::bind_all(&args.connections)?;
+        let tls = args.connections.tls();
+        let tls = tls.map(|files| self::tls(&files)).transpose()?;
+        let admin = match &args.admin {
+            None => None,
+            Some(listen) => {
+                let listener = bind::admin(listen)?;
+                admin::check(&listener, args.admin_allow_remote)?;
+                Some(listener)
+            }
+        };
+        Ok(Self {
+            clients,
+            tls,
+            admin,
+            control: Control::bind(&args.control())?,
+        })
+    }
+}
+
 /// Returns the signal that stopped the host before it served, if one did.
 async fn serve_until_stopped(
     args: &Serve,
     settings: HostSettings,
     pools: Vec<(config::Pool, Served)>,
+    doors: Doors,
     around: Around,
 ) -> anyhow::Result<Option<SignalKind>> {
     let mut stop = std::pin::pin!(signals::stop()?);
     let mut others = signals::others()?;
     let (pools, served): (Vec<_>, Vec<_>) = pools.into_iter().unzip();
     let watched_host = Watched::default();
-    let mut beside = tokio::task::JoinSet::new();
+    let mut beside = JoinSet::new();
     let start = async {
-        let bound = bind("--listen", &args.listen).await?;
-        if let Some(listen) = &args.admin {
-            let listener = bind("--admin", listen).await?.listen()?;
-            admin::check(&listener, args.admin_allow_remote)?;
+        if let Some(listener) = doors.admin {
             let address = listener.local_addr()?;
             tracing::info!(%address, "the admin address answers");
+            listener.set_nonblocking(true)?;
             let listener = tokio::net::TcpListener::from_std(listener)?;
             beside.spawn(admin::serve(listener, watched_host.clone()));
         }
-        let control = Control::bind(&args.control())?;
         let mut loaded = Vec::new();
         for (pool, served) in pools.into_iter().zip(&served) {
             let module = load(&served.settings, around.said).await;
@@ -135,16 +172,30 @@ async fn serve_until_stopped(
             loaded.push(pool.with(module));
         }
         let host = Host::of(settings, loaded).await;
-        anyhow::Ok((bound, control, host.map_err(explained)?))
+        anyhow::Ok(host.map_err(explained)?)
     };
-    let (bound, control, host) = tokio::select! {
+    let host = tokio::select! {
         biased;
         signal = stop.as_mut() => return Ok(signal),
         started = start => started?,
         never = signals::ignore(&mut others) => match never {},
     };
-    let listener = bound.listen()?;
-    let url = format!("http://{}", listener.local_addr()?);
+    let (mut listeners, mut paths, mut urls) = (Vec::new(), Vec::new(), Vec::new());
+    for bound in doors.clients {
+        let is_tls = bound.is_tls;
+        let listening = bound.listen()?;
+        urls.push(listening.url(is_tls));
+        let listener = match listening {
+            Listening::Tcp(listener) => listener.into(),
+            Listening::Unix(listener, path) => {
+                paths.extend(path);
+                listener.into()
+            }
+        };
+        let tls = doors.tls.clone().filter(|_| is_tls);
+        listeners.push(spoken(listener, tls, &args.connections));
+    }
+    let url = urls.join(", ");
     // One line, because whoever waits for it may read no more.
     let line = match (&*served, &*host.pools()) {
         ([only], [pool]) => Serve::summary(&only.settings, pool.workers),
@@ -156,7 +207,7 @@ async fn serve_until_stopped(
     let line = format!("wasm-pool-host: {url} · {line}");
     let steering = Steering::new(host.clone(), served, url, around);
     watched_host.started(&steering);
-    beside.spawn(control.serve(Arc::clone(&steering)));
+    beside.spawn(doors.control.serve(Arc::clone(&steering)));
     if args.watch {
         let steering = Arc::clone(&steering);
         beside.spawn(async move { watch::watch(&steering).await });
@@ -170,6 +221,17 @@ async fn serve_until_stopped(
     });
     // Everything answers from now on.
     writeln!(std::io::stdout(), "{line}").context("can't write the start line")?;
+    let mut serving = JoinSet::new();
+    for listener in listeners {
+        let host = host.clone();
+        serving.spawn(async move { host.serve(listener).await });
+    }
+    let all_served = async {
+        while let Some(served) = serving.join_next().await {
+            served??;
+        }
+        anyhow::Ok(())
+    };
     let stopped = async {
         let asked = tokio::select! {
             _signal = stop => {
@@ -181,11 +243,44 @@ async fn serve_until_stopped(
         host.stop(asked.grace.unwrap_or(args.grace)).await;
         Ok(())
     };
-    let served = tokio::try_join!(host.serve(listener), stopped);
+    let served = tokio::try_join!(all_served, stopped);
     // Waits for the end of all of them, so that the control socket is gone.
     beside.shutdown().await;
     served?;
     Ok(None)
+}
+
+/// A listener with what is spoken there.
+fn spoken(mut listener: Listener, tls: Option<Tls>, connections: &Connections) -> Listener {
+    if let Some(tls) = tls {
+        listener = listener.with_tls(tls);
+    }
+    if connections.h2c {
+        listener = listener.with_h2c();
+    }
+    if connections.proxy_protocol {
+        listener = listener.with_proxy_protocol();
+    }
+    listener
+}
+
+/// Reads certificates and keys.
+///
+/// # Errors
+/// A sentence that names the file.
+pub(crate) fn tls(files: &TlsFiles) -> anyhow::Result<Tls> {
+    let TlsFiles { pairs, client_ca } = files;
+    let tls = Tls::read(pairs, client_ca.as_deref());
+    tls.map_err(|error| anyhow::anyhow!("{}: {error}", flag_of(files, &error.file)))
+}
+
+/// The flag that names a file for TLS.
+fn flag_of(files: &TlsFiles, file: &std::path::Path) -> &'static str {
+    match () {
+        () if files.pairs.iter().any(|pair| pair.certificate == file) => "--tls-cert",
+        () if files.pairs.iter().any(|pair| pair.key == file) => "--tls-key",
+        () => "--tls-client-ca",
+    }
 }
 
 /// Loads a module, and reports that if it takes long.

@@ -2,13 +2,15 @@
 
 use std::collections::HashSet;
 use std::fmt;
-use std::fs::{self, DirBuilder, Permissions};
+use std::fs::{self, DirBuilder};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
+
+use crate::unix_socket::{Reserved, UnixSocket};
 
 /// The folder below the user's folder for sockets.
 const NAME: &str = "wasm-pool-host";
@@ -26,14 +28,14 @@ pub(crate) enum Place {
 #[derive(Debug)]
 pub(super) struct Socket {
     pub(super) listener: UnixListener,
-    path: PathBuf,
+    _path: UnixSocket,
 }
 
-impl Drop for Socket {
-    fn drop(&mut self) {
-        let _gone = fs::remove_file(&self.path);
-    }
-}
+/// Only its user may connect to the socket.
+const MODE: u32 = 0o600;
+
+/// Connections that the kernel holds until they are accepted: more than are served at one time.
+const BACKLOG: i32 = 128;
 
 impl Place {
     /// Binds the socket. `None` if there is to be none.
@@ -51,24 +53,12 @@ impl Place {
             Self::At(path) => path.clone(),
             Self::Nowhere => return Ok(None),
         };
-        let shown = path.display();
-        if let Ok(found) = path.symlink_metadata() {
-            if !found.file_type().is_socket() {
-                bail!("{shown}: something else is there");
-            }
-            if UnixStream::connect(&path).is_ok() {
-                bail!("{shown}: another host listens there");
-            }
-            fs::remove_file(&path)
-                .with_context(|| format!("{shown}: can't remove the old socket"))?;
-        }
-        let listener =
-            UnixListener::bind(&path).with_context(|| format!("{shown}: can't listen"))?;
-        let socket = Socket { listener, path };
-        // Whoever connects before this is told apart by its user.
-        fs::set_permissions(&socket.path, Permissions::from_mode(0o600))?;
-        socket.listener.set_nonblocking(true)?;
-        Ok(Some(socket))
+        let (listener, path) = Reserved::new(&path, MODE)?.listen(BACKLOG)?;
+        listener.set_nonblocking(true)?;
+        Ok(Some(Socket {
+            listener,
+            _path: path,
+        }))
     }
 }
 

@@ -33,7 +33,11 @@ const LINES: &str = "application/x-ndjson";
 
 /// A socket that is bound and not served yet. Dropping it, or what serves it, removes it.
 #[derive(Debug)]
-pub(crate) struct Control(Option<Socket>);
+pub(crate) struct Control {
+    socket: Option<Socket>,
+    /// Why there is no socket where there should be one.
+    obstacle: Option<String>,
+}
 
 /// A request that is not carried out, and why.
 struct Refused(StatusCode, String);
@@ -43,25 +47,30 @@ impl Control {
     ///
     /// # Errors
     /// If it can't be bound, or others could use it. In the usual place this is no reason not to
-    /// serve: the log says that nobody can steer this host.
+    /// serve: the log will say that nobody can steer this host.
     pub(crate) fn bind(place: &Place) -> anyhow::Result<Self> {
         match (place.bind(), place) {
-            (Ok(socket), _) => Ok(Self(socket)),
-            (Err(error), Place::Usual) => {
-                let reason = format!("{error:#}");
-                tracing::warn!(
-                    reason,
-                    "there is no control socket: `ps`, `kill` and others can't reach this host"
-                );
-                Ok(Self(None))
-            }
+            (Ok(socket), _) => Ok(Self {
+                socket,
+                obstacle: None,
+            }),
+            (Err(error), Place::Usual) => Ok(Self {
+                socket: None,
+                obstacle: Some(format!("{error:#}")),
+            }),
             (Err(error), Place::At(_) | Place::Nowhere) => Err(error.context("--control")),
         }
     }
 
     /// Serves the socket for ever.
     pub(crate) async fn serve(self, steering: Arc<Steering>) -> Infallible {
-        let Some(socket) = self.0 else {
+        if let Some(reason) = self.obstacle {
+            tracing::warn!(
+                reason,
+                "there is no control socket: `ps`, `kill` and others can't reach this host"
+            );
+        }
+        let Some(socket) = self.socket else {
             return std::future::pending().await;
         };
         let listener = socket.listener.try_clone().and_then(UnixListener::from_std);

@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, anyhow, bail};
 use tokio::sync::watch;
 use wasm_pool_host::steps::Steps;
-use wasm_pool_host::{Host, Module, Pid, State, Watch, Workers};
+use wasm_pool_host::{Host, Module, Pid, State, Tls, Watch, Workers};
 
 use super::api;
 use super::events::{Named, Query};
 use crate::cli::config::{self, Configured};
 use crate::cli::{LogLevel, Serve, explain};
-use crate::commands::{Identity, Said, Served, load};
+use crate::commands::{Identity, Said, Served, load, tls};
 use crate::log;
 use crate::signals::{self, Other};
 
@@ -41,6 +41,8 @@ pub(crate) struct Around {
     pub(crate) steps: Steps,
     pub(crate) said: Said,
     pub(crate) log: log::Control,
+    /// The certificates that clients find, if they may speak TLS.
+    pub(crate) tls: Option<Tls>,
 }
 
 /// A request to stop, with the time for running requests if it is not the usual.
@@ -260,8 +262,8 @@ impl Steering {
         Ok(())
     }
 
-    /// Opens the log's file anew, reads the configuration again, loads all modules, and has these
-    /// pools and routes take the place of those that serve: all of them, or none. Returns what it
+    /// Opens the log's file anew, reads the configuration and the certificates again, loads all
+    /// modules, and has these pools and routes take the place of those that serve: all, or none. Returns what it
     /// could not change.
     ///
     /// # Errors
@@ -270,6 +272,7 @@ impl Steering {
         self.reopen_log();
         let _one_by_one = self.loading.lock().await;
         let mut read = self.read()?;
+        let tls = self.read_tls(&read)?;
         let mut pools = Vec::new();
         for configured in &mut read.pools {
             let served = Served::of(configured, &self.around.steps);
@@ -284,10 +287,20 @@ impl Steering {
         let changed = self.host.reconfigure(loaded).await;
         changed.map_err(|error| anyhow!(explain::start(&error)))?;
         *self.pools() = pools;
+        if let (Some(tls), Some(read)) = (&self.around.tls, tls) {
+            tls.replace(&read);
+        }
         let fixed = read.of_the_host.other_than(&self.around.of_the_host);
         let needs_a_new_start = (!fixed.is_empty()).then(|| fixed.join(", "));
         tracing::info!(needs_a_new_start, "everything was loaded again");
         Ok(fixed)
+    }
+
+    /// Reads the certificates again.
+    fn read_tls(&self, read: &Configured) -> anyhow::Result<Option<Tls>> {
+        let files = read.serve.connections.tls();
+        let files = files.filter(|_| self.around.tls.is_some());
+        files.map(|files| tls(&files)).transpose()
     }
 
     fn read(&self) -> anyhow::Result<Configured> {

@@ -20,6 +20,18 @@ pub struct Request<'a> {
     pub headers: &'a [HeaderParam<'a>],
     pub body: &'a [u8],
     pub client: &'a str,
+    pub scheme: Scheme,
+}
+
+/// How a client has asked.
+#[derive(ComponentType, Lift, Lower, Clone, Copy, Debug)]
+#[component(enum)]
+#[repr(u8)]
+pub enum Scheme {
+    #[component(name = "http")]
+    Http,
+    #[component(name = "https")]
+    Https,
 }
 
 /// A header field of a request on its way in.
@@ -77,6 +89,7 @@ pub struct Forwarded {
     headers: Vec<Header>,
     body: Bulk,
     client: String,
+    scheme: Scheme,
 }
 
 /// `bindgen!` expects these three items of an interface's stand-in. This one has no functions.
@@ -89,6 +102,24 @@ pub trait HostWithStore<T> {}
 #[expect(dead_code)]
 pub fn add_to_linker<T, D: HasData>(_: &mut Linker<T>, _: fn(&mut T) -> D::Data<'_>) -> Result<()> {
     Ok(())
+}
+
+impl From<message::Scheme> for Scheme {
+    fn from(scheme: message::Scheme) -> Self {
+        match scheme {
+            message::Scheme::Http => Self::Http,
+            message::Scheme::Https => Self::Https,
+        }
+    }
+}
+
+impl From<Scheme> for message::Scheme {
+    fn from(scheme: Scheme) -> Self {
+        match scheme {
+            Scheme::Http => Self::Http,
+            Scheme::Https => Self::Https,
+        }
+    }
 }
 
 impl Forwarded {
@@ -112,6 +143,7 @@ impl From<Forwarded> for message::Request {
             body: request.body.0.into(),
             client: request.client.into(),
             server: "".into(), // guests of this contract don't learn it
+            scheme: request.scheme.into(),
         }
     }
 }

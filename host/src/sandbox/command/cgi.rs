@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use crate::body::Body;
-use crate::message::Request;
+use crate::message::{Request, Scheme};
 use crate::text;
 
 /// Fields that are not passed on as `HTTP_` variables.
@@ -117,7 +117,15 @@ impl Variables {
             .map(|host| parted(host).0)
             .filter(|name| !name.is_empty());
         self.add("SERVER_NAME", name.unwrap_or(own_name));
-        self.add("SERVER_PORT", port.unwrap_or("80"));
+        let (usual_port, is_https) = match request.scheme {
+            Scheme::Http => ("80", false),
+            Scheme::Https => ("443", true),
+        };
+        self.add("SERVER_PORT", port.unwrap_or(usual_port));
+        self.add("REQUEST_SCHEME", request.scheme.name());
+        if is_https {
+            self.add("HTTPS", "on");
+        }
     }
 
     fn add_body(&mut self, request: &Request) {

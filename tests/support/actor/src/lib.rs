@@ -18,7 +18,9 @@ use std::time::{Duration, Instant};
 use wasm_pool_guest::mailbox::{
     self, ClientRequest, Data, ErrorCode, Incoming, Message, Outgoing, Pid,
 };
-use wasm_pool_guest::{Body, FileSlice, Header, Request, Response, files, process, program, talk};
+use wasm_pool_guest::{
+    Body, FileSlice, Header, Request, Response, Scheme, files, process, program, talk,
+};
 
 use crate::script::{bytes, shown, statements, text};
 
@@ -289,6 +291,7 @@ impl Actor {
                 headers: Vec::new(),
                 body: Vec::new(),
                 client: "127.0.0.1:1".into(),
+                scheme: Scheme::Http,
             },
         })
     }

@@ -11,8 +11,16 @@ use super::super::Serve;
 pub(super) const CONFIG: &str = "config";
 
 /// What concerns the host as a whole, and no single pool.
-const OF_THE_HOST: [&str; 16] = [
+const OF_THE_HOST: [&str; 24] = [
     "listen",
+    "unix-mode",
+    "reuse-port",
+    "tls-cert",
+    "tls-key",
+    "tls-client-ca",
+    "h2c",
+    "trusted-proxy",
+    "proxy-protocol",
     "log-file",
     "admin",
     "admin-allow-remote",
@@ -31,7 +39,10 @@ const OF_THE_HOST: [&str; 16] = [
 ];
 
 /// What names a file or a folder. In a file, a relative path begins at the file's folder.
-const PATHS: [&str; 6] = [
+const PATHS: [&str; 9] = [
+    "tls-cert",
+    "tls-key",
+    "tls-client-ca",
     "log-file",
     "core-dumps",
     "module",

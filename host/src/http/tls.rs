@@ -1,0 +1,197 @@
+//! *TLS*: certificates and their keys, read from files and chosen by the name that a client asks
+//! for. They can be replaced while the host serves; open connections keep what they have.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::client::verify_server_name;
+use tokio_rustls::rustls::crypto::{CryptoProvider, ring};
+use tokio_rustls::rustls::pki_types::pem::{self, PemObject};
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use tokio_rustls::rustls::server::{
+    ClientHello, ParsedCertificate, ResolvesServerCert, WebPkiClientVerifier,
+};
+use tokio_rustls::rustls::sign::CertifiedKey;
+use tokio_rustls::rustls::version::{TLS12, TLS13};
+use tokio_rustls::rustls::{RootCertStore, ServerConfig};
+
+/// The protocols above TLS, the best one first (RFC 7301).
+const PROTOCOLS: [&[u8]; 2] = [HTTP_2, b"http/1.1"];
+
+/// The name of HTTP/2 (RFC 9113, section 3.3).
+pub(super) const HTTP_2: &[u8] = b"h2";
+
+/// A certificate with the certificates that vouch for it, and its key: two files in PEM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyPair {
+    /// The certificate first.
+    pub certificate: PathBuf,
+    /// The private key: PKCS #8, PKCS #1 or SEC 1.
+    pub key: PathBuf,
+}
+
+/// What a host needs to speak TLS 1.2 and 1.3. Clones are handles of the same.
+#[derive(Clone, Debug)]
+pub struct Tls(Arc<ArcSwap<ServerConfig>>);
+
+/// Why files can't be used for TLS.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsError {
+    /// The file.
+    pub file: PathBuf,
+    /// What is wrong with it.
+    pub why: String,
+}
+
+impl Tls {
+    /// Reads certificates and keys. A client gets the first certificate that is for the name it
+    /// asks for, or else the first one. With `client_ca`, clients must show a certificate that one
+    /// of the certificates in this file vouches for. Certificates that were revoked still count.
+    ///
+    /// # Errors
+    /// [`TlsError`]. Also if there is no pair.
+    pub fn read(pairs: &[KeyPair], client_ca: Option<&Path>) -> Result<Self, TlsError> {
+        let provider = Arc::new(ring::default_provider());
+        let read = pairs.iter().map(|pair| Certified::read(pair, &provider));
+        let certified = read.collect::<Result<Vec<_>, _>>()?;
+        if certified.is_empty() {
+            return Err(TlsError::of(Path::new(""), "there is no certificate"));
+        }
+        let config = ServerConfig::builder_with_provider(Arc::clone(&provider))
+            .with_protocol_versions(&[&TLS13, &TLS12])
+            .map_err(|error| TlsError::of(&pairs[0].certificate, error))?;
+        let config = match client_ca {
+            None => config.with_no_client_auth(),
+            Some(file) => {
+                let mut roots = RootCertStore::empty();
+                for certificate in certificates(file)? {
+                    let added = roots.add(certificate);
+                    added.map_err(|error| TlsError::of(file, error))?;
+                }
+                let verifier =
+                    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+                let verifier = verifier.build();
+                let verifier = verifier.map_err(|error| TlsError::of(file, error))?;
+                config.with_client_cert_verifier(verifier)
+            }
+        };
+        let mut config = config.with_cert_resolver(Arc::new(Certificates(certified)));
+        config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).into();
+        if let Ok(ticketer) = ring::Ticketer::new() {
+            config.ticketer = ticketer;
+        }
+        Ok(Self(Arc::new(ArcSwap::from_pointee(config))))
+    }
+
+    /// Has connections that come from now on find what `other` has.
+    pub fn replace(&self, other: &Self) {
+        self.0.store(other.0.load_full());
+    }
+
+    pub(super) fn acceptor(&self) -> TlsAcceptor {
+        self.0.load_full().into()
+    }
+}
+
+impl TlsError {
+    fn of(file: &Path, why: impl fmt::Display) -> Self {
+        Self {
+            file: file.to_owned(),
+            why: why.to_string(),
+        }
+    }
+}
+
+impl fmt::Display for TlsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.file.display(), self.why)
+    }
+}
+
+impl std::error::Error for TlsError {}
+
+/// All pairs, in the order in which they were given.
+#[derive(Debug)]
+struct Certificates(Vec<Certified>);
+
+#[derive(Debug)]
+struct Certified {
+    key: Arc<CertifiedKey>,
+    /// The certificate alone, for its names.
+    certificate: CertificateDer<'static>,
+}
+
+impl Certified {
+    fn read(pair: &KeyPair, provider: &CryptoProvider) -> Result<Self, TlsError> {
+        let KeyPair { certificate, key } = pair;
+        let chain = certificates(certificate)?;
+        let first = chain[0].clone();
+        let parsed = ParsedCertificate::try_from(&first);
+        parsed.map_err(|error| TlsError::of(certificate, error))?;
+        let private = PrivateKeyDer::from_pem_file(key);
+        let private =
+            private.map_err(|error| TlsError::of(key, unreadable(&error, "private key")))?;
+        // Fails too if the two don't belong together.
+        let certified = CertifiedKey::from_der(chain, private, provider);
+        let certified = certified.map_err(|error| match error {
+            tokio_rustls::rustls::Error::InconsistentKeys(_) => {
+                let of = certificate.display();
+                TlsError::of(key, format!("the key is not the one of {of}"))
+            }
+            error => TlsError::of(key, error),
+        })?;
+        Ok(Self {
+            key: Arc::new(certified),
+            certificate: first,
+        })
+    }
+
+    fn is_for(&self, name: &ServerName<'_>) -> bool {
+        let parsed = ParsedCertificate::try_from(&self.certificate);
+        parsed.is_ok_and(|parsed| verify_server_name(&parsed, name).is_ok())
+    }
+}
+
+impl ResolvesServerCert for Certificates {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let name = hello.server_name().map(ServerName::try_from);
+        let usable = |certified: &&Certified| {
+            let schemes = hello.signature_schemes();
+            certified.key.key.choose_scheme(schemes).is_some()
+        };
+        let mut usable = self.0.iter().filter(usable);
+        let chosen = match &name {
+            Some(Ok(name)) => {
+                let mut all = usable.clone();
+                all.find(|certified| certified.is_for(name))
+            }
+            Some(Err(_)) | None => None,
+        };
+        let chosen = chosen.or_else(|| usable.next())?;
+        Some(Arc::clone(&chosen.key))
+    }
+}
+
+/// The certificates in a file, one at least.
+fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let unreadable = |error| TlsError::of(file, unreadable(&error, "certificate"));
+    let read = CertificateDer::pem_file_iter(file).map_err(unreadable)?;
+    let read = read.collect::<Result<Vec<_>, _>>();
+    let certificates = read
+        .map_err(|error| TlsError::of(file, crate::http::tls::unreadable(&error, "certificate")))?;
+    if certificates.is_empty() {
+        return Err(TlsError::of(file, "it has no certificate in PEM"));
+    }
+    Ok(certificates)
+}
+
+fn unreadable(error: &pem::Error, what: &str) -> String {
+    match error {
+        pem::Error::Io(error) => error.to_string(),
+        pem::Error::NoItemsFound => format!("it has no {what} in PEM"),
+        error => format!("not PEM: {error}"),
+    }
+}
