@@ -11,6 +11,11 @@ mod files;
 mod modes;
 mod requests;
 
+// What is spoken on connections, and by whom.
+mod connections;
+mod http2;
+mod proxies;
+
 // Failures, and the clients that they affect.
 mod crashes;
 mod escape;

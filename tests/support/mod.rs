@@ -3,6 +3,7 @@
 
 pub(crate) mod browser;
 pub(crate) mod command;
+pub(crate) mod frames;
 pub(crate) mod guests;
 pub(crate) mod http;
 mod log;
@@ -12,6 +13,7 @@ pub(crate) mod server;
 pub(crate) mod steer;
 pub(crate) mod table;
 pub(crate) mod terminal;
+pub(crate) mod tls;
 pub(crate) mod wat;
 
 use std::fs;

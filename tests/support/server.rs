@@ -427,7 +427,8 @@ fn first_line(output: impl Read + Send + 'static) -> String {
 
 /// The address in a start line.
 pub(crate) fn address(start_line: &str) -> Option<SocketAddr> {
-    let after = start_line.split_once("http://")?.1;
+    let after = start_line.split_once("http://");
+    let after = after.or_else(|| start_line.split_once("https://"))?.1;
     let end = after.find(|letter: char| !letter.is_ascii_digit() && !".:".contains(letter));
     after[..end.unwrap_or(after.len())].parse().ok()
 }

@@ -1,9 +1,11 @@
 //! A *connection* from its first byte to its last: it is opened, speaks HTTP/1.1 or HTTP/2, ends
 //! when its client makes no progress, and is drained when the host stops.
 
+use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
 use std::time::Duration;
 
 use super::listener::{Peer, Permit, Spoken};
@@ -18,6 +20,9 @@ use crate::shutdown::Phase;
 
 /// The time after the grace time in which clients may read their 503.
 pub(super) const LINGER: Duration = Duration::from_millis(500);
+
+/// The time in which a client that has just connected may still ask, when the host stops.
+const FIRST_HEAD: Duration = Duration::from_secs(1);
 
 /// What the requests of one connection of HTTP/1.1 share with it, or the one request of a stream of
 /// HTTP/2 with the stream. It outlives the stack of its task in hyper's eyes.
@@ -143,6 +148,17 @@ pub(super) async fn run<C: Future<Output = hyper::Result<()>>>(
         biased;
         result = alarm.watch(connection.as_mut(), reset.as_mut()) => return Some(flat(result)),
         () = stopping.reached(Phase::Draining) => {}
+    }
+    if !activity.was_asked() {
+        // Concluding would close the connection, which the client believes to be accepted.
+        let asked = poll_fn(|cx| match connection.as_mut().poll(cx) {
+            Poll::Ready(result) => Poll::Ready(Some(result)),
+            Poll::Pending if activity.was_asked() => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        });
+        if let Ok(Some(result)) = tokio::time::timeout(FIRST_HEAD, asked).await {
+            return Some(result.map_err(Ended::from));
+        }
     }
     conclude(connection.as_mut());
     // Requests that have begun may finish.

@@ -161,11 +161,17 @@ mod tests {
 
     #[test]
     fn use_earns() {
-        let mut frames = Frames::new();
-        assert!(frames.came(PREFACE, 0));
-        assert_eq!(covered(&mut frames, &frame(HEADERS, 8), 1), 10 * MOST);
-        assert_eq!(covered(&mut frames, &frame(DATA, 16384), 0), 10 * MOST);
-        assert_eq!(covered(&mut frames, &frame(PING, 8), 0), MOST);
+        let spent = || {
+            let mut frames = Frames::new();
+            assert!(frames.came(PREFACE, 0));
+            for _ in 0..MOST {
+                assert!(frames.came(&frame(PING, 8), 0));
+            }
+            frames
+        };
+        assert_eq!(covered(&mut spent(), &frame(HEADERS, 8), 1), 10 * MOST);
+        assert_eq!(covered(&mut spent(), &frame(DATA, 16384), 0), 10 * MOST);
+        let mut frames = spent();
         frames.went(3 << 10);
         assert_eq!(covered(&mut frames, &frame(PING, 8), 0), 3);
     }

@@ -12,11 +12,11 @@ use rustix::io::Errno;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::Service;
 use super::connection;
 use super::refusals::Reason;
 use super::tls::Tls;
 use super::wire::Accepted;
+use super::{MAX_LISTENERS, Service};
 use crate::shutdown::Phase;
 
 /// The pause after the host has run out of descriptors or memory.
@@ -138,12 +138,14 @@ impl Open {
     /// Accepts connections until the host stops; returns when all connections of the host are
     /// closed.
     pub(crate) async fn listen(self, service: Arc<Service>) {
+        let listening = Arc::clone(&service.listening).try_acquire_owned();
         let mut stopping = service.stopping.clone();
         tokio::select! {
             () = stopping.reached(Phase::Draining) => {}
             () = self.accept_all(&service) => {}
         }
         self.accept_last(&service);
+        drop(listening);
         service.closed().await;
     }
 
@@ -237,8 +239,9 @@ fn turn_away(mut socket: Accepted) {
 }
 
 impl Service {
-    /// Waits until all connections are closed. Only for a host that accepts none any more.
+    /// Waits until all listeners and all connections are closed. Only for a host that stops.
     pub(crate) async fn closed(&self) {
+        let _none_is_accepted: Result<_, _> = self.listening.acquire_many(MAX_LISTENERS).await;
         let all = u32::try_from(self.settings.connections).unwrap_or(u32::MAX);
         let _all_closed: Result<_, _> = self.room.acquire_many(all).await;
     }

@@ -105,6 +105,9 @@ pub(crate) struct Served {
 /// waits for all of them.
 const MAX_CONNECTIONS: usize = 1 << 28;
 
+/// More than there are ports.
+const MAX_LISTENERS: u32 = 1 << 17;
+
 /// What all connections share.
 #[derive(Debug)]
 pub(crate) struct Service {
@@ -115,6 +118,8 @@ pub(crate) struct Service {
     refusals: Refusals,
     /// Requests that no pool has.
     unrouted: Tally,
+    /// A permit for each listener that may accept.
+    listening: Arc<Semaphore>,
     /// A permit for each connection that may be open.
     room: Arc<Semaphore>,
     /// A permit for each stream of HTTP/2: there are as many as connections, since each may cost as
@@ -144,6 +149,7 @@ impl Service {
         };
         Self {
             routing: ArcSwap::from_pointee(routing),
+            listening: Arc::new(Semaphore::new(MAX_LISTENERS as usize)),
             room: Arc::new(Semaphore::new(settings.connections)),
             streams: Arc::new(Semaphore::new(settings.connections)),
             settings,

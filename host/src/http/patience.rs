@@ -3,7 +3,7 @@
 
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -45,6 +45,8 @@ pub(super) struct Activity {
     last: AtomicU64,
     /// The streams of a connection of HTTP/2, each of which has a patience of its own.
     streams: AtomicUsize,
+    /// Whether there was any request.
+    was_asked: AtomicBool,
 }
 
 impl Activity {
@@ -56,10 +58,13 @@ impl Activity {
             connected: Instant::now(),
             last: AtomicU64::new(0),
             streams: AtomicUsize::new(0),
+            was_asked: AtomicBool::new(false),
         }
     }
 
+    /// A request has come.
     pub(super) fn pause(&self) {
+        self.was_asked.store(true, Ordering::Relaxed);
         self.last.store(Self::PAUSED, Ordering::Relaxed);
     }
 
@@ -76,6 +81,7 @@ impl Activity {
     }
 
     pub(super) fn begin_stream(&self) {
+        self.was_asked.store(true, Ordering::Relaxed);
         self.streams.fetch_add(1, Ordering::Relaxed);
     }
 
@@ -83,6 +89,10 @@ impl Activity {
     pub(super) fn end_stream(&self) {
         self.note();
         self.streams.fetch_sub(1, Ordering::Release);
+    }
+
+    pub(super) fn was_asked(&self) -> bool {
+        self.was_asked.load(Ordering::Relaxed)
     }
 
     fn is_paused(&self) -> bool {

@@ -47,7 +47,8 @@ fn parse(bytes: &[u8]) -> io::Result<Option<(Option<Passed>, usize)>> {
     }
     let header = v2::Header::try_from(bytes);
     match &header {
-        Ok(header) => Ok(Some((passed(header), header.len()))),
+        Ok(header) if header.len() <= MAX_HEADER_BYTES => Ok(Some((passed(header), header.len()))),
+        Ok(_) => Err(invalid("it is too long")),
         Err(_) if header.is_incomplete() && bytes.len() < MAX_HEADER_BYTES => Ok(None),
         Err(error) => Err(invalid(error)),
     }

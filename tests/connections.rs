@@ -1,0 +1,454 @@
+//! Where clients connect, and what is spoken there: TLS, Unix sockets, sockets that were handed
+//! over, and a port that a new host takes over.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rustix::process::Signal;
+
+use crate::support::server::{command, guest, outcome, serve};
+use crate::support::steer::{ask, told};
+use crate::support::tls::{Authority, KeyPair};
+use crate::support::{Client, Folder, Server, eventually, meanwhile};
+
+/// The output of a program, if it is there and succeeds.
+fn output(program: &str, arguments: &[&str]) -> Option<String> {
+    let output = Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output();
+    let Ok(output) = output else {
+        println!("{program} is missing: install it to run this test");
+        return None;
+    };
+    let text = [output.stdout, output.stderr].concat();
+    let text = String::from_utf8_lossy(&text).into_owned();
+    assert!(output.status.success(), "{program} {arguments:?}: {text}");
+    Some(text)
+}
+
+/// A server with these certificates.
+fn with_tls(pairs: &[&KeyPair], flags: &str) -> Server {
+    let flags = pairs.iter().fold(flags.to_owned(), |flags, pair| {
+        format!(
+            "{flags} --tls-cert {} --tls-key {}",
+            pair.certificate(),
+            pair.key()
+        )
+    });
+    serve(Folder::new().file("file", "content"), &flags)
+}
+
+/// What `openssl s_client` sees of the server.
+fn seen(server: &Server, authority: &Authority, name: &str) -> Option<String> {
+    let address = server.address().to_string();
+    let ca = authority.certificate();
+    let arguments = [
+        "s_client",
+        "-connect",
+        &address,
+        "-servername",
+        name,
+        "-CAfile",
+        &ca,
+        "-verify_return_error",
+    ];
+    output("openssl", &arguments)
+}
+
+#[test]
+fn curl_speaks_every_protocol() {
+    let authority = Authority::new();
+    let pair = authority.certify(&["localhost"]);
+    let server = with_tls(&[&pair], "");
+    let port = server.address().port();
+    let url = format!("https://localhost:{port}/file");
+    for (flags, version) in [
+        (vec!["--http1.1"], "1.1"),
+        (vec!["--http2"], "2"),
+        (vec!["--http2", "--tlsv1.3"], "2"),
+        (vec!["--http2", "--tls-max", "1.2"], "2"),
+    ] {
+        let ca = authority.certificate();
+        let usual = [
+            "-sS",
+            "--cacert",
+            &ca,
+            "-w",
+            " %{http_version} %{http_code}",
+        ];
+        let Some(said) = output("curl", &[&usual[..], &flags, &[&url]].concat()) else {
+            return;
+        };
+        assert_eq!(said, format!("content {version} 200"), "{flags:?}");
+    }
+    let clear = server.get("/file");
+    assert_eq!(clear.status, 400, "{}", clear.text());
+    assert!(clear.text().contains("https://"), "{}", clear.text());
+}
+
+#[test]
+fn certificates_are_chosen_by_name() {
+    let authority = Authority::new();
+    let one = authority.certify(&["one.example"]);
+    let others = authority.certify(&["*.two.example", "two.example"]);
+    let server = with_tls(&[&one, &others], "");
+    for (name, subject) in [
+        ("one.example", "one.example"),
+        ("two.example", "*.two.example"),
+        ("any.two.example", "*.two.example"),
+        ("three.example", "one.example"), // the first is for whoever asks for another
+    ] {
+        let Some(seen) = seen(&server, &authority, name) else {
+            return;
+        };
+        assert!(seen.contains(&format!("CN = {subject}")), "{name}: {seen}");
+    }
+    let old = Command::new("openssl")
+        .args([
+            "s_client",
+            "-tls1_1",
+            "-connect",
+            &server.address().to_string(),
+        ])
+        .stdin(Stdio::null())
+        .output();
+    assert!(
+        !old.expect("openssl runs").status.success(),
+        "TLS 1.1 is over"
+    );
+}
+
+#[test]
+fn clients_must_show_certificates() {
+    let (authority, others) = (Authority::new(), Authority::new());
+    let pair = authority.certify(&["localhost"]);
+    let flags = format!("--tls-client-ca {}", authority.certificate());
+    let server = with_tls(&[&pair], &flags);
+    let url = format!("https://localhost:{}/file", server.address().port());
+    let asked = |client: Option<&KeyPair>| {
+        let mut curl = Command::new("curl");
+        curl.args(["-sS", "--cacert", &authority.certificate(), &url]);
+        if let Some(client) = client {
+            curl.args(["--cert", &client.certificate(), "--key", &client.key()]);
+        }
+        let output = curl.output().ok()?;
+        Some(output.status.success() && output.stdout == b"content")
+    };
+    let Some(is_served) = asked(Some(&authority.certify(&["client"]))) else {
+        return;
+    };
+    assert!(is_served);
+    assert_eq!(asked(Some(&others.certify(&["client"]))), Some(false));
+    assert_eq!(asked(None), Some(false));
+}
+
+#[test]
+fn bad_pairs_are_refused() {
+    let authority = Authority::new();
+    let (pair, other) = (authority.certify(&["one"]), authority.certify(&["other"]));
+    let folder = Folder::new().file("text", "no PEM");
+    let text = folder.root().join("text").display().to_string();
+    let empty = folder.outside().join("missing").display().to_string();
+    for (certificate, key, culprit, why) in [
+        (
+            pair.certificate(),
+            other.key(),
+            other.key(),
+            "not the one of",
+        ),
+        (
+            pair.certificate(),
+            empty.clone(),
+            empty.clone(),
+            "No such file",
+        ),
+        (empty.clone(), pair.key(), empty.clone(), "No such file"),
+        (
+            text.clone(),
+            pair.key(),
+            text.clone(),
+            "no certificate in PEM",
+        ),
+        (
+            pair.certificate(),
+            text.clone(),
+            text.clone(),
+            "no private key in PEM",
+        ),
+        (pair.key(), pair.key(), pair.key(), "no certificate in PEM"),
+    ] {
+        let flags = format!("--tls-cert {certificate} --tls-key {key}");
+        let (code, said) = outcome(&mut command(None, &folder.root(), &flags));
+        assert_eq!(code, 1, "{flags}: {said}");
+        assert!(
+            said.contains(&culprit) && said.contains(why),
+            "{flags}: {said}"
+        );
+    }
+}
+
+#[test]
+fn flags_that_make_no_sense_are_refused() {
+    let folder = Folder::new();
+    for (flags, said) in [
+        ("--tls-cert a", "there are 1 certificates and 0 keys"),
+        ("--tls-client-ca a", "needs --tls-cert"),
+        ("--listen https://127.0.0.1:0", "needs --tls-cert"),
+        ("--proxy-protocol", "needs --trusted-proxy"),
+        (
+            "--trusted-proxy 10.0.0.0/99",
+            "give an address or a network",
+        ),
+        ("--unix-mode 660", "no --listen unix:PATH"),
+        ("--listen unix:/tmp/x --unix-mode 999", "as in chmod"),
+        ("--listen ftp://x:1", "is not spoken here"),
+        ("--listen unix:", "give the path"),
+        ("--listen fd:2", "from 3 up"),
+        ("--listen fd:3", "no socket was handed over"),
+        (
+            "--listen 127.0.0.1:9 --listen 127.0.0.1:9",
+            "this is there twice",
+        ),
+        (
+            "--listen unix:/missing/folder/x",
+            "unix:/missing/folder/x: can't listen there",
+        ),
+    ] {
+        let (code, text) = outcome(&mut command(None, &folder.root(), flags));
+        assert!(code != 0 && text.contains(said), "{flags}: {code} {text}");
+    }
+}
+
+#[test]
+fn certificates_are_read_again() {
+    let authority = Authority::new();
+    let pair = authority.certify(&["before"]);
+    let server = with_tls(&[&pair], "");
+    let name = || {
+        let seen = seen(&server, &authority, "any.example")?;
+        let name = seen.split("CN = ").nth(1)?.lines().next()?.to_owned();
+        Some(name)
+    };
+    let Some(before) = name() else {
+        return;
+    };
+    assert!(before.starts_with("before"), "{before}");
+    let url = format!("https://before:{}", server.address().port());
+    let resolve = format!("before:{}:127.0.0.1", server.address().port());
+    // A connection that goes on: two requests, with a reload between them.
+    let kept = pair.copy();
+    authority.certify(&["after"]).replace(&pair);
+    told(&server, "reload");
+    let after = name().expect("it is seen");
+    assert!(after.starts_with("after"), "{after}");
+    // A bad pair changes nothing.
+    fs::write(pair.certificate(), "no PEM").expect("it is written");
+    let (code, said) = ask(server.folder.path(), "reload");
+    assert!(
+        code == 1 && said.contains("no certificate in PEM"),
+        "{code} {said}"
+    );
+    assert!(said.contains(&pair.certificate()), "{said}");
+    assert_eq!(name(), Some(after));
+    kept.replace(&pair);
+    told(&server, "reload");
+    let reply = output(
+        "curl",
+        &[
+            "-sS",
+            "--cacert",
+            &authority.certificate(),
+            "--resolve",
+            &resolve,
+            &format!("{url}/file"),
+        ],
+    );
+    assert_eq!(reply.as_deref(), Some("content"));
+}
+
+#[test]
+fn handshakes_have_a_deadline_and_count() {
+    let authority = Authority::new();
+    let pair = authority.certify(&["localhost"]);
+    let server = with_tls(&[&pair], "--header-timeout 1s --max-connections 2");
+    let mut silent = [server.client(), server.client()];
+    silent[1].send(&[22, 3, 1]).expect("half a handshake");
+    for mut client in silent {
+        assert_eq!(client.rest().expect("it is closed"), b"");
+    }
+    let slow = server.wait_entry("request refused", |entry| {
+        entry["reason"] == "its connection was not ready in time"
+    });
+    assert_eq!(slow["level"], "WARN");
+    let mut garbage = server.client();
+    garbage.send(&[22; 600]).expect("no handshake");
+    garbage.rest().expect("it is closed");
+    server.wait_entry("request refused", |entry| {
+        entry["reason"] == "its TLS handshake failed"
+    });
+}
+
+#[test]
+fn a_client_of_a_unix_socket() {
+    let folder = Folder::new().file("file", "content");
+    let path = folder.path().join("server.sock");
+    let flags = format!("--listen unix:{} --unix-mode 600 --h2c", path.display());
+    let mut server = serve(folder, &format!("{flags} --listen 127.0.0.1:0"));
+    assert_eq!(mode(&path), 0o600);
+    assert_eq!(get(&path, "/file"), "content");
+    let entry = server.wait_entry("request", |entry| entry["client"] == "unix:");
+    assert_eq!(entry["status"], 200);
+    let url = "http://localhost/file";
+    let socket = path.display().to_string();
+    let said = output(
+        "curl",
+        &[
+            "-sS",
+            "--http2-prior-knowledge",
+            "--unix-socket",
+            &socket,
+            url,
+        ],
+    );
+    assert!(said.is_none_or(|said| said == "content"));
+    // A living socket is refused, a stale one replaced.
+    let second = Folder::new();
+    let (code, said) = outcome(&mut command(None, &second.root(), &flags));
+    assert!(
+        code == 1 && said.contains("another host listens there"),
+        "{code} {said}"
+    );
+    server.signal(Signal::KILL);
+    server.wait_exit();
+    assert!(path.exists(), "nobody has removed it");
+    let folder = std::mem::replace(&mut server.folder, Folder::new());
+    let mut server = serve(folder, &format!("{flags} --listen 127.0.0.1:0"));
+    assert_eq!(get(&path, "/file"), "content");
+    server.signal(Signal::TERM);
+    assert!(server.wait_exit().success());
+    assert!(!path.exists(), "it is removed");
+    // What is no socket stays.
+    fs::write(&path, "a file").expect("it is written");
+    let (code, said) = outcome(&mut command(None, &second.root(), &flags));
+    assert!(
+        code == 1 && said.contains("something else is there"),
+        "{code} {said}"
+    );
+}
+
+fn mode(path: &Path) -> u32 {
+    let found = path.metadata().expect("it is there");
+    found.permissions().mode() & 0o777
+}
+
+/// The body of an answer over a Unix socket.
+fn get(path: &Path, target: &str) -> String {
+    let mut stream = UnixStream::connect(path).expect("a connection");
+    let request = format!("GET {target} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).expect("it is sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    let body = answer.split_once("\r\n\r\n").expect("a head").1;
+    body.to_owned()
+}
+
+#[test]
+fn sockets_that_were_handed_over() {
+    let folder = Folder::new().file("file", "content");
+    let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = free.local_addr().expect("its address");
+    drop(free);
+    let path = folder.path().join("handed.sock");
+    let mut activate = Command::new("systemd-socket-activate");
+    activate.args(["-l", &address.to_string(), "-l"]).arg(&path);
+    activate.arg(crate::support::server::PROGRAM);
+    activate.args([
+        "--listen",
+        "fd:3",
+        "--listen",
+        "fd:4",
+        "--control",
+        "off",
+        "--root",
+    ]);
+    activate
+        .arg(folder.root())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    let Ok(mut running) = activate.spawn() else {
+        println!("systemd-socket-activate is missing: install systemd to run this test");
+        return;
+    };
+    // The program starts with the first connection, which waits for it.
+    let mut client = eventually("the port is open", || Client::try_connect(address).ok());
+    assert_eq!(client.get("/file").text(), "content");
+    assert_eq!(get(&path, "/file"), "content");
+    let _ended = running.kill();
+    let _ended = running.wait();
+}
+
+#[test]
+fn fifty_hosts_take_over_from_each_other() {
+    const HAND_OVERS: usize = 50;
+    let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = free.local_addr().expect("its address");
+    drop(free);
+    let flags = format!("--workers 2 --reuse-port --listen {address}");
+    let mut current = guest("hello", &flags);
+    let answered = AtomicU64::new(0);
+    let client = |goes_on: &dyn Fn() -> bool| {
+        while goes_on() {
+            let mut client = Client::connect(address);
+            let reply = client.try_request("GET", "/", &[("connection", "close")], b"");
+            assert_eq!(reply.expect("an answer").status, 200);
+            answered.fetch_add(1, Ordering::Relaxed);
+        }
+    };
+    let hand_over = || {
+        for _ in 0..HAND_OVERS {
+            let next = guest("hello", &flags);
+            let mut last = std::mem::replace(&mut current, next);
+            last.signal(Signal::TERM);
+            assert!(last.wait_exit().success());
+        }
+    };
+    meanwhile(8, client, hand_over);
+    assert!(answered.load(Ordering::Relaxed) > 100 * HAND_OVERS as u64 / 10);
+    // Who does not share it is refused.
+    let (code, said) = outcome(&mut command(
+        None,
+        Path::new("."),
+        &format!("--listen {address}"),
+    ));
+    assert!(code == 1 && said.contains("--reuse-port"), "{code} {said}");
+}
+
+#[test]
+fn several_places_at_once() {
+    let authority = Authority::new();
+    let pair = authority.certify(&["localhost"]);
+    let folder = Folder::new().file("file", "content");
+    let path = folder.path().join("server.sock");
+    let flags = format!(
+        "--listen http://127.0.0.1:0 --listen 127.0.0.1:0 --listen unix:{} --tls-cert {} --tls-key {}",
+        path.display(),
+        pair.certificate(),
+        pair.key()
+    );
+    let server = serve(folder, &flags);
+    let line = &server.start_line;
+    assert_eq!(line.matches("http://").count(), 1, "{line}");
+    assert_eq!(line.matches("https://").count(), 1, "{line}");
+    assert!(line.contains(&format!("unix:{}", path.display())), "{line}");
+    assert_eq!(server.get("/file").text(), "content");
+    assert_eq!(get(&path, "/file"), "content");
+    let taken = UnixListener::bind(&path);
+    assert!(taken.is_err(), "the place is taken");
+}

@@ -1,0 +1,175 @@
+//! Floods of frames that cost their sender little: the host ends the connection, and others don't
+//! notice.
+
+use crate::support::frames::{
+    CONTINUATION, DATA, END_HEADERS, END_STREAM, Frames, HEADERS, PING, PRIORITY, SETTINGS, cancel,
+    field, frame, get, request, window,
+};
+use crate::support::server::{guest, serve};
+use crate::support::{Folder, Server, pattern};
+
+/// Far more than a connection may send without use.
+const MANY: usize = 200_000;
+
+/// What a client can make the host hold, at most.
+const BOUND: u64 = 32 << 20;
+
+/// Whether the host ends a connection, and neither grows nor refuses others meanwhile.
+fn is_ended(server: &Server, flood: impl FnOnce(Frames) -> bool) -> bool {
+    let before = server.memory("VmHWM");
+    let is_over = flood(Frames::connect(server.address()));
+    assert_eq!(server.get("/").status, 200, "others are served");
+    let grown = server.grown(before);
+    assert!(grown < BOUND, "{grown} B");
+    is_over
+}
+
+#[test]
+fn frames_that_ask_for_nothing() {
+    let server = guest("hello", "--h2c --workers 2");
+    let flood = |bytes: Vec<u8>| is_ended(&server, |frames| frames.flood(&bytes, MANY));
+    assert!(flood(frame(SETTINGS, 0, 0, &[])), "settings");
+    assert!(
+        flood(frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 9])),
+        "windows in settings"
+    );
+    assert!(flood(frame(PING, 0, 0, &[0; 8])), "pings");
+    assert!(flood(frame(PRIORITY, 0, 1, &[0, 0, 0, 0, 1])), "priorities");
+    assert!(flood(window(0, 1)), "windows");
+    assert!(
+        flood(frame(0x77, 0, 0, b"unknown")),
+        "frames of an unknown type"
+    );
+    let refusals = server.entries("request refused");
+    let reason = "too many frames that ask for nothing";
+    assert!(
+        refusals.iter().any(|entry| entry["reason"] == reason),
+        "{refusals:?}"
+    );
+}
+
+#[test]
+fn rapid_reset() {
+    let server = guest("misbehave", "--h2c --workers 2");
+    let before = server.memory("VmHWM");
+    let frames = Frames::connect(server.address());
+    let is_over = frames.flood_by(MANY, |at| {
+        let stream = 1 + 2 * at;
+        [get(stream, "/slow?ms=1000"), cancel(stream)].concat()
+    });
+    assert!(is_over);
+    assert!(server.grown(before) < BOUND);
+    assert_eq!(server.wait_served("/ok").status, 200);
+    let asked = server.entries("request").len();
+    assert!(asked < 2000, "{asked} requests were begun");
+}
+
+#[test]
+fn heads_without_an_end() {
+    let server = guest("hello", "--h2c --workers 2");
+    // Each frame has a field, as in the attacks of 2024.
+    let more = frame(CONTINUATION, 0, 1, &field("x-more", "and more"));
+    let flooded = is_ended(&server, |mut frames| {
+        frames.send(&frame(HEADERS, END_STREAM, 1, &request("GET", "/", &[])));
+        frames.flood(&more, MANY)
+    });
+    assert!(flooded, "small frames");
+    let large = frame(CONTINUATION, 0, 1, &field("x-more", &"x".repeat(16_000)));
+    let flooded = is_ended(&server, |mut frames| {
+        frames.send(&frame(HEADERS, END_STREAM, 1, &request("GET", "/", &[])));
+        frames.flood(&large, 10_000)
+    });
+    assert!(flooded, "large frames");
+    let empty = frame(CONTINUATION, 0, 1, &[]);
+    let flooded = is_ended(&server, |mut frames| {
+        frames.send(&frame(HEADERS, END_STREAM, 1, &request("GET", "/", &[])));
+        frames.flood(&empty, MANY)
+    });
+    assert!(flooded, "empty frames");
+}
+
+#[test]
+fn fields_that_grow_when_they_are_unpacked() {
+    let server = guest("hello", "--h2c --workers 2");
+    // A large field is remembered, and named by one byte a thousand times.
+    let mut fields = request("GET", "/", &[]);
+    let mut large = field("x-large", &"x".repeat(3000));
+    large[0] = 0x40; // a literal that is to be remembered
+    fields.extend(large);
+    const THE_LAST: u8 = 0x80 | 62;
+    fields.extend([THE_LAST; 10_000]);
+    let ended = is_ended(&server, |frames| {
+        frames.flood_by(MANY, |at| {
+            let fields = if at == 0 { &fields } else { &fields[..0] };
+            frame(HEADERS, END_STREAM | END_HEADERS, 1 + 2 * at, fields)
+        })
+    });
+    assert!(ended);
+}
+
+#[test]
+fn bodies_of_nothing() {
+    let server = guest("hello", "--h2c --workers 2");
+    let nothing = frame(DATA, 0, 1, &[]);
+    let flooded = is_ended(&server, |mut frames| {
+        frames.send(&frame(HEADERS, END_HEADERS, 1, &request("POST", "/", &[])));
+        frames.flood(&nothing, MANY)
+    });
+    assert!(flooded);
+}
+
+#[test]
+fn windows_that_open_by_a_byte() {
+    let folder = Folder::new()
+        .file("large", pattern(4 << 20))
+        .file("index.html", "");
+    let server = serve(folder, "--h2c");
+    // No window at all in the beginning.
+    let none = frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 0]);
+    let flooded = is_ended(&server, |mut frames| {
+        frames.send(&none);
+        frames.send(&get(1, "/large"));
+        frames.flood(&window(1, 1), MANY)
+    });
+    assert!(flooded);
+}
+
+#[test]
+fn more_streams_than_there_may_be() {
+    let server = guest("misbehave", "--h2c --workers 2");
+    let flooded =
+        Frames::connect(server.address()).flood_by(MANY, |at| get(1 + 2 * at, "/slow?ms=5000"));
+    assert!(flooded);
+    assert_eq!(server.wait_served("/ok").status, 200);
+    let asked = server.entries("request").len();
+    assert!(asked < 1000, "{asked} requests were begun");
+}
+
+#[test]
+fn bytes_that_are_no_frames() {
+    let server = guest("hello", "--h2c --workers 2");
+    for bytes in [
+        &b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"[..],
+        &[0xff; 100],
+        &[0; 100],
+        &frame(
+            HEADERS,
+            END_STREAM | END_HEADERS,
+            2,
+            &request("GET", "/", &[]),
+        ),
+        &frame(HEADERS, END_STREAM | END_HEADERS, 1, &[0xff; 50]),
+        &frame(DATA, END_STREAM, 1, b"of no request"),
+        &frame(PING, 0, 0, b"short"),
+        &frame(SETTINGS, 0, 1, &[]),
+        &window(0, 0),
+    ] {
+        let mut frames = Frames::connect(server.address());
+        frames.send(bytes);
+        assert!(
+            frames.wait(|_| false).is_none(),
+            "{bytes:?} ends the connection"
+        );
+        assert_eq!(server.get("/").status, 200);
+    }
+}
