@@ -31,6 +31,9 @@ const PATHS: &[&str] = &[
     "--log-file",
     "--env-file",
     "--cache",
+    "--tls-cert",
+    "--tls-key",
+    "--tls-client-ca",
 ];
 
 /// Commands that ask a running host.
