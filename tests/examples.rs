@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Barrier;
 
 use crate::crowds::{RING_ARGS, RING_FLAGS};
+use crate::support::form::has_form;
 use crate::support::program::run;
 use crate::support::server::{guest, serve};
 use crate::support::{Folder, Server, guests};
@@ -437,40 +438,6 @@ impl Run {
             self.output
         );
     }
-}
-
-/// Whether these lines match the form. In the form, `…` is any text, and a line of only `…` is any
-/// number of lines.
-fn has_form(lines: &[&str], form: &[String]) -> bool {
-    match (lines, form) {
-        (_, [any, rest @ ..]) if any == "…" => {
-            (0..=lines.len()).any(|skipped| has_form(&lines[skipped..], rest))
-        }
-        ([line, lines @ ..], [first, form @ ..]) => {
-            line_has_form(line, first) && has_form(lines, form)
-        }
-        _ => lines.is_empty() && form.is_empty(),
-    }
-}
-
-fn line_has_form(line: &str, form: &str) -> bool {
-    let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
-    let (line, form) = (words(line), words(form));
-    let mut parts = form.split('…');
-    let first = parts.next().unwrap_or_default();
-    let Some(mut rest) = line.strip_prefix(first) else {
-        return false;
-    };
-    for part in parts {
-        match rest.find(part).filter(|_| !rest.is_empty()) {
-            Some(at) => rest = &rest[at + part.len()..],
-            None => return false,
-        }
-        if part.is_empty() {
-            rest = ""; // the last part: it takes the rest
-        }
-    }
-    rest.is_empty()
 }
 
 fn example(name: &str) -> PathBuf {

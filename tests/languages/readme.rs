@@ -8,6 +8,7 @@ use std::process::Command;
 
 use super::toolchains::succeed;
 use crate::support::server::module;
+use crate::support::shell::words;
 use crate::support::{Folder, Reply, Server};
 
 /// A README, and how its commands are meant here.
@@ -121,19 +122,4 @@ impl Readme<'_> {
             assert_eq!(text.lines().collect::<Vec<_>>(), shown, "{method} {url}");
         }
     }
-}
-
-/// The words of a command, as a shell splits them: quotes are all that is special here.
-fn words(command: &str) -> Vec<String> {
-    let (mut words, mut word, mut is_quoted) = (Vec::new(), String::new(), false);
-    for letter in command.chars() {
-        match letter {
-            '\'' => is_quoted = !is_quoted,
-            ' ' if !is_quoted => words.push(std::mem::take(&mut word)),
-            other => word.push(other),
-        }
-    }
-    words.push(word);
-    words.retain(|word| !word.is_empty());
-    words
 }

@@ -3,6 +3,7 @@
 
 pub(crate) mod browser;
 pub(crate) mod command;
+pub(crate) mod form;
 pub(crate) mod frames;
 pub(crate) mod guests;
 pub(crate) mod http;
@@ -10,6 +11,7 @@ mod log;
 pub(crate) mod program;
 pub(crate) mod scripts;
 pub(crate) mod server;
+pub(crate) mod shell;
 pub(crate) mod steer;
 pub(crate) mod table;
 pub(crate) mod terminal;

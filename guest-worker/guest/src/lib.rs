@@ -143,6 +143,43 @@ macro_rules! handler {
 }
 
 /// Makes a function `fn()` the whole life of each process of this component: its `run`.
+///
+/// ```
+/// use wasm_pool_guest::mailbox::{self, Incoming, Outgoing};
+/// use wasm_pool_guest::talk::{self, Answer};
+/// use wasm_pool_guest::{Response, process, program};
+///
+/// program!(run);
+///
+/// fn run() {
+///     if process::parent().is_none() {
+///         listener()
+///     } else {
+///         worker()
+///     }
+/// }
+///
+/// /// Sends each request to the next of three workers.
+/// fn listener() {
+///     let workers: Vec<_> = (0..3).filter_map(|_| process::spawn(&[]).ok()).collect();
+///     for worker in workers.iter().cycle() {
+///         if let Incoming::Request(asked) = mailbox::receive().content {
+///             let _full = mailbox::send(*worker, Outgoing::Request(asked));
+///         }
+///     }
+/// }
+///
+/// /// Answers straight to the client.
+/// fn worker() {
+///     talk::serve(|message| match message.content {
+///         Incoming::Request(asked) => {
+///             let text = format!("process {} says hello\n", mailbox::self_());
+///             Some(Answer::response(asked.client, Response::text(200, text)))
+///         }
+///         Incoming::Data(_) | Incoming::Call(_) | Incoming::Down(_) => None,
+///     })
+/// }
+/// ```
 #[macro_export]
 macro_rules! program {
     ($run:path) => {

@@ -87,7 +87,7 @@ pub fn main(program: &Path) -> anyhow::Result<()> {
     let bench = |pace| Bench::new(program, pace);
     let passing = workspace().join("target/compare");
     match &args.iter().map(AsRef::as_ref).collect::<Vec<&str>>()[..] {
-        // The README quotes these results.
+        // docs/comparison.md quotes these results.
         [] => keep(
             &bench(FULL)?.everything()?,
             &workspace().join("host/bench/results"),
