@@ -17,16 +17,18 @@ const KNOWN_IN_ONE_PLACE: &[(&str, &str)] = &[
     ("wasmtime_wasi_http", "sandbox"),
     ("hyper", "http"),
     ("hyper_util", "http"),
-    ("tokio_rustls", "sandbox"),
+    ("ppp", "http"),
+    ("tokio_rustls", "http"),
     ("webpki_roots", "sandbox"),
     ("cap_std", "files"),
     ("async_task", "scheduler"),
 ];
 
 /// Where an external crate is named beside its only place: hyper's client sends guests' requests,
-/// and what an operator asks is HTTP too.
+/// over TLS too, and what an operator asks is HTTP.
 const ALSO_KNOWN_IN: &[(&str, &str)] = &[
     ("hyper", "sandbox/outbound"),
+    ("tokio_rustls", "sandbox/outbound"),
     ("hyper", "admin"),
     ("hyper", "control"),
     ("hyper", "side_door.rs"),
@@ -42,6 +44,8 @@ const OF_THE_PROGRAM: &[&str] = &[
     "hdrhistogram",
     "httparse",
     "indicatif",
+    "libc",
+    "listenfd",
     "mio",
     "plotters",
     "ratatui",

@@ -50,6 +50,7 @@ fn a_request_becomes_variables() {
         ("CONTENT_TYPE", "text/x-y"),
         ("CONTENT_LENGTH", "3"),
         ("REMOTE_ADDR", "127.0.0.1"),
+        ("REQUEST_SCHEME", "http"),
         ("DOCUMENT_ROOT", "/"),
         ("SCRIPT_FILENAME", "/a b/ü/.."),
         ("REDIRECT_STATUS", "200"),

@@ -159,7 +159,7 @@ fn bad_values_are_refused_before_anything_is_bound() {
         ("--listen", "--listen localhost"),
         ("--listen", "--listen ::1:8080"),
         ("--listen", "--listen 1.2.3:8080"),
-        ("--listen", "--listen http://localhost:8080/"),
+        ("--listen", "--listen http://localhost:8080/path"),
         ("--idle-timeout", "--idle-timeout 0s"),
         ("--idle-timeout", "--idle-timeout 0"),
         ("--idle-timeout", "--idle-timeout 5x"),

@@ -31,12 +31,23 @@ const NOT_RUN: &[(&str, &str, &str)] = &[
         "cargo run -q --example embed -- examples/site",
         "cargo builds it; `library::the_example_serves_until_it_is_interrupted` runs it",
     ),
+    (
+        "docs/connections.md",
+        "wasm-pool-host examples/site --listen 443 --tls-cert site.pem --tls-key site.key",
+        "it needs a certificate; `connections::curl_speaks_every_protocol` has one",
+    ),
+    (
+        "docs/connections.md",
+        "wasm-pool-host site.wasm --listen 0.0.0.0:80 --reuse-port &",
+        "it needs a port for everybody; `connections::fifty_hosts_take_over_from_each_other` has one of its own",
+    ),
 ];
 
 /// Flags in the guides that are not this program's, and whose they are.
 const FOREIGN: &[(&str, &str)] = &[
     ("--check-config", "gunicorn"),
     ("--example", "cargo"),
+    ("--http2-prior-knowledge", "curl"),
     ("--release", "cargo"),
     ("--target", "cargo"),
     ("--test", "cargo"),

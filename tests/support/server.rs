@@ -379,7 +379,7 @@ pub(crate) fn command(module: Option<&Path>, root: &Path, flags: &str) -> Comman
     let mut command = Command::new(PROGRAM);
     command.env("XDG_CACHE_HOME", CACHES);
     // Each test's hosts have their sockets in its own folder.
-    command.env("XDG_RUNTIME_DIR", root.parent().unwrap_or(root));
+    isolate(&mut command, root.parent().unwrap_or(root));
     if let Some(module) = module {
         command.arg("--module").arg(module);
     }
@@ -401,6 +401,11 @@ pub(crate) fn command(module: Option<&Path>, root: &Path, flags: &str) -> Comman
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     command
+}
+
+/// Has the program find and make control sockets in this folder only.
+pub(crate) fn isolate(command: &mut Command, folder: &Path) {
+    command.env("XDG_RUNTIME_DIR", folder).env("TMPDIR", folder);
 }
 
 /// The exit code of a program that ends by itself, and all of its output.

@@ -6,13 +6,13 @@ use std::process::Command;
 use serde_json::Value;
 
 use super::eventually;
-use super::server::{PROGRAM, Server, outcome};
+use super::server::{PROGRAM, Server, isolate, outcome};
 
 /// The program with these arguments, which finds the hosts of this folder.
 pub(crate) fn asking(folder: &Path, arguments: &str) -> Command {
     let mut command = Command::new(PROGRAM);
     command.args(arguments.split_whitespace());
-    command.env("XDG_RUNTIME_DIR", folder);
+    isolate(&mut command, folder);
     command
 }
 

@@ -27,6 +27,7 @@ impl Screen {
             .env("TERM", "xterm")
             .env_remove("NO_COLOR")
             .env("XDG_RUNTIME_DIR", folder)
+            .env("TMPDIR", folder)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()

@@ -1,5 +1,5 @@
-//! A *Unix socket* with a path. What an ended program has left there is replaced, what lives is not,
-//! and whoever has bound the path removes it again.
+//! A *Unix socket* with a path. What an ended program has left there is replaced, and what lives is
+//! not. Whoever has bound the path removes it again.
 
 use std::fs::{self, Permissions};
 use std::os::fd::OwnedFd;

@@ -1,5 +1,6 @@
-//! Counts the frames of an HTTP/2 connection that ask for nothing. A client may send some: settings,
-//! pings, windows, resets. One that sends little else wants to keep the host busy, and is left.
+//! Counts the frames of an HTTP/2 connection that ask for nothing. A client may send some:
+//! settings, pings, windows, resets. One that sends little else wants to keep the host busy, and is
+//! left.
 //!
 //! Only hyper interprets frames. This file finds where each begins (RFC 9113, section 4.1), and
 //! keeps a *budget*: frames that bring no data cost some of it, and what the connection is for

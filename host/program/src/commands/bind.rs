@@ -165,9 +165,9 @@ impl Bound {
         match self.socket {
             Socket::Tcp { socket, takes_over } => {
                 let listening = rustix::net::listen(&socket, BACKLOG).map_err(io::Error::from);
-                let taken = |error: io::Error| match error.kind() {
-                    ErrorKind::AddrInUse => anyhow!(error).context(TAKEN),
-                    _ => anyhow!(error),
+                let taken = |error: io::Error| match error.kind() == ErrorKind::AddrInUse {
+                    true => anyhow!(error).context(TAKEN),
+                    false => anyhow!(error),
                 };
                 listening.map_err(taken).context(failed)?;
                 if takes_over {
@@ -193,12 +193,9 @@ impl Listening {
                 Ok(address) => format!("{scheme}://{address}"),
                 Err(_) => scheme.to_owned(),
             },
-            Self::Unix(listener, _) => {
+            Self::Unix(listener, own) => {
                 let address = listener.local_addr().ok();
-                let own = match self {
-                    Self::Unix(_, Some(socket)) => Some(socket.path()),
-                    _ => None,
-                };
+                let own = own.as_ref().map(UnixSocket::path);
                 let path = own.or_else(|| address.as_ref()?.as_pathname());
                 format!("unix:{}", path.unwrap_or_else(|| "".as_ref()).display())
             }

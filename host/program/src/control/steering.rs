@@ -263,8 +263,8 @@ impl Steering {
     }
 
     /// Opens the log's file anew, reads the configuration and the certificates again, loads all
-    /// modules, and has these pools and routes take the place of those that serve: all, or none. Returns what it
-    /// could not change.
+    /// modules, and has these pools and routes take the place of those that serve: all, or none.
+    /// Returns what it could not change.
     ///
     /// # Errors
     /// If any of them can't be used. All goes on as before then.
