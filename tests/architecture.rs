@@ -37,6 +37,8 @@ const ALSO_KNOWN_IN: &[(&str, &str)] = &[
 /// Crates that only the program needs. The library doesn't make its embedders build them.
 const OF_THE_PROGRAM: &[&str] = &[
     "clap",
+    "clap_complete",
+    "clap_mangen",
     "bytesize",
     "humantime",
     "hdrhistogram",
@@ -45,6 +47,7 @@ const OF_THE_PROGRAM: &[&str] = &[
     "mio",
     "plotters",
     "ratatui",
+    "sd_notify",
     "tempfile",
     "tracing_appender",
     "tracing_subscriber",
