@@ -58,8 +58,9 @@ const SECTIONS: &[Section] = &[
             ),
             (
                 "SIGHUP",
-                "Read the configuration and load all modules again, as wasm-pool-host-reload(1) does. If \
-                 anything can't be used, nothing changes, and the log says why.",
+                "Read the configuration and certificates again, and load all modules, as \
+                 wasm-pool-host-reload(1) does. If anything can't be used, nothing changes, and the log says \
+                 why.",
             ),
             ("SIGUSR1", "Open the file of --log-file anew."),
         ],
@@ -77,6 +78,10 @@ const SECTIONS: &[Section] = &[
             (
                 "XDG_RUNTIME_DIR",
                 "The folder that has that of control sockets.",
+            ),
+            (
+                "LISTEN_FDS, LISTEN_PID",
+                "Set by whoever hands sockets over, which --listen fd:3 and further ones take.",
             ),
             (
                 "NOTIFY_SOCKET, WATCHDOG_USEC",
