@@ -4,7 +4,7 @@
 TARGET := wasm32-wasip2
 DEBIAN := rustc-web cargo-web rust-web-src wasi-libc
 
-.PHONY: run test fuzz examples bench compare peers beam browser clients lint setup
+.PHONY: run test fuzz examples bench compare peers beam browser clients lint setup install uninstall deb
 
 run: setup
 	@echo "make: building the host (the first time takes 8 to 15 minutes on two cores), then serving examples/site"
@@ -75,6 +75,58 @@ fuzz: setup
 lint: setup
 	cargo fmt --check
 	cargo clippy --workspace --all-targets -- --deny warnings
+
+# Everything has its place below PREFIX, and DESTDIR stands before all paths. What the service reads is in
+# SYSCONFDIR, which is the administrator's: only the package for Debian puts a file there.
+PREFIX ?= /usr/local
+SYSCONFDIR ?= /etc
+BINARY ?= target/release/wasm-pool-host
+STRIP ?= strip
+DEBS ?= target/debian
+
+BIN := $(DESTDIR)$(PREFIX)/bin
+MAN := $(DESTDIR)$(PREFIX)/share/man/man1
+BASH := $(DESTDIR)$(PREFIX)/share/bash-completion/completions
+ZSH := $(DESTDIR)$(PREFIX)/share/zsh/site-functions
+FISH := $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
+UNITS := $(DESTDIR)$(PREFIX)/lib/systemd/system
+DOC := $(DESTDIR)$(PREFIX)/share/doc/wasm-pool-host
+GUIDES := $(wildcard docs/*.md)
+
+# Builds nothing if the binary is there and newer than the source: root need not have a compiler.
+install: $(BINARY)
+	install -d $(BIN) $(MAN) $(BASH) $(ZSH) $(FISH) $(UNITS) $(DOC)/docs $(DOC)/examples
+	install -m 755 -s --strip-program=$(STRIP) $(BINARY) $(BIN)/wasm-pool-host
+	umask 022 && $(abspath $(BINARY)) generate man $(MAN)
+	umask 022 && $(abspath $(BINARY)) generate completions bash > $(BASH)/wasm-pool-host
+	umask 022 && $(abspath $(BINARY)) generate completions zsh > $(ZSH)/_wasm-pool-host
+	umask 022 && $(abspath $(BINARY)) generate completions fish > $(FISH)/wasm-pool-host.fish
+	install -m 644 README.md LICENSE $(DOC)
+	install -m 644 $(GUIDES) $(DOC)/docs
+	install -m 644 dist/host.toml dist/sysctl.d/60-wasm-pool-host.conf $(DOC)/examples
+	install -m 644 dist/systemd/wasm-pool-host.socket $(UNITS)
+	umask 022 && sed 's,/usr/bin/,$(PREFIX)/bin/,; s,/etc/,$(SYSCONFDIR)/,' \
+		dist/systemd/wasm-pool-host.service > $(UNITS)/wasm-pool-host.service
+
+# Removes what `install` has installed, and no folder that others share.
+uninstall:
+	rm -f $(BIN)/wasm-pool-host $(MAN)/wasm-pool-host.1 $(MAN)/wasm-pool-host-*.1
+	rm -f $(BASH)/wasm-pool-host $(ZSH)/_wasm-pool-host $(FISH)/wasm-pool-host.fish
+	rm -f $(UNITS)/wasm-pool-host.service $(UNITS)/wasm-pool-host.socket
+	rm -f $(DOC)/README.md $(DOC)/LICENSE $(addprefix $(DOC)/,$(GUIDES))
+	rm -f $(DOC)/examples/host.toml $(DOC)/examples/60-wasm-pool-host.conf
+	for folder in $(DOC)/docs $(DOC)/examples $(DOC); do \
+		if [ -d $$folder ]; then rmdir --ignore-fail-on-non-empty $$folder; fi; done
+
+# A package for Debian and what is like it, in DEBS.
+deb: $(BINARY)
+	dist/debian/build.sh $(BINARY) $(DEBS)
+
+# Cargo leaves a binary alone that a change does not concern. The time says that it was looked at.
+target/release/wasm-pool-host: Cargo.toml Cargo.lock $(shell find host guest-worker wit -name target -prune -o -type f -print)
+	$(MAKE) setup
+	cargo build --release --package wasm-pool-program
+	touch $@
 
 # Guests are compiled for wasm. rustup brings the target where it can; where it can't, Debian's compiler
 # builds the target's standard library from source.

@@ -39,6 +39,8 @@ const ALSO_KNOWN_IN: &[(&str, &str)] = &[
 /// Crates that only the program needs. The library doesn't make its embedders build them.
 const OF_THE_PROGRAM: &[&str] = &[
     "clap",
+    "clap_complete",
+    "clap_mangen",
     "bytesize",
     "humantime",
     "hdrhistogram",
@@ -49,6 +51,7 @@ const OF_THE_PROGRAM: &[&str] = &[
     "mio",
     "plotters",
     "ratatui",
+    "sd_notify",
     "tempfile",
     "tracing_appender",
     "tracing_subscriber",

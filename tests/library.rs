@@ -50,6 +50,25 @@ fn a_host_serves_any_number_of_listeners_until_it_is_stopped() {
 }
 
 #[test]
+fn a_request_of_the_hosts_own_counts_nowhere() {
+    let folder = Folder::new().file("index.html", "home");
+    let runtime = runtime();
+    let host = start(&runtime, settings(&folder, Module::BuiltIn));
+    let pool = host.pools()[0].number;
+    let status = runtime.block_on(host.ask(pool));
+    assert_eq!(status.expect("an answer"), 200);
+    assert_eq!(host.stats().answered, 0);
+    assert_eq!(host.processes()[0].served, 0);
+    let waits = host.pools().remove(0).counts.waits;
+    assert_eq!(waits.counts.iter().sum::<u64>(), 0);
+    let missing = runtime.block_on(host.ask(pool + 1));
+    assert!(matches!(missing, Err(Unanswered::NoRoute)), "{missing:?}");
+    runtime.block_on(host.stop(GRACE));
+    let stopped = runtime.block_on(host.ask(pool));
+    assert!(matches!(stopped, Err(Unanswered::Stopping)), "{stopped:?}");
+}
+
+#[test]
 fn two_hosts_in_one_program_share_nothing() {
     let runtime = runtime();
     let hosts: Vec<_> = (0..2)

@@ -58,6 +58,7 @@ mod architecture;
 mod bench;
 mod cache;
 mod cli;
+mod dist;
 mod docs;
 mod examples;
 mod languages;

@@ -396,6 +396,17 @@ impl Host {
         self.0.service.handle(request, &mut trace).await
     }
 
+    /// Asks the pool of this number a request of the host's own, [`Settings::probe`] or `/`, to see
+    /// whether it answers at all. Returns the status. The request is neither logged nor counted; a
+    /// process that serves one request only is used up by it.
+    ///
+    /// # Errors
+    /// [`Unanswered`]; [`Unanswered::NoRoute`] if there is no such pool.
+    pub async fn ask(&self, pool: u32) -> Result<u16, Unanswered> {
+        let guests = self.guests(pool).map_err(|_| Unanswered::NoRoute)?;
+        guests.ask_own().await
+    }
+
     /// The pools, in the order in which they were given.
     #[must_use]
     pub fn pools(&self) -> Vec<PoolInfo> {

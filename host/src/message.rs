@@ -40,7 +40,8 @@ pub(crate) enum Content {
 /// A whole request: its head and its body.
 #[derive(Debug)]
 pub struct Request {
-    /// The request's number, unique while the host runs. Log lines and error pages show it.
+    /// The request's number, unique while the host runs. Log lines and error pages show it. 0 is a
+    /// request of the host's own, which no sum of requests counts.
     pub id: u64,
     /// `GET`, `HEAD`, `POST`, …
     pub method: String,
@@ -157,6 +158,15 @@ impl Response {
 }
 
 impl Request {
+    /// The number of a request that no client has sent.
+    pub(crate) const OWN: u64 = 0;
+
+    /// Whether the host asks this by itself.
+    #[must_use]
+    pub(crate) fn is_own(&self) -> bool {
+        self.id == Self::OWN
+    }
+
     /// The size of the request in bytes: head and body.
     #[must_use]
     pub fn weight(&self) -> usize {

@@ -89,7 +89,7 @@ impl Process {
             Instance::Handler(handler) => handler.handle(request, deadline).await?,
             Instance::Foreign(_) => return Err(Crash::of_the_host()),
         };
-        self.life.row().answered();
+        self.life.row().answered(request.is_own());
         Ok(response)
     }
 
@@ -105,12 +105,13 @@ impl Process {
         deadline: Instant,
         answer: oneshot::Sender<Response>,
     ) -> Result<(), Crash> {
+        let is_own = request.is_own();
         self.life.row().begin(request.id, now);
         match &mut self.instance {
             Instance::Foreign(foreign) => foreign.exchange(request, deadline, answer).await?,
             Instance::Handler(_) => return Err(Crash::of_the_host()),
         }
-        self.life.row().answered();
+        self.life.row().answered(is_own);
         Ok(())
     }
 

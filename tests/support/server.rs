@@ -85,10 +85,25 @@ pub(crate) fn try_component(text: &str, flags: &str) -> Result<Server, (ExitStat
     Server::try_start(Some(&module), folder, flags)
 }
 
+/// A server with the module of this path, if one is given, and with these variables around it.
+pub(crate) fn with_variables(
+    module: Option<&Path>,
+    folder: Folder,
+    flags: &str,
+    variables: &[(&str, &str)],
+) -> Server {
+    let mut command = command(module, &folder.root(), flags);
+    command.envs(variables.iter().copied());
+    started(Server::of(command, folder, flags))
+}
+
+fn started(server: Result<Server, (ExitStatus, String)>) -> Server {
+    server.unwrap_or_else(|(status, text)| panic!("the server did not start: {status}\n{text}"))
+}
+
 impl Server {
     fn start(module: Option<&Path>, folder: Folder, flags: &str) -> Self {
-        Self::try_start(module, folder, flags)
-            .unwrap_or_else(|(status, text)| panic!("the server did not start: {status}\n{text}"))
+        started(Self::try_start(module, folder, flags))
     }
 
     fn try_start(
@@ -96,7 +111,11 @@ impl Server {
         folder: Folder,
         flags: &str,
     ) -> Result<Self, (ExitStatus, String)> {
-        let mut command = command(module, &folder.root(), flags);
+        let command = command(module, &folder.root(), flags);
+        Self::of(command, folder, flags)
+    }
+
+    fn of(mut command: Command, folder: Folder, flags: &str) -> Result<Self, (ExitStatus, String)> {
         let mut child = command.spawn().expect("the program runs");
         let log = Arc::new(Log::default());
         let errors = child.stderr.take().expect("standard error is piped");

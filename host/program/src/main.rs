@@ -6,6 +6,7 @@ mod cli;
 mod commands;
 mod control;
 mod log;
+mod service_manager;
 mod side_door;
 mod signals;
 mod unix_socket;
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
         Command::New { name, lang } => commands::new(&name.0, lang),
         Command::Steer(asked) => commands::steer(asked),
         Command::Config(config) => commands::config(config),
+        Command::Generate(asked) => commands::generate(&asked),
         Command::Check { module, memory } => commands::check(module, memory.as_u64()),
     };
     result.unwrap_or_else(|error| {

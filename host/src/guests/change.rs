@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::errors::ProbeError;
 use super::generation::{Answering, Generation, Turn};
-use super::{Guests, Plan, StartError, Trace};
+use super::{Guests, Plan, StartError, Trace, Unanswered};
 use crate::body::Body;
 use crate::deadline;
 use crate::files::RootFolder;
@@ -24,8 +24,8 @@ const TRIAL: Duration = Duration::from_secs(10);
 /// How often somebody looks who waits for requests of others to end.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// The number of a request that no client has sent.
-const PROBE: u64 = 0;
+/// What a guest is asked whose user has named nothing else.
+const ANYTHING: &str = "/";
 
 /// A generation that is ready to take the place of another. Dropping it ends its processes.
 #[derive(Debug)]
@@ -215,25 +215,7 @@ impl Guests {
             return Ok(());
         };
         let refused = |error| StartError::Probe(target.clone(), error);
-        let (path, query) = match target.split_once('?') {
-            Some((path, query)) => (path, Some(query)),
-            None => (&**target, None),
-        };
-        let mut headers = Headers::default();
-        headers.push("host", b"localhost");
-        headers.push("user-agent", b"wasm-pool-host");
-        let here = "127.0.0.1:0";
-        let request = Request {
-            id: PROBE,
-            method: "GET".to_owned(),
-            path: path.to_owned(),
-            query: query.map(str::to_owned),
-            headers,
-            body: Body::empty(),
-            client: here.into(),
-            server: here.into(),
-            scheme: Scheme::Http,
-        };
+        let request = own(target);
         let time = generation.limits.request_time;
         let deadline = Instant::now() + time;
         let whole = async |response| Ok(response);
@@ -257,6 +239,53 @@ impl Guests {
             Some(Ok(_)) => Ok(()),
             Some(Err(_)) | None => Err(refused(ProbeError::Body)),
         }
+    }
+
+    /// Asks the guests that answer at present what the user named as their probe, or anything.
+    /// Returns the status as soon as it is there. Whether it is a good one decides nothing: neither
+    /// the trial of a generation nor a sum of requests counts it.
+    ///
+    /// # Errors
+    /// [`Unanswered`].
+    pub(crate) async fn ask_own(&self) -> Result<u16, Unanswered> {
+        if self.is_draining() {
+            return Err(Unanswered::Draining);
+        }
+        let generation = self.current.load_full();
+        let target = generation.settings.probe.as_deref().unwrap_or(ANYTHING);
+        let mut trace = Trace::default();
+        let whole = async |response| Ok(response);
+        let answering = self.answer_by(&generation, own(target), &mut trace, whole);
+        let response = answering.await?;
+        match response.body {
+            // Its guest goes on until it is done: if the body were dropped, that would end it.
+            Body::Stream(stream) => stream.discard(),
+            Body::Bytes(_) | Body::File(_) => {}
+        }
+        Ok(response.status)
+    }
+}
+
+/// A request of the host's own for this target.
+fn own(target: &str) -> Request {
+    let (path, query) = match target.split_once('?') {
+        Some((path, query)) => (path, Some(query)),
+        None => (target, None),
+    };
+    let mut headers = Headers::default();
+    headers.push("host", b"localhost");
+    headers.push("user-agent", b"wasm-pool-host");
+    let here = "127.0.0.1:0";
+    Request {
+        id: Request::OWN,
+        method: "GET".to_owned(),
+        path: path.to_owned(),
+        query: query.map(str::to_owned),
+        headers,
+        body: Body::empty(),
+        client: here.into(),
+        server: here.into(),
+        scheme: Scheme::Http,
     }
 }
 

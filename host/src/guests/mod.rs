@@ -274,7 +274,7 @@ impl Guests {
         trace: &mut Trace,
         judge: impl AsyncFnOnce(Response) -> Result<T, Unsendable>,
     ) -> Result<T, Unanswered> {
-        let mut lease = self.take(pool, trace).await?;
+        let mut lease = self.take(pool, request.is_own(), trace).await?;
         self.tell_began(lease.pid(), request);
         let now = Instant::now();
         let deadline = now + time;
@@ -332,7 +332,7 @@ impl Guests {
         trace: &mut Trace,
         judge: impl AsyncFnOnce(Response) -> Result<T, Unsendable>,
     ) -> Result<T, Unanswered> {
-        let mut lease = self.take(pool, trace).await?;
+        let mut lease = self.take(pool, request.is_own(), trace).await?;
         self.tell_began(lease.pid(), &request);
         let id = request.id;
         let now = Instant::now();
@@ -417,13 +417,21 @@ impl Guests {
         }
     }
 
-    /// Takes a process that has nothing to do, or waits for one.
-    async fn take(&self, pool: &Arc<Pool>, trace: &mut Trace) -> Result<Lease, Unanswered> {
+    /// Takes a process that has nothing to do, or waits for one. For a request of the host's own,
+    /// nothing is counted.
+    async fn take(
+        &self,
+        pool: &Arc<Pool>,
+        is_own: bool,
+        trace: &mut Trace,
+    ) -> Result<Lease, Unanswered> {
         let _timing = self.steps.time(Step::HandOver);
         let tally = self.table.tally();
         let lease = match pool.take_idle() {
             Some(lease) => {
-                tally.waited(Duration::ZERO);
+                if !is_own {
+                    tally.waited(Duration::ZERO);
+                }
                 lease
             }
             // On the heap: this future includes starting a process, which is large and rarely
@@ -432,9 +440,14 @@ impl Guests {
                 let begun = Instant::now();
                 let taken = self.unless_ending(Box::pin(pool.take())).await;
                 let taken = taken.unwrap_or(Err(Refusal::Closed));
-                let lease = taken.inspect_err(|_| tally.refused())?;
+                if taken.is_err() && !is_own {
+                    tally.refused();
+                }
+                let lease = taken?;
                 trace.waited = begun.elapsed();
-                tally.waited(trace.waited);
+                if !is_own {
+                    tally.waited(trace.waited);
+                }
                 lease
             }
         };

@@ -19,6 +19,8 @@ pub(super) struct Client {
     holder: Pid,
     /// [`Mailbox::visits`] of the holder when it got the request.
     visits: u64,
+    /// Whether this is the host itself.
+    is_own: bool,
     pub(super) answer: oneshot::Sender<Answer>,
 }
 
@@ -74,12 +76,14 @@ impl Table {
         let Some((holder, root)) = root else {
             return Err(NotAdmitted::NoRoot(request));
         };
+        let is_own = request.is_own();
         let sent = root.mailbox.send(forwarded(client, client, request));
         let wake = sent.map_err(|_full| NotAdmitted::Full)?;
         root.clients.insert(client);
         let client_entry = Client {
             holder,
             visits: wake.visits,
+            is_own,
             answer,
         };
         relations.clients.insert(client, client_entry);
@@ -178,7 +182,8 @@ impl Table {
         let client_entry = relations.clients.remove(&client);
         relations.remove_client(client, holder);
         if let Some(relative) = relations.processes.get(&holder) {
-            relative.row.answered();
+            let is_own = client_entry.as_ref().is_some_and(|entry| entry.is_own);
+            relative.row.answered(is_own);
         }
         drop(relations);
         let answer = client_entry.ok_or(MailError::NoProcess)?.answer;

@@ -154,10 +154,10 @@ impl Row {
         self.request_since_ms.store(self.ms(now), Ordering::Relaxed);
     }
 
-    /// The process has answered its request.
-    pub(crate) fn answered(&self) {
+    /// The process has answered its request. One of the host's own doesn't count.
+    pub(crate) fn answered(&self, is_own: bool) {
         // There is one writer, so a load and a store suffice and save a locked instruction.
-        let served = self.served.load(Ordering::Relaxed) + 1;
+        let served = self.served.load(Ordering::Relaxed) + u64::from(!is_own);
         self.served.store(served, Ordering::Relaxed);
         self.request.store(0, Ordering::Relaxed);
     }

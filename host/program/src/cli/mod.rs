@@ -7,6 +7,7 @@ pub(crate) mod config;
 mod connections;
 mod environment;
 pub(crate) mod explain;
+mod generate;
 mod listen;
 mod new;
 mod program;
@@ -31,6 +32,7 @@ pub(crate) use bench::{Bench, Yardstick};
 use cache::Cache;
 pub(crate) use connections::{Connections, TlsFiles};
 use environment::Surroundings;
+pub(crate) use generate::{Generate, Shell};
 pub(crate) use listen::{FIRST_INHERITED, Listen, Place as ListenPlace};
 pub(crate) use new::{Language, Name};
 pub(crate) use program::{Processes, Run};
@@ -97,6 +99,10 @@ pub(crate) enum Command {
     /// Check a configuration file, or show the effective configuration
     #[command(subcommand)]
     Config(Config),
+
+    /// Write the manual pages, or print completions for a shell
+    #[command(subcommand)]
+    Generate(Generate),
 
     /// Say what a module exports and imports, and whether it would run here
     Check {

@@ -25,6 +25,7 @@ use crate::cli::config::{self, Configured};
 use crate::cli::{Connections, Serve, TlsFiles, refuse};
 use crate::control::steering::Around;
 use crate::control::{Control, Steering};
+use crate::service_manager::{self, ServiceManager};
 use crate::{log, signals};
 
 /// A pool that is to be served.
@@ -91,6 +92,10 @@ pub(crate) fn serve(args: Serve) -> anyhow::Result<ExitCode> {
 
     let doors = Doors::open(&serve)?;
     let log = log::start(serve.log_format, serve.log_level, serve.log_file.clone())?;
+    let manager = match ends_with_parent {
+        true => ServiceManager::default(), // the parent speaks for itself
+        false => ServiceManager::find(),
+    };
     let runtime = runtime()?;
     let around = Around {
         asked,
@@ -99,9 +104,11 @@ pub(crate) fn serve(args: Serve) -> anyhow::Result<ExitCode> {
         said,
         log: log.control.clone(),
         tls: doors.tls.clone(),
+        manager: manager.clone(),
     };
     let outcome = runtime.block_on(serve_until_stopped(&serve, host, pools, doors, around));
     // While the runtime lives, so that a second signal still ends it all.
+    manager.finish();
     drop(log);
     // A thread that still waits for a disk must not delay the end.
     runtime.shutdown_background();
@@ -207,6 +214,9 @@ async fn serve_until_stopped(
     let line = format!("wasm-pool-host: {url} · {line}");
     let steering = Steering::new(host.clone(), served, url, around);
     watched_host.started(&steering);
+    steering.manager().ready();
+    let told = Arc::clone(&steering);
+    beside.spawn(async move { service_manager::keep_told(&told).await });
     beside.spawn(doors.control.serve(Arc::clone(&steering)));
     if args.watch {
         let steering = Arc::clone(&steering);
@@ -240,7 +250,9 @@ async fn serve_until_stopped(
             }
             asked = steering.stopped() => asked,
         };
-        host.stop(asked.grace.unwrap_or(args.grace)).await;
+        let grace = asked.grace.unwrap_or(args.grace);
+        steering.manager().stopping(grace);
+        host.stop(grace).await;
         Ok(())
     };
     let served = tokio::try_join!(all_served, stopped);

@@ -129,8 +129,15 @@ impl Remote {
 
     pub(crate) async fn stop(&self, grace: Option<Duration>) -> anyhow::Result<()> {
         let grace_ms = grace.map(|grace| grace.as_millis() as u64);
-        self.ask(Method::POST, "/stop", &api::Stopping { grace_ms })
-            .await
+        let asked = self.ask(Method::POST, "/stop", &api::Stopping { grace_ms });
+        let cut_off = |error: &anyhow::Error| {
+            let cause = error.downcast_ref::<hyper::Error>();
+            cause.is_some_and(hyper::Error::is_incomplete_message)
+        };
+        match asked.await {
+            Err(error) if cut_off(&error) => Ok(()), // it has stopped before it could answer
+            asked => asked,
+        }
     }
 
     async fn ask<T: DeserializeOwned>(

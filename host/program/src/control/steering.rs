@@ -14,6 +14,7 @@ use crate::cli::config::{self, Configured};
 use crate::cli::{LogLevel, Serve, explain};
 use crate::commands::{Identity, Said, Served, load, tls};
 use crate::log;
+use crate::service_manager::ServiceManager;
 use crate::signals::{self, Other};
 
 /// A host and all that changes it while it serves.
@@ -43,6 +44,7 @@ pub(crate) struct Around {
     pub(crate) log: log::Control,
     /// The certificates that clients find, if they may speak TLS.
     pub(crate) tls: Option<Tls>,
+    pub(crate) manager: ServiceManager,
 }
 
 /// A request to stop, with the time for running requests if it is not the usual.
@@ -99,6 +101,18 @@ impl Steering {
     /// The host that is steered.
     pub(crate) fn host(&self) -> &Host {
         &self.host
+    }
+
+    /// Who has started the host, and is told how it is.
+    pub(crate) fn manager(&self) -> &ServiceManager {
+        &self.around.manager
+    }
+
+    /// The longest time that a pool's process may take for a request.
+    pub(crate) fn longest_request(&self) -> Duration {
+        let pools = self.pools();
+        let times = pools.iter().map(|pool| pool.settings.limits.request_time);
+        times.max().unwrap_or_default()
     }
 
     /// Why the host is not ready for requests, if it is not.
@@ -236,6 +250,7 @@ impl Steering {
         let number = self.number(pool);
         let number = number.context("reload without a name adds what the configuration has")?;
         let _one_by_one = self.loading.lock().await;
+        let _told = self.around.manager.reloading();
         let mut read = self.read()?;
         let configured = read
             .pools
@@ -271,6 +286,7 @@ impl Steering {
     pub(crate) async fn reload_all(&self) -> anyhow::Result<Vec<String>> {
         self.reopen_log();
         let _one_by_one = self.loading.lock().await;
+        let _told = self.around.manager.reloading();
         let mut read = self.read()?;
         let tls = self.read_tls(&read)?;
         let mut pools = Vec::new();
