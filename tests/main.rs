@@ -12,6 +12,7 @@ mod modes;
 mod requests;
 
 // What is spoken on connections, and by whom.
+mod confine;
 mod connections;
 mod http2;
 mod proxies;

@@ -18,6 +18,8 @@ const FLAGS: &[(&str, &str)] = &[
     ("--h2c", ""),
     ("--trusted-proxy", ""),
     ("--proxy-protocol", ""),
+    ("--user", ""),
+    ("--no-confine", ""),
     ("--mode", "[default: pool]"),
     ("--reuse", ""),
     ("--workers", "[default: "),

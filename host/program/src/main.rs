@@ -4,6 +4,7 @@ mod admin;
 mod allocator;
 mod cli;
 mod commands;
+mod confine;
 mod control;
 mod log;
 mod service_manager;

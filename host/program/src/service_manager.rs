@@ -70,9 +70,14 @@ enum Message {
 pub(crate) struct Reloading<'a>(&'a ServiceManager);
 
 impl ServiceManager {
+    /// Whether one has started this host.
+    pub(crate) fn is_there() -> bool {
+        std::env::var_os(SOCKET).is_some()
+    }
+
     /// The service manager that has started this host, if one has.
     pub(crate) fn find() -> Self {
-        if std::env::var_os(SOCKET).is_none() {
+        if !Self::is_there() {
             return Self::default();
         }
         let (messages, receiver) = sync_channel(WAITING);

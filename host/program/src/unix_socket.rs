@@ -49,12 +49,16 @@ impl Reserved {
         })
     }
 
+    /// The path that it will have.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Lets clients connect, and takes the place of what was left there.
     ///
     /// # Errors
-    /// If another program has begun to listen there meanwhile.
+    /// If the path has gone.
     pub(crate) fn listen(mut self, backlog: i32) -> anyhow::Result<(UnixListener, UnixSocket)> {
-        check_free(&self.path)?;
         rustix::net::listen(&self.socket, backlog)?;
         fs::rename(&self.bound.path, &self.path)?;
         self.bound.path = self.path;

@@ -45,6 +45,11 @@ pub(crate) struct Surroundings {
 }
 
 impl Surroundings {
+    /// The files of variables.
+    pub(super) fn files(&self) -> &[PathBuf] {
+        &self.env_file
+    }
+
     /// Reads the files of variables. `args` are the arguments of guests.
     ///
     /// # Errors

@@ -27,6 +27,7 @@ use wasm_pool_host::{
     Settings,
 };
 
+use crate::confine::User;
 use crate::control::Place as ControlPlace;
 pub(crate) use bench::{Bench, Yardstick};
 use cache::Cache;
@@ -250,6 +251,16 @@ pub(crate) struct Serve {
     /// can be renamed meanwhile
     #[arg(long, value_name = "FILE")]
     pub(crate) log_file: Option<PathBuf>,
+
+    /// Become this user once ports are bound, if the host was started as root: NAME, UID,
+    /// NAME:GROUP or UID:GID
+    #[arg(long, value_name = "USER")]
+    pub(crate) user: Option<User>,
+
+    /// Keep all rights that the user has. Without this flag the host gives up what it does not need
+    /// before it serves: files, ports and system calls, by Landlock and seccomp, and capabilities
+    #[arg(long)]
+    pub(crate) no_confine: bool,
 
     /// End when whoever started this program does, however that ends
     #[arg(long, hide = true)]
@@ -504,6 +515,11 @@ impl Guests {
 }
 
 impl Serve {
+    /// The files of variables.
+    pub(crate) fn env_files(&self) -> &[PathBuf] {
+        self.surroundings.files()
+    }
+
     /// Where the control socket is. A host that another program has started has none unless it is
     /// named.
     pub(crate) fn control(&self) -> ControlPlace {

@@ -5,6 +5,7 @@ use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, ToSocketAddrs};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
+use std::path::Path;
 
 use anyhow::{Context, anyhow, bail};
 use listenfd::ListenFd;
@@ -156,6 +157,14 @@ fn take(inherited: &mut ListenFd, number: usize) -> anyhow::Result<Listening> {
 }
 
 impl Bound {
+    /// The path of a Unix socket.
+    pub(super) fn path(&self) -> Option<&Path> {
+        match &self.socket {
+            Socket::Unix(reserved) => Some(reserved.path()),
+            Socket::Tcp { .. } | Socket::Inherited(_) => None,
+        }
+    }
+
     /// Lets clients connect.
     ///
     /// # Errors

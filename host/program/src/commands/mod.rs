@@ -8,6 +8,7 @@ mod config;
 mod drill;
 mod generate;
 mod measure;
+mod needs;
 mod new;
 mod printable;
 mod ps;

@@ -4,6 +4,7 @@
 //! What needs rights that the host gives up is done first, while there is one thread.
 
 use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -18,11 +19,13 @@ use wasm_pool_host::{
 
 use super::bind::{self, Bound, Listening};
 use super::compiling::{Said, announced};
+use super::needs::needs;
 use super::watch::{self, Identity};
 use super::{explained, print, refused, runtime};
 use crate::admin::{self, Watched};
 use crate::cli::config::{self, Configured};
 use crate::cli::{Connections, Serve, TlsFiles, refuse};
+use crate::confine::{Account, become_user, confine};
 use crate::control::steering::Around;
 use crate::control::{Control, Steering};
 use crate::service_manager::{self, ServiceManager};
@@ -70,6 +73,7 @@ pub(crate) fn serve(args: Serve) -> anyhow::Result<ExitCode> {
         serve,
         pools,
         of_the_host,
+        file,
     } = config::read(args).unwrap_or_else(|problem| refuse(&problem));
     let host = serve
         .host_settings()
@@ -90,11 +94,21 @@ pub(crate) fn serve(args: Serve) -> anyhow::Result<ExitCode> {
         false => Said::by(serve.log_format, serve.log_level),
     };
 
-    let doors = Doors::open(&serve)?;
+    let mut doors = Doors::open(&serve)?;
+    let account = user(&serve)?;
+    doors.open_own(&serve, !ends_with_parent)?;
+    let walls = match serve.no_confine {
+        true => None,
+        false => Some(confine(&needs(&serve, file, &pools, &doors, account))?),
+    };
     let log = log::start(serve.log_format, serve.log_level, serve.log_file.clone())?;
-    let manager = match ends_with_parent {
-        true => ServiceManager::default(), // the parent speaks for itself
-        false => ServiceManager::find(),
+    match walls {
+        Some(walls) => tracing::info!("{walls}"),
+        None => tracing::info!("not confined: --no-confine"),
+    }
+    let manager = match doors.manager_is_told {
+        true => ServiceManager::find(),
+        false => ServiceManager::default(),
     };
     let runtime = runtime()?;
     let around = Around {
@@ -120,20 +134,23 @@ pub(crate) fn serve(args: Serve) -> anyhow::Result<ExitCode> {
 }
 
 /// Everything through which somebody may reach the host.
-struct Doors {
+pub(super) struct Doors {
     clients: Vec<Bound>,
     tls: Option<Tls>,
     admin: Option<std::net::TcpListener>,
-    control: Control,
+    control: Option<Control>,
+    /// Whether a service manager has started the host.
+    pub(super) manager_is_told: bool,
 }
 
 impl Doors {
+    /// Opens what may need the rights of root.
+    ///
     /// # Errors
     /// If a place is taken, or files for TLS can't be used.
     fn open(args: &Serve) -> anyhow::Result<Self> {
         let clients = bind::bind_all(&args.connections)?;
-        let tls = args.connections.tls();
-        let tls = tls.map(|files| self::tls(&files)).transpose()?;
+        let files = args.connections.tls();
         let admin = match &args.admin {
             None => None,
             Some(listen) => {
@@ -144,11 +161,42 @@ impl Doors {
         };
         Ok(Self {
             clients,
-            tls,
+            tls: files.map(|files| tls(&files)).transpose()?,
             admin,
-            control: Control::bind(&args.control())?,
+            control: None,
+            manager_is_told: false,
         })
     }
+
+    /// Opens what belongs to the user that the host runs as.
+    ///
+    /// # Errors
+    /// If the control socket has a place that can't be used.
+    fn open_own(&mut self, args: &Serve, speaks_for_itself: bool) -> anyhow::Result<()> {
+        self.control = Some(Control::bind(&args.control())?);
+        self.manager_is_told = speaks_for_itself && ServiceManager::is_there();
+        Ok(())
+    }
+
+    /// The paths of all sockets.
+    pub(super) fn sockets(&self) -> Vec<PathBuf> {
+        let clients = self.clients.iter().filter_map(Bound::path);
+        let control = self.control.as_ref().and_then(Control::path);
+        clients.chain(control).map(Path::to_owned).collect()
+    }
+}
+
+/// Becomes the user that was asked for.
+fn user(args: &Serve) -> anyhow::Result<Option<Account>> {
+    let Some(user) = &args.user else {
+        return Ok(None);
+    };
+    let become_it = || {
+        let account = user.find()?;
+        become_user(&account)?;
+        anyhow::Ok(account)
+    };
+    become_it().context("--user").map(Some)
 }
 
 /// Returns the signal that stopped the host before it served, if one did.
@@ -217,7 +265,9 @@ async fn serve_until_stopped(
     steering.manager().ready();
     let told = Arc::clone(&steering);
     beside.spawn(async move { service_manager::keep_told(&told).await });
-    beside.spawn(doors.control.serve(Arc::clone(&steering)));
+    if let Some(control) = doors.control {
+        beside.spawn(control.serve(Arc::clone(&steering)));
+    }
     if args.watch {
         let steering = Arc::clone(&steering);
         beside.spawn(async move { watch::watch(&steering).await });
@@ -287,7 +337,7 @@ pub(crate) fn tls(files: &TlsFiles) -> anyhow::Result<Tls> {
 }
 
 /// The flag that names a file for TLS.
-fn flag_of(files: &TlsFiles, file: &std::path::Path) -> &'static str {
+fn flag_of(files: &TlsFiles, file: &Path) -> &'static str {
     match () {
         () if files.pairs.iter().any(|pair| pair.certificate == file) => "--tls-cert",
         () if files.pairs.iter().any(|pair| pair.key == file) => "--tls-key",

@@ -129,7 +129,8 @@ impl Remote {
 
     pub(crate) async fn stop(&self, grace: Option<Duration>) -> anyhow::Result<()> {
         let grace_ms = grace.map(|grace| grace.as_millis() as u64);
-        let asked = self.ask(Method::POST, "/stop", &api::Stopping { grace_ms });
+        let stopping = api::Stopping { grace_ms };
+        let asked = self.ask(Method::POST, "/stop", &stopping);
         let cut_off = |error: &anyhow::Error| {
             let cause = error.downcast_ref::<hyper::Error>();
             cause.is_some_and(hyper::Error::is_incomplete_message)

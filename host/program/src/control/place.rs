@@ -28,7 +28,7 @@ pub(crate) enum Place {
 #[derive(Debug)]
 pub(super) struct Socket {
     pub(super) listener: UnixListener,
-    _path: UnixSocket,
+    pub(super) path: UnixSocket,
 }
 
 /// Only its user may connect to the socket.
@@ -55,10 +55,7 @@ impl Place {
         };
         let (listener, path) = Reserved::new(&path, MODE)?.listen(BACKLOG)?;
         listener.set_nonblocking(true)?;
-        Ok(Some(Socket {
-            listener,
-            _path: path,
-        }))
+        Ok(Some(Socket { listener, path }))
     }
 }
 

@@ -2,6 +2,7 @@
 //! costs anybody who is served anything.
 
 use std::convert::Infallible;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -60,6 +61,11 @@ impl Control {
             }),
             (Err(error), Place::At(_) | Place::Nowhere) => Err(error.context("--control")),
         }
+    }
+
+    /// The path of the socket, if there is one.
+    pub(crate) fn path(&self) -> Option<&Path> {
+        self.socket.as_ref().map(|socket| socket.path.path())
     }
 
     /// Serves the socket for ever.

@@ -11,7 +11,7 @@ use super::super::Serve;
 pub(super) const CONFIG: &str = "config";
 
 /// What concerns the host as a whole, and no single pool.
-const OF_THE_HOST: [&str; 24] = [
+const OF_THE_HOST: [&str; 26] = [
     "listen",
     "unix-mode",
     "reuse-port",
@@ -21,6 +21,8 @@ const OF_THE_HOST: [&str; 24] = [
     "h2c",
     "trusted-proxy",
     "proxy-protocol",
+    "user",
+    "no-confine",
     "log-file",
     "admin",
     "admin-allow-remote",

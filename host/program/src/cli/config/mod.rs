@@ -33,6 +33,8 @@ pub(crate) struct Configured {
     /// One pool at least.
     pub(crate) pools: Vec<Pool>,
     pub(crate) of_the_host: OfTheHost,
+    /// The file that was read.
+    pub(crate) file: Option<PathBuf>,
 }
 
 /// What is said of the host as a whole: each flag with its values.
@@ -67,21 +69,31 @@ pub(crate) struct Pool {
 /// A sentence that names the place of a value that can't be used.
 pub(crate) fn read(serve: Serve) -> Result<Configured, String> {
     let variables = layers::variables()?;
-    let path = match (&serve.config, variables.get(flags::CONFIG)) {
-        (Some(path), _) => Some(path.clone()),
-        (None, Some(value)) => value.texts.first().map(PathBuf::from),
-        (None, None) => None,
-    };
+    let path = path(&serve, &variables);
     let flags = serve.given.layer();
     if path.is_none() && variables.is_empty() {
         return Ok(Configured {
             serve: serve.clone(),
             of_the_host: flags.of_the_host(),
             pools: vec![Pool::only(serve, flags)],
+            file: None,
         });
     }
-    let file = path.map(|path| File::read(&path)).transpose()?;
-    of(file.unwrap_or_default(), flags, variables)
+    let file = path.as_deref().map(File::read).transpose()?;
+    let configured = of(file.unwrap_or_default(), flags, variables)?;
+    Ok(Configured {
+        file: path,
+        ..configured
+    })
+}
+
+/// The file that is read, if there is one.
+fn path(serve: &Serve, variables: &Layer) -> Option<PathBuf> {
+    match (&serve.config, variables.get(flags::CONFIG)) {
+        (Some(path), _) => Some(path.clone()),
+        (None, Some(value)) => value.texts.first().map(PathBuf::from),
+        (None, None) => None,
+    }
 }
 
 /// Reads a file by itself, without flags and variables.
@@ -106,6 +118,7 @@ fn of(file: File, flags: Layer, variables: Layer) -> Result<Configured, String> 
             serve,
             pools,
             of_the_host,
+            file: None,
         });
     }
     let pools = file.pools.into_iter().map(|pool| {
@@ -123,6 +136,7 @@ fn of(file: File, flags: Layer, variables: Layer) -> Result<Configured, String> 
         serve,
         pools,
         of_the_host,
+        file: None,
     })
 }
 

@@ -1,0 +1,62 @@
+//! What a host *needs* while it serves, as its configuration says. It gives up the rest before.
+//!
+//! A configuration that is read again may name what the first one did not. The host can't get it
+//! back: it must be started again.
+
+use std::path::PathBuf;
+
+use super::serve::{Doors, Served};
+use crate::cli::{Serve, TlsFiles, config};
+use crate::confine::{Account, Needs, Outbound};
+
+/// The ports of URLs without one: http and https.
+const USUAL_PORTS: [u16; 2] = [80, 443];
+
+pub(super) fn needs(
+    args: &Serve,
+    file: Option<PathBuf>,
+    pools: &[(config::Pool, Served)],
+    doors: &Doors,
+    user: Option<Account>,
+) -> Needs {
+    let mut needs = Needs {
+        to_read: file.into_iter().collect(),
+        log: args.log_file.clone(),
+        sockets: doors.sockets(),
+        // The service manager is told over one.
+        unix_sockets: doors.manager_is_told,
+        user,
+        ..Needs::default()
+    };
+    if let Some(TlsFiles { pairs, client_ca }) = args.connections.tls() {
+        let pairs = pairs.into_iter();
+        needs
+            .to_read
+            .extend(pairs.flat_map(|pair| [pair.certificate, pair.key]));
+        needs.to_read.extend(client_ca);
+    }
+    let mut ports = Vec::new();
+    for (pool, served) in pools {
+        let settings = &served.settings;
+        needs.to_read.push(settings.root.clone());
+        needs.to_read.extend(pool.serve.env_files().iter().cloned());
+        if let wasm_pool_host::Module::File(module) = &settings.module {
+            needs.to_read.push(module.clone());
+        }
+        needs.to_write.extend(settings.cache.clone());
+        let dumps = settings.core_dumps.as_ref();
+        needs
+            .to_write
+            .extend(dumps.map(|dumps| dumps.folder.clone()));
+        for destination in &settings.environment.outbound {
+            match destination.port {
+                Some(port) => ports.push(port),
+                None => ports.extend(USUAL_PORTS),
+            }
+        }
+    }
+    if !ports.is_empty() {
+        needs.outbound = Outbound::Ports(ports.into_iter().collect());
+    }
+    needs
+}
