@@ -7,8 +7,9 @@
 //!
 //! - What a guest answers is the guest's matter, and so is a guest that has to be ended at its
 //!   deadline. Its process is replaced.
-//! - A refusal is an answer, whether all processes are busy or the pool is drained: it shows that the
-//!   pool and its clocks work. Another host would end what keeps the pool busy, and be as busy soon.
+//! - A refusal is an answer, whether all processes are busy or the pool is drained: it shows that
+//!   the pool and its clocks work. Another host would end what keeps the pool busy, and be as busy
+//!   soon.
 //! - If processes can't be started, the host is not healthy. But another one would have the same
 //!   module, and would not start at all, nor would its other pools. This one tries again by itself,
 //!   and recovers once the reason is gone. The status line says it, and `/readyz`.

@@ -104,7 +104,7 @@ pub(crate) fn serve(args: Serve) -> anyhow::Result<ExitCode> {
     let log = log::start(serve.log_format, serve.log_level, serve.log_file.clone())?;
     match walls {
         Some(walls) => tracing::info!("{walls}"),
-        None => tracing::info!("not confined: --no-confine"),
+        None => tracing::info!("the host keeps all rights of its user: --no-confine"),
     }
     let manager = match doors.manager_is_told {
         true => ServiceManager::find(),

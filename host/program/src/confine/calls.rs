@@ -3,12 +3,12 @@
 
 use libc::*; // the numbers of system calls
 
-/// Files of guests, modules, the cache, core dumps and the log. `Landlock` says which. Nothing here
+/// Files of guests, modules, the cache, core dumps and the log. Landlock says which. Nothing here
 /// changes an owner, a mode or an attribute, and nothing makes a link or a device.
 #[rustfmt::skip] // by what they do
 const FILES: &[c_long] = &[
-    SYS_openat, SYS_openat2, SYS_close, SYS_fcntl, SYS_statx, SYS_newfstatat, SYS_fstat, SYS_fstatfs,
-    SYS_statfs, SYS_faccessat, SYS_faccessat2, SYS_readlinkat, SYS_getdents64, SYS_getcwd,
+    SYS_openat, SYS_openat2, SYS_close, SYS_fcntl, SYS_statx, SYS_newfstatat, SYS_fstat, SYS_statfs,
+    SYS_fstatfs, SYS_faccessat, SYS_faccessat2, SYS_readlinkat, SYS_getdents64, SYS_getcwd,
     SYS_read, SYS_readv, SYS_pread64, SYS_preadv, SYS_preadv2, SYS_lseek, SYS_fadvise64,
     SYS_write, SYS_writev, SYS_pwrite64, SYS_pwritev, SYS_ftruncate, SYS_fsync, SYS_fdatasync,
     SYS_mkdirat, SYS_unlinkat, SYS_renameat2, SYS_utimensat,
@@ -73,9 +73,10 @@ const OLDER: &[c_long] = &[RENAMEAT];
 #[cfg(target_arch = "aarch64")]
 const RENAMEAT: c_long = 38;
 
-/// musl signals its own threads without naming the process. `Landlock` keeps it among ours.
+/// musl signals its own threads without naming the process; Landlock lets no signal out. And a
+/// thread of musl's says at its end that nobody waits for it.
 #[cfg(target_env = "musl")]
-const OF_THE_C_LIBRARY: &[c_long] = &[SYS_tkill];
+const OF_THE_C_LIBRARY: &[c_long] = &[SYS_tkill, SYS_set_tid_address];
 #[cfg(not(target_env = "musl"))]
 const OF_THE_C_LIBRARY: &[c_long] = &[];
 

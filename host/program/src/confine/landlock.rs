@@ -128,9 +128,9 @@ fn files(mut rules: RulesetCreated, needs: &Needs) -> Result<RulesetCreated, Rul
     Ok(rules)
 }
 
-/// What to read so that names are resolved. `/etc/resolv.conf` is replaced when the network changes,
-/// so a user reads all of `/etc` that is everybody's. Root reads single files, because the folder
-/// has its secrets too: as root, the host keeps the name servers that it found at its start.
+/// What to read so that names are resolved. `/etc/resolv.conf` is replaced when the network
+/// changes, so a user reads all of `/etc` that is everybody's. Root reads single files, because the
+/// folder has its secrets too: a host that runs as root finds no names once that file was replaced.
 fn resolver() -> Vec<PathBuf> {
     let is_root = rustix::process::geteuid().is_root();
     let folder = (!is_root).then_some("/etc");
@@ -162,7 +162,7 @@ fn ports(mut rules: RulesetCreated, needs: &Needs) -> Result<RulesetCreated, Rul
 fn told(status: &RestrictionStatus) -> Told {
     let absent = |why| Told {
         held: None,
-        missing: Some(format!("files and ports ({why})")),
+        missing: Some(format!("files and network ({why})")),
     };
     match (&status.landlock, &status.ruleset) {
         (LandlockStatus::NotImplemented, _) => absent("the kernel has no Landlock"),
@@ -180,12 +180,12 @@ fn told(status: &RestrictionStatus) -> Told {
             let number = kernel_abi.unwrap_or(*effective_abi as i32);
             let has_network = *effective_abi >= NETWORK;
             let held = if has_network {
-                "files and ports"
+                "files and network"
             } else {
                 "files"
             };
             let old = format!(
-                "ports (the kernel's Landlock is older than {})",
+                "network (the kernel's Landlock is older than {})",
                 NETWORK as i32
             );
             Told {

@@ -122,8 +122,8 @@ pub(super) fn folder_of(name: &Path) -> Option<PathBuf> {
     name.parent()?.canonicalize().ok()
 }
 
-/// Creates the folders that are missing, for the user alone. The host says so when it needs one that
-/// can't be created.
+/// Creates the folders that are missing, for the user alone. If one can't be created, the host says
+/// so when it needs it.
 pub(super) fn create(folders: &[PathBuf]) {
     for folder in folders {
         let _missing = DirBuilder::new().recursive(true).mode(0o700).create(folder);
@@ -145,4 +145,58 @@ fn is_shared(folder: &Path) -> bool {
     is_home
         || SHARED.iter().any(|shared| folder == Path::new(shared))
         || std::env::home_dir().is_some_and(|home| folder == home)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::super::tests::Folder;
+    use super::*;
+
+    #[test]
+    fn a_name_is_followed_to_where_its_successors_will_be() {
+        let folder = Folder::new("places");
+        let at = |name: &str| folder.0.join(name);
+        for release in [
+            "app/releases/1",
+            "app/releases/2",
+            "data/1",
+            "secrets/..2024",
+        ] {
+            fs::create_dir_all(at(release)).expect("a folder");
+            fs::write(at(release).join("file"), "").expect("a file");
+        }
+        symlink("releases/1", at("app/current")).expect("a link");
+        symlink(at("data/1"), at("app/data")).expect("a link");
+        symlink("..2024", at("secrets/..data")).expect("a link");
+        symlink("..data/file", at("secrets/file")).expect("a link");
+        symlink("loop", at("loop")).expect("a link");
+        #[rustfmt::skip] // a line per case
+        let cases: &[(&str, &str, &[&str])] = &[
+            ("app/releases/1", "app/releases/1", &["app/releases"]),
+            ("app/current", "app/releases/1", &["app/releases"]),
+            ("app/current/file", "app/releases/1/file", &["app/releases", "app/releases/1"]),
+            ("app/../app/./current/", "app/releases/1", &["app/releases"]),
+            // The link leads out of its folder: the next one could lead anywhere.
+            ("app/data/file", "data/1/file", &["data/1"]),
+            ("secrets/file", "secrets/..2024/file", &["secrets", "secrets/..2024"]),
+        ];
+        for (name, now, later) in cases {
+            let later = later.iter().map(|folder| at(folder)).collect();
+            let now = Some(at(now));
+            assert_eq!(places(&at(name)), Places { now, later }, "{name}");
+        }
+        for name in ["loop", "nothing", "app/nothing/file"] {
+            assert_eq!(places(&at(name)), Places::default(), "{name}");
+        }
+        for name in ["/etc/passwd", "/tmp", "/dev/null"] {
+            assert_eq!(
+                places(Path::new(name)).later,
+                Vec::<PathBuf>::new(),
+                "{name}"
+            );
+        }
+    }
 }

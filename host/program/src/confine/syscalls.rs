@@ -60,9 +60,9 @@ pub(super) fn restrict(needs: &Needs) -> anyhow::Result<Told> {
 
 type Rules = BTreeMap<c_long, Vec<SeccompRule>>;
 
-/// One program for all calls, in parts. Each part ends with its answer for the calls that it does not
-/// know; without this last step, the next part answers them. Calls that the kernel runs the program
-/// for, and that requests make, come first.
+/// One program for all calls, in parts. Each part ends with its answer for the calls that it does
+/// not know; without this last step, the next part answers them. Calls that the kernel runs the
+/// program for, and that requests make, come first.
 fn filter(list: Rules) -> Result<BpfProgram, seccompiler::BackendError> {
     let (frequent, rest) = list
         .into_iter()
@@ -84,9 +84,9 @@ fn part(calls: Rules, answer: SeccompAction) -> Result<BpfProgram, seccompiler::
     SeccompFilter::new(calls, denied, answer, cpu)?.try_into()
 }
 
-/// Answers calls that are newer than the list, and two that have an older way: `clone3`, whose flags
-/// stand in memory where no filter sees them, and `io_uring`, which does other calls' work unseen.
-/// `seccompiler` compares no ranges.
+/// Answers calls that are newer than the list, and two that have an older way: `clone3`, whose
+/// flags stand in memory where no filter sees them, and `io_uring`, which does other calls' work
+/// unseen. `seccompiler` compares no ranges.
 fn absent() -> [sock_filter; 5] {
     let step = |code: u32, jt, jf, k| sock_filter {
         code: code as u16,
@@ -117,8 +117,8 @@ fn conditional() -> Result<Rules, seccompiler::BackendError> {
     let ourselves = u64::from(std::process::id());
     let is_thread = SeccompCmpOp::MaskedEq((CLONE_THREAD | NAMESPACES) as u64);
     let no_fast_open = SeccompCmpOp::MaskedEq(MSG_FASTOPEN as u64);
-    // Sockets and files of the standard library, the resolver, terminals. C libraries disagree about
-    // the type.
+    // Sockets and files of the standard library, the resolver, terminals. C libraries disagree
+    // about the type.
     let requests = [FIONBIO, FIOCLEX, FIONREAD, TCGETS, TCGETS2, TIOCGWINSZ];
     let requests = requests.map(|request| u64::from(request as u32));
     // Names of threads and of mappings.

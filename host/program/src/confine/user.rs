@@ -142,7 +142,8 @@ pub(crate) fn become_user(account: &Account) -> anyhow::Result<()> {
     }
     ensure!(
         now.is_root(),
-        "only root can become another user, and this is user {now}: start the host as root, or as {name} and without --user"
+        "only root can become another user, and this is user {now}: start the host as root, or as \
+         {name} and without --user"
     );
     // A change of the user resets it: the process could have been given what is not the user's.
     let dies_with_parent = parent_process_death_signal()?;
@@ -213,5 +214,36 @@ pub(super) fn current(account: Option<&Account>) -> String {
             let entry = unistd::User::from_uid(uid).ok().flatten();
             entry.map_or(uid.to_string(), |user| user.name)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn users_are_found_or_refused() {
+        for text in ["", ":", "a:", ":a", "a:b:c", "a b", "a/b", "ä"] {
+            assert!(text.parse::<User>().is_err(), "{text:?}");
+        }
+        #[rustfmt::skip] // a line per case
+        let refused = [
+            ("root", "this is root"),
+            ("0", "this is root"),
+            ("no-such-user", "there is no user no-such-user"),
+            ("65533", "and so no group: give one, as in 65533:GID"),
+            ("65533:no-such-group", "there is no group no-such-group"),
+        ];
+        for (text, error) in refused {
+            let found = text.parse::<User>().expect("a user").find();
+            let found = found.expect_err(text).to_string();
+            assert!(found.contains(error), "{text}: {found}");
+        }
+        let found = "65533:65532"
+            .parse::<User>()
+            .expect("a user")
+            .find()
+            .expect("numbers will do");
+        assert_eq!((found.uid, found.gid, found.home), (65533, 65532, None));
     }
 }

@@ -1,20 +1,20 @@
-//! The wall from inside. A test starts this test program again as a child. The child confines one of
-//! its threads, which starts another, and this one tries what it may and what it may not do.
+//! The wall from inside. A test starts this test program again as a child. The child confines one
+//! of its threads, which starts another, and this one tries what it may and what it may not do.
 
 mod attempts;
+mod child;
+mod files;
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
-use std::os::unix::fs::symlink;
 use std::os::unix::process::ExitStatusExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, ExitStatus};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::calls::{OF_INTRUDERS, free};
-use super::places::{Places, places};
-use super::{Needs, User, confine};
+use super::{Needs, confine};
 
 #[test]
 fn files() {
@@ -64,7 +64,7 @@ fn processes_and_rights() {
         ("a pair of Unix sockets", ""),
         (
             "what it has",
-            "Seccomp 2, NoNewPrivs 1, CapInh 0, CapPrm 0, CapEff 0, CapBnd 0, CapAmb 0",
+            "Seccomp 2, NoNewPrivs 1, CapInh 0, CapPrm 0, CapEff 0, CapAmb 0",
         ),
     ];
     assert_eq!(tried, named(&expected));
@@ -95,14 +95,14 @@ fn connections() {
 #[test]
 fn an_intruder_ends_the_process() {
     for call in OF_INTRUDERS {
-        let (status, text) = child("call", &call.to_string());
+        let (status, text) = start("call", &call.to_string());
         assert_eq!(
             status.signal(),
             Some(libc::SIGSYS),
             "call {call}: {status}\n{text}"
         );
     }
-    let (status, _) = child("abort", "");
+    let (status, _) = start("abort", "");
     assert_eq!(
         status.signal(),
         Some(libc::SIGABRT),
@@ -125,36 +125,10 @@ fn root_becomes_another_user() {
         ("read its pages", ""),
         (
             "what it has",
-            "Uid 65533 65533 65533 65533, Gid 65532 65532 65532 65532, Groups 65532",
+            "Uid 65533 65533 65533 65533, Gid 65532 65532 65532 65532, Groups 65532, CapBnd 0",
         ),
     ];
     assert_eq!(tried, named(&expected));
-}
-
-#[test]
-fn users_are_found_or_refused() {
-    for text in ["", ":", "a:", ":a", "a:b:c", "a b", "a/b", "ä"] {
-        assert!(text.parse::<User>().is_err(), "{text:?}");
-    }
-    #[rustfmt::skip] // a line per case
-    let refused = [
-        ("root", "this is root"),
-        ("0", "this is root"),
-        ("no-such-user", "there is no user no-such-user"),
-        ("65533", "and so no group: give one, as in 65533:GID"),
-        ("65533:no-such-group", "there is no group no-such-group"),
-    ];
-    for (text, error) in refused {
-        let found = text.parse::<User>().expect("a user").find();
-        let found = found.expect_err(text).to_string();
-        assert!(found.contains(error), "{text}: {found}");
-    }
-    let found = "65533:65532"
-        .parse::<User>()
-        .expect("a user")
-        .find()
-        .expect("numbers will do");
-    assert_eq!((found.uid, found.gid, found.home), (65533, 65532, None));
 }
 
 #[test]
@@ -164,51 +138,6 @@ fn a_host_with_threads_is_not_confined() {
         error.to_string().contains("started threads already"),
         "{error}"
     );
-}
-
-#[test]
-fn a_name_is_followed_to_where_its_successors_will_be() {
-    let folder = Folder::new("places");
-    let at = |name: &str| folder.0.join(name);
-    for release in [
-        "app/releases/1",
-        "app/releases/2",
-        "data/1",
-        "secrets/..2024",
-    ] {
-        fs::create_dir_all(at(release)).expect("a folder");
-        fs::write(at(release).join("file"), "").expect("a file");
-    }
-    symlink("releases/1", at("app/current")).expect("a link");
-    symlink(at("data/1"), at("app/data")).expect("a link");
-    symlink("..2024", at("secrets/..data")).expect("a link");
-    symlink("..data/file", at("secrets/file")).expect("a link");
-    symlink("loop", at("loop")).expect("a link");
-    #[rustfmt::skip] // a line per case
-    let cases: &[(&str, &str, &[&str])] = &[
-        ("app/releases/1", "app/releases/1", &["app/releases"]),
-        ("app/current", "app/releases/1", &["app/releases"]),
-        ("app/current/file", "app/releases/1/file", &["app/releases", "app/releases/1"]),
-        ("app/../app/./current/", "app/releases/1", &["app/releases"]),
-        // The link leads out of its folder: the next one could lead anywhere.
-        ("app/data/file", "data/1/file", &["data/1"]),
-        ("secrets/file", "secrets/..2024/file", &["secrets", "secrets/..2024"]),
-    ];
-    for (name, now, later) in cases {
-        let later = later.iter().map(|folder| at(folder)).collect();
-        let now = Some(at(now));
-        assert_eq!(places(&at(name)), Places { now, later }, "{name}");
-    }
-    for name in ["loop", "nothing", "app/nothing/file"] {
-        assert_eq!(places(&at(name)), Places::default(), "{name}");
-    }
-    for name in ["/etc/passwd", "/tmp", "/dev/null"] {
-        assert_eq!(
-            places(Path::new(name)).later,
-            Vec::<PathBuf>::new(),
-            "{name}"
-        );
-    }
 }
 
 /// What a child tried, and the errors.
@@ -221,24 +150,24 @@ fn named(tried: &[(&str, &str)]) -> Tried {
 
 /// Has a child try everything of this kind.
 fn try_all(what: &str, argument: &str) -> Tried {
-    let (status, text) = child(what, argument);
+    let (status, text) = start(what, argument);
     assert!(status.success(), "{what}: {status}\n{text}");
     let tried = text
         .lines()
-        .filter_map(|line| line.strip_prefix(attempts::TRIED)?.split_once(": "));
+        .filter_map(|line| line.strip_prefix(child::TRIED)?.split_once(": "));
     tried
         .map(|(name, outcome)| (name.to_owned(), outcome.to_owned()))
         .collect()
 }
 
 /// A child's end and all that it printed.
-fn child(what: &str, argument: &str) -> (ExitStatus, String) {
+fn start(what: &str, argument: &str) -> (ExitStatus, String) {
     let folder = Folder::new(what);
     let output = Command::new(std::env::current_exe().expect("a program"))
-        .args([attempts::TEST, "--exact", "--nocapture"])
-        .env(attempts::WHAT, what)
-        .env(attempts::ARGUMENT, argument)
-        .env(attempts::FOLDER, &folder.0)
+        .args([child::TEST, "--exact", "--nocapture"])
+        .env(child::WHAT, what)
+        .env(child::ARGUMENT, argument)
+        .env(child::FOLDER, &folder.0)
         .output()
         .expect("the program runs");
     let text = [output.stdout, output.stderr].concat();
@@ -246,10 +175,10 @@ fn child(what: &str, argument: &str) -> (ExitStatus, String) {
 }
 
 /// A temporary folder in a folder of its own, which nobody shares.
-struct Folder(PathBuf);
+pub(super) struct Folder(pub(super) PathBuf);
 
 impl Folder {
-    fn new(name: &str) -> Self {
+    pub(super) fn new(name: &str) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = format!("confine-{}-{count}-{name}", std::process::id());
