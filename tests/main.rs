@@ -13,6 +13,7 @@ mod requests;
 
 // What is spoken on connections, and by whom.
 mod connections;
+mod doors;
 mod http2;
 mod proxies;
 

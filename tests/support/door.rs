@@ -100,8 +100,8 @@ impl Door {
 }
 
 impl Address {
-    /// The first address in a start line where this process's door is. If there is none, the first
-    /// of another kind.
+    /// The first address in a start line at which this process's door is. A test that listens
+    /// elsewhere by itself is met there, in the clear.
     pub(crate) fn of(start_line: &str) -> Option<Self> {
         let (_, places) = start_line.split_once("wasm-pool-host: ")?;
         let places = places.split(" · ").next()?;
@@ -113,13 +113,12 @@ impl Address {
         let tls = || find("https://")?.parse().ok();
         let clear = || find("http://").map_or_else(tls, |address| address.parse().ok());
         let unix = || Some(Self::Unix(find("unix:")?.into()));
-        let spoken = match Door::chosen() {
-            Door::Http1 => None,
+        match Door::chosen() {
+            Door::Http1 => clear().map(Self::Http1).or_else(unix),
             Door::Tls => tls().map(Self::Tls),
             Door::Http2 => tls().map(Self::Http2),
-            Door::Unix => unix(),
-        };
-        spoken.or_else(|| clear().map(Self::Http1)).or_else(unix)
+            Door::Unix => unix().or_else(|| clear().map(Self::Http1)),
+        }
     }
 
     /// # Panics

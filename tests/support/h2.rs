@@ -1,5 +1,5 @@
 //! A blocking client of HTTP/2 over TLS. Each request is a stream of one connection. Its reply is
-//! read only as the caller reads it, so an unread reply holds its server up.
+//! read only as the caller reads it, so an unread reply holds its own stream up, and no other.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -19,11 +19,17 @@ use tokio_rustls::TlsConnector;
 
 use super::PATIENCE;
 use super::door::{server_name, tls};
-use super::http::{Reply, has_body, malformed};
+use super::http::{Reply, from_latin, has_body, latin, malformed};
 use super::wire;
 
 /// Threads that run the connections of all clients. The tests' own threads only wait for them.
 const THREADS: usize = 2;
+
+/// Bytes of one reply that the server may send before somebody reads them.
+const STREAM_WINDOW: u32 = 64 << 10;
+
+/// The same for all replies of a connection: unread replies of 256 streams don't hold up another.
+const CONNECTION_WINDOW: u32 = 256 * STREAM_WINDOW;
 
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
     let mut builder = runtime::Builder::new_multi_thread();
@@ -53,8 +59,12 @@ impl Http2 {
             let stream = connector.connect(server_name(), stream).await?;
             let protocol = stream.get_ref().1.alpn_protocol();
             assert_eq!(protocol, Some(&b"h2"[..]), "the server speaks HTTP/2");
-            let mut builder = client::Builder::new();
-            let shaken = builder.enable_push(false).handshake(stream).await;
+            let shaken = client::Builder::new()
+                .enable_push(false)
+                .initial_window_size(STREAM_WINDOW)
+                .initial_connection_window_size(CONNECTION_WINDOW)
+                .handshake(stream)
+                .await;
             let (connection, driver) = shaken.map_err(failed)?;
             // Its error is that of all streams too.
             tokio::spawn(async { drop(driver.await) });
@@ -162,7 +172,7 @@ fn request(
         .method(method)
         .uri(uri.build().map_err(io::Error::other)?);
     for (name, value) in fields {
-        request = request.header(*name, *value);
+        request = request.header(*name, latin(value));
     }
     if !body.is_empty() {
         request = request.header(CONTENT_LENGTH, body.len());
@@ -171,12 +181,11 @@ fn request(
 }
 
 fn head<T>(reply: &Response<T>) -> Reply {
-    let latin = |value: &[u8]| value.iter().map(|byte| char::from(*byte)).collect();
     let fields = reply.headers().iter();
     Reply {
         status: reply.status().as_u16(),
         fields: fields
-            .map(|(name, value)| (name.as_str().to_owned(), latin(value.as_bytes())))
+            .map(|(name, value)| (name.as_str().to_owned(), from_latin(value.as_bytes())))
             .collect(),
         body: Vec::new(),
     }

@@ -16,6 +16,9 @@ enum Spoken {
     Http2(Http2),
 }
 
+const NO_BYTES: &str =
+    "only a connection of HTTP/1 can do this: name this test in tests/doors.rs, with the reason";
+
 /// A complete response.
 #[derive(Debug, Clone)]
 pub(crate) struct Reply {
@@ -33,7 +36,9 @@ impl Client {
     pub(crate) fn try_connect(address: impl Into<Address>) -> io::Result<Self> {
         let spoken = match address.into() {
             Address::Http2(address) => Spoken::Http2(Http2::connect(address)?),
-            address => Spoken::Http1(Http1::connect(&address)?),
+            address @ (Address::Http1(_) | Address::Tls(_) | Address::Unix(_)) => {
+                Spoken::Http1(Http1::connect(&address)?)
+            }
         };
         Ok(Self(spoken))
     }
@@ -77,6 +82,24 @@ impl Client {
     pub(crate) fn ask(&mut self, method: &str, target: &str, body: &[u8]) {
         self.try_ask(method, target, &[], body)
             .expect("the request is sent");
+    }
+
+    /// Sends several requests with the same method at once, each with a target and a body.
+    pub(crate) fn ask_all(&mut self, method: &str, requests: &[(String, String)]) {
+        match &mut self.0 {
+            Spoken::Http1(http1) => {
+                let request = |(target, body): &(String, String)| {
+                    request_bytes(method, target, &[], body.as_bytes())
+                };
+                let all: Vec<_> = requests.iter().flat_map(request).collect();
+                http1.wire.write_all(&all).expect("all requests are sent");
+            }
+            Spoken::Http2(_) => {
+                for (target, body) in requests {
+                    self.ask(method, target, body.as_bytes());
+                }
+            }
+        }
     }
 
     pub(crate) fn try_ask(
@@ -161,8 +184,11 @@ impl Client {
         self.http1().wire.has_news()
     }
 
-    pub(crate) fn local_address(&mut self) -> SocketAddr {
-        self.http1().wire.local_address()
+    pub(crate) fn local_address(&self) -> SocketAddr {
+        match &self.0 {
+            Spoken::Http1(http1) => http1.wire.local_address(),
+            Spoken::Http2(_) => panic!("{NO_BYTES}"),
+        }
     }
 
     /// Reads this many bytes, whatever they mean.
@@ -174,9 +200,7 @@ impl Client {
     fn http1(&mut self) -> &mut Http1 {
         match &mut self.0 {
             Spoken::Http1(http1) => http1,
-            Spoken::Http2(_) => {
-                panic!("HTTP/2 has no bytes of its own: tests/doors.rs leaves this test out")
-            }
+            Spoken::Http2(_) => panic!("{NO_BYTES}"),
         }
     }
 }
@@ -215,7 +239,7 @@ impl Reply {
     }
 }
 
-/// A well-formed request. A body gets its `content-length`.
+/// A well-formed request. A body gets its `content-length`. Text is sent as ISO 8859-1.
 pub(crate) fn request_bytes(
     method: &str,
     target: &str,
@@ -229,9 +253,19 @@ pub(crate) fn request_bytes(
     if !body.is_empty() {
         head += &format!("content-length: {}\r\n", body.len());
     }
-    let mut bytes = (head + "\r\n").into_bytes();
+    let mut bytes = latin(&(head + "\r\n"));
     bytes.extend_from_slice(body);
     bytes
+}
+
+/// Fields may have any byte from 0x80 up. ISO 8859-1 decodes all of them without loss.
+pub(crate) fn from_latin(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| char::from(*byte)).collect()
+}
+
+pub(crate) fn latin(text: &str) -> Vec<u8> {
+    let byte = |letter| u8::try_from(letter).expect("a letter of ISO 8859-1");
+    text.chars().map(byte).collect()
 }
 
 /// Whether the reply with this status to a request with this method has a body, be it empty.

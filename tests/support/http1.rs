@@ -3,7 +3,7 @@
 use std::io::{self, ErrorKind};
 
 use super::door::Address;
-use super::http::{Reply, has_body, malformed};
+use super::http::{Reply, from_latin, has_body, malformed};
 use super::wire::Wire;
 
 pub(crate) struct Http1 {
@@ -139,8 +139,7 @@ impl Http1 {
 }
 
 fn parse_head(head: &[u8]) -> io::Result<Reply> {
-    // Field values may have any byte from 0x80 up. ISO 8859-1 decodes all of them without loss.
-    let text: String = head.iter().map(|byte| char::from(*byte)).collect();
+    let text = from_latin(head);
     let mut lines = text.trim_end_matches("\r\n").split("\r\n");
     let status = lines
         .next()

@@ -1,6 +1,7 @@
 //! Helpers for all tests: a folder, a server over it, a client that may misbehave, and guests that
 //! misbehave.
 
+pub(crate) mod again;
 pub(crate) mod browser;
 pub(crate) mod command;
 pub(crate) mod door;

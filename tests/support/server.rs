@@ -32,7 +32,8 @@ pub(crate) const CACHES: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/caches");
 
 pub(crate) struct Server {
     child: Child,
-    address: Address,
+    /// Where clients find it, and what they speak there.
+    pub(crate) door: Address,
     /// The line on standard output that says that the program is ready.
     pub(crate) start_line: String,
     pub(crate) folder: Folder,
@@ -107,7 +108,7 @@ impl Server {
         };
         let output = child.stdout.take().expect("standard output is piped");
         let start_line = first_line(output);
-        let Some(address) = Address::of(&start_line) else {
+        let Some(door) = Address::of(&start_line) else {
             // The program has ended, or never will by itself.
             let ended = child.try_wait().expect("a child's status");
             child.kill().expect("the program can be ended");
@@ -122,7 +123,7 @@ impl Server {
         let json = !flags.contains("--log-format text");
         Ok(Self {
             child,
-            address,
+            door,
             start_line,
             folder,
             log,
@@ -134,15 +135,15 @@ impl Server {
     /// # Panics
     /// If it is a Unix socket.
     pub(crate) fn address(&self) -> SocketAddr {
-        self.address.tcp()
+        self.door.tcp()
     }
 
     pub(crate) fn client(&self) -> Client {
-        Client::connect(self.address.clone())
+        Client::connect(self.door.clone())
     }
 
     pub(crate) fn try_client(&self) -> io::Result<Client> {
-        Client::try_connect(self.address.clone())
+        Client::try_connect(self.door.clone())
     }
 
     /// This many clients. They share a connection if it takes several requests at a time.
