@@ -14,8 +14,8 @@ const ALL: usize = 25;
 #[rustfmt::skip] // one line per case
 const NOT_OVER_HTTP2: &[(&str, &str)] = &[
     ("hostile::malformed::", "sends bytes that are no HTTP/1; `http2::hostile` sends frames"),
-    ("hostile::unusual::clients_who_say_that_they_have_said_all", "each stream says so"),
-    ("hostile::unusual::a_request_in_single_bytes", "sends a head by its bytes"),
+    ("hostile::unusual::clients_who_say_that_they_have_said_all", "every request says so itself"),
+    ("hostile::unusual::a_request_in_single_bytes", "sends the bytes of a head"),
     ("hostile::unusual::old_clients_and_those_that_close", "is about HTTP/1.0 and `Connection`"),
     ("hostile::unusual::a_client_that_expects_to_be_asked", "hyper sends no 100 over HTTP/2"),
 ];

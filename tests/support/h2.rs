@@ -146,8 +146,10 @@ impl Http2 {
 async fn upload(mut stream: SendStream<Bytes>, mut body: Bytes) {
     while !body.is_empty() {
         stream.reserve_capacity(body.len());
-        let Some(Ok(room)) = poll_fn(|cx| stream.poll_capacity(cx)).await else {
-            return;
+        let room = match poll_fn(|cx| stream.poll_capacity(cx)).await {
+            Some(Ok(0)) => continue,
+            Some(Ok(room)) => room,
+            Some(Err(_)) | None => return,
         };
         let piece = body.split_to(room.min(body.len()));
         if stream.send_data(piece, body.is_empty()).is_err() {

@@ -239,26 +239,28 @@ impl Reply {
     }
 }
 
-/// A well-formed request. A body gets its `content-length`. Text is sent as ISO 8859-1.
+/// A well-formed request. A body gets its `content-length`.
 pub(crate) fn request_bytes(
     method: &str,
     target: &str,
     fields: &[(&str, &str)],
     body: &[u8],
 ) -> Vec<u8> {
-    let mut head = format!("{method} {target} HTTP/1.1\r\nhost: localhost\r\n");
+    let mut bytes = format!("{method} {target} HTTP/1.1\r\nhost: localhost\r\n").into_bytes();
     for (name, value) in fields {
-        head += &format!("{name}: {value}\r\n");
+        bytes.extend(format!("{name}: ").bytes());
+        bytes.extend(latin(value));
+        bytes.extend(b"\r\n");
     }
     if !body.is_empty() {
-        head += &format!("content-length: {}\r\n", body.len());
+        bytes.extend(format!("content-length: {}\r\n", body.len()).bytes());
     }
-    let mut bytes = latin(&(head + "\r\n"));
+    bytes.extend(b"\r\n");
     bytes.extend_from_slice(body);
     bytes
 }
 
-/// Fields may have any byte from 0x80 up. ISO 8859-1 decodes all of them without loss.
+/// Values of fields may have any byte from 0x80 up. ISO 8859-1 decodes all of them without loss.
 pub(crate) fn from_latin(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| char::from(*byte)).collect()
 }
