@@ -9,7 +9,8 @@ use std::process::{Child, Command, Output, Stdio};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::support::server::{PROGRAM, address, command};
+use crate::support::door::Address;
+use crate::support::server::{PROGRAM, command};
 use crate::support::{Client, Folder, eventually, guests};
 
 const STRUCTURINGS: [&str; 5] = ["single", "per-request", "pool", "threads", "fork-exec"];
@@ -328,7 +329,7 @@ fn servers_say_what_their_steps_took() {
         let mut output = BufReader::new(output);
         let mut line = String::new();
         output.read_line(&mut line).expect("a start line");
-        let mut client = Client::connect(address(&line).expect("an address"));
+        let mut client = Client::connect(Address::of(&line).expect("an address"));
         for _ in 0..REQUESTS {
             assert_eq!(client.get("/small").status, 200);
             assert_eq!(client.get("/large").body.len(), 200_000);

@@ -14,6 +14,7 @@ mod requests;
 // What is spoken on connections, and by whom.
 mod confine;
 mod connections;
+mod doors;
 mod http2;
 mod proxies;
 

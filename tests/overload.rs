@@ -148,7 +148,7 @@ fn spinning_processes_on_all_cores() {
         "misbehave",
         &format!("--workers {workers} --request-timeout 600s"),
     );
-    let spinning: Vec<_> = (0..cores).map(|_| server.send("/spin")).collect();
+    let mut spinning: Vec<_> = (0..cores).map(|_| server.send("/spin")).collect();
     // Only these requests take so much time: half a second for each core.
     let busy = server.processor_ticks() + 50 * cores as u64;
     eventually("all cores are busy", || {
@@ -168,7 +168,7 @@ fn spinning_processes_on_all_cores() {
         }
     });
     assert_eq!(served.into_inner(), 200);
-    for spinner in &spinning {
+    for spinner in &mut spinning {
         assert!(
             !spinner.has_news(),
             "all healthy requests were done while these were spinning"

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::support::server::{self, PROGRAM, SHORT_QUEUE, command, component, guest, serve};
+use crate::support::door::Address;
+use crate::support::server::{PROGRAM, SHORT_QUEUE, command, component, guest, serve};
 use crate::support::wat::{slow, worker_with};
 use crate::support::{Client, Folder, Server, eventually, guests, own_address};
 
@@ -224,8 +225,8 @@ fn a_log_that_nobody_reads_holds_up_nothing() {
         let mut output = BufReader::new(child.stdout.take().expect("standard output is piped"));
         let mut line = String::new();
         output.read_line(&mut line).expect("a start line");
-        let address = server::address(&line).expect("an address");
-        let mut client = Client::connect(address);
+        let address = Address::of(&line).expect("an address");
+        let mut client = Client::connect(address.clone());
         let long = format!("/{}", "x".repeat(1000));
         for _ in 0..UNREAD_REQUESTS {
             assert_eq!(client.get(&long).status, 404);
@@ -235,7 +236,7 @@ fn a_log_that_nobody_reads_holds_up_nothing() {
             kill_process(Pid::from_child(&child), Signal::TERM)
                 .expect("it runs and takes a signal");
             eventually("no connection is accepted", || {
-                Client::try_connect(address).is_err().then_some(())
+                Client::try_connect(address.clone()).is_err().then_some(())
             });
         }
         let status = eventually("it ends", || child.try_wait().expect("a child's status"));

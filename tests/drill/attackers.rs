@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::support::http::request_bytes;
+use crate::support::door::Address;
 use crate::support::{Client, Server};
 
 /// One misdeed of a bad client.
@@ -24,7 +24,9 @@ pub(crate) enum Misdeed {
     Slow(&'static str),
     /// A request whose client leaves at once.
     Leave(&'static str),
-    /// Bytes that are not HTTP.
+    /// Half of a handshake of TLS, followed by a pause.
+    Hello,
+    /// Bytes that are neither HTTP nor TLS.
     Garbage,
     /// A harmless request, for comparison.
     Nothing,
@@ -51,12 +53,24 @@ impl Attacker {
         let mut client = None;
         while !is_over.load(Ordering::Relaxed) {
             // Replaces a connection that the host has closed. Tries again if the host refuses it.
-            let connection = client
-                .take()
-                .or_else(|| Client::try_connect(server.address()).ok());
+            let connection = client.take().or_else(|| self.connect(server));
             client = connection.and_then(|client| self.commit(client));
             std::thread::sleep(self.pause);
         }
+    }
+
+    /// Connects to the server's door. Half a head is one of HTTP/1, and what is not HTTP is not sent
+    /// above TLS.
+    fn connect(&self, server: &Server) -> Option<Client> {
+        let address = match (self.misdeed, &server.door) {
+            (
+                Misdeed::Hello | Misdeed::Garbage,
+                Address::Tls(address) | Address::Http2(address),
+            ) => Address::Http1(*address),
+            (Misdeed::Half, Address::Http2(address)) => Address::Tls(*address),
+            (_, door) => door.clone(),
+        };
+        Client::try_connect(address).ok()
     }
 
     /// Commits the misdeed once. Returns the connection if it can be used again.
@@ -84,18 +98,23 @@ impl Attacker {
                 return None;
             }
             Misdeed::Slow(target) => {
-                client.send(&request_bytes("GET", target, &[], b"")).ok()?;
+                client.try_ask("GET", target, &[], b"").ok()?;
                 let _head = client.head().ok()?;
                 std::thread::sleep(self.pause);
                 return None;
             }
             Misdeed::Leave(target) => {
-                client.send(&request_bytes("GET", target, &[], b"")).ok()?;
+                client.try_ask("GET", target, &[], b"").ok()?;
                 return None;
             }
             Misdeed::Nothing => client.try_request("POST", "/ok", &[], b"answer").ok()?,
-            Misdeed::Garbage => {
+            Misdeed::Hello => {
                 client.send(b"\x16\x03\x01\x02\0\x01\0\r\n\r\n").ok()?;
+                std::thread::sleep(self.pause);
+                return None;
+            }
+            Misdeed::Garbage => {
+                client.send(b"\0\0\0\0\r\n\r\n").ok()?;
                 let _answer = client.rest().ok()?;
                 return None;
             }

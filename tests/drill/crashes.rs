@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::support::door::Door;
 use crate::support::server::guest;
 use crate::support::{Client, Random, Reply, Server, eventually, seed};
 
@@ -12,6 +13,9 @@ const CLIENTS: usize = 64;
 const REQUESTS: usize = 10_000;
 const FAILING: usize = 200;
 const WORKERS: usize = 8;
+
+/// Clients of one connection, where requests of several can be on it at a time.
+const CLIENTS_PER_CONNECTION: usize = 8;
 
 /// The number of failing requests that spin. Each takes its whole deadline. The deadline is long,
 /// so that no other request fails on a busy machine because it has too little time.
@@ -33,6 +37,14 @@ const WAYS: [(&str, u16, &str); 6] = [
 /// socket buffer for each failure would be 200 times 64 KiB or more, which is 13 MB. Smaller growth
 /// is the allocator's: its arenas fill and empty differently each time.
 const TOLERANCE_BYTES: u64 = 12 << 20;
+
+/// A number of requests. Over other doors than HTTP/1 in the clear, it is a tenth.
+fn of(number: usize) -> usize {
+    match Door::chosen() {
+        Door::Http1 => number,
+        Door::Tls | Door::Http2 | Door::Unix => number / 10,
+    }
+}
 
 #[derive(Clone, Copy)]
 enum Ask {
@@ -76,20 +88,22 @@ fn drill(server: &Server) {
     let before = server.entries("request").len();
     let next = AtomicUsize::new(0);
     let failed = Mutex::new(BTreeMap::new());
+    let one_after_the_other = |mut client: Client| {
+        while let Some(ask) = plan.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let reply = perform(&mut client, *ask);
+            if let Ask::Fail(_, _, exit) = ask {
+                failed
+                    .lock()
+                    .expect("no client panicked")
+                    .insert(reply.request_id(), *exit);
+            }
+        }
+    };
     std::thread::scope(|scope| {
-        for _ in 0..CLIENTS {
-            scope.spawn(|| {
-                let mut client = server.client();
-                while let Some(ask) = plan.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let reply = perform(&mut client, *ask);
-                    if let Ask::Fail(_, _, exit) = ask {
-                        failed
-                            .lock()
-                            .expect("no client panicked")
-                            .insert(reply.request_id(), *exit);
-                    }
-                }
-            });
+        for _ in 0..CLIENTS / CLIENTS_PER_CONNECTION {
+            for client in server.clients(CLIENTS_PER_CONNECTION) {
+                scope.spawn(|| one_after_the_other(client));
+            }
         }
     });
     let failed = failed.into_inner().expect("no client panicked");
@@ -97,9 +111,9 @@ fn drill(server: &Server) {
 
     // The log agrees for each request: only these failed, each in its way.
     let entries = server
-        .wait_entries("request", before + REQUESTS)
+        .wait_entries("request", before + of(REQUESTS))
         .split_off(before);
-    assert_eq!(entries.len(), REQUESTS);
+    assert_eq!(entries.len(), of(REQUESTS));
     let mut ended = BTreeSet::new();
     for entry in &entries {
         let id = entry["id"].as_u64().expect("a request has an id");
@@ -114,11 +128,11 @@ fn drill(server: &Server) {
 }
 
 fn plan(random: &mut Random) -> Vec<Ask> {
-    let mut plan: Vec<Ask> = (0..REQUESTS)
+    let mut plan: Vec<Ask> = (0..of(REQUESTS))
         .map(|number| match number {
             0..FAILING => {
                 let other = WAYS[random.below(WAYS.len())];
-                let (target, status, exit) = if number < SPINNING { SPIN } else { other };
+                let (target, status, exit) = if number < of(SPINNING) { SPIN } else { other };
                 Ask::Fail(target, status, exit)
             }
             _ if number % 3 == 0 => Ask::Echo(number),

@@ -13,8 +13,9 @@ use crate::support::wat::{
 };
 use crate::support::{Client, Folder, Server, eventually, pattern};
 
-/// The duration of the attack. `DRILL_SECONDS` replaces it.
+/// The duration of the attack. The variable replaces it.
 const SECONDS: u64 = 30;
+pub(crate) const DURATION: &str = "DRILL_SECONDS";
 
 /// A noisy machine delays the good clients at different times. So good clients must be fast enough
 /// in at least one of this many attacks.
@@ -55,6 +56,7 @@ const OF_A_HANDLER: &[Attacker] = &[
     every(300, Misdeed::Slow("/big?bytes=8000000")),
     every(10, Misdeed::Leave("/big?bytes=1000000")),
     every(50, Misdeed::Leave("/slow?ms=100")),
+    every(300, Misdeed::Hello),
     every(10, Misdeed::Garbage),
 ];
 
@@ -77,6 +79,7 @@ const OF_A_PROGRAM: &[Attacker] = &[
     every(50, Misdeed::Head(100_000)),
     every(50, Misdeed::Target(60_000)),
     every(300, Misdeed::Half),
+    every(300, Misdeed::Hello),
     every(10, Misdeed::Garbage),
 ];
 
@@ -148,7 +151,7 @@ fn everything(
     let content = pattern(FILE_BYTES);
     let flags = format!("{flags} --request-timeout 2s --header-timeout 8s --log-level warn");
     let server = serve(Folder::new().file("file", &content), &flags);
-    let seconds = std::env::var("DRILL_SECONDS").ok();
+    let seconds = std::env::var(DURATION).ok();
     let seconds = seconds.map_or(SECONDS, |text| {
         text.parse().expect("DRILL_SECONDS is a number")
     });

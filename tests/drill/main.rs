@@ -8,6 +8,7 @@ mod support;
 
 mod attackers;
 mod crashes;
+mod doors;
 mod everything;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -2,7 +2,7 @@
 
 use crate::support::http::request_bytes;
 use crate::support::server::{guest, serve};
-use crate::support::{Folder, eventually, pattern};
+use crate::support::{Client, Folder, eventually, pattern};
 
 #[test]
 fn clients_who_say_that_they_have_said_all() {
@@ -50,16 +50,8 @@ fn clients_who_say_that_they_have_said_all() {
 fn requests_in_a_row_are_answered_in_order() {
     let server = guest("misbehave", "--workers 4");
     let mut client = server.client();
-    let mut requests = Vec::new();
-    for number in 0..100 {
-        requests.extend(request_bytes(
-            "POST",
-            &format!("/echo?{number}"),
-            &[],
-            format!("body {number}").as_bytes(),
-        ));
-    }
-    client.send(&requests).expect("all requests are sent");
+    let request = |number| (format!("/echo?{number}"), format!("body {number}"));
+    client.ask_all("POST", &(0..100).map(request).collect::<Vec<_>>());
     for number in 0..100 {
         let reply = client.reply("POST").expect("a reply");
         let text = reply.text();
@@ -159,12 +151,9 @@ fn a_client_that_expects_to_be_asked() {
 #[test]
 fn what_a_guest_sees_is_what_was_sent() {
     let server = guest("misbehave", "--workers 1");
-    let mut client = server.client();
-    client
-        .send(b"POST /echo?a=%00&b=/../ HTTP/1.1\r\nHost: x\r\nX-Twice: 1\r\nX-Latin: \xe9\r\nX-Twice: 2\r\nContent-Length: 3\r\n\r\na\0b")
-        .expect("the request is sent");
-    let reply = client.reply("POST").expect("a reply");
-    let expected = b"POST /echo?a=%00&b=/../\nhost: x\nx-twice: 1\nx-latin: \xe9\nx-twice: 2\ncontent-length: 3\n\na\0b";
+    let fields = [("X-Twice", "1"), ("X-Latin", "\u{e9}"), ("X-Twice", "2")];
+    let reply = server.request("POST", "/echo?a=%00&b=/../", &fields, b"a\0b");
+    let expected = b"POST /echo?a=%00&b=/../\nhost: localhost\nx-twice: 1\nx-latin: \xe9\nx-twice: 2\ncontent-length: 3\n\na\0b";
     let sorted = |bytes: &[u8]| {
         let mut lines: Vec<Vec<u8>> = bytes
             .split(|byte| *byte == b'\n')
@@ -214,11 +203,17 @@ fn a_trace_context_is_taken_over_or_made() {
 #[test]
 fn bodies_of_all_bytes_arrive() {
     let server = guest("misbehave", "--workers 2 --max-body 2MiB");
-    let mut client = server.client();
-    for size in [1, 1000, 65_535, 65_536, 1 << 20] {
-        let body = pattern(size);
-        let reply = client.request("PUT", "/echo", &[], &body);
-        assert_eq!(reply.status, 200);
-        assert!(reply.body.ends_with(&body), "{size} B");
-    }
+    let send = |mut client: Client| {
+        for size in [1, 1000, 65_535, 65_536, 1 << 20] {
+            let body = pattern(size);
+            let reply = client.request("PUT", "/echo", &[], &body);
+            assert_eq!(reply.status, 200);
+            assert!(reply.body.ends_with(&body), "{size} B");
+        }
+    };
+    std::thread::scope(|scope| {
+        for client in server.clients(2) {
+            scope.spawn(move || send(client));
+        }
+    });
 }

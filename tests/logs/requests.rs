@@ -6,8 +6,9 @@ use std::io::{BufRead, BufReader, Read};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::{plain, plain_json};
+use crate::support::door::Address;
 use crate::support::http::request_bytes;
-use crate::support::server::{address, command, guest, serve};
+use crate::support::server::{command, guest, serve};
 use crate::support::{Client, Folder, Server, eventually};
 
 #[test]
@@ -243,7 +244,7 @@ fn a_log_that_nobody_reads_takes_little_memory() {
     let mut output = BufReader::new(child.stdout.take().expect("standard output is piped"));
     let mut line = String::new();
     output.read_line(&mut line).expect("a start line");
-    let mut client = Client::connect(address(&line).expect("an address"));
+    let mut client = Client::connect(Address::of(&line).expect("an address"));
     let path = format!("/{}", "x".repeat(1000));
     let memory = || {
         let status = fs::read_to_string(format!("/proc/{}/status", child.id())).expect("a status");

@@ -127,7 +127,7 @@ fn a_client_that_has_said_all_it_had_to_say_is_answered_and_may_still_leave() {
     assert_eq!(client.reply("GET").expect("a reply").status, 200);
     assert_eq!(client.rest().expect("an end"), b"");
 
-    let client = send(
+    let mut client = send(
         &server,
         "spawn a { receive; print held; receive }; forward a",
     );

@@ -1,20 +1,23 @@
-//! A blocking HTTP/1.1 client over a bare socket. It is small, checks replies strictly, and can
-//! send any bytes.
+//! A blocking HTTP client. It is small, checks replies strictly, and speaks what the server's door
+//! speaks. Over HTTP/1, it can send any bytes.
 
-use std::io::{self, ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
-use std::time::Duration;
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
 
-use rustix::net::sockopt::set_socket_linger;
+use super::door::Address;
+use super::h2::Http2;
+use super::http1::Http1;
 
-use super::PATIENCE;
+/// A client with one connection. Replies are read in the order in which requests were sent.
+pub(crate) struct Client(Spoken);
 
-/// One connection. Replies are read in the order in which requests were sent.
-pub(crate) struct Client {
-    stream: TcpStream,
-    /// Bytes that were read and belong to the next reply.
-    ahead: Vec<u8>,
+enum Spoken {
+    Http1(Http1),
+    Http2(Http2),
 }
+
+const NO_BYTES: &str =
+    "only a connection of HTTP/1 can do this: name this test in tests/doors.rs, with the reason";
 
 /// A complete response.
 #[derive(Debug, Clone)]
@@ -26,19 +29,26 @@ pub(crate) struct Reply {
 }
 
 impl Client {
-    pub(crate) fn connect(address: SocketAddr) -> Self {
+    pub(crate) fn connect(address: impl Into<Address>) -> Self {
         Self::try_connect(address).expect("a connection to the server")
     }
 
-    pub(crate) fn try_connect(address: SocketAddr) -> io::Result<Self> {
-        let stream = TcpStream::connect_timeout(&address, PATIENCE)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_write_timeout(Some(PATIENCE))?;
-        stream.set_nodelay(true)?;
-        Ok(Self {
-            stream,
-            ahead: Vec::new(),
-        })
+    pub(crate) fn try_connect(address: impl Into<Address>) -> io::Result<Self> {
+        let spoken = match address.into() {
+            Address::Http2(address) => Spoken::Http2(Http2::connect(address)?),
+            address @ (Address::Http1(_) | Address::Tls(_) | Address::Unix(_)) => {
+                Spoken::Http1(Http1::connect(&address)?)
+            }
+        };
+        Ok(Self(spoken))
+    }
+
+    /// Another client with the same connection, if requests of several may be on it at a time.
+    pub(crate) fn beside(&self) -> Option<Self> {
+        match &self.0 {
+            Spoken::Http1(_) => None,
+            Spoken::Http2(http2) => Some(Self(Spoken::Http2(http2.beside()))),
+        }
     }
 
     pub(crate) fn get(&mut self, target: &str) -> Reply {
@@ -64,39 +74,74 @@ impl Client {
         fields: &[(&str, &str)],
         body: &[u8],
     ) -> io::Result<Reply> {
-        self.send(&request_bytes(method, target, fields, body))?;
+        self.try_ask(method, target, fields, body)?;
         self.reply(method)
     }
 
     /// Sends a well-formed request, and reads nothing yet.
     pub(crate) fn ask(&mut self, method: &str, target: &str, body: &[u8]) {
-        self.send(&request_bytes(method, target, &[], body))
+        self.try_ask(method, target, &[], body)
             .expect("the request is sent");
+    }
+
+    /// Sends several requests with the same method at once, each with a target and a body.
+    pub(crate) fn ask_all(&mut self, method: &str, requests: &[(String, String)]) {
+        match &mut self.0 {
+            Spoken::Http1(http1) => {
+                let request = |(target, body): &(String, String)| {
+                    request_bytes(method, target, &[], body.as_bytes())
+                };
+                let all: Vec<_> = requests.iter().flat_map(request).collect();
+                http1.wire.write_all(&all).expect("all requests are sent");
+            }
+            Spoken::Http2(_) => {
+                for (target, body) in requests {
+                    self.ask(method, target, body.as_bytes());
+                }
+            }
+        }
+    }
+
+    pub(crate) fn try_ask(
+        &mut self,
+        method: &str,
+        target: &str,
+        fields: &[(&str, &str)],
+        body: &[u8],
+    ) -> io::Result<()> {
+        match &mut self.0 {
+            Spoken::Http1(http1) => http1
+                .wire
+                .write_all(&request_bytes(method, target, fields, body)),
+            Spoken::Http2(http2) => http2.ask(method, target, fields, body),
+        }
     }
 
     /// Sends any bytes.
     pub(crate) fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.stream.write_all(bytes)
+        self.http1().wire.write_all(bytes)
     }
 
     /// Sends any bytes from a thread of its own, so that the reply can be read meanwhile. Whoever
     /// answers early may not read all of them.
-    pub(crate) fn send_meanwhile(&self, bytes: Vec<u8>) {
-        let mut stream = self.stream.try_clone().expect("a second handle");
-        std::thread::spawn(move || stream.write_all(&bytes));
+    pub(crate) fn send_meanwhile(&mut self, bytes: Vec<u8>) {
+        let sent = self.http1().wire.write_meanwhile(bytes);
+        sent.expect("a second handle");
     }
 
     /// Closes the sending side, and keeps receiving.
-    pub(crate) fn finish_sending(&self) -> io::Result<()> {
-        self.stream.shutdown(std::net::Shutdown::Write)
+    pub(crate) fn finish_sending(&mut self) -> io::Result<()> {
+        self.http1().wire.finish()
     }
 
     /// Resets the connection, like a client whose machine has crashed, or that has no use for the
     /// answer. Dropping a client only closes it, which tells the server only that no more bytes
-    /// will come.
+    /// will come. A client of HTTP/2 that is dropped resets its streams.
     pub(crate) fn reset(self) {
-        set_socket_linger(&self.stream, Some(Duration::ZERO))
-            .expect("a socket's linger can be set");
+        match self.0 {
+            Spoken::Http1(http1) => http1.wire.reset(),
+            Spoken::Http2(http2) => drop(http2),
+        }
     }
 
     /// Reads the reply to a request with this method.
@@ -110,12 +155,9 @@ impl Client {
 
     /// Reads a status line and fields, but not the body.
     pub(crate) fn head(&mut self) -> io::Result<Reply> {
-        loop {
-            let head = self.until(b"\r\n\r\n")?;
-            let reply = parse_head(&head)?;
-            if reply.status >= 200 {
-                return Ok(reply);
-            }
+        match &mut self.0 {
+            Spoken::Http1(http1) => http1.head(),
+            Spoken::Http2(http2) => http2.head(),
         }
     }
 
@@ -126,119 +168,40 @@ impl Client {
         head: &Reply,
         mut piece: impl FnMut(&[u8]),
     ) -> io::Result<()> {
-        if method == "HEAD" || matches!(head.status, 204 | 304) {
-            return Ok(());
-        }
-        if head.field("transfer-encoding") == Some("chunked") {
-            return self.chunks(&mut piece);
-        }
-        match head.field("content-length") {
-            Some(length) => self.exactly(
-                length.parse().map_err(|_| malformed("content-length"))?,
-                &mut piece,
-            ),
-            None => self.everything(&mut piece),
+        match &mut self.0 {
+            Spoken::Http1(http1) => http1.body(method, head, &mut piece),
+            Spoken::Http2(http2) => http2.body(method, head, &mut piece),
         }
     }
 
     /// All bytes until the server closes. A reset counts as a close.
     pub(crate) fn rest(&mut self) -> io::Result<Vec<u8>> {
-        let mut rest = Vec::new();
-        match self.everything(&mut |bytes| rest.extend_from_slice(bytes)) {
-            Err(error) if error.kind() != ErrorKind::ConnectionReset => Err(error),
-            _ => Ok(rest),
-        }
+        self.http1().rest()
     }
 
     /// Whether there are unread bytes from the server, or an unread close.
-    pub(crate) fn has_news(&self) -> bool {
-        self.stream
-            .set_nonblocking(true)
-            .expect("a socket that can be made non-blocking");
-        let news = self.stream.peek(&mut [0]);
-        self.stream
-            .set_nonblocking(false)
-            .expect("a socket that can be made blocking");
-        !matches!(news, Err(error) if error.kind() == ErrorKind::WouldBlock)
+    pub(crate) fn has_news(&mut self) -> bool {
+        self.http1().wire.has_news()
     }
 
     pub(crate) fn local_address(&self) -> SocketAddr {
-        self.stream.local_addr().expect("the client's address")
+        match &self.0 {
+            Spoken::Http1(http1) => http1.wire.local_address(),
+            Spoken::Http2(_) => panic!("{NO_BYTES}"),
+        }
     }
 
     /// Reads this many bytes, whatever they mean.
     pub(crate) fn exact(&mut self, bytes: &mut [u8]) -> io::Result<()> {
-        let mut at = 0;
-        self.exactly(bytes.len() as u64, &mut |piece: &[u8]| {
-            bytes[at..at + piece.len()].copy_from_slice(piece);
-            at += piece.len();
-        })
+        self.http1().exact(bytes)
     }
 
-    fn chunks(&mut self, piece: &mut impl FnMut(&[u8])) -> io::Result<()> {
-        loop {
-            let line = self.until(b"\r\n")?;
-            let size = std::str::from_utf8(&line[..line.len() - 2])
-                .ok()
-                .and_then(|line| u64::from_str_radix(line.split(';').next()?.trim(), 16).ok())
-                .ok_or_else(|| malformed("chunk size"))?;
-            if size == 0 {
-                while self.until(b"\r\n")? != b"\r\n" {}
-                return Ok(());
-            }
-            self.exactly(size, piece)?;
-            if self.until(b"\r\n")? != b"\r\n" {
-                return Err(malformed("end of chunk"));
-            }
+    /// The connection, whose bytes are HTTP/1.
+    fn http1(&mut self) -> &mut Http1 {
+        match &mut self.0 {
+            Spoken::Http1(http1) => http1,
+            Spoken::Http2(_) => panic!("{NO_BYTES}"),
         }
-    }
-
-    fn exactly(&mut self, mut length: u64, piece: &mut impl FnMut(&[u8])) -> io::Result<()> {
-        while length > 0 {
-            if self.ahead.is_empty() && self.fill()? == 0 {
-                return Err(ErrorKind::UnexpectedEof.into());
-            }
-            let take = self
-                .ahead
-                .len()
-                .min(usize::try_from(length).unwrap_or(usize::MAX));
-            piece(&self.ahead[..take]);
-            self.ahead.drain(..take);
-            length -= take as u64;
-        }
-        Ok(())
-    }
-
-    fn everything(&mut self, piece: &mut impl FnMut(&[u8])) -> io::Result<()> {
-        loop {
-            piece(&self.ahead);
-            self.ahead.clear();
-            if self.fill()? == 0 {
-                return Ok(());
-            }
-        }
-    }
-
-    fn until(&mut self, end: &[u8]) -> io::Result<Vec<u8>> {
-        loop {
-            if let Some(at) = self
-                .ahead
-                .windows(end.len())
-                .position(|window| window == end)
-            {
-                return Ok(self.ahead.drain(..at + end.len()).collect());
-            }
-            if self.fill()? == 0 {
-                return Err(ErrorKind::UnexpectedEof.into());
-            }
-        }
-    }
-
-    fn fill(&mut self) -> io::Result<usize> {
-        let mut buffer = [0; 64 * 1024];
-        let count = self.stream.read(&mut buffer)?;
-        self.ahead.extend_from_slice(&buffer[..count]);
-        Ok(count)
     }
 }
 
@@ -283,40 +246,35 @@ pub(crate) fn request_bytes(
     fields: &[(&str, &str)],
     body: &[u8],
 ) -> Vec<u8> {
-    let mut head = format!("{method} {target} HTTP/1.1\r\nhost: localhost\r\n");
+    let mut bytes = format!("{method} {target} HTTP/1.1\r\nhost: localhost\r\n").into_bytes();
     for (name, value) in fields {
-        head += &format!("{name}: {value}\r\n");
+        bytes.extend(format!("{name}: ").bytes());
+        bytes.extend(latin(value));
+        bytes.extend(b"\r\n");
     }
     if !body.is_empty() {
-        head += &format!("content-length: {}\r\n", body.len());
+        bytes.extend(format!("content-length: {}\r\n", body.len()).bytes());
     }
-    let mut bytes = (head + "\r\n").into_bytes();
+    bytes.extend(b"\r\n");
     bytes.extend_from_slice(body);
     bytes
 }
 
-fn parse_head(head: &[u8]) -> io::Result<Reply> {
-    // Field values may have any byte from 0x80 up. ISO 8859-1 decodes all of them without loss.
-    let text: String = head.iter().map(|byte| char::from(*byte)).collect();
-    let mut lines = text.trim_end_matches("\r\n").split("\r\n");
-    let status = lines
-        .next()
-        .and_then(|line| line.strip_prefix("HTTP/1."))
-        .and_then(|line| line.get(2..5)?.parse().ok())
-        .ok_or_else(|| malformed("status line"))?;
-    let fields = lines
-        .map(|line| {
-            let (name, value) = line.split_once(':').ok_or_else(|| malformed("field"))?;
-            Ok((name.to_ascii_lowercase(), value.trim().to_owned()))
-        })
-        .collect::<io::Result<_>>()?;
-    Ok(Reply {
-        status,
-        fields,
-        body: Vec::new(),
-    })
+/// Values of fields may have any byte from 0x80 up. ISO 8859-1 decodes all of them without loss.
+pub(crate) fn from_latin(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| char::from(*byte)).collect()
 }
 
-fn malformed(what: &str) -> io::Error {
+pub(crate) fn latin(text: &str) -> Vec<u8> {
+    let byte = |letter| u8::try_from(letter).expect("a letter of ISO 8859-1");
+    text.chars().map(byte).collect()
+}
+
+/// Whether the reply with this status to a request with this method has a body, be it empty.
+pub(crate) fn has_body(method: &str, status: u16) -> bool {
+    method != "HEAD" && !matches!(status, 204 | 304)
+}
+
+pub(crate) fn malformed(what: &str) -> io::Error {
     io::Error::new(ErrorKind::InvalidData, format!("malformed {what}"))
 }

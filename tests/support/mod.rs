@@ -1,12 +1,16 @@
 //! Helpers for all tests: a folder, a server over it, a client that may misbehave, and guests that
 //! misbehave.
 
+pub(crate) mod again;
 pub(crate) mod browser;
 pub(crate) mod command;
+pub(crate) mod door;
 pub(crate) mod form;
 pub(crate) mod frames;
 pub(crate) mod guests;
+mod h2;
 pub(crate) mod http;
+mod http1;
 mod log;
 pub(crate) mod program;
 pub(crate) mod scripts;
@@ -17,6 +21,7 @@ pub(crate) mod table;
 pub(crate) mod terminal;
 pub(crate) mod tls;
 pub(crate) mod wat;
+mod wire;
 
 use std::fs;
 use std::net::Ipv4Addr;

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -16,6 +16,7 @@ use std::thread::JoinHandle;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
+use super::door::{Address, Door};
 use super::http::{Client, Reply};
 use super::log::Log;
 use super::{Folder, PATIENCE, eventually, guests};
@@ -31,7 +32,8 @@ pub(crate) const CACHES: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/caches");
 
 pub(crate) struct Server {
     child: Child,
-    address: SocketAddr,
+    /// Where clients find it, and what they speak there.
+    pub(crate) door: Address,
     /// The line on standard output that says that the program is ready.
     pub(crate) start_line: String,
     pub(crate) folder: Folder,
@@ -125,7 +127,7 @@ impl Server {
         };
         let output = child.stdout.take().expect("standard output is piped");
         let start_line = first_line(output);
-        let Some(address) = address(&start_line) else {
+        let Some(door) = Address::of(&start_line) else {
             // The program has ended, or never will by itself.
             let ended = child.try_wait().expect("a child's status");
             child.kill().expect("the program can be ended");
@@ -140,7 +142,7 @@ impl Server {
         let json = !flags.contains("--log-format text");
         Ok(Self {
             child,
-            address,
+            door,
             start_line,
             folder,
             log,
@@ -149,12 +151,26 @@ impl Server {
         })
     }
 
+    /// # Panics
+    /// If it is a Unix socket.
     pub(crate) fn address(&self) -> SocketAddr {
-        self.address
+        self.door.tcp()
     }
 
     pub(crate) fn client(&self) -> Client {
-        Client::connect(self.address)
+        Client::connect(self.door.clone())
+    }
+
+    pub(crate) fn try_client(&self) -> io::Result<Client> {
+        Client::try_connect(self.door.clone())
+    }
+
+    /// This many clients. They share a connection if it takes several requests at a time.
+    pub(crate) fn clients(&self, count: usize) -> Vec<Client> {
+        let first = self.client();
+        let other = || first.beside().unwrap_or_else(|| self.client());
+        let others: Vec<_> = (1..count).map(|_| other()).collect();
+        others.into_iter().chain([first]).collect()
     }
 
     /// Sends a request on a new connection, and reads nothing yet.
@@ -183,7 +199,7 @@ impl Server {
     /// send its head too late or come before there is room, and must try again.
     pub(crate) fn wait_served(&self, target: &str) -> Reply {
         eventually(target, || {
-            let mut client = Client::try_connect(self.address).ok()?;
+            let mut client = self.try_client().ok()?;
             let reply = client.try_request("GET", target, &[], b"").ok()?;
             (reply.status == 200).then_some(reply)
         })
@@ -288,7 +304,7 @@ impl Server {
     /// The number of bytes that clients have sent and the host has not read yet.
     pub(crate) fn unread(&self) -> u64 {
         let table = fs::read_to_string("/proc/net/tcp").expect("the kernel's connections");
-        let port = format!(":{:04X}", self.address.port());
+        let port = format!(":{:04X}", self.address().port());
         let queue = |line: &str| {
             let fields: Vec<&str> = line.split_whitespace().collect();
             let established = fields.get(3) == Some(&"01");
@@ -393,18 +409,19 @@ impl Drop for Server {
     }
 }
 
-/// The program with its output captured, the tests' log settings, and a free port.
+/// The program with its output captured, the tests' log settings, and the door of this process on a
+/// free port or a new socket.
 pub(crate) fn command(module: Option<&Path>, root: &Path, flags: &str) -> Command {
     let mut command = Command::new(PROGRAM);
     command.env("XDG_CACHE_HOME", CACHES);
     // Each test's hosts have their sockets in its own folder.
-    isolate(&mut command, root.parent().unwrap_or(root));
+    let folder = root.parent().unwrap_or(root);
+    isolate(&mut command, folder);
     if let Some(module) = module {
         command.arg("--module").arg(module);
     }
     let root = root.to_str().expect("temporary folders have plain names");
     for (flag, value) in [
-        ("--listen", "127.0.0.1:0"),
         ("--root", root),
         ("--log-format", "json"),
         ("--log-level", "debug"),
@@ -414,6 +431,7 @@ pub(crate) fn command(module: Option<&Path>, root: &Path, flags: &str) -> Comman
             command.args([flag, value]);
         }
     }
+    command.args(Door::chosen().flags(folder, flags));
     command.args(flags.split_whitespace());
     command
         .stdin(Stdio::null())
@@ -447,12 +465,4 @@ fn first_line(output: impl Read + Send + 'static) -> String {
     });
     let line = receiver.recv_timeout(PATIENCE).unwrap_or(Ok(String::new()));
     line.expect("standard output is text")
-}
-
-/// The address in a start line.
-pub(crate) fn address(start_line: &str) -> Option<SocketAddr> {
-    let after = start_line.split_once("http://");
-    let after = after.or_else(|| start_line.split_once("https://"))?.1;
-    let end = after.find(|letter: char| !letter.is_ascii_digit() && !".:".contains(letter));
-    after[..end.unwrap_or(after.len())].parse().ok()
 }
