@@ -280,7 +280,9 @@ fn the_example_serves_until_it_is_interrupted() {
     };
     line("process 1 is idle");
     let address = line("serving http://");
-    let address = address.trim_start_matches("serving http://").parse();
+    let address = address
+        .trim_start_matches("serving http://")
+        .parse::<std::net::SocketAddr>();
     let mut client = Client::connect(address.expect("an address"));
     assert_eq!(client.get("/").text(), "home");
     kill_process(Pid::from_child(&child), Signal::INT).expect("it runs, and takes a signal");

@@ -104,18 +104,19 @@ impl io::Write for Line<'_> {
     }
 }
 
-/// Starts the log, on standard error if there is no file for it.
+/// Starts the log, on standard error if there is no file for it. The file may be opened long
+/// before.
 ///
 /// # Errors
-/// If the file can't be opened, or its thread can't be started.
+/// If its thread can't be started.
 pub(crate) fn start(
     format: LogFormat,
     level: LogLevel,
-    file: Option<PathBuf>,
+    file: Option<(PathBuf, File)>,
 ) -> anyhow::Result<Log> {
-    let outlet = match &file {
-        Some(path) => Outlet::start(open(path)?, "log", WAITING_BYTES)?,
-        None => Outlet::start(io::stderr(), "log", WAITING_BYTES)?,
+    let (file, outlet) = match file {
+        Some((path, file)) => (Some(path), Outlet::start(file, "log", WAITING_BYTES)?),
+        None => (None, Outlet::start(io::stderr(), "log", WAITING_BYTES)?),
     };
     let levels = Levels(Arc::new(AtomicU8::new(level as u8)));
     let lines = tracing_subscriber::fmt::layer()
@@ -144,7 +145,10 @@ pub(crate) fn start(
 }
 
 /// Opens a log's file. What stands there stays.
-fn open(path: &Path) -> anyhow::Result<File> {
+///
+/// # Errors
+/// If it can't be opened.
+pub(crate) fn open(path: &Path) -> anyhow::Result<File> {
     let file = File::options().create(true).append(true).open(path);
     file.with_context(|| format!("--log-file {}", path.display()))
 }

@@ -5,6 +5,8 @@
 
 use std::path::PathBuf;
 
+use wasm_pool_host::Module;
+
 use super::serve::{Doors, Served};
 use crate::cli::{Serve, TlsFiles, config};
 use crate::confine::{Account, Needs, Outbound};
@@ -40,10 +42,11 @@ pub(super) fn needs(
         let settings = &served.settings;
         needs.to_read.push(settings.root.clone());
         needs.to_read.extend(pool.serve.env_files().iter().cloned());
-        if let wasm_pool_host::Module::File(module) = &settings.module {
+        if let Module::File(module) = &settings.module {
             needs.to_read.push(module.clone());
+            // The built-in module is in no cache.
+            needs.to_write.extend(settings.cache.clone());
         }
-        needs.to_write.extend(settings.cache.clone());
         let dumps = settings.core_dumps.as_ref();
         needs
             .to_write

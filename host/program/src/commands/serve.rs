@@ -97,11 +97,14 @@ pub(crate) fn serve(args: Serve) -> anyhow::Result<ExitCode> {
     let mut doors = Doors::open(&serve)?;
     let account = user(&serve)?;
     doors.open_own(&serve, !ends_with_parent)?;
+    let log_file = serve.log_file.clone();
+    let log_file = log_file.map(|path| log::open(&path).map(|file| (path, file)));
+    let log_file = log_file.transpose()?;
     let walls = match serve.no_confine {
         true => None,
         false => Some(confine(&needs(&serve, file, &pools, &doors, account))?),
     };
-    let log = log::start(serve.log_format, serve.log_level, serve.log_file.clone())?;
+    let log = log::start(serve.log_format, serve.log_level, log_file)?;
     match walls {
         Some(walls) => tracing::info!("{walls}"),
         None => tracing::info!("the host keeps all rights of its user: --no-confine"),
@@ -118,6 +121,7 @@ pub(crate) fn serve(args: Serve) -> anyhow::Result<ExitCode> {
         said,
         log: log.control.clone(),
         tls: doors.tls.clone(),
+        is_confined: !serve.no_confine,
         manager: manager.clone(),
     };
     let outcome = runtime.block_on(serve_until_stopped(&serve, host, pools, doors, around));

@@ -45,6 +45,8 @@ pub(crate) struct Around {
     /// The certificates that clients find, if they may speak TLS.
     pub(crate) tls: Option<Tls>,
     pub(crate) manager: ServiceManager,
+    /// Whether the host has given up what it did not need at its start.
+    pub(crate) is_confined: bool,
 }
 
 /// A request to stop, with the time for running requests if it is not the usual.
@@ -247,6 +249,11 @@ impl Steering {
     /// # Errors
     /// If one of them can't be used. The one before goes on serving then.
     pub(crate) async fn reload(&self, pool: &str) -> anyhow::Result<()> {
+        let reloaded = self.reload_pool(pool).await;
+        reloaded.map_err(|error| self.walled(error))
+    }
+
+    async fn reload_pool(&self, pool: &str) -> anyhow::Result<()> {
         let number = self.number(pool);
         let number = number.context("reload without a name adds what the configuration has")?;
         let _one_by_one = self.loading.lock().await;
@@ -284,6 +291,24 @@ impl Steering {
     /// # Errors
     /// If any of them can't be used. All goes on as before then.
     pub(crate) async fn reload_all(&self) -> anyhow::Result<Vec<String>> {
+        let reloaded = self.reload_everything().await;
+        reloaded.map_err(|error| self.walled(error))
+    }
+
+    /// What a reload can't read may be what the host gave up at its start.
+    fn walled(&self, error: anyhow::Error) -> anyhow::Error {
+        const DENIED: &str = "Permission denied";
+        let text = format!("{error:#}");
+        match self.around.is_confined && text.contains(DENIED) {
+            true => anyhow!(
+                "{text}. A host reads no folders that were not named at its start: if this is a new one, start \
+                 the host again, with --reuse-port if no connection may be lost; --no-confine starts it without walls"
+            ),
+            false => error,
+        }
+    }
+
+    async fn reload_everything(&self) -> anyhow::Result<Vec<String>> {
         self.reopen_log();
         let _one_by_one = self.loading.lock().await;
         let _told = self.around.manager.reloading();
