@@ -173,8 +173,8 @@ fn users_that_there_are_not_are_refused() {
     }
 }
 
-/// Has a thread of the host make these system calls one after the other. Returns the errors of those
-/// that returned. `None` if there is no debugger here that could do that.
+/// Has a thread of the host make these system calls one after the other. Returns the errors of
+/// those that returned. `None` if there is no debugger here that could do that.
 fn have_a_thread_call(server: &Server, calls: &[Call]) -> Option<Vec<Option<Errno>>> {
     let mut gdb = Command::new("gdb");
     gdb.args(["-nx", "-batch", "-p", &server.pid().to_string()]);

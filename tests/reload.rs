@@ -162,7 +162,7 @@ fn a_program_outlives_what_could_not_take_its_place() {
     );
     assert_eq!(server.get("/a").text(), "a");
     fs::write(site.join("up"), "up").expect("our own");
-    let bad = "[[pool]]\nname = \"z\"\nroutes = [\"/z\"]\nmodule = \"bad.wat\"\nprobe = \"/z\"\n";
+    let bad = "[[pool]]\nname = \"z\"\nroutes = [\"/z\"]\nroot = \"site\"\nmodule = \"bad.wat\"\nprobe = \"/z\"\n";
     write(&server, "bad.wat", &worker("(unreachable)"));
     write(&server, "host.toml", &config(bad));
     let (code, said) = ask(server.folder.path(), "reload");

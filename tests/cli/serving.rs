@@ -39,10 +39,12 @@ fn nobody_is_accepted_before_the_module_is_compiled() {
         .expect("the program runs");
     let mut errors = BufReader::new(child.stderr.take().expect("standard error is piped"));
     let mut line = String::new();
-    errors.read_line(&mut line).expect("a line");
+    while !line.contains("compiling") {
+        let count = errors.read_line(&mut line).expect("a line");
+        assert!(count > 0, "{line}");
+    }
     let refused = TcpStream::connect(address).map_err(|error| error.kind());
     child.kill().and_then(|()| child.wait()).expect("it ends");
-    assert!(line.contains("compiling"), "{line}");
     assert_eq!(refused.err(), Some(ErrorKind::ConnectionRefused));
 }
 

@@ -156,9 +156,9 @@ fn ends(
 
 impl Unopened {
     fn header(error: io::Error) -> Self {
-        match error.kind() {
-            io::ErrorKind::InvalidData => Self::NoProxyHeader(error),
-            _ => Self::Gone(error),
+        match error.kind() == io::ErrorKind::InvalidData {
+            true => Self::NoProxyHeader(error),
+            false => Self::Gone(error),
         }
     }
 

@@ -136,12 +136,15 @@ impl Certified {
             private.map_err(|error| TlsError::of(key, unreadable(&error, "private key")))?;
         // Fails too if the two don't belong together.
         let certified = CertifiedKey::from_der(chain, private, provider);
-        let certified = certified.map_err(|error| match error {
-            tokio_rustls::rustls::Error::InconsistentKeys(_) => {
-                let of = certificate.display();
-                TlsError::of(key, format!("the key is not the one of {of}"))
+        let certified = certified.map_err(|error| {
+            let is_of_another = matches!(error, tokio_rustls::rustls::Error::InconsistentKeys(_));
+            match is_of_another {
+                true => {
+                    let of = certificate.display();
+                    TlsError::of(key, format!("the key is not the one of {of}"))
+                }
+                false => TlsError::of(key, error),
             }
-            error => TlsError::of(key, error),
         })?;
         Ok(Self {
             key: Arc::new(certified),
@@ -177,11 +180,9 @@ impl ResolvesServerCert for Certificates {
 
 /// The certificates in a file, one at least.
 fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let unreadable = |error| TlsError::of(file, unreadable(&error, "certificate"));
-    let read = CertificateDer::pem_file_iter(file).map_err(unreadable)?;
-    let read = read.collect::<Result<Vec<_>, _>>();
-    let certificates = read
-        .map_err(|error| TlsError::of(file, crate::http::tls::unreadable(&error, "certificate")))?;
+    let refused = |error| TlsError::of(file, unreadable(&error, "certificate"));
+    let read = CertificateDer::pem_file_iter(file).map_err(refused)?;
+    let certificates = read.collect::<Result<Vec<_>, _>>().map_err(refused)?;
     if certificates.is_empty() {
         return Err(TlsError::of(file, "it has no certificate in PEM"));
     }
@@ -189,9 +190,11 @@ fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
 }
 
 fn unreadable(error: &pem::Error, what: &str) -> String {
-    match error {
-        pem::Error::Io(error) => error.to_string(),
-        pem::Error::NoItemsFound => format!("it has no {what} in PEM"),
-        error => format!("not PEM: {error}"),
+    if let pem::Error::Io(error) = error {
+        return error.to_string();
     }
+    if matches!(error, pem::Error::NoItemsFound) {
+        return format!("it has no {what} in PEM");
+    }
+    format!("not PEM: {error}")
 }
