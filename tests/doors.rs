@@ -1,5 +1,5 @@
-//! The same tests through every *door*: the table of requests, and hostile clients, over TLS, HTTP/2
-//! and a Unix socket. A process has one door, so this binary runs itself again for each.
+//! The same tests through every *door*: the table of requests, and hostile clients, over TLS,
+//! HTTP/2 and a Unix socket. A process has one door, so this binary runs itself again for each.
 
 use crate::support::again;
 use crate::support::door::Door;

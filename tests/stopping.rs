@@ -327,7 +327,7 @@ fn signals_are_heeded_while_a_module_is_compiled() {
             let mut errors = BufReader::new(child.stderr.take().expect("standard error"));
             let mut line = || {
                 let mut line = String::new();
-                while line.is_empty() || line.contains(" confined: ") {
+                while line.is_empty() || line.contains("confined: ") {
                     line.clear();
                     errors.read_line(&mut line).expect("a line of text");
                 }

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 
 use rustix::io::Errno;
+use rustix::process::{Resource, getrlimit, setrlimit};
 
 use super::super::{Needs, confine_thread};
 use super::{attempts, files};
@@ -26,6 +27,7 @@ fn child() {
     let Ok(what) = std::env::var(WHAT) else {
         return;
     };
+    leave_no_core();
     let argument = std::env::var(ARGUMENT).expect("set by the test");
     let folder = PathBuf::from(std::env::var_os(FOLDER).expect("set by the test"));
     match &*what {
@@ -40,6 +42,13 @@ fn child() {
         "abort" => drop(confined(&Needs::default(), || std::process::abort())),
         other => panic!("{other}"),
     }
+}
+
+/// Some children end as an intruder would. Nobody needs their core files.
+fn leave_no_core() {
+    let mut limit = getrlimit(Resource::Core);
+    limit.current = Some(0);
+    setrlimit(Resource::Core, limit).expect("less is always allowed");
 }
 
 pub(super) fn told<T>(what: &str, outcome: io::Result<T>) {
