@@ -208,12 +208,13 @@ impl Proxy {
             println!("{program} is missing: install it to run this test");
             return None;
         };
-        eventually("the proxy listens", || Client::try_connect(address).ok());
-        Some(Self {
+        let proxy = Self {
             child,
             address,
             _folder: folder,
-        })
+        };
+        eventually("the proxy listens", || Client::try_connect(address).ok());
+        Some(proxy)
     }
 }
 

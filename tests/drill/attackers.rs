@@ -59,8 +59,8 @@ impl Attacker {
         }
     }
 
-    /// Connects to the server's door. Half a head is one of HTTP/1, and what is not HTTP is not sent
-    /// above TLS.
+    /// Connects to the server's door. Half a head is one of HTTP/1, and what is not HTTP is not
+    /// sent above TLS.
     fn connect(&self, server: &Server) -> Option<Client> {
         let address = match (self.misdeed, &server.door) {
             (

@@ -95,7 +95,7 @@ fn large_heads_are_refused() {
 fn a_full_line_refuses_streams() {
     let server = guest("misbehave", &format!("--h2c --workers 1 {SHORT_QUEUE}"));
     let peer = Peer::connect(&server);
-    let spinning = peer.ask("GET", "/slow?ms=2000", b"");
+    let spinning = peer.ask("GET", "/slow?ms=5000", b"");
     wait_running(&server, 1);
     assert_eq!(peer.status("/ok"), 503);
     assert!(matches!(peer.answer(spinning), Outcome::Answered(200, _)));
@@ -105,7 +105,7 @@ fn a_full_line_refuses_streams() {
 fn all_connections_share_the_room_for_streams() {
     let server = guest("misbehave", "--h2c --workers 8 --max-connections 4");
     let peers = [Peer::connect(&server), Peer::connect(&server)];
-    let ask = |peer: &Peer| peer.ask("GET", "/slow?ms=1000", b"");
+    let ask = |peer: &Peer| peer.ask("GET", "/slow?ms=5000", b"");
     let slow: Vec<_> = peers
         .iter()
         .flat_map(|peer| [ask(peer), ask(peer)])
@@ -191,7 +191,7 @@ fn idle_connections_end_with_goaway() {
 fn a_host_that_stops_says_so_and_finishes() {
     let mut server = guest("misbehave", "--h2c --workers 2 --grace 100s");
     let mut frames = Frames::connect(server.address());
-    frames.send(&get(1, "/slow?ms=1000"));
+    frames.send(&get(1, "/slow?ms=5000"));
     wait_running(&server, 1);
     server.signal(Signal::TERM);
     assert!(frames.wait(|frame| frame.kind == GOAWAY).is_some());

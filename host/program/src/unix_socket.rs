@@ -4,10 +4,11 @@
 use std::fs::{self, Permissions};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
+use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
 /// A socket that is bound beside its path. Nobody can connect yet.
@@ -96,10 +97,19 @@ fn check_free(path: &Path) -> anyhow::Result<()> {
     if !found.file_type().is_socket() {
         bail!("{shown}: something else is there");
     }
-    if UnixStream::connect(path).is_ok() {
-        bail!("{shown}: another host listens there");
+    if !is_stale(path)? {
+        bail!("{shown}: another host listens there, or a program of another user");
     }
     Ok(())
+}
+
+/// Whether nobody listens on a socket. One that can't be asked is not stale, and one whose queue is
+/// full is not asked for long.
+fn is_stale(path: &Path) -> anyhow::Result<bool> {
+    let address = SocketAddrUnix::new(path).context("the path is too long for a socket")?;
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    Ok(rustix::net::connect(&socket, &address) == Err(Errno::CONNREFUSED))
 }
 
 /// Where the socket is until the host can answer: in the same folder, since it is renamed.

@@ -22,7 +22,7 @@ use crate::shutdown::Phase;
 pub(super) const LINGER: Duration = Duration::from_millis(500);
 
 /// The time in which a client that has just connected may still ask, when the host stops.
-const FIRST_HEAD: Duration = Duration::from_secs(1);
+pub(super) const FIRST_HEAD: Duration = Duration::from_secs(1);
 
 /// What the requests of one connection of HTTP/1.1 share with it, or the one request of a stream of
 /// HTTP/2 with the stream. It outlives the stack of its task in hyper's eyes.
@@ -116,16 +116,16 @@ pub(super) async fn serve(
             is_http_2: true,
             ends,
         }) => {
-            // A client that is slow to begin has had its time.
-            activity.note();
-            Box::pin(http2::serve(wire, stream, ends, &activity, &service)).await;
+            Box::pin(http2::serve(wire, stream, ends, &service)).await;
         }
         Ok(Opened {
             wire,
             is_http_2: false,
             ends,
         }) => {
-            activity.note();
+            if spoken.tls.is_some() || spoken.has_proxy_header {
+                activity.note(); // the time so far was for something else than a head
+            }
             let shared = Connection::new(ends, Arc::clone(&activity), stopwatch);
             http1::serve(wire, stream, Arc::new(shared), &service).await;
         }

@@ -34,24 +34,29 @@ struct Hop {
 /// A proxy adds one of the two fields, and may pass the other on as it came from the client. So if
 /// both are there and don't agree, neither is believed.
 pub(super) fn named(headers: &HeaderMap, trusted: &TrustedProxies) -> Named {
-    let standard = last_untrusted(&hops(headers), trusted);
-    let usual = last_untrusted(&x_hops(headers), trusted);
-    let same = |one: SocketAddr, other: SocketAddr| one.ip() == other.ip();
-    let client = agreed(standard.client, usual.client, same);
-    let scheme = agreed(standard.scheme, x_scheme(headers), |one, other| {
-        one == other
-    });
+    let standard = || last_untrusted(&hops(headers), trusted);
+    let usual = || last_untrusted(&x_hops(headers), trusted).client;
+    let are_there = [FORWARDED, X_FORWARDED_FOR].map(|name| headers.contains_key(name));
+    let (client, stated) = match are_there {
+        [false, false] => (None, None),
+        [false, true] => (usual(), None),
+        [true, false] => (standard().client, standard().scheme),
+        [true, true] => {
+            let (Hop { client, scheme }, usual) = (standard(), usual());
+            let agree = client.map(|client| client.ip()) == usual.map(|client| client.ip());
+            if !agree {
+                return Named::default();
+            }
+            (client, scheme)
+        }
+    };
+    let scheme = match (stated, x_scheme(headers)) {
+        (Some(one), Some(other)) if one != other => None,
+        (one, other) => one.or(other),
+    };
     Named {
         client: client.map(|client| client.to_string().into()),
         scheme,
-    }
-}
-
-/// What one of the two says, if the other says nothing else.
-fn agreed<T: Copy>(one: Option<T>, other: Option<T>, same: fn(T, T) -> bool) -> Option<T> {
-    match (one, other) {
-        (Some(one), Some(other)) if !same(one, other) => None,
-        (one, other) => one.or(other),
     }
 }
 
@@ -90,7 +95,14 @@ fn hop(element: &str) -> Hop {
         let Some((name, value)) = pair.split_once('=') else {
             continue;
         };
-        let value = value.trim().trim_matches('"');
+        let value = value.trim();
+        let quoted = value
+            .strip_prefix('"')
+            .and_then(|value| value.strip_suffix('"'));
+        let value = quoted.unwrap_or(value);
+        if value.contains('"') {
+            return Hop::default(); // a quote without an end may hide where the next element begins
+        }
         match name.trim().to_ascii_lowercase().as_str() {
             "for" => hop.client = address(value),
             "proto" => hop.scheme = scheme(value),
@@ -209,6 +221,9 @@ mod tests {
             (&[(F, "for=unknown")], "-"),
             (&[(F, "for=192.0.2.7"), (X, "192.0.2.7")], "192.0.2.7:0"),
             (&[(F, "for=192.0.2.66"), (X, "192.0.2.7")], "-"),
+            (&[(F, "for=unknown"), (X, "192.0.2.7")], "-"),
+            (&[(F, "for=1.2.3.4;x=\", for=192.0.2.7")], "-"),
+            (&[(F, "for=1.2.3.4;x=\", for=\"[2001:db8::7]\"")], "-"),
         ];
         for (fields, expected) in cases {
             assert_eq!(named(fields), *expected, "{fields:?}");

@@ -3,8 +3,7 @@
 //! left.
 //!
 //! Only hyper interprets frames. This file finds where each begins (RFC 9113, section 4.1), and
-//! keeps a *budget*: frames that bring no data cost some of it, and what the connection is for
-//! earns it back.
+//! keeps a *budget*: frames that bring no data cost some of it, and responses earn it back.
 
 use std::time::Instant;
 
@@ -17,6 +16,10 @@ const HEADER_BYTES: usize = 9;
 /// The type of frames with data.
 const DATA: u8 = 0;
 
+/// The flag of frames with padding, and the most bytes of padding with its length.
+const PADDED: u8 = 8;
+const MOST_PADDING: usize = 256;
+
 /// The frames that a client may send in one go without any use: some hundred requests that it
 /// cancels, with a window and a priority each.
 const MOST: u64 = 1000;
@@ -24,8 +27,8 @@ const MOST: u64 = 1000;
 /// What a response earns: the head of its request, and a window or a reset.
 const PER_RESPONSE: u64 = 2;
 
-/// The bytes of data, in either direction, that earn one frame: a client with a small window opens
-/// it again and again.
+/// The bytes of a response that earn one frame: a client with a small window opens it again and
+/// again. What a client sends earns nothing, since it needs no frames for that.
 const BYTES: u64 = 1 << 10;
 
 /// The frames a second that a connection earns by being there: pings of a patient client.
@@ -42,7 +45,7 @@ pub(super) struct Frames {
     /// The bytes of the frame behind its header that are still to come.
     left: usize,
     budget: u64,
-    /// Bytes of data that have not earned a frame yet.
+    /// Bytes that went out and have not earned a frame yet.
     bytes: u64,
     since: Instant,
 }
@@ -88,16 +91,18 @@ impl Frames {
 
     /// Takes note of bytes that the client has taken.
     pub(super) fn went(&mut self, bytes: usize) {
-        self.moved(bytes);
+        self.bytes += bytes as u64;
+        self.earn(self.bytes / BYTES);
+        self.bytes %= BYTES;
     }
 
     /// A frame's header is whole. Returns whether the budget covers the frame.
     fn begins(&mut self) -> bool {
-        let [high, middle, low, kind, ..] = self.header;
+        let [high, middle, low, kind, flags, ..] = self.header;
         self.left = usize::from(high) << 16 | usize::from(middle) << 8 | usize::from(low);
         self.has = 0;
-        if kind == DATA && self.left > 0 {
-            self.moved(self.left);
+        let padding = if flags & PADDED == 0 { 0 } else { MOST_PADDING };
+        if kind == DATA && self.left > padding {
             return true;
         }
         if self.budget == 0 {
@@ -111,12 +116,6 @@ impl Frames {
         let left = self.budget.checked_sub(1);
         self.budget = left.unwrap_or(0);
         left.is_some()
-    }
-
-    fn moved(&mut self, bytes: usize) {
-        self.bytes += bytes as u64;
-        self.earn(self.bytes / BYTES);
-        self.bytes %= BYTES;
     }
 
     fn earn(&mut self, frames: u64) {
@@ -158,6 +157,11 @@ mod tests {
         let mut frames = Frames::new();
         assert!(frames.came(PREFACE, 0));
         assert_eq!(covered(&mut frames, &empty, 0), MOST);
+        let mut padding = frame(DATA, 1);
+        padding[4] = PADDED;
+        let mut frames = Frames::new();
+        assert!(frames.came(PREFACE, 0));
+        assert_eq!(covered(&mut frames, &padding, 0), MOST);
     }
 
     #[test]
@@ -193,6 +197,6 @@ mod tests {
             (whole.budget, whole.bytes, whole.left, whole.has),
             (pieces.budget, pieces.bytes, 0, 0)
         );
-        assert_eq!(whole.budget, MOST - 3);
+        assert_eq!(whole.budget, MOST - 4);
     }
 }

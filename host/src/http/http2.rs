@@ -34,22 +34,26 @@ use super::wire::{Stream, Wire};
 const MAX_STREAMS: u32 = 128;
 
 /// Bytes of one request's body that may come before somebody reads them.
-const STREAM_WINDOW: u32 = 256 << 10;
+const STREAM_WINDOW: u32 = 64 << 10;
 
-/// The same for all requests of one connection: this much memory a client can fill.
-const CONNECTION_WINDOW: u32 = 1 << 20;
+/// The same for all requests of one connection: with less, those that nobody reads yet would hold
+/// up the others. All streams together are bounded, and so is this memory.
+const CONNECTION_WINDOW: u32 = MAX_STREAMS * STREAM_WINDOW;
 
 /// Bytes of one response that may wait for the client's window.
 const SEND_BYTES: usize = 64 << 10;
 
-/// Bytes of a response that are handed over at once. So the deadline of a stream covers all of a
-/// response but its end.
-const PIECE_BYTES: usize = 32 << 10;
+/// Bytes of a response that are handed over at once: one frame. So the deadline of a stream covers
+/// all of a response but its end, and a client that takes several at a time makes progress in each.
+const PIECE_BYTES: usize = 16 << 10;
+
+/// A write of so many bytes is more than the host's answers to pings and settings.
+const LEAST_PROGRESS: usize = 256;
 
 /// What the streams of one connection share.
 #[derive(Debug)]
 struct Shared {
-    activity: Arc<Activity>,
+    activity: Activity,
     /// The stream whose task begins next.
     next: Mutex<Option<Arc<Connection>>>,
     /// Responses since the socket looked last.
@@ -64,11 +68,10 @@ pub(super) async fn serve(
     wire: Wire<'_>,
     stream: Stream<'_>,
     ends: Arc<Ends>,
-    activity: &Arc<Activity>,
     service: &Arc<Service>,
 ) {
     let shared = Arc::new(Shared {
-        activity: Arc::clone(activity),
+        activity: Activity::new(),
         next: Mutex::default(),
         answered: AtomicU64::new(0),
         is_flooded: AtomicBool::new(false),
@@ -90,8 +93,12 @@ pub(super) async fn serve(
             let response = service.respond(request, None, &stream).await;
             stream.activity.note();
             shared.answered.fetch_add(1, Ordering::Relaxed);
-            let rest = Bytes::new();
-            Ok::<_, Infallible>(response.map(|body| StreamBody { body, rest, stream }))
+            Ok::<_, Infallible>(response.map(|body| StreamBody {
+                body,
+                rest: Bytes::new(),
+                is_split: false,
+                stream,
+            }))
         }
     });
     let connection = http2::Builder::new(Tasks(Arc::clone(&shared)))
@@ -104,6 +111,7 @@ pub(super) async fn serve(
         .serve_connection(TokioIo::new(socket), respond);
     let mut connection = pin!(connection);
     let conclude = http2::Connection::graceful_shutdown;
+    let activity = &shared.activity;
     let result = connection::run(connection.as_mut(), conclude, stream, activity, service).await;
     let client = &ends.client;
     match result {
@@ -162,12 +170,14 @@ impl Drop for Running {
     }
 }
 
-/// A response on its way to a stream, in small pieces. Each piece is asked for when the client has
-/// taken those before.
+/// A response on its way to a stream, in small pieces. A piece is asked for when those before are
+/// on their way.
 struct StreamBody {
     body: ResponseBody,
     /// What is left of a large piece.
     rest: Bytes,
+    /// Whether some of it was handed over.
+    is_split: bool,
     stream: Arc<Connection>,
 }
 
@@ -190,8 +200,14 @@ impl Body for StreamBody {
                 ended => return Poll::Ready(ended),
             }
         }
+        this.is_split |= this.rest.len() > PIECE_BYTES;
         let most = this.rest.len().min(PIECE_BYTES);
-        let piece = this.rest.split_to(most);
+        let mut piece = this.rest.split_to(most);
+        if this.is_split && this.rest.is_empty() {
+            // The end of a response may wait for its client. The whole of it shall not.
+            piece = Bytes::copy_from_slice(&piece);
+            this.is_split = false;
+        }
         Poll::Ready(Some(Ok(Frame::data(piece))))
     }
 
@@ -238,6 +254,9 @@ impl Socket<'_> {
     fn written(&mut self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         if let Poll::Ready(Ok(count)) = &written {
             self.frames.went(*count);
+            if *count >= LEAST_PROGRESS {
+                self.shared.activity.note_unless_paused();
+            }
         }
         written
     }

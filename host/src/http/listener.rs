@@ -168,30 +168,45 @@ impl Open {
     /// reset these connections.
     fn accept_last(self, service: &Arc<Service>) {
         let spoken = self.spoken;
-        let admit = |(socket, peer)| admit(socket, peer, &spoken, service);
         match self.socket {
             Accepting::Tcp(listener) => {
                 let Ok(listener) = listener.into_std() else {
                     return;
                 };
-                while let Ok((stream, client)) = listener.accept() {
-                    let stream = stream.set_nonblocking(true).map(|()| stream);
-                    let stream = stream.and_then(TcpStream::from_std);
-                    let socket = stream.map(|stream| (Accepted::Tcp(stream), client.into()));
-                    socket.into_iter().for_each(admit);
-                }
+                left(|| {
+                    let (stream, client) = listener.accept()?;
+                    stream.set_nonblocking(true)?;
+                    let socket = Accepted::Tcp(TcpStream::from_std(stream)?);
+                    admit(socket, client.into(), &spoken, service);
+                    Ok(())
+                });
             }
             Accepting::Unix(listener) => {
                 let Ok(listener) = listener.into_std() else {
                     return;
                 };
-                while let Ok((stream, _unnamed)) = listener.accept() {
-                    let stream = stream.set_nonblocking(true).map(|()| stream);
-                    let stream = stream.and_then(UnixStream::from_std);
-                    let socket = stream.map(|stream| (Accepted::Unix(stream), Peer::Unix));
-                    socket.into_iter().for_each(admit);
-                }
+                left(|| {
+                    let (stream, _unnamed) = listener.accept()?;
+                    stream.set_nonblocking(true)?;
+                    let socket = Accepted::Unix(UnixStream::from_std(stream)?);
+                    admit(socket, Peer::Unix, &spoken, service);
+                    Ok(())
+                });
             }
+        }
+    }
+}
+
+/// The most connections that the kernel holds for a listener, by default (`net.core.somaxconn`).
+const MOST_HELD: usize = 4096;
+
+/// Accepts one after the other until none is left. Clients who go on connecting don't hold it up.
+fn left(mut accept: impl FnMut() -> io::Result<()>) {
+    for _ in 0..MOST_HELD {
+        match accept() {
+            Ok(()) => {}
+            Err(error) if is_of_one_client(&error) => {}
+            Err(_none_is_left) => return,
         }
     }
 }
@@ -244,6 +259,8 @@ impl Service {
         let _none_is_accepted: Result<_, _> = self.listening.acquire_many(MAX_LISTENERS).await;
         let all = u32::try_from(self.settings.connections).unwrap_or(u32::MAX);
         let _all_closed: Result<_, _> = self.room.acquire_many(all).await;
+        // A stream's task ends after its connection.
+        let _all_ended: Result<_, _> = self.streams.acquire_many(all).await;
     }
 }
 

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use tokio_rustls::server::TlsStream;
 
 use super::Service;
+use super::connection::FIRST_HEAD;
 use super::frames::PREFACE;
 use super::listener::{Peer, Spoken};
 use super::proxy::{self, Passed};
@@ -17,6 +18,7 @@ use super::request::Ends;
 use super::tls::{HTTP_2, Tls};
 use super::wire::{Plain, Stream, Wire};
 use crate::message::Scheme;
+use crate::shutdown::Phase;
 
 /// The first byte of TLS: a record with a handshake (RFC 8446, section 5.1).
 const HANDSHAKE: u8 = 22;
@@ -73,7 +75,16 @@ pub(super) async fn open<'a>(
             ends: Arc::new(ends),
         });
     }
-    let opening = async {
+    let mut stopping = service.stopping.clone();
+    let over = async {
+        let stops = stopping.reached(Phase::Draining);
+        let stops = tokio::time::timeout(service.settings.header_time, stops).await;
+        if stops.is_ok() {
+            tokio::time::sleep(FIRST_HEAD).await;
+        }
+    };
+    // On the heap: most connections of the usual kind never get here.
+    let opening = Box::pin(async {
         let mut plain = plain;
         let mut passed = None;
         if has_header {
@@ -99,9 +110,12 @@ pub(super) async fn open<'a>(
             is_http_2,
             ends: Arc::new(ends(peer, stream, passed, scheme, is_trusted)),
         })
-    };
-    let opened = tokio::time::timeout(service.settings.header_time, opening).await;
-    opened.unwrap_or(Err(Unopened::Slow))
+    });
+    tokio::select! {
+        biased;
+        opened = opening => opened,
+        () = over => Err(Unopened::Slow),
+    }
 }
 
 async fn handshake<'a>(mut plain: Plain<'a>, tls: &Tls) -> Result<TlsStream<Plain<'a>>, Unopened> {

@@ -95,12 +95,16 @@ impl Activity {
         self.was_asked.load(Ordering::Relaxed)
     }
 
+    fn has_streams(&self) -> bool {
+        self.streams.load(Ordering::Acquire) > 0
+    }
+
     fn is_paused(&self) -> bool {
         self.last().is_none()
     }
 
     fn last(&self) -> Option<Instant> {
-        if self.streams.load(Ordering::Acquire) > 0 {
+        if self.has_streams() {
             return None;
         }
         match self.last.load(Ordering::Relaxed) {
@@ -156,7 +160,10 @@ impl<'a> Alarm<'a> {
     fn poll_stalled(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let timer = match &mut self.timer {
             Some(timer) => timer,
-            None if self.activity.is_paused() => return Poll::Pending,
+            // The end of a stream of HTTP/2 is in another task, and wakes nobody.
+            None if self.activity.is_paused() && !self.activity.has_streams() => {
+                return Poll::Pending;
+            }
             none => none.insert(Box::pin(tokio::time::sleep(self.patience))),
         };
         while timer.as_mut().poll(cx).is_ready() {

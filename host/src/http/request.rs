@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use http_body_util::BodyExt;
 use hyper::body::{Body as _, Incoming};
-use hyper::header::{EXPECT, HOST, HeaderMap, TRANSFER_ENCODING};
+use hyper::header::{COOKIE, EXPECT, HOST, HeaderMap, TRANSFER_ENCODING};
 use hyper::http::request::Parts;
 use hyper::http::uri::Authority;
 use hyper::{Method, Version};
@@ -92,7 +92,17 @@ pub(super) async fn receive(
         headers.push(HOST.as_str(), authority);
     }
     let mut sent = Sent::Nothing;
+    // Clients of HTTP/2 may send a cookie per field. Elsewhere they stand in one (RFC 9113, section
+    // 8.2.3).
+    let mut cookies = Vec::new();
     for (name, value) in &head.headers {
+        if name == COOKIE && head.version == Version::HTTP_2 {
+            if !cookies.is_empty() {
+                cookies.extend_from_slice(b"; ");
+            }
+            cookies.extend_from_slice(value.as_bytes());
+            continue;
+        }
         if name == trace_context::FIELD {
             sent = sent.and(value.as_bytes());
             continue;
@@ -102,6 +112,9 @@ pub(super) async fn receive(
             Some(_) | None => value.as_bytes(),
         };
         headers.push(name.as_str(), value);
+    }
+    if !cookies.is_empty() {
+        headers.push(COOKIE.as_str(), &cookies);
     }
     *trace = Some(TraceId::add(&mut headers, sent));
     let waits = head.headers.contains_key(EXPECT);

@@ -26,6 +26,8 @@ pub(super) struct Bound {
     failed: String,
     /// Whether TLS is spoken there.
     pub(super) is_tls: bool,
+    /// Its place among all.
+    pub(super) position: usize,
 }
 
 enum Socket {
@@ -44,14 +46,19 @@ pub(super) enum Listening {
     Unix(UnixListener, Option<UnixSocket>),
 }
 
-/// Binds the places for clients. A name may have several addresses: binds the first that can be
-/// bound.
+/// Binds the places for clients that `wanted` names. A name may have several addresses: binds the
+/// first that can be bound.
 ///
 /// # Errors
 /// An error that names the flag.
-pub(super) fn bind_all(connections: &Connections) -> anyhow::Result<Vec<Bound>> {
+pub(super) fn bind_all(
+    connections: &Connections,
+    wanted: fn(&Place) -> bool,
+) -> anyhow::Result<Vec<Bound>> {
     let mut inherited = ListenFd::from_env();
-    let bound = connections.listen.iter().map(|endpoint| {
+    let endpoints = connections.listen.iter().enumerate();
+    let endpoints = endpoints.filter(|(_, endpoint)| wanted(&endpoint.place));
+    let bound = endpoints.map(|(position, endpoint)| {
         let failed = format!("--listen {endpoint}: can't listen there");
         let socket = match &endpoint.place {
             Place::Tcp(listen) => tcp(listen, connections.reuse_port),
@@ -62,6 +69,7 @@ pub(super) fn bind_all(connections: &Connections) -> anyhow::Result<Vec<Bound>> 
             socket: socket.with_context(|| failed.clone())?,
             failed,
             is_tls: connections.is_tls(endpoint),
+            position,
         })
     });
     bound.collect()

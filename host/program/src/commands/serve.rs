@@ -24,7 +24,7 @@ use super::watch::{self, Identity};
 use super::{explained, print, refused, runtime};
 use crate::admin::{self, Watched};
 use crate::cli::config::{self, Configured};
-use crate::cli::{Connections, Serve, TlsFiles, refuse};
+use crate::cli::{Connections, ListenPlace, Serve, TlsFiles, refuse};
 use crate::confine::{Account, become_user, confine};
 use crate::control::steering::Around;
 use crate::control::{Control, Steering};
@@ -153,7 +153,7 @@ impl Doors {
     /// # Errors
     /// If a place is taken, or files for TLS can't be used.
     fn open(args: &Serve) -> anyhow::Result<Self> {
-        let clients = bind::bind_all(&args.connections)?;
+        let clients = bind::bind_all(&args.connections, |place| !is_own(place))?;
         let files = args.connections.tls();
         let admin = match &args.admin {
             None => None,
@@ -177,6 +177,9 @@ impl Doors {
     /// # Errors
     /// If the control socket has a place that can't be used.
     fn open_own(&mut self, args: &Serve, speaks_for_itself: bool) -> anyhow::Result<()> {
+        self.clients
+            .extend(bind::bind_all(&args.connections, is_own)?);
+        self.clients.sort_by_key(|bound| bound.position);
         self.control = Some(Control::bind(&args.control())?);
         self.manager_is_told = speaks_for_itself && ServiceManager::is_there();
         Ok(())
@@ -188,6 +191,11 @@ impl Doors {
         let control = self.control.as_ref().and_then(Control::path);
         clients.chain(control).map(Path::to_owned).collect()
     }
+}
+
+/// Whether a place belongs to whoever binds it: a path does, a port does not.
+fn is_own(place: &ListenPlace) -> bool {
+    matches!(place, ListenPlace::Unix(_))
 }
 
 /// Becomes the user that was asked for.

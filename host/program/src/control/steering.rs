@@ -328,10 +328,11 @@ impl Steering {
         let changed = self.host.reconfigure(loaded).await;
         changed.map_err(|error| anyhow!(explain::start(&error)))?;
         *self.pools() = pools;
-        if let (Some(tls), Some(read)) = (&self.around.tls, tls) {
-            tls.replace(&read);
+        let mut fixed = read.of_the_host.other_than(&self.around.of_the_host);
+        if let (Some(current), Some(tls)) = (&self.around.tls, tls) {
+            current.replace(&tls);
+            fixed.retain(|flag| !flag.starts_with("--tls-")); // they have changed
         }
-        let fixed = read.of_the_host.other_than(&self.around.of_the_host);
         let needs_a_new_start = (!fixed.is_empty()).then(|| fixed.join(", "));
         tracing::info!(needs_a_new_start, "everything was loaded again");
         Ok(fixed)
