@@ -2,7 +2,7 @@
 //! over, and a port that a new host takes over.
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -277,6 +277,72 @@ fn certificates_are_read_again() {
         ],
     );
     assert_eq!(reply.as_deref(), Some("content"));
+}
+
+#[test]
+fn a_reload_of_certificates_loses_no_connection() {
+    let authority = Authority::new();
+    let pair = authority.certify(&["localhost"]);
+    let server = with_tls(&[&pair], "");
+    let started = Command::new("openssl")
+        .args(["s_client", "-quiet", "-verify_quiet", "-connect"])
+        .arg(server.address().to_string())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn();
+    let Ok(mut client) = started else {
+        println!("openssl is missing: install it to run this test");
+        return;
+    };
+    let mut input = client.stdin.take().expect("it is piped");
+    let mut output = BufReader::new(client.stdout.take().expect("it is piped"));
+    let mut ask = || {
+        let request = b"GET /file HTTP/1.1\r\nhost: localhost\r\n\r\n";
+        input.write_all(request).expect("it is sent");
+        let (mut answer, end) = (Vec::new(), b"content");
+        while !answer.ends_with(end) {
+            let count = output.read_until(b't', &mut answer).expect("an answer");
+            assert!(count > 0, "{}", String::from_utf8_lossy(&answer));
+        }
+    };
+    ask();
+    authority.certify(&["another"]).replace(&pair);
+    told(&server, "reload");
+    ask();
+    drop(input);
+    let _ended = client.kill().and_then(|()| client.wait());
+}
+
+#[test]
+fn h2load_finds_nothing_wrong() {
+    let authority = Authority::new();
+    let pair = authority.certify(&["localhost"]);
+    let server = with_tls(
+        &[&pair],
+        "--workers 4 --listen http://127.0.0.1:0 --listen 127.0.0.1:0 --h2c",
+    );
+    let url = |scheme: &str| {
+        let mut urls = server.start_line.split([' ', ',']);
+        let found = urls.find(|word| word.starts_with(&format!("{scheme}://")));
+        format!("{}/file", found.expect("the start line names it"))
+    };
+    let (clear, over_tls) = (url("http"), url("https"));
+    for (flags, url) in [
+        (vec!["-c8", "-m32"], &over_tls),
+        (vec!["-c8", "-m32"], &clear),
+        (vec!["--h1", "-c8"], &over_tls),
+        (vec!["--h1", "-c8"], &clear),
+    ] {
+        let Some(said) = output("h2load", &[&flags[..], &["-n4000", url]].concat()) else {
+            return;
+        };
+        assert!(
+            said.contains("4000 succeeded, 0 failed, 0 errored"),
+            "{flags:?} {url}: {said}"
+        );
+        assert!(said.contains("4000 2xx"), "{flags:?} {url}: {said}");
+    }
 }
 
 #[test]

@@ -265,9 +265,16 @@ pub(crate) fn from_latin(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| char::from(*byte)).collect()
 }
 
+/// The reverse. Letters that ISO 8859-1 does not have are sent in UTF-8.
 pub(crate) fn latin(text: &str) -> Vec<u8> {
-    let byte = |letter| u8::try_from(letter).expect("a letter of ISO 8859-1");
-    text.chars().map(byte).collect()
+    let mut bytes = Vec::with_capacity(text.len());
+    for letter in text.chars() {
+        match u8::try_from(letter) {
+            Ok(byte) => bytes.push(byte),
+            Err(_) => bytes.extend(letter.encode_utf8(&mut [0; 4]).bytes()),
+        }
+    }
+    bytes
 }
 
 /// Whether the reply with this status to a request with this method has a body, be it empty.

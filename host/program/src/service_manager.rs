@@ -193,7 +193,10 @@ async fn live(steering: &Steering, time: Duration) -> Infallible {
         let pools = host.pools().into_iter();
         let asked: JoinSet<()> = pools.map(|pool| ask(host.clone(), pool, pace)).collect();
         asked.join_all().await;
-        steering.manager().say(&[NotifyState::Watchdog]);
+        // What the end of the host cuts off is no answer.
+        if !steering.is_stopping() {
+            steering.manager().say(&[NotifyState::Watchdog]);
+        }
         sleep_until(begun + pace).await;
     }
 }

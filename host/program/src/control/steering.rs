@@ -117,9 +117,14 @@ impl Steering {
         times.max().unwrap_or_default()
     }
 
+    /// Whether somebody has asked for the end.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stop.borrow().is_some()
+    }
+
     /// Why the host is not ready for requests, if it is not.
     pub(crate) fn obstacle(&self) -> Option<String> {
-        if self.stop.borrow().is_some() {
+        if self.is_stopping() {
             return Some("stopping".to_owned());
         }
         let pools = self.host.pools();
