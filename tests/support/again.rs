@@ -37,8 +37,9 @@ pub(crate) fn run(door: Door, tests: &[String], variables: &[(&str, &str)]) {
     );
     assert!(
         output.status.success() && text.contains(&all),
-        "{VARIABLE}={}: {text}",
-        door.name()
+        "{VARIABLE}={}: {}\n{text}",
+        door.name(),
+        output.status
     );
 }
 
