@@ -183,6 +183,8 @@ fn users_that_there_are_not_are_refused() {
 fn have_a_thread_call(server: &Server, calls: &[Call]) -> Option<Vec<Option<Errno>>> {
     let mut gdb = Command::new("gdb");
     gdb.args(["-nx", "-batch", "-p", &server.pid().to_string()]);
+    // If its process ends under it, it may leave a core file of its own.
+    gdb.current_dir(server.folder.path());
     // The first thread only waits for the others.
     for line in ["set debuginfod enabled off", "thread 2"] {
         gdb.args(["-ex", line]);

@@ -38,8 +38,7 @@ impl Reserved {
         let beside = beside(path)?;
         let _stale = fs::remove_file(&beside);
         let address = SocketAddrUnix::new(&beside).context("the path is too long for a socket")?;
-        let (family, flags) = (AddressFamily::UNIX, SocketFlags::CLOEXEC);
-        let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, None)?;
+        let socket = socket(SocketFlags::empty())?;
         rustix::net::bind(&socket, &address)?;
         let bound = UnixSocket::at(beside)?;
         fs::set_permissions(&bound.path, Permissions::from_mode(mode))?;
@@ -97,7 +96,7 @@ fn check_free(path: &Path) -> anyhow::Result<()> {
     if !found.file_type().is_socket() {
         bail!("{shown}: something else is there");
     }
-    if !is_stale(path)? {
+    if !is_stale(path) {
         bail!("{shown}: another host listens there, or a program of another user");
     }
     Ok(())
@@ -105,11 +104,17 @@ fn check_free(path: &Path) -> anyhow::Result<()> {
 
 /// Whether nobody listens on a socket. One that can't be asked is not stale, and one whose queue is
 /// full is not asked for long.
-fn is_stale(path: &Path) -> anyhow::Result<bool> {
-    let address = SocketAddrUnix::new(path).context("the path is too long for a socket")?;
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
-    Ok(rustix::net::connect(&socket, &address) == Err(Errno::CONNREFUSED))
+pub(crate) fn is_stale(path: &Path) -> bool {
+    let connect = || {
+        let address = SocketAddrUnix::new(path)?;
+        rustix::net::connect(&socket(SocketFlags::NONBLOCK)?, &address)
+    };
+    connect() == Err(Errno::CONNREFUSED)
+}
+
+fn socket(more: SocketFlags) -> rustix::io::Result<OwnedFd> {
+    let flags = SocketFlags::CLOEXEC | more;
+    rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)
 }
 
 /// Where the socket is until the host can answer: in the same folder, since it is renamed.

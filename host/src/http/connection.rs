@@ -106,30 +106,26 @@ pub(super) async fn serve(
     let activity = Arc::new(Activity::new());
     let stopwatch = Stopwatch::new(&service.steps);
     let plain = Plain::new(read, stream, &activity, stopwatch.clone());
-    match opening::open(plain, stream, peer, &spoken, &service).await {
+    let opened = opening::open(plain, stream, peer, &spoken, &service).await;
+    let Opened {
+        wire,
+        is_http_2,
+        ends,
+    } = match opened {
+        Ok(opened) => opened,
         Err(unopened) => {
             unopened.tell(peer, stream, &service);
-            stream.discard().await;
+            return stream.discard().await;
         }
-        Ok(Opened {
-            wire,
-            is_http_2: true,
-            ends,
-        }) => {
-            Box::pin(http2::serve(wire, stream, ends, &service)).await;
-        }
-        Ok(Opened {
-            wire,
-            is_http_2: false,
-            ends,
-        }) => {
-            if spoken.tls.is_some() || spoken.has_proxy_header {
-                activity.note(); // the time so far was for something else than a head
-            }
-            let shared = Connection::new(ends, Arc::clone(&activity), stopwatch);
-            http1::serve(wire, stream, Arc::new(shared), &service).await;
-        }
+    };
+    if is_http_2 {
+        return Box::pin(http2::serve(wire, stream, ends, &service)).await;
     }
+    if spoken.tls.is_some() || spoken.has_proxy_header {
+        activity.note(); // the time so far was for something else than a head
+    }
+    let shared = Connection::new(ends, Arc::clone(&activity), stopwatch);
+    http1::serve(wire, stream, Arc::new(shared), &service).await;
 }
 
 /// Runs a connection until it ends, its client makes no progress, or the host has stopped. `None`

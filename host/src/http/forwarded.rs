@@ -40,7 +40,10 @@ pub(super) fn named(headers: &HeaderMap, trusted: &TrustedProxies) -> Named {
     let (client, stated) = match are_there {
         [false, false] => (None, None),
         [false, true] => (usual(), None),
-        [true, false] => (standard().client, standard().scheme),
+        [true, false] => {
+            let Hop { client, scheme } = standard();
+            (client, scheme)
+        }
         [true, true] => {
             let (Hop { client, scheme }, usual) = (standard(), usual());
             let agree = client.map(|client| client.ip()) == usual.map(|client| client.ip());
@@ -78,14 +81,29 @@ fn last_untrusted(hops: &[Hop], trusted: &TrustedProxies) -> Hop {
 
 /// The elements of all `Forwarded` fields.
 fn hops(headers: &HeaderMap) -> Vec<Hop> {
-    let mut hops = Vec::new();
-    for field in headers.get_all(FORWARDED) {
-        let Ok(field) = field.to_str() else {
-            return Vec::new();
-        };
-        hops.extend(split(field, ',').map(hop));
-    }
-    hops
+    let fields = values(headers, FORWARDED).into_iter();
+    fields
+        .flat_map(|field| split(field, ','))
+        .map(hop)
+        .collect()
+}
+
+/// The addresses of all `X-Forwarded-For` fields.
+fn x_hops(headers: &HeaderMap) -> Vec<Hop> {
+    let fields = values(headers, X_FORWARDED_FOR).into_iter();
+    let addresses = fields.flat_map(|field| field.split(',')).map(address);
+    let hop = |client| Hop {
+        client,
+        scheme: None,
+    };
+    addresses.map(hop).collect()
+}
+
+/// The values of all fields of this name: none, if one of them is no text.
+fn values(headers: &HeaderMap, name: HeaderName) -> Vec<&str> {
+    let values = headers.get_all(name).into_iter();
+    let values: Result<_, _> = values.map(|value| value.to_str()).collect();
+    values.unwrap_or_default()
 }
 
 /// One element: `for=192.0.2.7;proto=https`.
@@ -110,21 +128,6 @@ fn hop(element: &str) -> Hop {
         }
     }
     hop
-}
-
-/// The addresses of all `X-Forwarded-For` fields.
-fn x_hops(headers: &HeaderMap) -> Vec<Hop> {
-    let mut hops = Vec::new();
-    for field in headers.get_all(X_FORWARDED_FOR) {
-        let Ok(field) = field.to_str() else {
-            return Vec::new();
-        };
-        hops.extend(field.split(',').map(|value| Hop {
-            client: address(value),
-            scheme: None,
-        }));
-    }
-    hops
 }
 
 /// The scheme that the last proxy states.

@@ -165,33 +165,16 @@ impl Open {
     }
 
     /// Accepts what the kernel has accepted already, and closes the socket. Closing it alone would
-    /// reset these connections.
+    /// reset these connections. Clients who go on connecting don't hold it up.
     fn accept_last(self, service: &Arc<Service>) {
-        let spoken = self.spoken;
-        match self.socket {
-            Accepting::Tcp(listener) => {
-                let Ok(listener) = listener.into_std() else {
-                    return;
-                };
-                left(|| {
-                    let (stream, client) = listener.accept()?;
-                    stream.set_nonblocking(true)?;
-                    let socket = Accepted::Tcp(TcpStream::from_std(stream)?);
-                    admit(socket, client.into(), &spoken, service);
-                    Ok(())
-                });
-            }
-            Accepting::Unix(listener) => {
-                let Ok(listener) = listener.into_std() else {
-                    return;
-                };
-                left(|| {
-                    let (stream, _unnamed) = listener.accept()?;
-                    stream.set_nonblocking(true)?;
-                    let socket = Accepted::Unix(UnixStream::from_std(stream)?);
-                    admit(socket, Peer::Unix, &spoken, service);
-                    Ok(())
-                });
+        let Ok(socket) = self.socket.into_std() else {
+            return;
+        };
+        for _ in 0..MOST_HELD {
+            match socket.accept() {
+                Ok((socket, peer)) => admit(socket, peer, &self.spoken, service),
+                Err(error) if is_of_one_client(&error) => {}
+                Err(_none_is_left) => return,
             }
         }
     }
@@ -200,18 +183,32 @@ impl Open {
 /// The most connections that the kernel holds for a listener, by default (`net.core.somaxconn`).
 const MOST_HELD: usize = 4096;
 
-/// Accepts one after the other until none is left. Clients who go on connecting don't hold it up.
-fn left(mut accept: impl FnMut() -> io::Result<()>) {
-    for _ in 0..MOST_HELD {
-        match accept() {
-            Ok(()) => {}
-            Err(error) if is_of_one_client(&error) => {}
-            Err(_none_is_left) => return,
+impl Socket {
+    /// The next connection that the kernel has accepted. The socket doesn't block.
+    fn accept(&self) -> io::Result<(Accepted, Peer)> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, client) = listener.accept()?;
+                stream.set_nonblocking(true)?;
+                Ok((Accepted::Tcp(TcpStream::from_std(stream)?), client.into()))
+            }
+            Self::Unix(listener) => {
+                let (stream, _unnamed) = listener.accept()?;
+                stream.set_nonblocking(true)?;
+                Ok((Accepted::Unix(UnixStream::from_std(stream)?), Peer::Unix))
+            }
         }
     }
 }
 
 impl Accepting {
+    fn into_std(self) -> io::Result<Socket> {
+        match self {
+            Self::Tcp(listener) => listener.into_std().map(Socket::Tcp),
+            Self::Unix(listener) => listener.into_std().map(Socket::Unix),
+        }
+    }
+
     async fn accept(&self) -> io::Result<(Accepted, Peer)> {
         match self {
             Self::Tcp(listener) => {

@@ -61,7 +61,10 @@ pub(super) fn bind_all(
     let bound = endpoints.map(|(position, endpoint)| {
         let failed = format!("--listen {endpoint}: can't listen there");
         let socket = match &endpoint.place {
-            Place::Tcp(listen) => tcp(listen, connections.reuse_port),
+            Place::Tcp(listen) => {
+                let takes_over = connections.reuse_port;
+                tcp(listen, takes_over).map(|socket| Socket::Tcp { socket, takes_over })
+            }
             Place::Unix(path) => Reserved::new(path, connections.unix_mode()).map(Socket::Unix),
             Place::Inherited(number) => take(&mut inherited, *number).map(Socket::Inherited),
         };
@@ -81,18 +84,16 @@ pub(super) fn bind_all(
 /// An error that names the flag.
 pub(super) fn admin(listen: &Listen) -> anyhow::Result<TcpListener> {
     let failed = || format!("--admin {listen}: can't listen there");
-    let Socket::Tcp { socket, .. } = tcp(listen, false).with_context(failed)? else {
-        bail!(failed());
-    };
+    let socket = tcp(listen, false).with_context(failed)?;
     rustix::net::listen(&socket, BACKLOG).with_context(failed)?;
     Ok(TcpListener::from(socket))
 }
 
-fn tcp(listen: &Listen, takes_over: bool) -> anyhow::Result<Socket> {
+fn tcp(listen: &Listen, takes_over: bool) -> anyhow::Result<OwnedFd> {
     let mut last = anyhow!("the name has no address");
     for address in addresses(listen)? {
         match bind_to(address, takes_over) {
-            Ok(socket) => return Ok(Socket::Tcp { socket, takes_over }),
+            Ok(socket) => return Ok(socket),
             Err(error) => {
                 // Another address of the same name would hide that this one is taken.
                 let is_taken = error.kind() == ErrorKind::AddrInUse;

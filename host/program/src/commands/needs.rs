@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use wasm_pool_host::Module;
 
-use super::serve::{Doors, Served};
+use super::serve::Served;
 use crate::cli::{Serve, TlsFiles, config};
 use crate::confine::{Account, Needs, Outbound};
 
@@ -18,15 +18,16 @@ pub(super) fn needs(
     args: &Serve,
     file: Option<PathBuf>,
     pools: &[(config::Pool, Served)],
-    doors: &Doors,
+    sockets: Vec<PathBuf>,
+    manager_is_told: bool,
     user: Option<Account>,
 ) -> Needs {
     let mut needs = Needs {
         to_read: file.into_iter().collect(),
         log: args.log_file.clone(),
-        sockets: doors.sockets(),
+        sockets,
         // The service manager is told over one.
-        unix_sockets: doors.manager_is_told,
+        unix_sockets: manager_is_told,
         user,
         ..Needs::default()
     };

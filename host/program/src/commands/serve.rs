@@ -94,22 +94,29 @@ pub(crate) fn serve(args: Serve) -> anyhow::Result<ExitCode> {
         false => Said::by(serve.log_format, serve.log_level),
     };
 
-    let mut doors = Doors::open(&serve)?;
-    let account = user(&serve)?;
-    doors.open_own(&serve, !ends_with_parent)?;
+    let (doors, account) = Doors::open(&serve)?;
+    // A parent speaks for itself.
+    let is_told = !ends_with_parent && ServiceManager::is_there();
     let log_file = serve.log_file.clone();
     let log_file = log_file.map(|path| log::open(&path).map(|file| (path, file)));
     let log_file = log_file.transpose()?;
     let walls = match serve.no_confine {
         true => None,
-        false => Some(confine(&needs(&serve, file, &pools, &doors, account))?),
+        false => Some(confine(&needs(
+            &serve,
+            file,
+            &pools,
+            doors.sockets(),
+            is_told,
+            account,
+        ))?),
     };
     let log = log::start(serve.log_format, serve.log_level, log_file)?;
     match walls {
         Some(walls) => tracing::info!("{walls}"),
         None => tracing::info!("the host keeps all rights of its user: --no-confine"),
     }
-    let manager = match doors.manager_is_told {
+    let manager = match is_told {
         true => ServiceManager::find(),
         false => ServiceManager::default(),
     };
@@ -138,23 +145,23 @@ pub(crate) fn serve(args: Serve) -> anyhow::Result<ExitCode> {
 }
 
 /// Everything through which somebody may reach the host.
-pub(super) struct Doors {
+struct Doors {
     clients: Vec<Bound>,
     tls: Option<Tls>,
     admin: Option<std::net::TcpListener>,
-    control: Option<Control>,
-    /// Whether a service manager has started the host.
-    pub(super) manager_is_told: bool,
+    control: Control,
 }
 
 impl Doors {
-    /// Opens what may need the rights of root.
+    /// Opens what may need the rights of root, becomes the user that was asked for, and opens what
+    /// belongs to that user.
     ///
     /// # Errors
-    /// If a place is taken, or files for TLS can't be used.
-    fn open(args: &Serve) -> anyhow::Result<Self> {
-        let clients = bind::bind_all(&args.connections, |place| !is_own(place))?;
-        let files = args.connections.tls();
+    /// If a place is taken, files for TLS can't be used, or there is no such user.
+    fn open(args: &Serve) -> anyhow::Result<(Self, Option<Account>)> {
+        let mut clients = bind::bind_all(&args.connections, |place| !is_own(place))?;
+        let tls = args.connections.tls();
+        let tls = tls.map(|files| self::tls(&files)).transpose()?;
         let admin = match &args.admin {
             None => None,
             Some(listen) => {
@@ -163,33 +170,23 @@ impl Doors {
                 Some(listener)
             }
         };
-        Ok(Self {
+        let account = user(args)?;
+        clients.extend(bind::bind_all(&args.connections, is_own)?);
+        clients.sort_by_key(|bound| bound.position);
+        let doors = Self {
             clients,
-            tls: files.map(|files| tls(&files)).transpose()?,
+            tls,
             admin,
-            control: None,
-            manager_is_told: false,
-        })
-    }
-
-    /// Opens what belongs to the user that the host runs as.
-    ///
-    /// # Errors
-    /// If the control socket has a place that can't be used.
-    fn open_own(&mut self, args: &Serve, speaks_for_itself: bool) -> anyhow::Result<()> {
-        self.clients
-            .extend(bind::bind_all(&args.connections, is_own)?);
-        self.clients.sort_by_key(|bound| bound.position);
-        self.control = Some(Control::bind(&args.control())?);
-        self.manager_is_told = speaks_for_itself && ServiceManager::is_there();
-        Ok(())
+            control: Control::bind(&args.control())?,
+        };
+        Ok((doors, account))
     }
 
     /// The paths of all sockets.
-    pub(super) fn sockets(&self) -> Vec<PathBuf> {
+    fn sockets(&self) -> Vec<PathBuf> {
         let clients = self.clients.iter().filter_map(Bound::path);
-        let control = self.control.as_ref().and_then(Control::path);
-        clients.chain(control).map(Path::to_owned).collect()
+        let paths = clients.chain(self.control.path());
+        paths.map(Path::to_owned).collect()
     }
 }
 
@@ -277,9 +274,7 @@ async fn serve_until_stopped(
     steering.manager().ready();
     let told = Arc::clone(&steering);
     beside.spawn(async move { service_manager::keep_told(&told).await });
-    if let Some(control) = doors.control {
-        beside.spawn(control.serve(Arc::clone(&steering)));
-    }
+    beside.spawn(doors.control.serve(Arc::clone(&steering)));
     if args.watch {
         let steering = Arc::clone(&steering);
         beside.spawn(async move { watch::watch(&steering).await });

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 
-use crate::unix_socket::{Reserved, UnixSocket};
+use crate::unix_socket::{Reserved, UnixSocket, is_stale};
 
 /// The folder below the user's folder for sockets.
 const NAME: &str = "wasm-pool-host";
@@ -123,11 +123,8 @@ fn make_private(folder: &Path) -> anyhow::Result<()> {
 
 /// Removes what hosts left that were ended by force.
 fn remove_stale(folder: &Path) {
-    for path in sockets(folder) {
-        let refused = |error: &io::Error| error.kind() == io::ErrorKind::ConnectionRefused;
-        if UnixStream::connect(&path).is_err_and(|error| refused(&error)) {
-            let _gone = fs::remove_file(path);
-        }
+    for path in sockets(folder).into_iter().filter(|path| is_stale(path)) {
+        let _gone = fs::remove_file(path);
     }
 }
 

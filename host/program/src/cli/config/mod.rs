@@ -79,12 +79,7 @@ pub(crate) fn read(serve: Serve) -> Result<Configured, String> {
             file: None,
         });
     }
-    let file = path.as_deref().map(File::read).transpose()?;
-    let configured = of(file.unwrap_or_default(), flags, variables)?;
-    Ok(Configured {
-        file: path,
-        ..configured
-    })
+    of(path, flags, variables)
 }
 
 /// The file that is read, if there is one.
@@ -101,10 +96,12 @@ fn path(serve: &Serve, variables: &Layer) -> Option<PathBuf> {
 /// # Errors
 /// As [`read`].
 pub(crate) fn check(path: &Path) -> Result<Configured, String> {
-    of(File::read(path)?, Layer::default(), Layer::default())
+    of(Some(path.to_owned()), Layer::default(), Layer::default())
 }
 
-fn of(file: File, flags: Layer, variables: Layer) -> Result<Configured, String> {
+fn of(path: Option<PathBuf>, flags: Layer, variables: Layer) -> Result<Configured, String> {
+    let file = path.as_deref().map(File::read).transpose()?;
+    let file = file.unwrap_or_default();
     let layers = Layers {
         flags,
         variables,
@@ -112,31 +109,26 @@ fn of(file: File, flags: Layer, variables: Layer) -> Result<Configured, String> 
     };
     let (serve, values) = layers.serve(Layer::default())?;
     let of_the_host = values.of_the_host();
-    if file.pools.is_empty() {
-        let pools = vec![Pool::only(serve.clone(), values)];
-        return Ok(Configured {
-            serve,
-            pools,
-            of_the_host,
-            file: None,
+    let pools = if file.pools.is_empty() {
+        vec![Pool::only(serve.clone(), values)]
+    } else {
+        let pools = file.pools.into_iter().map(|pool| {
+            let (serve, values) = layers.serve(pool.values)?;
+            Ok(Pool {
+                name: pool.name,
+                routes: pool.routes,
+                strips_prefix: pool.strips_prefix,
+                serve,
+                values,
+            })
         });
-    }
-    let pools = file.pools.into_iter().map(|pool| {
-        let (serve, values) = layers.serve(pool.values)?;
-        Ok(Pool {
-            name: pool.name,
-            routes: pool.routes,
-            strips_prefix: pool.strips_prefix,
-            serve,
-            values,
-        })
-    });
-    let pools = pools.collect::<Result<_, String>>()?;
+        pools.collect::<Result<_, String>>()?
+    };
     Ok(Configured {
         serve,
         pools,
         of_the_host,
-        file: None,
+        file: path,
     })
 }
 
