@@ -1,14 +1,14 @@
-//! The same tests through every *door*: the table of requests, and hostile clients, over TLS,
+//! The same tests through every *door*: the table of requests, hostile clients and those that leave, over TLS,
 //! HTTP/2 and a Unix socket. A process has one door, so this binary runs itself again for each.
 
 use crate::support::again;
 use crate::support::door::Door;
 
 /// The tests that run again.
-const MODULES: [&str; 2] = ["requests::", "hostile::"];
+const MODULES: [&str; 3] = ["requests::", "hostile::", "crashes::leaving::"];
 
 /// How many they are at least. With fewer, the tests' names are not those that were meant.
-const ALL: usize = 25;
+const ALL: usize = 28;
 
 /// Tests and modules without a meaning over HTTP/2, and the reason.
 #[rustfmt::skip] // one line per case

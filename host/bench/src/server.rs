@@ -143,14 +143,9 @@ impl Server {
         load: &Load<'_>,
         question: Question<'_>,
     ) -> anyhow::Result<Turn> {
-        let groups: Vec<_> = self.processes.iter().map(Running::group).collect();
-        let before = Use::of_groups(&groups)?;
-        let tally = self.check(load::run(self.address, load, question))?;
-        let mut used = Use::of_groups(&groups)?;
-        if self.ends_to_count {
-            used.cpu = self.end()?;
-        }
-        let cpu = used.cpu.saturating_sub(before.cpu).as_secs_f64();
+        let address = self.address;
+        let (tally, used) = self.used_during(|| load::run(address, load, question))?;
+        let cpu = used.cpu.as_secs_f64();
         Ok(vec![
             (RATE, tally.per_second),
             (P50, tally.latency_ms(0.5)),
@@ -161,6 +156,22 @@ impl Server {
             ("failed", tally.failed as f64),
             ("requests", tally.requests() as f64),
         ])
+    }
+
+    /// What the work returns, and the resources that the server uses meanwhile.
+    pub(crate) fn used_during<T, E: Into<anyhow::Error>>(
+        &mut self,
+        work: impl FnOnce() -> Result<T, E>,
+    ) -> anyhow::Result<(T, Use)> {
+        let groups: Vec<_> = self.processes.iter().map(Running::group).collect();
+        let before = Use::of_groups(&groups)?;
+        let done = self.check(work())?;
+        let mut used = Use::of_groups(&groups)?;
+        if self.ends_to_count {
+            used.cpu = self.end()?;
+        }
+        used.cpu = used.cpu.saturating_sub(before.cpu);
+        Ok((done, used))
     }
 
     /// Ends the server with all its processes. Returns the CPU time of its whole life.

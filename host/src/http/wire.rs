@@ -8,6 +8,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::sockopt::set_socket_linger;
 use rustix::net::{Shutdown, shutdown};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
@@ -91,12 +92,24 @@ impl WriteHalf<'_> {
 }
 
 impl Stream<'_> {
-    /// Completes when the client has reset the connection.
+    /// Completes when the client has reset the connection, or has closed a Unix socket, which
+    /// knows no reset.
     pub(super) async fn reset(self) {
-        let _error = match self {
-            Self::Tcp(stream) => stream.ready(Interest::ERROR).await,
-            Self::Unix(stream) => stream.ready(Interest::ERROR).await,
-        };
+        /// A client that has only said that it will send no more is looked at in this interval.
+        const GLANCE: Duration = Duration::from_secs(1);
+        match self {
+            Self::Tcp(stream) => {
+                let _error = stream.ready(Interest::ERROR).await;
+            }
+            Self::Unix(stream) => {
+                // Who waits for priority is told, too, that the client will send no more, and not
+                // that it has sent something. Only a poll tells the two ends apart.
+                let _ended = stream.ready(Interest::PRIORITY).await;
+                while !has_hung_up(stream) {
+                    tokio::time::sleep(GLANCE).await;
+                }
+            }
+        }
     }
 
     /// Has the end of the connection tell the client that the response is incomplete. A Unix socket
@@ -158,6 +171,15 @@ impl Stream<'_> {
             Self::Tcp(stream) => stream.poll_write_ready(cx),
             Self::Unix(stream) => stream.poll_write_ready(cx),
         }
+    }
+}
+
+/// Whether both directions of the socket have ended.
+fn has_hung_up(stream: &UnixStream) -> bool {
+    let mut polled = [PollFd::new(stream, PollFlags::empty())];
+    match poll(&mut polled, Some(&Timespec::default())) {
+        Ok(_) => polled[0].revents().contains(PollFlags::HUP),
+        Err(_interrupted) => false,
     }
 }
 

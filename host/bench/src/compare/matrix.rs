@@ -15,7 +15,7 @@ const CONNECTIONS: [usize; 3] = [1, 32, 256];
 
 /// The targets hold for this many keep-alive connections. They keep a server with few cores always
 /// busy.
-const TARGET_CONNECTIONS: usize = 32;
+pub(crate) const TARGET_CONNECTIONS: usize = 32;
 
 /// With more bytes in flight, no response completes for seconds. So these cells get one round.
 const HEAVY_BYTES: usize = 4 << 30;

@@ -5,6 +5,7 @@
 //! make compare                                   installs the peers, and runs all: half an hour
 //! cargo bench --bench compare                    the same without installing anything
 //! cargo bench --bench compare -- --ours          without peers: the quick measurement, six minutes
+//! cargo bench --bench compare -- --doors         only TLS, HTTP/2 and confinement, beside nginx
 //! cargo bench --bench compare -- --soak          only ten million requests, and their traces
 //! cargo bench --bench compare -- --quick         a short round over everything: is all in order?
 //! cargo bench --bench compare -- --render FILE   tables and chart of results that are kept as JSON
@@ -16,6 +17,7 @@
 //! serve a cell. The bench fails only if the host itself can't be run, or answers wrongly.
 
 mod contestants;
+mod doors;
 mod drills;
 mod matrix;
 mod peers;
@@ -99,6 +101,15 @@ pub fn main(program: &Path) -> anyhow::Result<()> {
             let targets = SIZES.map(Cell::target);
             show(&bench.measure(&Peers::default(), &targets, bench.drills())?)
         }
+        ["--doors"] => {
+            let bench = bench(FULL)?;
+            let peers = Peers::find(Path::new(""));
+            let case = bench.doors(&peers).context("h2load is not installed")?;
+            let mut results = blank(&peers);
+            run(&mut results, &[case])?;
+            doors::judge(&mut results);
+            show(&results)
+        }
         ["--soak"] => {
             let mut results = blank(&Peers::default());
             run(&mut results, &[bench(FULL)?.soak()])?;
@@ -113,7 +124,9 @@ pub fn main(program: &Path) -> anyhow::Result<()> {
             let results = results.with_context(|| format!("{} has no results", file.display()))?;
             keep(&results, file.parent().unwrap_or(&passing))
         }
-        _ => bail!("{args:?}: there are --ours, --quick, --soak, and --render FILE, one at a time"),
+        _ => bail!(
+            "{args:?}: there are --ours, --quick, --doors, --soak, and --render FILE, one at a time"
+        ),
     }
 }
 
@@ -186,6 +199,7 @@ impl Bench {
         }
         // Drills are short and can fail, so they run first.
         let mut cases = self.drills();
+        cases.extend(self.doors(&peers));
         cases.extend([self.scaling(), self.soak()]);
         self.measure(&peers, &Cell::all(), cases)
     }
@@ -204,6 +218,7 @@ impl Bench {
         }
         run(&mut results, &cases)?;
         matrix::judge(&mut results);
+        doors::judge(&mut results);
         drills::judge(&mut results);
         Ok(results)
     }

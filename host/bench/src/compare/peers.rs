@@ -13,9 +13,13 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use wasm_pool_guest_build::workspace;
 
+use super::doors::Identity;
+use super::matrix::TARGET_CONNECTIONS;
 use super::site::{KIB_1, Site, open_folder};
 use crate::kernel::cores;
 use crate::server::{self, Server};
+
+const NGINX_CONF: &str = include_str!("../../peers/nginx.conf");
 
 /// PHP's processes per core.
 const PHP_PER_CORE: usize = 4;
@@ -34,6 +38,7 @@ const APACHE_MODULES: &str = "/usr/lib/apache2/modules";
 pub(crate) struct Peers {
     pub(crate) component: PathBuf,
     pub(crate) nginx: Option<Program>,
+    pub(crate) h2load: Option<Program>,
     pub(crate) fpm: Option<Program>,
     pub(crate) apache: Option<Program>,
     pub(crate) static_web_server: Option<Program>,
@@ -52,6 +57,7 @@ impl Peers {
         Self {
             component: component.to_owned(),
             nginx: find("nginx", "-v", "nginx/"),
+            h2load: find("h2load", "--version", "nghttp2/"),
             // Debian adds PHP's version to the name.
             fpm: Program::find(|file| file.starts_with("php-fpm"), "-v", "PHP "),
             apache: find("apache2", "-v", "Apache/"),
@@ -65,6 +71,7 @@ impl Peers {
         let version = |program: &Option<Program>| program.as_ref().map(|one| one.version.clone());
         json!({
             "nginx": version(&self.nginx),
+            "h2load": version(&self.h2load),
             "php-fpm": version(&self.fpm),
             "apache": version(&self.apache),
             "static-web-server": version(&self.static_web_server),
@@ -74,6 +81,10 @@ impl Peers {
 }
 
 impl Program {
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Finds a program and asks for its version, which follows the mark in its answer. Looks first
     /// at built peers, then on the path, and then in the folders of Debian's programs for
     /// administrators.
@@ -114,7 +125,7 @@ impl<'a> Setup<'a> {
     }
 
     /// Fills in the gaps of a configuration and writes it into the folder.
-    fn write(&self, name: &str, text: &str, more: (&str, &str)) -> anyhow::Result<PathBuf> {
+    fn write(&self, name: &str, text: &str, more: &[(&str, &str)]) -> anyhow::Result<PathBuf> {
         let nginx_connections = (2 * self.connections + NGINX_SPARE).to_string();
         let gaps = [
             ("ADDRESS", self.address.to_string()),
@@ -124,12 +135,13 @@ impl<'a> Setup<'a> {
             ("DESCRIPTORS", nginx_connections.clone()),
             ("CONNECTIONS", nginx_connections),
             ("MODULES", APACHE_MODULES.into()),
-            (more.0, more.1.into()),
         ];
+        let gaps = gaps.iter().map(|(gap, value)| (*gap, value.as_str()));
         let fill =
-            |text: String, (gap, value): &(&str, String)| text.replace(&format!("@{gap}@"), value);
+            |text: String, (gap, value): (&str, &str)| text.replace(&format!("@{gap}@"), value);
         let path = self.scratch.path().join(name);
-        fs::write(&path, gaps.iter().fold(text.to_owned(), fill))?;
+        let text = gaps.chain(more.iter().copied()).fold(text.to_owned(), fill);
+        fs::write(&path, text)?;
         Ok(path)
     }
 
@@ -145,9 +157,27 @@ pub(crate) fn nginx(
     open_file_cache: &str,
 ) -> anyhow::Result<Server> {
     let setup = Setup::new(site, connections)?;
-    let cache = ("OPEN_FILE_CACHE", open_file_cache);
-    let conf = setup.write("nginx.conf", include_str!("../../peers/nginx.conf"), cache)?;
+    let cache = [("OPEN_FILE_CACHE", open_file_cache), ("DOOR", "")];
+    let conf = setup.write("nginx.conf", NGINX_CONF, &cache)?;
     setup.start(vec![nginx_with(nginx, &conf)])
+}
+
+/// nginx with a second address, which is described by these words of `listen`.
+pub(crate) fn nginx_door(
+    nginx: &Program,
+    site: &Site,
+    words: &str,
+    identity: &Identity,
+) -> anyhow::Result<(Server, SocketAddr)> {
+    let setup = Setup::new(site, TARGET_CONNECTIONS)?;
+    let address = server::free_address()?;
+    let (certificate, key) = (identity.certificate(), identity.key());
+    let door = format!(
+        "listen {address} {words}; ssl_certificate {certificate}; ssl_certificate_key {key};"
+    );
+    let gaps = [("OPEN_FILE_CACHE", "off"), ("DOOR", &door)];
+    let conf = setup.write("nginx.conf", NGINX_CONF, &gaps)?;
+    Ok((setup.start(vec![nginx_with(nginx, &conf)])?, address))
 }
 
 fn nginx_with(nginx: &Program, conf: &Path) -> Command {
@@ -165,7 +195,7 @@ pub(crate) fn php(
 ) -> anyhow::Result<Server> {
     let setup = Setup::new(site, connections)?;
     let processes = (cores() * PHP_PER_CORE).to_string();
-    let write = |name, text| setup.write(name, text, ("PROCESSES", &processes));
+    let write = |name, text| setup.write(name, text, &[("PROCESSES", &processes)]);
     write("file.php", include_str!("../../peers/file.php"))?;
     let conf = write("nginx.conf", include_str!("../../peers/nginx-php.conf"))?;
     let pool = write("fpm.conf", include_str!("../../peers/php-fpm.conf"))?;
@@ -186,7 +216,7 @@ pub(crate) fn apache(apache: &Program, site: &Site, connections: usize) -> anyho
     ensure!(status.success(), "file.c can't be compiled: {status}");
     let processes = (connections + APACHE_SPARE).to_string();
     let text = include_str!("../../peers/apache.conf");
-    let conf = setup.write("apache.conf", text, ("PROCESSES", &processes))?;
+    let conf = setup.write("apache.conf", text, &[("PROCESSES", &processes)])?;
     let mut command = Command::new(&apache.path);
     command.arg("-DFOREGROUND").arg("-f").arg(conf);
     Ok(setup.start(vec![command])?.of_many_processes())
