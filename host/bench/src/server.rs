@@ -64,7 +64,7 @@ impl Server {
         const FAILED: &str = "it did not start";
         let process = Running::start(name, command)?;
         let start_line = process.line(FAILED)?;
-        let address = start_line.split_once("http://").and_then(|(_, rest)| {
+        let address = start_line.split_once("://").and_then(|(_, rest)| {
             let address = rest.split_whitespace().next()?;
             address.parse().ok()
         });

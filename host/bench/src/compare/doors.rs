@@ -19,9 +19,6 @@ use crate::server::Server;
 
 const CASE: &str = "1 KiB, 32 connections of h2load";
 
-/// An address for TLS beside the one in the clear.
-const LISTEN_TLS: &str = "https://127.0.0.1:0";
-
 /// The streams that a connection of HTTP/2 has open at a time: as many as a browser that loads a page.
 const STREAMS: &str = "10";
 
@@ -116,13 +113,9 @@ impl Bench {
             move || {
                 let identity = Identity::new()?;
                 let (certificate, key) = (identity.certificate(), identity.key());
-                let tls = ["--tls-cert", &certificate, "--tls-key", &key];
-                let mut server = self
-                    .site
-                    .host(&[&["--listen", LISTEN_TLS], &tls[..]].concat())?;
-                let url = server.start_line.split_whitespace();
-                let url = url.into_iter().find(|word| word.starts_with("https://"));
-                let url = url.context("the host has no address with TLS")?.to_owned();
+                let flags = ["--tls-cert", &certificate, "--tls-key", &key];
+                let mut server = self.site.host(&flags)?;
+                let url = format!("https://{}", server.address);
                 self.load(&mut server, h2load, &url, load)
             }
         };

@@ -108,6 +108,7 @@ pub fn main(program: &Path) -> anyhow::Result<()> {
             let mut results = blank(&peers);
             run(&mut results, &[case])?;
             doors::judge(&mut results);
+            save(&results, &workspace().join("host/bench/results"))?;
             show(&results)
         }
         ["--soak"] => {
@@ -133,16 +134,23 @@ pub fn main(program: &Path) -> anyhow::Result<()> {
 /// Writes the results into this folder, named by day and commit, and shows them. A later run
 /// replaces them only if it has the same name.
 fn keep(results: &Results, folder: &Path) -> anyhow::Result<()> {
+    let name = save(results, folder)?;
+    fs::write(name.with_extension("svg"), svg(results)?)?;
+    show(results)
+}
+
+/// Writes the results and their tables. Returns their name without an ending.
+fn save(results: &Results, folder: &Path) -> anyhow::Result<PathBuf> {
     fs::create_dir_all(folder)?;
     let day = results.date.split('T').next().unwrap_or_default();
     let commit = results.commit.as_deref().unwrap_or("unknown");
-    let file = |ending| folder.join(format!("{day}-{commit}.{ending}"));
+    let name = folder.join(format!("{day}-{commit}"));
+    let tables = name.with_extension("md");
     let json = serde_json::to_string_pretty(results)? + "\n";
-    fs::write(file("json"), json)?;
-    fs::write(file("md"), table::markdown(results, TITLE, INTRODUCTION))?;
-    fs::write(file("svg"), svg(results)?)?;
-    println!("written: {}\n", file("md").display());
-    show(results)
+    fs::write(name.with_extension("json"), json)?;
+    fs::write(&tables, table::markdown(results, TITLE, INTRODUCTION))?;
+    println!("written: {}\n", tables.display());
+    Ok(name)
 }
 
 /// Prints results. If the host has failed, returns the error only afterwards, since half an hour of

@@ -172,8 +172,11 @@ pub(crate) fn nginx_door(
     let setup = Setup::new(site, TARGET_CONNECTIONS)?;
     let address = server::free_address()?;
     let (certificate, key) = (identity.certificate(), identity.key());
+    // With HTTP/2, nopush holds back the end of a response until the client has confirmed the rest.
+    let nopush = if words.contains("http2") { "off" } else { "on" };
     let door = format!(
-        "listen {address} {words}; ssl_certificate {certificate}; ssl_certificate_key {key};"
+        "listen {address} {words}; ssl_certificate {certificate}; ssl_certificate_key {key}; \
+         tcp_nopush {nopush};"
     );
     let gaps = [("OPEN_FILE_CACHE", "off"), ("DOOR", &door)];
     let conf = setup.write("nginx.conf", NGINX_CONF, &gaps)?;
