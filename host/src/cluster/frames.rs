@@ -111,7 +111,7 @@ pub(super) enum Part<'a> {
     Broken,
 }
 
-/// The head of a request, and what matters of it for the form of its response.
+/// The head of a request.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct RequestHead<'a> {
     pub(super) method: &'a str,
@@ -122,7 +122,6 @@ pub(super) struct RequestHead<'a> {
     pub(super) client: &'a str,
     pub(super) server: &'a str,
     pub(super) is_https: bool,
-    pub(super) is_http_10: bool,
 }
 
 /// How far an exchange has come.
@@ -170,7 +169,6 @@ pub(crate) enum Failure {
     BadResponse,
     BadBody,
     Disk,
-    NotImplemented,
 }
 
 /// A host says that it is there.
@@ -291,7 +289,6 @@ mod tests {
             client: "1.2.3.4:5",
             server: "6.7.8.9:10",
             is_https: true,
-            is_http_10: false,
         };
         let ask = ToWorker::Ask {
             beat: 7,

@@ -112,7 +112,6 @@ impl Cluster {
     pub(crate) async fn ask(
         &self,
         request: &mut Request,
-        is_http_10: bool,
         own: Option<Load>,
         told: &mut Told,
     ) -> Asked {
@@ -131,7 +130,7 @@ impl Cluster {
                 let host = chosen.number;
                 told.host = Some(host);
                 self.0.counters.asked.fetch_add(1, Ordering::Relaxed);
-                match self.try_host(chosen, request, is_http_10, told).await {
+                match self.try_host(chosen, request, told).await {
                     Try::Done(asked) => return asked,
                     Try::Refused(refusal) => {
                         self.0.counters.refused.fetch_add(1, Ordering::Relaxed);
@@ -169,7 +168,6 @@ impl Cluster {
         &self,
         chosen: Chosen,
         request: &mut Request,
-        is_http_10: bool,
         told: &mut Told,
     ) -> Try {
         let Chosen {
@@ -194,7 +192,7 @@ impl Cluster {
             window: window.bytes(),
             length: request.body.length(),
             is_whole: inline.is_some(),
-            head: head(request, is_http_10),
+            head: head(request),
         };
         let frame = Frame::ToWorker {
             front: self.number(),
@@ -463,7 +461,7 @@ fn is_repeatable(method: &str) -> bool {
     ["GET", "HEAD", "PUT", "DELETE", "OPTIONS", "TRACE"].contains(&method)
 }
 
-fn head(request: &Request, is_http_10: bool) -> RequestHead<'_> {
+fn head(request: &Request) -> RequestHead<'_> {
     RequestHead {
         method: &request.method,
         path: &request.path,
@@ -472,6 +470,5 @@ fn head(request: &Request, is_http_10: bool) -> RequestHead<'_> {
         client: &request.client,
         server: &request.server,
         is_https: request.scheme == Scheme::Https,
-        is_http_10,
     }
 }

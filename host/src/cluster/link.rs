@@ -133,10 +133,10 @@ impl Connection {
         let mut servers = Vec::new();
         for url in &settings.servers {
             let server = url.parse::<ServerAddr>();
-            let server = server.map_err(|error| ClusterError::Url(url.clone(), error.to_string()))?;
+            let server = server.map_err(|error| ClusterError::Url(shown(url), error.to_string()))?;
             if !["nats", "tls"].contains(&server.scheme()) {
                 let why = "it begins with nats:// or tls://".to_owned();
-                return Err(ClusterError::Url(url.clone(), why));
+                return Err(ClusterError::Url(shown(url), why));
             }
             servers.push(server);
         }
@@ -152,7 +152,8 @@ impl Connection {
                 | ConnectErrorKind::Tls
                 | ConnectErrorKind::Io
                 | ConnectErrorKind::MaxReconnects => {
-                    ClusterError::Connect(format!("{}: {said}", settings.servers.join(", ")))
+                    let servers: Vec<_> = settings.servers.iter().map(|url| shown(url)).collect();
+                    ClusterError::Connect(format!("{}: {said}", servers.join(", ")))
                 }
             }
         })?;
@@ -389,6 +390,14 @@ impl Link {
 
     fn reply(&self, host: u32, id: u64) -> String {
         format!("{}.r.{}.{host}.{id}", self.prefix, self.number)
+    }
+}
+
+/// A URL without the user and the password in it.
+fn shown(url: &str) -> String {
+    match (url.split_once("://"), url.rsplit_once('@')) {
+        (Some((scheme, _)), Some((_, place))) => format!("{scheme}://{place}"),
+        (None, _) | (Some(_), None) => url.to_owned(),
     }
 }
 

@@ -42,7 +42,6 @@ pub(crate) trait Local: Send + Sync {
     fn answer(
         self: Arc<Self>,
         request: Request,
-        is_http_10: bool,
         responder: Responder,
     ) -> Pin<Box<dyn Future<Output = ()> + Send>>;
 }
@@ -188,7 +187,6 @@ impl Inner {
                 Body::Stream(Box::new(Received::new(Arc::clone(&flow), length, ())))
             }
         };
-        let is_http_10 = head.is_http_10;
         let request = request(&head, body);
         let responder = Responder {
             inner: Arc::clone(self),
@@ -200,7 +198,7 @@ impl Inner {
             tokio::select! {
                 biased;
                 () = flow.over() => {}
-                () = local.answer(request, is_http_10, responder) => {}
+                () = local.answer(request, responder) => {}
             }
         });
         Ok(())

@@ -104,6 +104,8 @@ pub(crate) struct Trace {
     pub(crate) memory: u64,
     /// The status that the guest chose.
     pub(crate) status: Option<u16>,
+    /// The number of the other host that has answered, or had the request last.
+    pub(crate) host: Option<u32>,
 }
 
 impl OldGenerations {
@@ -382,12 +384,11 @@ impl Guests {
         })?;
         judge(response)
             .await
-            .map_err(|unsendable| match unsendable {
-                Unsendable::Malformed(_logged) => {
+            .map_err(|unsendable| {
+                if let Unsendable::Malformed(_) = &unsendable {
                     trace.exit = Some(Exit::Response);
-                    Unanswered::BadResponse
                 }
-                Unsendable::Disk => Unanswered::Disk,
+                Unanswered::from(unsendable)
             })
     }
 
@@ -513,6 +514,24 @@ impl Guests {
     /// How many processes are kept alive, and how many there may be.
     pub(crate) fn workers(&self) -> Workers {
         self.current.load().workers
+    }
+
+    /// The most requests that processes have at a time. Those of a program have as many as they
+    /// like; so many are as good as none for another host.
+    pub(crate) fn seats(&self) -> u32 {
+        const OF_A_PROGRAM: u32 = 1024;
+        match self.kind().is_pooled() {
+            true => self.workers().max,
+            false => OF_A_PROGRAM,
+        }
+    }
+
+    /// Whether a request would have to wait for a process.
+    pub(crate) fn is_full(&self) -> bool {
+        match &self.current.load().answering {
+            Answering::Pool(pool) => pool.is_full(),
+            Answering::Program(_) => false,
+        }
     }
 
     /// The number of the loading that answers.
