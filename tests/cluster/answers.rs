@@ -1,4 +1,4 @@
-//! Who answers: the own pool as long as it can, then another host, and the same as if it were alone.
+//! Who answers: the own pool as long as it can, and then another host, in the same way.
 
 use serde_json::Value;
 

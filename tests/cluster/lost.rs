@@ -1,4 +1,4 @@
-//! Hosts that are lost: killed, or frozen. Who waited for them is told soon, or answered by another.
+//! Hosts that are lost: killed, or frozen. Their clients are told soon, or answered elsewhere.
 
 use std::thread;
 use std::time::{Duration, Instant};

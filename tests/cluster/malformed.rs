@@ -3,7 +3,7 @@
 
 use super::{Cluster, Host, answerer};
 use crate::admin;
-use crate::support::nats::{Frame, NatsClient};
+use crate::support::nats::client::{Frame, NatsClient};
 use crate::support::{Random, eventually, seed};
 
 /// The frames of each kind. Each is small, so the hosts' windows hold.

@@ -1,4 +1,4 @@
-//! More load than all hosts can serve: every client is answered, and no host has more than it takes.
+//! More load than all hosts can serve: every client is answered, and no host takes too many.
 
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicU64, Ordering};

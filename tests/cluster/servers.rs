@@ -1,4 +1,4 @@
-//! The servers of NATS themselves: one that is killed and comes back, and one of three that doesn't.
+//! The servers of NATS: one that is killed and comes back, and the loss of one of three.
 
 use std::thread;
 use std::time::{Duration, Instant};

@@ -1,5 +1,5 @@
-//! A *cable* is the way between one host and another address. A test cuts it, heals it, slows it down
-//! and closes it, without privileges, and without an effect on anybody else's.
+//! A *cable* is the way between one host and another address. A test cuts, heals, slows and closes
+//! it, without privileges, and without an effect on other hosts.
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};

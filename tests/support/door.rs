@@ -131,7 +131,7 @@ impl Address {
     }
 
     /// # Panics
-    /// If it is a Unix socket, or no place at all: what a test does with a port has no meaning there.
+    /// If it is a Unix socket, or no place: what a test does with a port has no meaning there.
     pub(crate) fn tcp(&self) -> SocketAddr {
         match self {
             Self::Http1(address) | Self::Tls(address) | Self::Http2(address) => *address,

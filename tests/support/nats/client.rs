@@ -1,5 +1,5 @@
-//! A client of NATS's text protocol. It says what no host would say, and hears what hosts say to each
-//! other.
+//! A client of NATS's text protocol. It says what no host would say, and hears what hosts say to
+//! each other.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};

@@ -1,7 +1,7 @@
-//! A `nats-server` for one test, with files and a port of its own. It is killed as a crash would, and
-//! started again on the same port.
+//! A `nats-server` for one test, with files and a port of its own. A test kills it, and starts it
+//! again on the same port.
 
-mod client;
+pub(crate) mod client;
 
 use std::env;
 use std::fs;
@@ -15,10 +15,10 @@ use serde_json::Value;
 use super::guests::workspace;
 use super::server::memory;
 use super::{eventually, own_address};
-pub(crate) use client::{Frame, NatsClient};
+use client::NatsClient;
 
-/// What all servers of the tests have, unless they are configured as the example is: a lost client is
-/// noticed within seconds.
+/// What all servers of the tests have, unless they are configured as the example is. A lost client
+/// is noticed within seconds.
 const SETTINGS: &str = "ping_interval: \"2s\"\nping_max: 2\nwrite_deadline: \"2s\"\n";
 
 /// JetStream, with its files below the folder in which the server is started.
