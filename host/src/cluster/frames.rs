@@ -49,7 +49,7 @@ pub(super) enum Frame<'a> {
 pub(super) enum ToWorker<'a> {
     /// A request, with the first bytes of its body behind it.
     Ask {
-        /// The last beat that the front has heard of the worker.
+        /// The time of the last beat that the front has heard of the worker.
         beat: u64,
         /// How much of the response's body may be sent.
         window: u64,
@@ -177,6 +177,8 @@ pub(super) struct Beat {
     pub(super) number: u32,
     /// The number of this beat.
     pub(super) count: u64,
+    /// Milliseconds since this host has joined, by its own clock.
+    pub(super) at: u64,
     pub(super) name: String,
     pub(super) role: Role,
     pub(super) version: String,

@@ -49,7 +49,7 @@ struct Member {
 #[derive(Debug)]
 pub(super) struct Chosen {
     pub(super) number: u32,
-    /// The number of its last beat.
+    /// The time of its last beat, by its own clock.
     pub(super) beat: u64,
     pub(super) counted: Counted,
 }
@@ -228,7 +228,7 @@ impl Members {
         member.asked.fetch_add(1, Ordering::Relaxed);
         Some(Chosen {
             number,
-            beat: member.beat.count,
+            beat: member.beat.at,
             counted: Counted {
                 asked: Arc::clone(&member.asked),
                 members: Arc::clone(self),
@@ -290,6 +290,7 @@ mod tests {
         Beat {
             number,
             count,
+            at: count,
             name: format!("host {number}"),
             role: Role::Both,
             version: String::new(),

@@ -57,8 +57,11 @@ struct Inner {
     line: Arc<Semaphore>,
     counters: Counters,
     next_id: AtomicU64,
+    joined: Instant,
     /// Beats that this host has sent.
     beats: AtomicU64,
+    /// The first URL at which clients reach this host.
+    address: OnceLock<String>,
     is_draining: AtomicBool,
     has_left: AtomicBool,
     /// Notified when the host has left.
@@ -145,7 +148,9 @@ impl Cluster {
             line: Arc::new(Semaphore::new(settings.line.queue.min(Semaphore::MAX_PERMITS))),
             counters: Counters::default(),
             next_id: AtomicU64::new(1),
+            joined: Instant::now(),
             beats: AtomicU64::new(0),
+            address: OnceLock::new(),
             is_draining: AtomicBool::new(false),
             has_left: AtomicBool::new(false),
             leaving: Notify::new(),
@@ -212,6 +217,13 @@ impl Cluster {
             dropped_frames: of(dropped_frames) + self.0.link.dropped(),
             waiting: of(waiting),
             is_connected: self.0.link.is_connected() && self.0.members.hears_itself(),
+        }
+    }
+
+    /// Tells others, for people, at which URL clients reach this host.
+    pub fn announce(&self, address: String) {
+        if self.0.address.set(address).is_ok() {
+            self.0.beat();
         }
     }
 
@@ -350,6 +362,11 @@ impl Inner {
         }
     }
 
+    /// Milliseconds since this host has joined.
+    fn now(&self) -> u64 {
+        u64::try_from(self.joined.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
     fn beat(&self) {
         self.beats.fetch_add(1, Ordering::Relaxed);
         let _next_one_follows = self.link.beat(self.own_beat().encode());
@@ -359,18 +376,18 @@ impl Inner {
         let ClusterSettings {
             name,
             role,
-            address,
-            module,
             ..
         } = &self.settings;
+        let local = self.local.get().and_then(Weak::upgrade);
         Beat {
             number: self.link.number(),
             count: self.beats.load(Ordering::Relaxed),
+            at: self.now(),
             name: name.clone(),
             role: *role,
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            module: module.clone(),
-            address: address.clone(),
+            module: local.map(|local| local.module()).unwrap_or_default(),
+            address: self.address.get().cloned().unwrap_or_default(),
             load: self.load(),
             is_draining: self.is_draining.load(Ordering::SeqCst),
             has_left: self.has_left.load(Ordering::SeqCst),

@@ -28,10 +28,6 @@ pub struct ClusterSettings {
     pub lost_after: Duration,
     /// What the requests of a front without processes have while they wait for another host.
     pub line: Line,
-    /// The first URL at which clients reach this host, for people.
-    pub address: String,
-    /// The digest of the module, for people.
-    pub module: String,
 }
 
 /// The line of a front without processes, and the bounds of what its clients send.
@@ -99,8 +95,6 @@ impl Default for ClusterSettings {
             ca: None,
             lost_after: Duration::from_secs(3),
             line: Line::default(),
-            address: String::new(),
-            module: String::new(),
         }
     }
 }

@@ -17,9 +17,9 @@ use crate::body::Body;
 use crate::message::{Headers, Request, Scheme};
 use crate::pid::Pid;
 
-/// A request that carries a beat so many beats old, or older, was on its way for too long: its
-/// front has given it up.
-const STALE_BEATS: u64 = 3;
+/// A request whose front has last heard a beat that is older than so many was on its way for too
+/// long: its front has given it up. Time passes for a host that is frozen, too.
+const STALE_BEATS: u32 = 4;
 
 /// For each process, a host has at most so many requests of others: one that runs, and one that
 /// waits.
@@ -33,6 +33,9 @@ const FORGOTTEN_AFTER: Duration = Duration::from_secs(4);
 pub(crate) trait Local: Send + Sync {
     /// How busy the pools are.
     fn load(&self) -> Load;
+
+    /// The digest of the module, or nothing if there are several.
+    fn module(&self) -> String;
 
     /// The pool that would answer a request for this host and path: its number, its processes at
     /// most, and the requests that wait for one. `None` if there is none.
@@ -138,7 +141,8 @@ impl Inner {
         window: u64,
         (length, is_whole): (Option<u64>, bool),
     ) -> Result<(), Refusal> {
-        if self.beats.load(Ordering::Relaxed).saturating_sub(beat) > STALE_BEATS {
+        let age = Duration::from_millis(self.now().saturating_sub(beat));
+        if age > self.settings.beat() * STALE_BEATS {
             return Err(Refusal::Stale);
         }
         if self.is_draining.load(Ordering::SeqCst) {

@@ -544,6 +544,12 @@ impl Guests {
         self.current.load().settings.module.to_string()
     }
 
+    /// The first digits of the digest of the module. Nothing for the built-in one.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn digest(&self) -> String {
+        self.current.load().compiled.digest().to_owned()
+    }
+
     /// Whether the processes that answer can't be started at present.
     pub(crate) fn is_failing(&self) -> bool {
         self.current.load().is_failing()

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use wasm_pool_host::{self as library, ClusterSettings};
+use wasm_pool_host::{self as library, ClusterSettings, Line};
 
 use super::time;
 
@@ -134,19 +134,16 @@ impl InCluster {
         }
     }
 
-    /// The settings, if this host is one of many. `queue` and `queue_timeout` bound the line of a
-    /// front.
+    /// The settings, if this host is one of many. `line` is that of a front.
     pub(super) fn settings(
         &self,
-        queue: Option<usize>,
-        queue_timeout: Option<Duration>,
+        line: Line,
     ) -> Option<ClusterSettings> {
         self.is_on().then(|| ClusterSettings {
             name: self.name.clone().unwrap_or_else(machine),
             role: self.role().into(),
             lost_after: self.lost_after.unwrap_or(LOST_AFTER),
-            queue: queue.unwrap_or(QUEUE),
-            queue_timeout: queue_timeout.unwrap_or(QUEUE_TIMEOUT),
+            line,
             ..self.servers.settings()
         })
     }
@@ -210,8 +207,7 @@ impl Servers {
             credentials: self.nats_creds.clone(),
             ca: self.nats_ca.clone(),
             lost_after: LOST_AFTER,
-            queue: QUEUE,
-            queue_timeout: QUEUE_TIMEOUT,
+            line: Line::default(),
         }
     }
 }

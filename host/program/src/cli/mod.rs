@@ -485,7 +485,14 @@ impl Serve {
     /// # Errors
     /// A sentence that says which setting can't be used.
     pub(crate) fn cluster_settings(&self) -> Result<Option<ClusterSettings>, String> {
-        let settings = self.cluster.settings(self.queue, self.queue_timeout);
+        let usual = library::Line::default();
+        let line = library::Line {
+            queue: self.queue.unwrap_or(usual.queue),
+            queue_timeout: self.queue_timeout.unwrap_or(usual.queue_timeout),
+            body: self.max_body.as_u64(),
+            body_time: self.request_timeout,
+        };
+        let settings = self.cluster.settings(line);
         if let Some(settings) = &settings {
             settings.check().map_err(|error| error.to_string())?;
         }

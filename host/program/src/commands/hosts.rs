@@ -15,7 +15,7 @@ pub(crate) fn hosts(asked: &Hosts) -> anyhow::Result<ExitCode> {
         .enable_all()
         .build();
     let runtime = runtime.context("can't start the runtime")?;
-    let hosts = runtime.block_on(Cluster::ask(&settings));
+    let hosts = runtime.block_on(Cluster::ask_hosts(&settings));
     let hosts = hosts.map_err(|error| anyhow!("{error}"))?;
     let hosts: Vec<_> = hosts.into_iter().map(ClusterHost::from).collect();
     let text = match asked.json {

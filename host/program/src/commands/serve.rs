@@ -229,7 +229,7 @@ type Wanted = (
 /// Returns the signal that stopped the host before it served, if one did.
 async fn serve_until_stopped(
     args: &Serve,
-    (mut settings, cluster, pools): Wanted,
+    (settings, cluster, pools): Wanted,
     doors: Doors,
     around: Around,
 ) -> anyhow::Result<Option<SignalKind>> {
@@ -252,11 +252,13 @@ async fn serve_until_stopped(
             let module = module.map_err(|error| refused(&error, pool.explained(&error)))?;
             loaded.push(pool.with(module));
         }
-        if let Some(cluster) = &cluster {
-            let joined = Cluster::join(cluster.clone()).await;
-            settings.cluster = Some(joined.map_err(|error| anyhow!("{error}"))?);
-        }
-        let host = Host::of(settings, loaded).await;
+        let Some(cluster) = cluster else {
+            let host = Host::of(settings, loaded).await;
+            return anyhow::Ok(host.map_err(explained)?);
+        };
+        let joined = Cluster::join(cluster).await;
+        let joined = joined.map_err(|error| anyhow!("--nats: {error}"))?;
+        let host = Host::in_cluster(joined, settings, loaded).await;
         anyhow::Ok(host.map_err(explained)?)
     };
     let host = tokio::select! {
@@ -280,11 +282,14 @@ async fn serve_until_stopped(
         let tls = doors.tls.clone().filter(|_| is_tls);
         listeners.push(spoken(listener, tls, &args.connections));
     }
+    if let (Some(cluster), Some(url)) = (host.cluster(), urls.first()) {
+        cluster.announce(url.clone());
+    }
     let url = match &*urls {
         [] => Role::Worker.name().to_owned(),
         urls => urls.join(", "),
     };
-    let line = start_line(&url, &served, &host, cluster.as_ref());
+    let line = start_line(&url, &served, &host);
     let steering = Steering::new(host.clone(), served, url, around);
     watched_host.started(&steering);
     steering.manager().ready();
@@ -340,7 +345,6 @@ fn start_line(
     url: &str,
     served: &[Served],
     host: &Host,
-    cluster: Option<&ClusterSettings>,
 ) -> String {
     let mut parts = vec![format!("wasm-pool-host: {url}")];
     match (served, &*host.pools()) {
@@ -351,7 +355,8 @@ fn start_line(
             parts.push(format!("pools {}", titles.join("; ")));
         }
     }
-    if let (Some(settings), Some(joined)) = (cluster, host.cluster()) {
+    if let Some(joined) = host.cluster() {
+        let settings = joined.settings();
         let (name, role) = (&settings.cluster, settings.role.name());
         parts.push(format!("cluster {name}, host {} ({role})", joined.number()));
     }
