@@ -106,7 +106,9 @@ pub(super) struct Over;
 impl Windows {
     pub(super) fn new() -> Self {
         let units = ALL_WINDOWS / LEAST_WINDOW;
-        Self(Arc::new(Semaphore::new(usize::try_from(units).unwrap_or(0))))
+        Self(Arc::new(Semaphore::new(
+            usize::try_from(units).unwrap_or(0),
+        )))
     }
 
     pub(super) fn open(&self) -> Window {
@@ -181,7 +183,9 @@ impl Flow {
         if other.sent <= has || state.is_over {
             return Ok(());
         }
-        state.incoming.fail("a part of it was lost between two hosts");
+        state
+            .incoming
+            .fail("a part of it was lost between two hosts");
         Err(Over)
     }
 
@@ -321,7 +325,10 @@ impl Flow {
             },
             Some(fields) => Part::Trailers {
                 offset,
-                fields: fields.iter().map(|(name, value)| (&**name, &**value)).collect(),
+                fields: fields
+                    .iter()
+                    .map(|(name, value)| (&**name, &**value))
+                    .collect(),
             },
         };
         self.send_part(part, b"").await?;

@@ -35,7 +35,10 @@ pub(super) enum Frame<'a> {
         what: ToFront<'a>,
     },
     /// Asks the worker what it knows of these exchanges.
-    Probe { front: u32, exchanges: Vec<Progress> },
+    Probe {
+        front: u32,
+        exchanges: Vec<Progress>,
+    },
     /// The answer to a probe. `last` is the last exchange that was asked for: what is missing up to
     /// there is not known.
     Known {

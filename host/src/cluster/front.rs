@@ -103,7 +103,9 @@ enum Try {
     /// The host has not begun the request.
     Refused(Option<Refusal>),
     /// The host is lost. Whether it had a part of a body that can't be sent again.
-    Lost { is_spent: bool },
+    Lost {
+        is_spent: bool,
+    },
 }
 
 impl Cluster {
@@ -164,12 +166,7 @@ impl Cluster {
         }
     }
 
-    async fn try_host(
-        &self,
-        chosen: Chosen,
-        request: &mut Request,
-        told: &mut Told,
-    ) -> Try {
+    async fn try_host(&self, chosen: Chosen, request: &mut Request, told: &mut Told) -> Try {
         let Chosen {
             number: host,
             beat,

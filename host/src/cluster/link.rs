@@ -94,7 +94,10 @@ pub(super) enum Heard {
     /// Somebody wants a beat, at this subject.
     Who(String),
     /// Nobody hears at this host. The exchange that was to begin there, or 0 for a probe.
-    Gone { host: u32, id: u64 },
+    Gone {
+        host: u32,
+        id: u64,
+    },
 }
 
 impl Connection {
@@ -133,7 +136,8 @@ impl Connection {
         let mut servers = Vec::new();
         for url in &settings.servers {
             let server = url.parse::<ServerAddr>();
-            let server = server.map_err(|error| ClusterError::Url(shown(url), error.to_string()))?;
+            let server =
+                server.map_err(|error| ClusterError::Url(shown(url), error.to_string()))?;
             if !["nats", "tls"].contains(&server.scheme()) {
                 let why = "it begins with nats:// or tls://".to_owned();
                 return Err(ClusterError::Url(shown(url), why));
@@ -271,7 +275,10 @@ impl Connection {
             (format!("{prefix}.who"), &mut ears.who),
         ] {
             let comes_back = async {
-                link.client.publish(subject.clone(), hello.clone()).await.ok()?;
+                link.client
+                    .publish(subject.clone(), hello.clone())
+                    .await
+                    .ok()?;
                 loop {
                     if heard.next().await?.payload == hello {
                         return Some(());
@@ -294,8 +301,14 @@ impl Connection {
         let subject = format!("{}.who", self.prefix);
         let refused = || ClusterError::NoRight(subject.clone());
         let inbox = self.client.new_inbox();
-        let mut answers = self.client.subscribe(inbox.clone()).await.map_err(|_| refused())?;
-        let asked = self.client.publish_with_reply(subject.clone(), inbox, Bytes::new());
+        let mut answers = self
+            .client
+            .subscribe(inbox.clone())
+            .await
+            .map_err(|_| refused())?;
+        let asked = self
+            .client
+            .publish_with_reply(subject.clone(), inbox, Bytes::new());
         asked.await.map_err(|_| refused())?;
         let mut beats = Vec::new();
         while let Ok(Some(answer)) = timeout(SILENCE, answers.next()).await {
@@ -433,7 +446,12 @@ impl Ears {
         }
         if let Poll::Ready(message) = Pin::new(&mut self.who).poll_next(cx) {
             return Poll::Ready(message.map(|message| {
-                Heard::Who(message.reply.map(|reply| reply.to_string()).unwrap_or_default())
+                Heard::Who(
+                    message
+                        .reply
+                        .map(|reply| reply.to_string())
+                        .unwrap_or_default(),
+                )
             }));
         }
         Poll::Pending

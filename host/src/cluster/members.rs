@@ -84,9 +84,9 @@ impl Members {
     pub(super) fn heard(&self, beat: Beat) -> Change {
         let mut hosts = self.hosts();
         let now = Instant::now();
-        let has_left = beat.has_left;
+        let (has_left, is_full) = (beat.has_left, hosts.len() >= MAX_HOSTS);
         let change = match hosts.get_mut(&beat.number) {
-            None if has_left || hosts.len() >= MAX_HOSTS => Change::None,
+            None if has_left || is_full => Change::None,
             None => {
                 let member = Member {
                     heard: now,
@@ -179,15 +179,6 @@ impl Members {
         own.is_some_and(|own| own.heard.elapsed() <= self.lost_after)
     }
 
-    pub(super) fn is_there(&self, number: u32) -> bool {
-        self.hosts().get(&number).is_some_and(|member| member.is_there)
-    }
-
-    pub(super) fn name(&self, number: u32) -> String {
-        let hosts = self.hosts();
-        hosts.get(&number).map(|member| member.beat.name.clone()).unwrap_or_default()
-    }
-
     /// Of two hosts at random, the one that is less busy, except those that were tried. None that
     /// is full, and none that is as busy as this host.
     ///
@@ -218,7 +209,11 @@ impl Members {
         // The order of a map is no chance that one could rely on.
         able.sort_unstable();
         let first = able.get(self.random(able.len()))?;
-        let rest: Vec<u32> = able.iter().copied().filter(|other| other != first).collect();
+        let rest: Vec<u32> = able
+            .iter()
+            .copied()
+            .filter(|other| other != first)
+            .collect();
         let second = rest.get(self.random(rest.len()));
         let number = match second {
             Some(second) if share(&hosts[second]) < share(&hosts[first]) => *second,
@@ -330,7 +325,11 @@ mod tests {
             let hosts = asked.iter().flatten();
             hosts.filter(|host| host.number == number).count()
         };
-        assert_eq!((of(1), of(2)), (8, 8), "both are full, and neither is fuller");
+        assert_eq!(
+            (of(1), of(2)),
+            (8, 8),
+            "both are full, and neither is fuller"
+        );
         assert!(members.choose(&[], None).is_none(), "all are full");
         drop(asked);
         assert!(members.choose(&[], None).is_some());
@@ -361,7 +360,11 @@ mod tests {
         };
         assert_eq!(members.heard(last), Change::Left);
         assert_eq!(members.heard(beat(1, 2, 0)), Change::None);
-        assert_eq!(members.heard(beat(1, 4, 0)), Change::None, "it has left for ever");
+        assert_eq!(
+            members.heard(beat(1, 4, 0)),
+            Change::None,
+            "it has left for ever"
+        );
         assert!(members.list().is_empty());
     }
 

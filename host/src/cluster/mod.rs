@@ -145,7 +145,9 @@ impl Cluster {
             serving: Serving::default(),
             windows: Windows::new(),
             local: OnceLock::new(),
-            line: Arc::new(Semaphore::new(settings.line.queue.min(Semaphore::MAX_PERMITS))),
+            line: Arc::new(Semaphore::new(
+                settings.line.queue.min(Semaphore::MAX_PERMITS),
+            )),
             counters: Counters::default(),
             next_id: AtomicU64::new(1),
             joined: Instant::now(),
@@ -158,7 +160,12 @@ impl Cluster {
             link,
         });
         let ClusterSettings { cluster, role, .. } = &inner.settings;
-        tracing::info!(cluster, host = number, role = role.name(), "joined the cluster");
+        tracing::info!(
+            cluster,
+            host = number,
+            role = role.name(),
+            "joined the cluster"
+        );
         tokio::spawn(run(Arc::clone(&inner), ears));
         Ok(Self(inner))
     }
@@ -373,11 +380,7 @@ impl Inner {
     }
 
     fn own_beat(&self) -> Beat {
-        let ClusterSettings {
-            name,
-            role,
-            ..
-        } = &self.settings;
+        let ClusterSettings { name, role, .. } = &self.settings;
         let local = self.local.get().and_then(Weak::upgrade);
         Beat {
             number: self.link.number(),

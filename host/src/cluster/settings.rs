@@ -141,7 +141,8 @@ impl ClusterSettings {
     /// # Errors
     /// [`ClusterError`].
     pub fn check(&self) -> Result<(), ClusterError> {
-        let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        let is_plain =
+            |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
         let name = &self.cluster;
         if name.is_empty() || name.len() > Self::MAX_NAME || !name.bytes().all(is_plain) {
             return Err(ClusterError::Name(name.clone()));

@@ -148,7 +148,11 @@ impl Inner {
         if self.is_draining.load(Ordering::SeqCst) {
             return Err(Refusal::Draining);
         }
-        let local = self.local.get().and_then(Weak::upgrade).ok_or(Refusal::Draining)?;
+        let local = self
+            .local
+            .get()
+            .and_then(Weak::upgrade)
+            .ok_or(Refusal::Draining)?;
         let named = head.fields.iter().find(|(name, _)| *name == "host");
         let named = named.and_then(|(_, value)| std::str::from_utf8(value).ok());
         let room = local.room(named.unwrap_or_default(), head.path);
@@ -271,7 +275,9 @@ impl Inner {
         let of_front: Vec<_> = {
             let table = self.serving.table();
             let of_front = table.iter().filter(|((of, _), _)| *of == front);
-            of_front.map(|(_, served)| Arc::clone(&served.flow)).collect()
+            of_front
+                .map(|(_, served)| Arc::clone(&served.flow))
+                .collect()
         };
         for flow in of_front {
             flow.end("the host that asked is lost");
@@ -361,7 +367,9 @@ impl Responder {
             load: self.inner.load(),
             why: Failure::BadResponse,
         };
-        let _said = link.send(*host, self.inner.to_front(*id, what).encode(b"")).await;
+        let _said = link
+            .send(*host, self.inner.to_front(*id, what).encode(b""))
+            .await;
         false
     }
 }

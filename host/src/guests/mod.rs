@@ -518,6 +518,7 @@ impl Guests {
 
     /// The most requests that processes have at a time. Those of a program have as many as they
     /// like; so many are as good as none for another host.
+    #[cfg(feature = "cluster")]
     pub(crate) fn seats(&self) -> u32 {
         const OF_A_PROGRAM: u32 = 1024;
         match self.kind().is_pooled() {

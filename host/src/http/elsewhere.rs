@@ -19,9 +19,7 @@ use super::request::{Client, Ends};
 use super::response::{self, Asked as Form};
 use super::stopwatch::Stopwatch;
 use super::{Line, Reading, Record, Routing, Sent, Served, Service, strip};
-use crate::cluster::{
-    Asked, Cluster, Failure, Load, Local, Refusal, Responder, Role, Room, Told,
-};
+use crate::cluster::{Asked, Cluster, Failure, Load, Local, Refusal, Responder, Role, Room, Told};
 use crate::exit::Exit;
 use crate::guests::{Guests, Trace, Unanswered};
 use crate::message::{Request, Response};
@@ -124,15 +122,15 @@ impl Drop for Here<'_> {
 impl Local for Service {
     fn load(&self) -> Load {
         let routing = self.routing.load();
-        let pools = || routing.pools.iter().map(|pool| &pool.guests);
-        let waiting: usize = pools().map(|guests| guests.in_line()).sum();
-        let waiting = u32::try_from(waiting).unwrap_or(u32::MAX);
+        let pools = routing.pools.iter();
+        let seats = pools.map(|pool| pool.guests.seats()).sum();
         let here = self.elsewhere.as_ref();
         let here = here.map_or(0, |elsewhere| elsewhere.here.load(Ordering::Relaxed));
+        let running = here.min(seats);
         Load {
-            seats: pools().map(|guests| guests.seats()).sum(),
-            running: here.saturating_sub(waiting),
-            waiting,
+            seats,
+            running,
+            waiting: here - running,
         }
     }
 
@@ -186,16 +184,14 @@ impl Service {
         let connection = Connection::new(Arc::new(ends), Arc::new(Activity::new()), stopwatch);
         let connection = Arc::new(connection);
         let head = request.method.parse().ok().zip(target(&request));
-        let line = tracing::enabled!(tracing::Level::INFO).then(|| Line {
-            id,
-            client,
-            head,
-        });
+        let line = tracing::enabled!(tracing::Level::INFO).then(|| Line { id, client, head });
         let mut record = Record::new(line);
         record.front = Some(responder.front());
         let routing = self.routing.load_full();
         let _here = self.elsewhere.as_ref().map(Elsewhere::count);
-        let answered = self.answer_routed(&routing, request, form, &connection, &mut record).await;
+        let answered = self
+            .answer_routed(&routing, request, form, &connection, &mut record)
+            .await;
         let tally = match record.pool {
             Some(pool) => routing.pools[pool].guests.table().tally(),
             None => &self.unrouted,
@@ -231,7 +227,8 @@ impl Service {
         let routed = {
             let host = || {
                 let host = request.headers.get(HOST.as_str());
-                host.and_then(|host| std::str::from_utf8(host).ok()).unwrap_or_default()
+                host.and_then(|host| std::str::from_utf8(host).ok())
+                    .unwrap_or_default()
             };
             routing.routes.find(host, &request.path)
         };
@@ -244,15 +241,17 @@ impl Service {
         record.pool = Some(pool);
         record.name.clone_from(&guests.name);
         let (_, limits) = guests.kind_and_limits();
-        if request.body.length().is_some_and(|length| length > limits.body) {
+        if request
+            .body
+            .length()
+            .is_some_and(|length| length > limits.body)
+        {
             return Err(Unanswered::BadBody);
         }
         if *strips_prefix {
             strip(&mut request.path, prefix);
         }
-        let judge = async |response| {
-            response::judge(response, form, connection, &self.steps).await
-        };
+        let judge = async |response| response::judge(response, form, connection, &self.steps).await;
         guests.answer(request, &mut record.trace, judge).await
     }
 }
@@ -269,7 +268,9 @@ fn target(request: &Request) -> Option<Uri> {
 async fn send(sent: Sent, pid: Option<Pid>, responder: Responder) {
     let (head, body) = sent.into_parts();
     let fields = head.headers.iter();
-    let fields: Vec<_> = fields.map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
+    let fields: Vec<_> = fields
+        .map(|(name, value)| (name.as_str(), value.as_bytes()))
+        .collect();
     let length = body.size_hint().exact();
     let mut body = pin!(body);
     let status = head.status.as_u16();
@@ -278,7 +279,9 @@ async fn send(sent: Sent, pid: Option<Pid>, responder: Responder) {
         while let Some(frame) = poll_fn(|cx| body.as_mut().poll_frame(cx)).await {
             match frame.map(hyper::body::Frame::into_data) {
                 Ok(Ok(bytes)) if whole.is_empty() && Some(bytes.len() as u64) == length => {
-                    responder.answer(pid, status, fields, length, Some(bytes)).await;
+                    responder
+                        .answer(pid, status, fields, length, Some(bytes))
+                        .await;
                     return;
                 }
                 Ok(Ok(bytes)) => whole.extend_from_slice(&bytes),
@@ -286,7 +289,9 @@ async fn send(sent: Sent, pid: Option<Pid>, responder: Responder) {
                 Err(_logged) => return responder.failed(pid, Failure::Disk).await,
             }
         }
-        responder.answer(pid, status, fields, length, Some(whole.into())).await;
+        responder
+            .answer(pid, status, fields, length, Some(whole.into()))
+            .await;
         return;
     }
     let Some(sending) = responder.answer(pid, status, fields, length, None).await else {

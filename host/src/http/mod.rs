@@ -234,7 +234,10 @@ impl Service {
         };
         let framed = room.and(framed);
         framed.inspect_err(|_| stopwatch.refused())?;
-        let is_front = self.elsewhere.as_ref().filter(|elsewhere| elsewhere.is_front());
+        let is_front = self
+            .elsewhere
+            .as_ref()
+            .filter(|elsewhere| elsewhere.is_front());
         let (own, reading) = match is_front {
             Some(elsewhere) => (None, elsewhere.reading(self.settings.header_time)),
             None => {

@@ -29,10 +29,6 @@ const LOST_AFTER: Duration = Duration::from_secs(3);
 /// clients would have given up before their requests are tried elsewhere.
 const SILENCE: RangeInclusive<Duration> = Duration::from_millis(500)..=Duration::from_secs(60);
 
-/// The line of a host is as that of a pool, unless told otherwise.
-const QUEUE: usize = 1024;
-const QUEUE_TIMEOUT: Duration = Duration::from_secs(5);
-
 /// The flags of a host that is one of many.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Many hosts")]
@@ -135,10 +131,7 @@ impl InCluster {
     }
 
     /// The settings, if this host is one of many. `line` is that of a front.
-    pub(super) fn settings(
-        &self,
-        line: Line,
-    ) -> Option<ClusterSettings> {
+    pub(super) fn settings(&self, line: Line) -> Option<ClusterSettings> {
         self.is_on().then(|| ClusterSettings {
             name: self.name.clone().unwrap_or_else(machine),
             role: self.role().into(),

@@ -341,11 +341,7 @@ async fn serve_until_stopped(
 }
 
 /// What the host is, in one line, because whoever waits for it may read no more.
-fn start_line(
-    url: &str,
-    served: &[Served],
-    host: &Host,
-) -> String {
+fn start_line(url: &str, served: &[Served], host: &Host) -> String {
     let mut parts = vec![format!("wasm-pool-host: {url}")];
     match (served, &*host.pools()) {
         ([], _) => {} // a front
