@@ -22,6 +22,7 @@ const KNOWN_IN_ONE_PLACE: &[(&str, &str)] = &[
     ("webpki_roots", "sandbox"),
     ("cap_std", "files"),
     ("async_task", "scheduler"),
+    ("async_nats", "cluster"),
 ];
 
 /// Where an external crate is named beside its only place: hyper's client sends guests' requests,

@@ -111,6 +111,35 @@ fn what_is_shown_is_a_file_with_the_same_effect() {
 }
 
 #[test]
+fn what_is_shown_is_what_the_role_has() {
+    let config = "nats = [\"nats://a\", \"tls://b:1\"]\nname = \"one\"\n";
+    let cases: &[(&str, &[&str], &[&str])] = &[
+        ("both", &["listen", "memory", "queue"], &[]),
+        ("front", &["listen", "queue"], &["memory", "mode"]),
+        ("worker", &["memory", "queue"], &["listen"]),
+    ];
+    for (role, has, lacks) in cases {
+        let flags = format!("config show --config host.toml --role {role} --queue 3");
+        let (code, shown) = run(config, &flags);
+        assert_eq!(code, 0, "{shown}");
+        let is_shown = |name: &&&str| {
+            let line = format!("{name} = ");
+            shown.lines().any(|other| other.starts_with(&line))
+        };
+        for name in has.iter().chain(&["nats", "name", "role"]) {
+            assert!(is_shown(&name), "{role}: {name} in\n{shown}");
+        }
+        assert_eq!(lacks.iter().find(is_shown), None, "{role}: {shown}");
+        assert!(
+            shown.contains("nats = [\"nats://a\", \"tls://b:1\"] # host.toml:1"),
+            "{shown}"
+        );
+        let (code, again) = run(&shown, "config check host.toml");
+        assert_eq!(code, 0, "{again}");
+    }
+}
+
+#[test]
 fn a_file_is_checked_without_being_served() {
     let config = "[[pool]]\nname = \"a\"\nmodule = \"none.wasm\"\nroutes = [\"/a/*\"]\n[[pool]]\nname = \"b\"\n";
     let (code, text) = run(config, "config check host.toml");
@@ -169,7 +198,7 @@ fn what_is_wrong_is_said_with_its_line() {
         ),
         (
             "name = \"a\"",
-            "host.toml:1: name belongs to one pool: write it below [[pool]]",
+            "host.toml:1: --name: this is the name of a host, and needs --nats; a pool's name belongs below [[pool]]",
         ),
         ("[[pool]]", "host.toml:1: this pool has no name"),
         (
@@ -207,6 +236,27 @@ fn what_is_wrong_is_said_with_its_line() {
         (
             "[[pool]]\nname = \"a\"\nmode = \"single\"\nworkers = 2",
             "host.toml:4: --workers: this has no meaning with --mode single",
+        ),
+        ("cluster = \"a\"", "host.toml:1: --cluster: needs --nats"),
+        (
+            "nats = \"nats://a\"\ncluster = \"A\"",
+            "host.toml:2: cluster \"A\": give a name of 1 to 32 small letters",
+        ),
+        (
+            "nats = \"nats://a\"\nrole = \"front\"\n[[pool]]\nname = \"a\"",
+            "host.toml:2: --role front: a front has no pools",
+        ),
+        (
+            "nats = \"nats://a\"\nrole = \"front\"\nmodule = \"a.wasm\"",
+            "host.toml:3: --module: a front has no module",
+        ),
+        (
+            "nats = \"nats://a\"\nrole = \"worker\"\nlisten = 1",
+            "host.toml:3: --listen: a worker listens nowhere",
+        ),
+        (
+            "[[pool]]\nname = \"a\"\nnats = \"nats://a\"",
+            "host.toml:3: nats is for the whole host",
         ),
     ] {
         for command in [

@@ -55,6 +55,9 @@ mod reload;
 mod steering;
 mod traced;
 
+// Many hosts with one pool, on NATS.
+mod cluster;
+
 // The other interfaces.
 mod architecture;
 mod bench;

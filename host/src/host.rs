@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use tokio::sync::Mutex;
 
+#[cfg(feature = "cluster")]
+use crate::cluster::{Cluster, Local};
 use crate::exit::Exit;
 use crate::feed::{Event, Events, Watch};
 use crate::files::RootFolder;
@@ -59,6 +61,9 @@ pub struct Host(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     settings: HostSettings,
+    /// The part in a cluster.
+    #[cfg(feature = "cluster")]
+    cluster: Option<Cluster>,
     lives: Arc<Lives>,
     service: Arc<http::Service>,
     /// The number of the next pool.
@@ -183,10 +188,39 @@ impl Host {
     /// # Errors
     /// [`StartError`].
     pub async fn of(settings: HostSettings, pools: Vec<Pool>) -> Result<Self, StartError> {
+        let alone = Others {
+            #[cfg(feature = "cluster")]
+            cluster: None,
+        };
+        Self::among(alone, settings, pools).await
+    }
+
+    /// As [`Host::of`], for a host of a cluster: other hosts answer requests for which it has no
+    /// room, and it answers theirs. A front has no pools.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    #[cfg(feature = "cluster")]
+    pub async fn in_cluster(
+        cluster: Cluster,
+        settings: HostSettings,
+        pools: Vec<Pool>,
+    ) -> Result<Self, StartError> {
+        let others = Others {
+            cluster: Some(cluster),
+        };
+        Self::among(others, settings, pools).await
+    }
+
+    async fn among(
+        others: Others,
+        settings: HostSettings,
+        pools: Vec<Pool>,
+    ) -> Result<Self, StartError> {
         settings.check().map_err(StartError::Settings)?;
         let division = division(&settings, &pools)?;
         let (stopper, stopping) = shutdown::channel();
-        let lives = Arc::new(Lives::new(settings.memory));
+        let lives = Arc::new(Lives::new(settings.memory, others.number()));
         let steps = pools.last().map(|pool| pool.loaded.settings.steps.clone());
         let routes = Routes::new(pools.iter().map(|pool| &*pool.routes));
         let have_names = pools.len() > 1;
@@ -217,11 +251,16 @@ impl Host {
             steps.unwrap_or_default(),
             stopping.clone(),
             Tally::new(u32::MAX, Arc::clone(lives.feed())),
+            others.elsewhere(),
         );
+        let service = Arc::new(service);
+        others.serve(&service);
         Ok(Self(Arc::new(Inner {
             settings,
+            #[cfg(feature = "cluster")]
+            cluster: others.cluster,
             lives,
-            service: Arc::new(service),
+            service,
             next: AtomicU32::new(u32::try_from(next).unwrap_or(u32::MAX)),
             changing: Mutex::default(),
             leaving: std::sync::Mutex::default(),
@@ -373,6 +412,13 @@ impl Host {
         let mut pools = routing.pools.iter().map(|pool| &pool.guests);
         let found = pools.find(|guests| guests.number() == pool);
         found.map(Arc::clone).ok_or(StartError::NoPool)
+    }
+
+    /// The part in a cluster, if it has one.
+    #[cfg(feature = "cluster")]
+    #[must_use]
+    pub fn cluster(&self) -> Option<&Cluster> {
+        self.0.cluster.as_ref()
     }
 
     /// Serves connections of `listener` until the host stops and all connections are closed. A host
@@ -534,7 +580,8 @@ impl Host {
                 .map(|pool| Arc::clone(&pool.guests)),
         );
         let draining = async {
-            service.closed().await;
+            // Others are told first, so that they ask no more.
+            tokio::join!(service.closed(), self.0.drain_for_others());
             for pool in &pools {
                 pool.done().await;
             }
@@ -550,7 +597,70 @@ impl Host {
         for pool in &pools {
             pool.end().await;
         }
+        self.0.leave_others().await;
     }
+}
+
+/// The other hosts of a cluster, if there is one.
+struct Others {
+    #[cfg(feature = "cluster")]
+    cluster: Option<Cluster>,
+}
+
+#[cfg(feature = "cluster")]
+impl Others {
+    fn number(&self) -> u32 {
+        self.cluster.as_ref().map_or(0, Cluster::number)
+    }
+
+    fn elsewhere(&self) -> Option<http::Elsewhere> {
+        self.cluster.clone().map(http::Elsewhere::new)
+    }
+
+    /// Has this host answer requests of others.
+    fn serve(&self, service: &Arc<http::Service>) {
+        if let Some(cluster) = &self.cluster {
+            let service = Arc::downgrade(service);
+            let local: Weak<dyn Local> = service;
+            cluster.serve(local);
+        }
+    }
+}
+
+#[cfg(not(feature = "cluster"))]
+impl Others {
+    fn number(&self) -> u32 {
+        0
+    }
+
+    fn elsewhere(&self) -> Option<http::Elsewhere> {
+        None
+    }
+
+    fn serve(&self, _service: &Arc<http::Service>) {}
+}
+
+#[cfg(feature = "cluster")]
+impl Inner {
+    /// Has others send no more requests, and answers those that they have sent.
+    async fn drain_for_others(&self) {
+        if let Some(cluster) = &self.cluster {
+            cluster.drain().await;
+        }
+    }
+
+    async fn leave_others(&self) {
+        if let Some(cluster) = &self.cluster {
+            cluster.leave().await;
+        }
+    }
+}
+
+#[cfg(not(feature = "cluster"))]
+impl Inner {
+    async fn drain_for_others(&self) {}
+
+    async fn leave_others(&self) {}
 }
 
 impl Pool {

@@ -84,6 +84,9 @@ mod root;
 
 mod pool;
 
+#[cfg(feature = "cluster")]
+mod cluster;
+
 mod guests;
 
 mod http;
@@ -92,6 +95,10 @@ mod host;
 
 mod program;
 
+#[cfg(feature = "cluster")]
+pub use cluster::{
+    Cluster, ClusterCounts, ClusterError, ClusterSettings, HostInfo, Line, Role,
+};
 pub use body::{Body, BodyError, FileSlice, Piece, Stream};
 pub use exit::Exit;
 pub use feed::{Ended, Event, Events, Watch, What};

@@ -7,27 +7,25 @@ use std::sync::atomic::{AtomicU64, Ordering};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Pid(NonZeroU64);
 
+/// The lower bits of a pid, which number the processes of one host. The upper 20 are the host's
+/// number in its cluster, so that a pid means the same everywhere.
+const SERIAL_BITS: u32 = 44;
+
 /// Hands out pids.
 #[derive(Debug)]
 pub(crate) struct Pids(AtomicU64);
 
 impl Pids {
-    /// Starts at pid 1.
+    /// The pids of a host. A host that is alone has the number 0, and its pids begin with 1.
     #[must_use]
-    pub(crate) const fn new() -> Self {
-        Self(AtomicU64::new(1))
+    pub(crate) const fn new(host: u32) -> Self {
+        Self(AtomicU64::new((host as u64) << SERIAL_BITS | 1))
     }
 
     pub(crate) fn next(&self) -> Pid {
-        // 2^64 pids at a million a second last for half a million years.
+        // 2^44 pids at ten thousand a second last for half a century.
         let number = self.0.fetch_add(1, Ordering::Relaxed);
         Pid(NonZeroU64::new(number).unwrap_or(NonZeroU64::MIN))
-    }
-}
-
-impl Default for Pids {
-    fn default() -> Self {
-        Self::new()
     }
 }
 

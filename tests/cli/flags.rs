@@ -64,6 +64,13 @@ const FLAGS: &[(&str, &str)] = &[
     ("--admin-allow-remote", ""),
     ("--control", "[default: wasm-pool-host/PID.sock in"),
     ("--max-memory-total", "[default: no limit]"),
+    ("--nats", ""),
+    ("--cluster", "[default: default]"),
+    ("--role", "[default: both]"),
+    ("--name", "[default: the machine's host name]"),
+    ("--nats-creds", ""),
+    ("--nats-ca", "[default: those that the system trusts]"),
+    ("--lost-after", "[default: 3s]"),
 ];
 
 #[test]
@@ -95,7 +102,7 @@ fn help_explains_every_flag() {
         .count();
     assert_eq!(count, FLAGS.len(), "every flag is tested here\n{help}");
     assert!(
-        ["serve", "check", "run", "[PATH]"]
+        ["serve", "check", "run", "hosts", "[PATH]"]
             .iter()
             .all(|word| help.contains(word)),
         "{help}"
@@ -197,6 +204,28 @@ fn bad_values_are_refused_before_anything_is_bound() {
         ("--max-mailbox-bytes", "--max-mailbox-bytes 100GiB"),
         ("--max-message", "--max-message x"),
         ("--max-names", "--max-names x"),
+        ("--nats", "--nats 127.0.0.1"),
+        ("--nats", "--nats http://127.0.0.1"),
+        ("--nats", "--nats nats://127.0.0.1,nats://"),
+        ("a server of NATS has no path", "--nats nats://127.0.0.1/path"),
+        ("a port is from 1 to 65535", "--nats nats://127.0.0.1:0"),
+        ("a user and a password", "--nats nats://user@127.0.0.1"),
+        ("--cluster", "--nats nats://127.0.0.1 --cluster Two"),
+        ("--cluster", "--nats nats://127.0.0.1 --cluster a.b"),
+        ("--cluster: needs --nats", "--cluster two"),
+        ("--role: needs --nats", "--role front"),
+        ("--name: this is the name of a host, and needs --nats", "--name one"),
+        ("--nats-creds: needs --nats", "--nats-creds user.creds"),
+        ("--nats-ca: needs --nats", "--nats-ca ca.pem"),
+        ("--lost-after: needs --nats", "--lost-after 1s"),
+        ("must be from 500ms to 60s", "--nats nats://127.0.0.1 --lost-after 499ms"),
+        ("must be from 500ms to 60s", "--nats nats://127.0.0.1 --lost-after 61s"),
+        ("--role", "--nats nats://127.0.0.1 --role leader"),
+        ("--module: a front has no module", "--nats nats://127.0.0.1 --role front --module x.wasm"),
+        ("--watch: a front has no module", "--nats nats://127.0.0.1 --role front --watch"),
+        ("--listen: a worker listens nowhere", "--nats nats://127.0.0.1 --role worker"),
+        ("--nats: give the URL", "hosts"),
+        ("give a URL", "hosts --nats 127.0.0.1"),
         ("--no-such-flag", "--no-such-flag"),
         ("--root", ". --root ."),
         ("--root", "serve . --root ."),
@@ -213,7 +242,8 @@ fn bad_values_are_refused_before_anything_is_bound() {
     ];
     for (named, flags) in cases {
         let mut arguments: Vec<&str> = flags.split_whitespace().collect();
-        if !["--listen", "check"].contains(named) && !flags.starts_with("bench") {
+        let is_served = !flags.starts_with("bench") && !flags.starts_with("hosts");
+        if !["--listen", "check"].contains(named) && is_served {
             arguments.extend(["--listen", &listen]);
         }
         let (code, output, errors) = run(&arguments);

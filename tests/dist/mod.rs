@@ -30,6 +30,7 @@ const COMMANDS: &[&str] = &[
     "generate",
     "generate completions",
     "generate man",
+    "hosts",
     "kill",
     "log-level",
     "new",

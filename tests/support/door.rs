@@ -36,6 +36,8 @@ pub(crate) enum Address {
     Tls(SocketAddr),
     Http2(SocketAddr),
     Unix(PathBuf),
+    /// A worker of a cluster listens nowhere: fronts send it requests.
+    Nowhere,
 }
 
 impl Door {
@@ -73,6 +75,10 @@ impl Door {
     /// The flags of a server with this door, besides `flags`. Its files are in this folder.
     pub(crate) fn flags(self, folder: &Path, flags: &str) -> Vec<String> {
         let mut added = Vec::new();
+        let is_worker = flags.contains("--role worker");
+        if is_worker {
+            return added;
+        }
         if !flags.contains("--listen") {
             let place = match self {
                 Self::Http1 | Self::Tls | Self::Http2 => "127.0.0.1:0".to_owned(),
@@ -105,6 +111,9 @@ impl Address {
     pub(crate) fn of(start_line: &str) -> Option<Self> {
         let (_, places) = start_line.split_once("wasm-pool-host: ")?;
         let places = places.split(" · ").next()?;
+        if places == "worker" {
+            return Some(Self::Nowhere);
+        }
         let find = |scheme| {
             places
                 .split(", ")
@@ -122,11 +131,12 @@ impl Address {
     }
 
     /// # Panics
-    /// If it is a Unix socket: what a test does with a port has no meaning there.
+    /// If it is a Unix socket, or no place: what a test does with a port has no meaning there.
     pub(crate) fn tcp(&self) -> SocketAddr {
         match self {
             Self::Http1(address) | Self::Tls(address) | Self::Http2(address) => *address,
             Self::Unix(path) => panic!("{}: a Unix socket has no port", path.display()),
+            Self::Nowhere => panic!("a worker has no port"),
         }
     }
 }

@@ -36,9 +36,10 @@ impl Client {
     pub(crate) fn try_connect(address: impl Into<Address>) -> io::Result<Self> {
         let spoken = match address.into() {
             Address::Http2(address) => Spoken::Http2(Http2::connect(address)?),
-            address @ (Address::Http1(_) | Address::Tls(_) | Address::Unix(_)) => {
-                Spoken::Http1(Http1::connect(&address)?)
-            }
+            address @ (Address::Http1(_)
+            | Address::Tls(_)
+            | Address::Unix(_)
+            | Address::Nowhere) => Spoken::Http1(Http1::connect(&address)?),
         };
         Ok(Self(spoken))
     }

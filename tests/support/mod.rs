@@ -3,6 +3,7 @@
 
 pub(crate) mod again;
 pub(crate) mod browser;
+pub(crate) mod cable;
 pub(crate) mod command;
 pub(crate) mod door;
 pub(crate) mod form;
@@ -12,6 +13,7 @@ mod h2;
 pub(crate) mod http;
 mod http1;
 mod log;
+pub(crate) mod nats;
 pub(crate) mod program;
 pub(crate) mod scripts;
 pub(crate) mod server;

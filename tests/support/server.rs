@@ -99,6 +99,15 @@ pub(crate) fn with_variables(
     started(Server::of(command, folder, flags))
 }
 
+/// A server with these flags that may not be able to start. If it doesn't start: the program's exit
+/// status, and its output.
+pub(crate) fn try_serve(
+    module: Option<&Path>,
+    flags: &str,
+) -> Result<Server, (ExitStatus, String)> {
+    Server::try_start(module, Folder::new(), flags)
+}
+
 fn started(server: Result<Server, (ExitStatus, String)>) -> Server {
     server.unwrap_or_else(|(status, text)| panic!("the server did not start: {status}\n{text}"))
 }
@@ -326,14 +335,7 @@ impl Server {
     /// A line of `/proc/PID/status` in bytes: `VmRSS` is the current resident memory, `VmHWM` its
     /// peak.
     pub(crate) fn memory(&self, line: &str) -> u64 {
-        let status = fs::read_to_string(self.proc("status")).expect("the host's status");
-        let value = status
-            .lines()
-            .find_map(|text| text.strip_prefix(line)?.strip_prefix(':'));
-        let value = value
-            .and_then(|text| text.trim().strip_suffix(" kB"))
-            .expect("a size in kB");
-        value.trim().parse::<u64>().expect("a number") * 1024
+        memory(self.pid(), line)
     }
 
     /// The CPU time of the host so far, in clock ticks of 10 ms.
@@ -409,6 +411,18 @@ impl Drop for Server {
     }
 }
 
+/// A line of `/proc/PID/status` in bytes.
+pub(crate) fn memory(pid: u32, line: &str) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("a process's status");
+    let value = status
+        .lines()
+        .find_map(|text| text.strip_prefix(line)?.strip_prefix(':'));
+    let value = value
+        .and_then(|text| text.trim().strip_suffix(" kB"))
+        .expect("a size in kB");
+    value.trim().parse::<u64>().expect("a number") * 1024
+}
+
 /// The program with its output captured, the tests' log settings, and the door of this process on a
 /// free port or a new socket.
 pub(crate) fn command(module: Option<&Path>, root: &Path, flags: &str) -> Command {
@@ -426,8 +440,10 @@ pub(crate) fn command(module: Option<&Path>, root: &Path, flags: &str) -> Comman
         ("--log-format", "json"),
         ("--log-level", "debug"),
     ] {
-        let is_configured = flag == "--root" && flags.contains("--config ");
-        if !flags.contains(flag) && !is_configured {
+        // A front of a cluster has no guests, and a configuration says where theirs is.
+        let is_elsewhere = ["--config ", "--role front"].map(|other| flags.contains(other));
+        let has_no_root = flag == "--root" && is_elsewhere.contains(&true);
+        if !flags.contains(flag) && !has_no_root {
             command.args([flag, value]);
         }
     }

@@ -32,13 +32,14 @@ impl Wire {
     /// Connects, and completes the handshake where there is one.
     ///
     /// # Panics
-    /// If HTTP/2 is spoken there.
+    /// If HTTP/2 is spoken there, or nobody listens.
     pub(crate) fn connect(address: &Address) -> io::Result<Self> {
         match address {
             Address::Http1(address) => tcp(*address).map(Self::Tcp),
             Address::Tls(address) => Tls::connect(*address).map(|tls| Self::Tls(Box::new(tls))),
             Address::Unix(path) => unix(path).map(Self::Unix),
             Address::Http2(_) => panic!("this wire is for HTTP/1"),
+            Address::Nowhere => panic!("a worker has no clients"),
         }
     }
 

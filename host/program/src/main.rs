@@ -32,6 +32,7 @@ fn main() -> ExitCode {
         Command::Yardstick(args) => commands::yardstick(args),
         Command::New { name, lang } => commands::new(&name.0, lang),
         Command::Steer(asked) => commands::steer(asked),
+        Command::Hosts(asked) => commands::hosts(&asked),
         Command::Config(config) => commands::config(config),
         Command::Generate(asked) => commands::generate(&asked),
         Command::Check { module, memory } => commands::check(module, memory.as_u64()),

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 use std::{fmt, io};
 
-use super::SettingsError;
+use super::{SettingsError, Unsendable};
 use crate::exit::Exit;
 use crate::kind::Kind;
 use crate::pool::Refusal;
@@ -98,6 +98,10 @@ pub enum Unanswered {
     BadBody,
     /// The host's disk failed while reading the response's file. The guest is not at fault.
     Disk,
+    /// The host of a cluster that had the request is lost.
+    HostLost,
+    /// No host of the cluster has room for the request.
+    NoHost,
 }
 
 impl Unanswered {
@@ -125,7 +129,9 @@ impl Unanswered {
             | Self::Stopping
             | Self::Draining
             | Self::BadBody
-            | Self::Disk => false,
+            | Self::Disk
+            | Self::HostLost
+            | Self::NoHost => false,
         }
     }
 
@@ -144,6 +150,15 @@ impl Unanswered {
             | Exit::Grown
             | Exit::Idle
             | Exit::Stopped => Self::Ended(exit),
+        }
+    }
+}
+
+impl From<Unsendable> for Unanswered {
+    fn from(unsendable: Unsendable) -> Self {
+        match unsendable {
+            Unsendable::Malformed(_logged) => Self::BadResponse,
+            Unsendable::Disk => Self::Disk,
         }
     }
 }
@@ -193,6 +208,8 @@ impl Unanswered {
             }
             Self::BadBody => "the request body is too large or broken off",
             Self::Disk => "the file that answers this request can't be read",
+            Self::HostLost => "the host that served this request was lost",
+            Self::NoHost => "no host has room for this request",
         }
     }
 }

@@ -104,6 +104,8 @@ pub(crate) struct Trace {
     pub(crate) memory: u64,
     /// The status that the guest chose.
     pub(crate) status: Option<u16>,
+    /// The number of the other host that has answered, or had the request last.
+    pub(crate) host: Option<u32>,
 }
 
 impl OldGenerations {
@@ -382,12 +384,11 @@ impl Guests {
         })?;
         judge(response)
             .await
-            .map_err(|unsendable| match unsendable {
-                Unsendable::Malformed(_logged) => {
+            .map_err(|unsendable| {
+                if let Unsendable::Malformed(_) = &unsendable {
                     trace.exit = Some(Exit::Response);
-                    Unanswered::BadResponse
                 }
-                Unsendable::Disk => Unanswered::Disk,
+                Unanswered::from(unsendable)
             })
     }
 
@@ -515,6 +516,25 @@ impl Guests {
         self.current.load().workers
     }
 
+    /// The most requests that processes have at a time. Those of a program have as many as they
+    /// like; so many are as good as none for another host.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn seats(&self) -> u32 {
+        const OF_A_PROGRAM: u32 = 1024;
+        match self.kind().is_pooled() {
+            true => self.workers().max,
+            false => OF_A_PROGRAM,
+        }
+    }
+
+    /// Whether a request would have to wait for a process.
+    pub(crate) fn is_full(&self) -> bool {
+        match &self.current.load().answering {
+            Answering::Pool(pool) => pool.is_full(),
+            Answering::Program(_) => false,
+        }
+    }
+
     /// The number of the loading that answers.
     pub(crate) fn generation(&self) -> u64 {
         self.current.load().number
@@ -523,6 +543,12 @@ impl Guests {
     /// The name of the module.
     pub(crate) fn module(&self) -> String {
         self.current.load().settings.module.to_string()
+    }
+
+    /// The first digits of the digest of the module. Nothing for the built-in one.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn digest(&self) -> String {
+        self.current.load().compiled.digest().to_owned()
     }
 
     /// Whether the processes that answer can't be started at present.

@@ -77,9 +77,12 @@ impl Fault {
                 | Unanswered::OutOfMemory
                 | Unanswered::NoRoot(_)
                 | Unanswered::Stopping
-                | Unanswered::Draining => StatusCode::SERVICE_UNAVAILABLE,
+                | Unanswered::Draining
+                | Unanswered::NoHost => StatusCode::SERVICE_UNAVAILABLE,
                 Unanswered::Late => StatusCode::GATEWAY_TIMEOUT,
-                Unanswered::Ended(_) | Unanswered::BadResponse => StatusCode::BAD_GATEWAY,
+                Unanswered::Ended(_) | Unanswered::BadResponse | Unanswered::HostLost => {
+                    StatusCode::BAD_GATEWAY
+                }
                 Unanswered::BadBody => StatusCode::BAD_REQUEST,
                 Unanswered::NoRoute => StatusCode::NOT_FOUND,
                 Unanswered::Disk => StatusCode::INTERNAL_SERVER_ERROR,
@@ -124,12 +127,14 @@ impl Fault {
                 | Unanswered::NotStarted(None)
                 | Unanswered::OutOfMemory
                 | Unanswered::Stopping
-                | Unanswered::Draining => Some(RETRY_SECONDS),
+                | Unanswered::Draining
+                | Unanswered::NoHost => Some(RETRY_SECONDS),
                 Unanswered::NoRoute
                 | Unanswered::Late
                 | Unanswered::Ended(_)
                 | Unanswered::BadResponse
                 | Unanswered::BadBody
+                | Unanswered::HostLost
                 | Unanswered::Disk => None,
             },
             Self::Crowded => Some(RETRY_SECONDS),

@@ -5,6 +5,8 @@
 mod body;
 mod connection;
 mod date;
+#[cfg_attr(not(feature = "cluster"), path = "alone.rs")]
+mod elsewhere;
 mod fault;
 mod forwarded;
 mod frames;
@@ -48,6 +50,7 @@ use crate::tally::{Counts, Tally};
 use crate::text;
 use body::ResponseBody;
 use connection::Connection;
+pub(crate) use elsewhere::Elsewhere;
 use fault::Fault;
 use heads::Flaw;
 pub use listener::Listener;
@@ -118,6 +121,8 @@ pub(crate) struct Service {
     refusals: Refusals,
     /// Requests that no pool has.
     unrouted: Tally,
+    /// The part in a cluster.
+    elsewhere: Option<Elsewhere>,
     /// A permit for each listener that may accept.
     listening: Arc<Semaphore>,
     /// A permit for each connection that may be open.
@@ -140,6 +145,7 @@ impl Service {
         steps: Steps,
         stopping: Stopping,
         unrouted: Tally,
+        elsewhere: Option<Elsewhere>,
     ) -> Self {
         let settings = Settings {
             header_time: settings.header_time,
@@ -157,6 +163,7 @@ impl Service {
             stopping,
             refusals: Refusals::default(),
             unrouted,
+            elsewhere,
             next_id: AtomicU64::new(1),
         }
     }
@@ -227,33 +234,56 @@ impl Service {
         };
         let framed = room.and(framed);
         framed.inspect_err(|_| stopwatch.refused())?;
-        let routed = routing
-            .routes
-            .find(|| named_host(&request), request.uri().path());
-        let Some(Routed { pool, prefix }) = routed else {
-            stopwatch.refused();
-            return Err(Unanswered::NoRoute.into());
+        let is_front = self
+            .elsewhere
+            .as_ref()
+            .filter(|elsewhere| elsewhere.is_front());
+        let (own, reading) = match is_front {
+            Some(elsewhere) => (None, elsewhere.reading(self.settings.header_time)),
+            None => {
+                let host = || named_host(&request);
+                let Some(routed) = routing.routes.find(host, request.uri().path()) else {
+                    stopwatch.refused();
+                    return Err(Unanswered::NoRoute.into());
+                };
+                let served = &routing.pools[routed.pool];
+                record.pool = Some(routed.pool);
+                record.name.clone_from(&served.guests.name);
+                (Some((served, routed.prefix)), self.reading(&served.guests))
+            }
         };
-        let Served {
-            guests,
-            strips_prefix,
-            ..
-        } = &routing.pools[pool];
-        record.pool = Some(pool);
-        record.name.clone_from(&guests.name);
-        let reading = self.reading(guests);
         let ends = (client, &connection.ends.server);
         let request = request::receive(request, id, ends, reading, &mut record.trace_id).await;
         let (mut request, uploading) = request.inspect_err(|_| stopwatch.refused())?;
-        if *strips_prefix {
-            strip(&mut request.path, prefix);
-        }
         stopwatch.received();
         let judge = async |response| {
             stopwatch.answered();
             response::judge(response, asked, connection, &self.steps).await
         };
-        let answered = guests.answer(request, &mut record.trace, judge).await;
+        let mut answered = None;
+        if let Some(elsewhere) = &self.elsewhere
+            && own.is_none_or(|(served, _)| served.guests.is_full())
+        {
+            let guests = own.map(|(served, _)| &*served.guests);
+            let asking = elsewhere.ask(&mut request, guests, &mut record.trace);
+            answered = match Box::pin(asking).await {
+                Some(Ok(response)) => Some(judge(response).await.map_err(Unanswered::from)),
+                Some(Err(unanswered)) => Some(Err(unanswered)),
+                None => None,
+            };
+        }
+        let answered = match (answered, own) {
+            (Some(answered), _) => answered,
+            (None, None) => Err(Unanswered::NoHost),
+            (None, Some((served, prefix))) => {
+                if served.strips_prefix {
+                    strip(&mut request.path, prefix);
+                }
+                let _here = self.elsewhere.as_ref().map(Elsewhere::count);
+                let trace = &mut record.trace;
+                served.guests.answer(request, trace, judge).await
+            }
+        };
         if let Some(uploading) = uploading {
             // Whatever the guest has made of it, the client has to know of its own fault.
             if let Some(fault) = uploading.fault() {
@@ -339,6 +369,8 @@ struct Record {
     /// The name of the pool, if the host has several.
     name: Option<Arc<str>>,
     trace_id: Option<TraceId>,
+    /// The number of the host that has the client, if it is another one.
+    front: Option<u32>,
 }
 
 struct Line {
@@ -362,6 +394,10 @@ impl Record {
                 .is_none_or(|flaw| flaw == Flaw::Fragment)
                 .then(|| (request.method().clone(), request.uri().clone())),
         });
+        Self::new(line)
+    }
+
+    fn new(line: Option<Line>) -> Self {
         Self {
             line,
             started: Instant::now(),
@@ -369,10 +405,11 @@ impl Record {
             pool: None,
             name: None,
             trace_id: None,
+            front: None,
         }
     }
 
-    fn end(mut self, sent: &Sent) {
+    fn end(&mut self, sent: &Sent) {
         self.write(Some(sent));
     }
 
@@ -386,6 +423,8 @@ impl Record {
         let uri = uri.as_ref();
         tracing::info!(
             id = line.id,
+            front = self.front,
+            host = self.trace.host,
             pool = self.name.as_deref(),
             pid = self.trace.pid.map(Pid::get),
             client = &*line.client.address,

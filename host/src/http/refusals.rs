@@ -29,6 +29,7 @@ pub(super) enum Reason {
     NoRoute,
     OutOfMemory,
     QueueTimeout,
+    NoHost,
 }
 
 /// One for all connections.
@@ -65,7 +66,7 @@ impl Refusals {
 }
 
 impl Reason {
-    const COUNT: usize = Self::QueueTimeout as usize + 1;
+    const COUNT: usize = Self::NoHost as usize + 1;
 
     fn of(fault: &Fault) -> Option<(Self, Option<&'static str>)> {
         match fault {
@@ -79,6 +80,7 @@ impl Reason {
             Fault::Unanswered(Unanswered::LineFull) => Some((Self::QueueFull, None)),
             Fault::Unanswered(Unanswered::WaitedTooLong) => Some((Self::QueueTimeout, None)),
             Fault::Unanswered(Unanswered::NoRoute) => Some((Self::NoRoute, None)),
+            Fault::Unanswered(Unanswered::NoHost) => Some((Self::NoHost, None)),
             Fault::Unanswered(Unanswered::OutOfMemory) => Some((Self::OutOfMemory, None)),
             // The other faults are logged where they are noticed.
             Fault::Unanswered(
@@ -90,6 +92,7 @@ impl Reason {
                 | Unanswered::Ended(_)
                 | Unanswered::BadResponse
                 | Unanswered::BadBody
+                | Unanswered::HostLost
                 | Unanswered::Disk,
             ) => None,
         }
@@ -115,6 +118,7 @@ impl Reason {
             Self::NoRoute => "no pool has a route for it",
             Self::OutOfMemory => "all processes together have as much memory as they may",
             Self::QueueTimeout => "it waited in the queue too long",
+            Self::NoHost => "no host of the cluster has room for it",
         }
     }
 }

@@ -168,6 +168,11 @@ impl Pool {
         Ok(lease.handed_out())
     }
 
+    /// Whether no process is idle, and none can be started. It may be otherwise at once.
+    pub(crate) fn is_full(&self) -> bool {
+        self.seats.taken() >= self.settings.max && self.stacks.are_empty()
+    }
+
     /// Finds a process or a seat, or joins the line. Called after [`Pool::take_idle`] found
     /// nothing.
     fn claim(self: &Arc<Self>) -> Result<Claim<'_>, Refusal> {

@@ -84,6 +84,12 @@ impl Stacks {
         None
     }
 
+    /// Whether no thread has an idle process. Another thread may just be putting one back.
+    pub(super) fn are_empty(&self) -> bool {
+        let has_none = |stack: &Stack| stack.len.load(Ordering::Relaxed) == 0;
+        has_none(&self.0[threads::slot(STACKS)]) && self.0.iter().all(has_none)
+    }
+
     /// The number of processes on this thread's stack.
     pub(super) fn len_here(&self) -> usize {
         self.0[threads::slot(STACKS)].len.load(Ordering::Relaxed)

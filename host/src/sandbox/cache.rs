@@ -321,6 +321,15 @@ fn name(engine: &Engine, binary: &[u8]) -> String {
     format!("{digest:x}{CODE}")
 }
 
+/// The first 12 hexadecimal digits of a file's digest.
+#[cfg(feature = "cluster")]
+pub(super) fn digest(file: &[u8]) -> String {
+    const DIGITS: usize = 12;
+    let mut digest = format!("{:x}", Sha256::digest(file));
+    digest.truncate(DIGITS);
+    digest
+}
+
 /// Whether the last bytes of the file are the hash of all before.
 fn is_whole(mut file: &File) -> io::Result<bool> {
     let Some(bytes) = file.metadata()?.size().checked_sub(SEAL_BYTES as u64) else {

@@ -56,6 +56,9 @@ pub(super) struct Compilation {
     image: Image,
     /// Bytes of memories and tables that a process starts with.
     first_memory: u64,
+    /// The first digits of the digest of the module's file.
+    #[cfg(feature = "cluster")]
+    pub(super) digest: String,
 }
 
 /// Finds out the kind of the module, and compiles it, before an engine with memory exists. Only the
@@ -85,6 +88,8 @@ pub(super) fn compile_only(
                 kind,
                 image,
                 first_memory: pages.unwrap_or(0).saturating_mul(WASM_PAGE_BYTES),
+                #[cfg(feature = "cluster")]
+                digest: String::new(),
             })
         }
         Module::File(path) => {
@@ -112,6 +117,8 @@ pub(super) fn compile_only(
                 kind,
                 image,
                 first_memory: found.memory,
+                #[cfg(feature = "cluster")]
+                digest: cache::digest(&binary),
             })
         }
     }

@@ -150,6 +150,13 @@ impl Compiled {
         self.kind
     }
 
+    /// The first 12 hexadecimal digits of the SHA-256 of the module's file. Nothing for the built-in
+    /// module.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn digest(&self) -> &str {
+        &self.compilation.digest
+    }
+
     /// Reserves memory for the processes of a pool, whose calls count in `tally`.
     ///
     /// # Errors

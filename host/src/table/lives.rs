@@ -82,7 +82,7 @@ pub(crate) struct Life {
 
 impl Lives {
     /// No processes. `memory` is what all of them may have together, in bytes.
-    pub(crate) fn new(memory: Option<u64>) -> Self {
+    pub(crate) fn new(memory: Option<u64>, host: u32) -> Self {
         let budget = |bytes| {
             Arc::new(Budget {
                 bytes,
@@ -90,7 +90,7 @@ impl Lives {
             })
         };
         Self {
-            pids: Pids::new(),
+            pids: Pids::new(host),
             feed: Arc::default(),
             shards: std::array::from_fn(|_| Arc::default()),
             budget: memory.map(budget),

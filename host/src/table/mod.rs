@@ -176,7 +176,7 @@ impl Table {
     /// A table for a module that runs by itself.
     #[must_use]
     pub(crate) fn alone(settings: Settings) -> Self {
-        Self::new(settings, Arc::new(Lives::new(None)), 0, None)
+        Self::new(settings, Arc::new(Lives::new(None, 0)), 0, None)
     }
 
     /// Sets the limits of processes that are entered from now on.

@@ -13,6 +13,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use wasm_pool_host::Watch;
 
 use super::Watched;
+use crate::cli::Pid;
 use crate::control::Steering;
 use crate::control::api::{Process, Rate, Status, rates};
 use crate::control::events::{Ended, Event, Named, What};
@@ -54,6 +55,8 @@ struct Now<'a> {
 struct End<'a> {
     at_ms: u64,
     pid: Option<u64>,
+    /// The pid as the commands write it.
+    process: Option<String>,
     pool: &'a str,
     #[serde(flatten)]
     ended: &'a Ended,
@@ -110,16 +113,28 @@ pub(super) fn events(watched: &Watched, streams: &Streams) -> Response<Answer> {
 }
 
 async fn tell_now(writer: &Writer, steering: &Steering, before: &mut Status) -> Result<(), Left> {
-    let (status, processes) = (steering.status(), steering.processes());
+    let (status, mut processes) = (steering.status(), steering.processes());
+    let alive = processes.len();
+    processes.truncate(SHOWN);
+    for process in &mut processes {
+        process.pid = serial(process.pid);
+        process.parent = process.parent.map(serial);
+    }
     let now = Now {
         rates: rates(before, &status),
-        processes: &processes[..processes.len().min(SHOWN)],
-        alive: processes.len(),
+        processes: &processes,
+        alive,
         status: &status,
     };
     writer.write(event("now", &now)).await?;
     *before = status;
     Ok(())
+}
+
+/// A pid without its host, which is the page's own. A browser's numbers have 53 bits: too few for
+/// both.
+fn serial(pid: u64) -> u64 {
+    Pid(pid).serial()
 }
 
 /// Whether somebody may ask why this process ended.
@@ -140,7 +155,8 @@ async fn tell_ends(writer: &Writer, ends: &mut VecDeque<Event>) -> Result<(), Le
         if let What::Ended(ended) = &happened.what {
             let end = End {
                 at_ms: happened.at_us / 1_000,
-                pid: happened.pid,
+                pid: happened.pid.map(serial),
+                process: happened.pid.map(|pid| Pid(pid).to_string()),
                 pool: &happened.pool,
                 ended,
             };

@@ -4,14 +4,19 @@
 use std::fmt::Error;
 
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::encoding::{DescriptorEncoder, EncodeCounterValue, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
-use wasm_pool_host::{Calls, Counts, Histogram, Host, PoolInfo, ProcessInfo, State};
+use wasm_pool_host::{
+    Calls, Cluster, ClusterCounts, Counts, Histogram, Host, PoolInfo, ProcessInfo, State,
+};
 
 /// What all names begin with.
 const PREFIX: &str = "wasm_pool_host";
+
+/// What names begin with that are about the host's cluster. Alone, it has none of them.
+const CLUSTER: &str = "wasm_pool_cluster";
 
 /// The label of requests that no pool has.
 const NO_POOL: &str = "";
@@ -31,6 +36,13 @@ struct Sample {
     unrouted: Counts,
 }
 
+/// A host's part in its cluster at one moment.
+#[derive(Debug)]
+struct InCluster {
+    hosts: u64,
+    counts: ClusterCounts,
+}
+
 /// A pool, and its processes.
 #[derive(Debug)]
 struct Pool {
@@ -46,11 +58,19 @@ type Labelled<'a, V, const N: usize> = ([(&'a str, &'a str); N], V);
 /// # Errors
 /// If they can't be formatted, which has no reason to happen.
 pub(super) fn text(host: &Host) -> Result<String, Error> {
-    let mut registry = Registry::with_prefix(PREFIX);
-    registry.register_collector(Box::new(Sample::of(host)));
     let mut text = String::new();
-    encode(&mut text, &registry)?;
+    put(&mut text, PREFIX, Sample::of(host))?;
+    if let Some(cluster) = host.cluster() {
+        put(&mut text, CLUSTER, InCluster::of(cluster))?;
+    }
+    encode_eof(&mut text)?;
     Ok(text)
+}
+
+fn put(text: &mut String, prefix: &str, sample: impl Collector) -> Result<(), Error> {
+    let mut registry = Registry::with_prefix(prefix);
+    registry.register_collector(Box::new(sample));
+    encode_registry(text, &registry)
 }
 
 impl Collector for Sample {
@@ -221,6 +241,41 @@ impl Sample {
     }
 }
 
+impl Collector for InCluster {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), Error> {
+        let encoder = &mut encoder;
+        let counts = &self.counts;
+        let help = "Hosts that are there, this one included";
+        gauge(encoder, "hosts", help, self.hosts)?;
+        let help = "Requests that went to other hosts, and those of them that were refused there, were lost, \
+                    or were tried once more";
+        let requests = [
+            ("other", counts.asked),
+            ("refused", counts.refused),
+            ("lost", counts.lost),
+            ("retried", counts.retried),
+        ];
+        let requests = requests.into_iter();
+        let requests = requests.map(|(to, count)| ([("to", to)], count));
+        counters(encoder, "requests", help, None, requests)?;
+        let help = "Requests of other hosts that were answered here";
+        counter(encoder, "served", help, counts.served)?;
+        let help = "Frames of other hosts that could not be understood";
+        counter(encoder, "dropped_frames", help, counts.dropped_frames)?;
+        let help = "Whether the host is connected to NATS";
+        gauge(encoder, "connected", help, u64::from(counts.is_connected))
+    }
+}
+
+impl InCluster {
+    fn of(cluster: &Cluster) -> Self {
+        Self {
+            hosts: cluster.hosts().len() as u64,
+            counts: cluster.counts(),
+        }
+    }
+}
+
 impl Pool {
     fn of(info: PoolInfo) -> Self {
         let processes = Vec::new();
@@ -259,4 +314,24 @@ fn gauges<'a, const N: usize>(
         family.encode_family(&labels)?.encode_gauge(&value)?;
     }
     Ok(())
+}
+
+fn counter(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    value: u64,
+) -> Result<(), Error> {
+    let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+    metric.encode_counter::<NoLabelSet, _, u64>(&value, None)
+}
+
+fn gauge(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    value: u64,
+) -> Result<(), Error> {
+    let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+    metric.encode_gauge(&value)
 }

@@ -3,6 +3,7 @@
 
 mod bench;
 mod cache;
+mod cluster;
 pub(crate) mod config;
 mod connections;
 mod environment;
@@ -10,6 +11,7 @@ pub(crate) mod explain;
 mod generate;
 mod listen;
 mod new;
+mod pid;
 mod program;
 mod steer;
 mod words;
@@ -23,19 +25,22 @@ use bytesize::ByteSize;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use wasm_pool_host::steps::Steps;
 use wasm_pool_host::{
-    self as library, CoreDumps, HostSettings, Limits, MAX_PROCESSES, Module, Output, PoolSettings,
-    Settings,
+    self as library, ClusterSettings, CoreDumps, HostSettings, Limits, MAX_PROCESSES, Module,
+    Output, PoolSettings, Settings,
 };
 
 use crate::confine::User;
 use crate::control::Place as ControlPlace;
 pub(crate) use bench::{Bench, Yardstick};
 use cache::Cache;
+use cluster::InCluster;
+pub(crate) use cluster::{Hosts, Role};
 pub(crate) use connections::{Connections, TlsFiles};
 use environment::Surroundings;
 pub(crate) use generate::{Generate, Shell};
 pub(crate) use listen::{FIRST_INHERITED, Listen, Place as ListenPlace};
 pub(crate) use new::{Language, Name};
+pub(crate) use pid::Pid;
 pub(crate) use program::{Processes, Run};
 pub(crate) use steer::{Drill, Kill, Order, Steer, Trace, WhichHost};
 pub(crate) use words::Place;
@@ -96,6 +101,11 @@ pub(crate) enum Command {
 
     #[command(flatten)]
     Steer(Steer),
+
+    /// List the hosts of a cluster
+    ///
+    /// Each host of the cluster is asked over NATS. Whoever asks is no host, and needs none here.
+    Hosts(Hosts),
 
     /// Check a configuration file, or show the effective configuration
     #[command(subcommand)]
@@ -307,6 +317,9 @@ pub(crate) struct Serve {
 
     #[command(flatten)]
     processes: Processes,
+
+    #[command(flatten)]
+    pub(crate) cluster: InCluster,
 }
 
 /// The flags for every guest.
@@ -451,16 +464,38 @@ impl Serve {
     /// A sentence that names the flag.
     pub(crate) fn host_settings(&self) -> Result<HostSettings, String> {
         self.connections.check()?;
+        self.cluster.check()?;
         let settings = HostSettings {
             connections: self.max_connections,
             header_time: self.header_timeout,
             memory: self.max_memory_total.map(|size| size.as_u64()),
             expose_pid: self.expose_pid,
             trusted_proxies: self.connections.trusted(),
+            // It is joined once the pools are loaded.
+            cluster: None,
         };
         settings
             .check()
             .map_err(|error| explain::settings(&error))?;
+        Ok(settings)
+    }
+
+    /// Turns the flags into the settings of the cluster, if the host is to join one.
+    ///
+    /// # Errors
+    /// A sentence that says which setting can't be used.
+    pub(crate) fn cluster_settings(&self) -> Result<Option<ClusterSettings>, String> {
+        let usual = library::Line::default();
+        let line = library::Line {
+            queue: self.queue.unwrap_or(usual.queue),
+            queue_timeout: self.queue_timeout.unwrap_or(usual.queue_timeout),
+            body: self.max_body.as_u64(),
+            body_time: self.request_timeout,
+        };
+        let settings = self.cluster.settings(line);
+        if let Some(settings) = &settings {
+            settings.check().map_err(|error| error.to_string())?;
+        }
         Ok(settings)
     }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::{LogLevel, Workers, time};
+use super::{LogLevel, Pid, Workers, time};
 
 /// Which of the running hosts is meant.
 #[derive(Args, Clone, Debug)]
@@ -162,7 +162,7 @@ pub(crate) struct Trace {
 #[group(id = "traced", required = true, multiple = false)]
 pub(crate) struct Traced {
     /// The process's pid, as `ps` shows it
-    pub(crate) pid: Option<u64>,
+    pub(crate) pid: Option<Pid>,
 
     /// All processes of this pool
     #[arg(long, value_name = "NAME")]
@@ -218,7 +218,7 @@ pub(crate) enum Order {
 #[group(id = "processes", required = true, multiple = false)]
 pub(crate) struct Victims {
     /// The process's pid, as `ps` shows it
-    pub(crate) pid: Option<u64>,
+    pub(crate) pid: Option<Pid>,
 
     /// All processes whose current request has run for longer
     #[arg(long, value_name = "TIME", value_parser = time)]

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use wasm_pool_host::outlet;
 
-use crate::cli::config::{self, Configured};
+use crate::cli::config;
 use crate::cli::{Config, refuse};
 
 pub(crate) fn config(asked: Config) -> anyhow::Result<ExitCode> {
@@ -22,10 +22,11 @@ pub(crate) fn config(asked: Config) -> anyhow::Result<ExitCode> {
 
 /// A line for each pool.
 fn check(file: &Path) -> Result<String, String> {
-    let Configured { serve, pools, .. } = config::check(file)?;
-    serve.host_settings()?;
+    let configured = config::check(file)?;
+    configured.host_settings()?;
+    configured.cluster_settings()?;
     let mut text = format!("{} can be used", file.display());
-    for mut pool in pools {
+    for mut pool in configured.pools {
         let settings = pool.settings()?;
         text.push_str(&format!("\n{} · module {}", pool.title(), settings.module));
     }

@@ -11,7 +11,7 @@ use anyhow::bail;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::printable::printable;
-use crate::cli::Drill;
+use crate::cli::{Drill, Pid};
 use crate::control::api::{Process, Status, Way};
 use crate::control::client::{Remote, Told, Wanted};
 use crate::control::events::{Event, Query, What};
@@ -100,6 +100,9 @@ fn pools(status: &Status, wanted: Option<&str>) -> anyhow::Result<Vec<String>> {
         }
         None => {
             let names: Vec<_> = names.filter(|name| is_pooled(name) == Some(true)).collect();
+            if status.pools.is_empty() {
+                bail!("this host is a front: the processes of its cluster are on other hosts");
+            }
             if names.is_empty() {
                 bail!("this host has programs only: their processes depend on each other");
             }
@@ -243,9 +246,9 @@ impl Report {
                 reason,
             } = &event.what
             {
-                let pid = event
-                    .pid
-                    .map_or("no process".to_owned(), |pid| format!("process {pid}"));
+                let pid = event.pid.map_or("no process".to_owned(), |pid| {
+                    format!("process {}", Pid(pid))
+                });
                 let exit = exit
                     .as_deref()
                     .map(|exit| format!(" ({exit})"))

@@ -84,6 +84,10 @@ const SECTIONS: &[Section] = &[
                 "Set by whoever hands sockets over, which --listen fd:3 and further ones take.",
             ),
             (
+                "SSL_CERT_FILE, SSL_CERT_DIR",
+                "Certificates to trust servers of NATS by, in place of the system's.",
+            ),
+            (
                 "NOTIFY_SOCKET, WATCHDOG_USEC",
                 "Set by a service manager: where the host says that it is ready, loads again or stops, and how \
                  often it says that it lives.",

@@ -14,6 +14,9 @@ use crate::confine::{Account, Needs, Outbound};
 /// The ports of URLs without one: http and https.
 const USUAL_PORTS: [u16; 2] = [80, 443];
 
+/// The variables that name other certificates to trust than those in the system's places.
+const CERTIFICATES: [&str; 2] = ["SSL_CERT_FILE", "SSL_CERT_DIR"];
+
 pub(super) fn needs(
     args: &Serve,
     file: Option<PathBuf>,
@@ -38,7 +41,14 @@ pub(super) fn needs(
             .extend(pairs.flat_map(|pair| [pair.certificate, pair.key]));
         needs.to_read.extend(client_ca);
     }
-    let mut ports = Vec::new();
+    // A connection to NATS that is lost is made anew, with what these files say by then.
+    needs.to_read.extend(args.cluster.files());
+    needs.certificates = args.cluster.trusts_the_system();
+    if needs.certificates {
+        let named = CERTIFICATES.iter().filter_map(std::env::var_os);
+        needs.to_read.extend(named.map(PathBuf::from));
+    }
+    let mut ports: Vec<u16> = args.cluster.ports().collect();
     for (pool, served) in pools {
         let settings = &served.settings;
         needs.to_read.push(settings.root.clone());

@@ -1,4 +1,4 @@
-//! `ps` and `status` as a person reads them.
+//! `ps`, `status` and `hosts` as a person reads them.
 
 use std::cmp::Reverse;
 use std::collections::HashSet;
@@ -8,8 +8,8 @@ use std::time::Duration;
 use bytesize::ByteSize;
 
 use super::printable::printable;
-use crate::cli::Order;
-use crate::control::api::{Process, Status};
+use crate::cli::{Order, Pid};
+use crate::control::api::{ClusterHost, Process, Status};
 
 /// A process, and how far it stands to the right in a tree.
 pub(super) struct Line {
@@ -66,7 +66,7 @@ pub(super) fn table(lines: &[Line]) -> String {
     let rows = lines.iter().map(|line| {
         let Line { process, depth } = line;
         [
-            format!("{}{}", "  ".repeat(*depth), process.pid),
+            format!("{}{}", "  ".repeat(*depth), Pid(process.pid)),
             printable(&process.pool),
             process.state.clone(),
             time(process.state_ms),
@@ -78,7 +78,7 @@ pub(super) fn table(lines: &[Line]) -> String {
             time(process.cpu_ms),
             process.open_files.to_string(),
             or_none(process.messages.map(|messages| messages.to_string())),
-            or_none(process.parent.map(|parent| parent.to_string())),
+            or_none(process.parent.map(|parent| Pid(parent).to_string())),
             printable(&process.names.join(",")),
         ]
     });
@@ -137,6 +137,10 @@ pub(super) fn status(status: &Status) -> String {
         ]
     });
     text.push_str(&aligned(&head, &rows.collect::<Vec<_>>()));
+    if !status.hosts.is_empty() {
+        text.push('\n');
+        text.push_str(&hosts(&status.hosts));
+    }
     if let Some(obstacle) = &status.obstacle {
         let _ = write!(text, "\nnot ready: {obstacle}\n");
     }
@@ -149,6 +153,39 @@ pub(super) fn status(status: &Status) -> String {
         let _ = write!(text, "\nended: {}\n", ended.join(", "));
     }
     text
+}
+
+/// A line for each host of a cluster.
+pub(super) fn hosts(hosts: &[ClusterHost]) -> String {
+    let head = [
+        "HOST", "NAME", "ROLE", "VERSION", "SEATS", "RUNNING", "WAITING", "STATE", "MODULE",
+        "ADDRESS", "HEARD",
+    ];
+    let or_dash = |text: &str| or_none(Some(printable(text)).filter(|text| !text.is_empty()));
+    let rows = hosts.iter().map(|host| {
+        let state = match host.is_draining {
+            true => "draining",
+            false => "serving",
+        };
+        let heard = match host.is_this {
+            true => "this host".to_owned(),
+            false => format!("{} ago", time(host.heard_ms)),
+        };
+        [
+            host.number.to_string(),
+            or_dash(&host.name),
+            host.role.clone(),
+            or_dash(&host.version),
+            host.seats.to_string(),
+            host.running.to_string(),
+            host.waiting.to_string(),
+            state.to_owned(),
+            or_dash(&host.module),
+            or_dash(&host.address),
+            heard,
+        ]
+    });
+    aligned(&head, &rows.collect::<Vec<_>>())
 }
 
 /// Columns of equal width. The first is to the left, so that a tree can be seen.

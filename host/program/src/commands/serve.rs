@@ -1,5 +1,6 @@
-//! `serve`: binds, compiles, starts the first processes, and only then listens. A taken port is
-//! reported before any module is compiled, and a host that does not start accepts no client.
+//! `serve`: binds, compiles, joins its cluster if it has one, starts the first processes, and only
+//! then listens. A taken port is reported before any module is compiled, and a host that does not
+//! start accepts no client.
 //!
 //! What needs rights that the host gives up is done first, while there is one thread.
 
@@ -8,13 +9,14 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use rustix::process::{Signal, set_parent_process_death_signal};
 use tokio::signal::unix::SignalKind;
 use tokio::task::JoinSet;
 use wasm_pool_host::steps::Steps;
 use wasm_pool_host::{
-    Host, HostSettings, Listener, Loaded, Module, Settings, StartError, Tls, descriptors,
+    Cluster, ClusterSettings, Host, HostSettings, Listener, Loaded, Module, Settings, StartError,
+    Tls, descriptors,
 };
 
 use super::bind::{self, Bound, Listening};
@@ -24,7 +26,7 @@ use super::watch::{self, Identity};
 use super::{explained, print, refused, runtime};
 use crate::admin::{self, Watched};
 use crate::cli::config::{self, Configured};
-use crate::cli::{Connections, ListenPlace, Serve, TlsFiles, refuse};
+use crate::cli::{Connections, ListenPlace, Role, Serve, TlsFiles, refuse};
 use crate::confine::{Account, become_user, confine};
 use crate::control::steering::Around;
 use crate::control::{Control, Steering};
@@ -69,15 +71,18 @@ pub(crate) fn serve(args: Serve) -> anyhow::Result<ExitCode> {
         set_parent_process_death_signal(Some(Signal::KILL))?;
     }
     descriptors::raise();
+    let configured = config::read(args).unwrap_or_else(|problem| refuse(&problem));
+    let host = configured.host_settings();
+    let host = host.unwrap_or_else(|problem| refuse(&problem));
+    let cluster = configured.cluster_settings();
+    let cluster = cluster.unwrap_or_else(|problem| refuse(&problem));
     let Configured {
         serve,
         pools,
         of_the_host,
         file,
-    } = config::read(args).unwrap_or_else(|problem| refuse(&problem));
-    let host = serve
-        .host_settings()
-        .unwrap_or_else(|problem| refuse(&problem));
+        ..
+    } = configured;
     let steps = Steps::on_if(serve.steps);
     let pools = pools.into_iter().map(|mut pool| {
         let served = Served::of(&mut pool, &steps)?;
@@ -87,7 +92,12 @@ pub(crate) fn serve(args: Serve) -> anyhow::Result<ExitCode> {
     let pools = pools.unwrap_or_else(|problem| refuse(&problem));
     let has_file = |(_, served): &(_, Served)| served.settings.module != Module::BuiltIn;
     if serve.watch && !pools.iter().any(has_file) {
-        refuse("--watch: the built-in worker has no file that could change; give --module");
+        refuse(match serve.cluster.role() {
+            Role::Front => "--watch: a front has no module that could change; leave it out",
+            Role::Both | Role::Worker => {
+                "--watch: the built-in worker has no file that could change; give --module"
+            }
+        });
     }
     let said = match ends_with_parent {
         true => Said::Never, // the parent tells what takes its time
@@ -131,7 +141,8 @@ pub(crate) fn serve(args: Serve) -> anyhow::Result<ExitCode> {
         is_confined: !serve.no_confine,
         manager: manager.clone(),
     };
-    let outcome = runtime.block_on(serve_until_stopped(&serve, host, pools, doors, around));
+    let wanted = (host, cluster, pools);
+    let outcome = runtime.block_on(serve_until_stopped(&serve, wanted, doors, around));
     // While the runtime lives, so that a second signal still ends it all.
     manager.finish();
     drop(log);
@@ -208,11 +219,17 @@ fn user(args: &Serve) -> anyhow::Result<Option<Account>> {
     become_it().context("--user").map(Some)
 }
 
+/// What the host is asked to be: as a whole, among others, and pool by pool.
+type Wanted = (
+    HostSettings,
+    Option<ClusterSettings>,
+    Vec<(config::Pool, Served)>,
+);
+
 /// Returns the signal that stopped the host before it served, if one did.
 async fn serve_until_stopped(
     args: &Serve,
-    settings: HostSettings,
-    pools: Vec<(config::Pool, Served)>,
+    (settings, cluster, pools): Wanted,
     doors: Doors,
     around: Around,
 ) -> anyhow::Result<Option<SignalKind>> {
@@ -235,7 +252,13 @@ async fn serve_until_stopped(
             let module = module.map_err(|error| refused(&error, pool.explained(&error)))?;
             loaded.push(pool.with(module));
         }
-        let host = Host::of(settings, loaded).await;
+        let Some(cluster) = cluster else {
+            let host = Host::of(settings, loaded).await;
+            return anyhow::Ok(host.map_err(explained)?);
+        };
+        let joined = Cluster::join(cluster).await;
+        let joined = joined.map_err(|error| anyhow!("--nats: {error}"))?;
+        let host = Host::in_cluster(joined, settings, loaded).await;
         anyhow::Ok(host.map_err(explained)?)
     };
     let host = tokio::select! {
@@ -259,16 +282,14 @@ async fn serve_until_stopped(
         let tls = doors.tls.clone().filter(|_| is_tls);
         listeners.push(spoken(listener, tls, &args.connections));
     }
-    let url = urls.join(", ");
-    // One line, because whoever waits for it may read no more.
-    let line = match (&*served, &*host.pools()) {
-        ([only], [pool]) => Serve::summary(&only.settings, pool.workers),
-        (several, _) => {
-            let titles: Vec<_> = several.iter().map(|served| &*served.title).collect();
-            format!("pools {}", titles.join("; "))
-        }
+    if let (Some(cluster), Some(url)) = (host.cluster(), urls.first()) {
+        cluster.announce(url.clone());
+    }
+    let url = match &*urls {
+        [] => Role::Worker.name().to_owned(),
+        urls => urls.join(", "),
     };
-    let line = format!("wasm-pool-host: {url} · {line}");
+    let line = start_line(&url, &served, &host);
     let steering = Steering::new(host.clone(), served, url, around);
     watched_host.started(&steering);
     steering.manager().ready();
@@ -317,6 +338,25 @@ async fn serve_until_stopped(
     beside.shutdown().await;
     served?;
     Ok(None)
+}
+
+/// What the host is, in one line, because whoever waits for it may read no more.
+fn start_line(url: &str, served: &[Served], host: &Host) -> String {
+    let mut parts = vec![format!("wasm-pool-host: {url}")];
+    match (served, &*host.pools()) {
+        ([], _) => {} // a front
+        ([only], [pool]) => parts.push(Serve::summary(&only.settings, pool.workers)),
+        (several, _) => {
+            let titles: Vec<_> = several.iter().map(|served| &*served.title).collect();
+            parts.push(format!("pools {}", titles.join("; ")));
+        }
+    }
+    if let Some(joined) = host.cluster() {
+        let settings = joined.settings();
+        let (name, role) = (&settings.cluster, settings.role.name());
+        parts.push(format!("cluster {name}, host {} ({role})", joined.number()));
+    }
+    parts.join(" · ")
 }
 
 /// A listener with what is spoken there.

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use clap::ValueEnum;
 
-use crate::cli::{Kill, Steer, WhichHost};
+use crate::cli::{Kill, Pid, Steer, WhichHost};
 use crate::commands::{drill, ps, top, trace};
 use crate::control::api;
 use crate::control::client::{Remote, Wanted};
@@ -19,7 +19,8 @@ pub(crate) fn steer(asked: Steer) -> anyhow::Result<ExitCode> {
     runtime.block_on(ask(asked))
 }
 
-fn say(text: &str) -> anyhow::Result<ExitCode> {
+/// Prints an answer as it is.
+pub(super) fn say(text: &str) -> anyhow::Result<ExitCode> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         // Whoever reads has seen enough.
@@ -112,7 +113,7 @@ async fn kill(asked: Kill) -> anyhow::Result<String> {
         false => api::Way::Plain,
     };
     let pids = match (asked.victims.pid, asked.victims.running_over) {
-        (Some(pid), _) => {
+        (Some(Pid(pid)), _) => {
             host.kill(pid, way).await?;
             vec![pid]
         }
@@ -134,7 +135,7 @@ async fn kill(asked: Kill) -> anyhow::Result<String> {
         }
         (None, None) => bail!("give a pid, or --running-over"),
     };
-    let pids: Vec<_> = pids.iter().map(ToString::to_string).collect();
+    let pids: Vec<_> = pids.iter().map(|pid| Pid(*pid).to_string()).collect();
     Ok(match &*pids {
         [] => "no process was killed\n".to_owned(),
         pids => format!("killed: {}\n", pids.join(", ")),

@@ -6,14 +6,14 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use super::printable::printable;
-use crate::cli::Trace;
+use crate::cli::{Pid, Trace};
 use crate::control::client::Wanted;
 use crate::control::events::{Ended, Event, Query, What};
 
 pub(super) async fn trace(asked: Trace) -> anyhow::Result<ExitCode> {
     let query = Query {
         pool: asked.traced.pool,
-        pid: asked.traced.pid,
+        pid: asked.traced.pid.map(|Pid(pid)| pid),
         calls: true,
     };
     let mut told = Wanted(asked.which.host).find()?.events(&query).await?;
@@ -74,7 +74,8 @@ fn line(event: &Event) -> String {
         What::Lost { events } => format!("{events} events came too fast, and are lost"),
     };
     let text = printable(&text);
-    let pid = event.pid.map(|pid| format!("[{pid}] ")).unwrap_or_default();
+    let pid = event.pid.map(|pid| format!("[{}] ", Pid(pid)));
+    let pid = pid.unwrap_or_default();
     format!("{} {pid}{text}\n", time_of_day(event))
 }
 

@@ -71,6 +71,20 @@ const RESOLVER: &[&str] = &[
     "/run/NetworkManager",
 ];
 
+/// Where systems keep the certificates that they trust, and what links in there lead to. They are
+/// replaced in place or within these folders.
+const CERTIFICATES: &[&str] = &[
+    "/etc/ssl/cert.pem",
+    "/etc/ssl/certs",
+    "/etc/pki/tls/certs",
+    "/etc/pki/ca-trust/extracted",
+    "/etc/ca-certificates",
+    "/usr/share/ca-certificates",
+    "/usr/local/share/ca-certificates",
+    "/usr/share/pki",
+    "/var/lib/ca-certificates",
+];
+
 /// The port of name servers. An answer that is too long for UDP is asked for again over TCP.
 const DNS: u16 = 53;
 
@@ -104,6 +118,8 @@ fn files(mut rules: RulesetCreated, needs: &Needs) -> Result<RulesetCreated, Rul
     let _second = HELD.set(held);
     let system = SYSTEM.iter().map(PathBuf::from);
     let system = system.map(|path| (path, READ));
+    let certificates = CERTIFICATES.iter().filter(|_| needs.certificates);
+    let certificates = certificates.map(|path| (PathBuf::from(path), READ));
     let device = (
         "/dev/null".into(),
         make_bitflags!(AccessFs::{ReadFile | WriteFile}),
@@ -118,7 +134,8 @@ fn files(mut rules: RulesetCreated, needs: &Needs) -> Result<RulesetCreated, Rul
     let log = needs.log.iter().flat_map(|name| with_successors(name, LOG));
     let sockets = needs.sockets.iter().filter_map(|path| folder_of(path));
     let sockets = sockets.map(|folder| (folder, SOCKET));
-    let all = system.chain([device]).chain(read).chain(written);
+    let all = system.chain(certificates).chain([device]);
+    let all = all.chain(read).chain(written);
     for (path, rights) in all.chain(log).chain(sockets) {
         // The host says what it misses when it needs it.
         if let Ok(path) = PathFd::new(path) {

@@ -44,6 +44,9 @@ pub(crate) struct Needs {
     pub(crate) sockets: Vec<PathBuf>,
     /// Where outgoing connections may go.
     pub(crate) outbound: Outbound,
+    /// Whether the certificates are read that the system trusts. Guests' requests go without: the
+    /// library has its own.
+    pub(crate) certificates: bool,
     /// TCP ports that are bound later. Usually all are bound before.
     pub(crate) ports_to_bind: BTreeSet<u16>,
     /// Whether Unix sockets are made later, to connect or to listen. The kernel does not say of

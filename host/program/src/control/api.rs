@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use wasm_pool_host::{Histogram, PoolInfo, ProcessInfo};
+use wasm_pool_host::{Histogram, HostInfo, PoolInfo, ProcessInfo};
 
 /// `GET /processes` answers with a list of these, sorted by pid.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -72,6 +72,34 @@ pub(crate) struct Status {
     pub(crate) pools: Vec<Pool>,
     /// Processes that have ended, by exit.
     pub(crate) ended: std::collections::BTreeMap<String, u64>,
+    /// The hosts of its cluster, this one first. There are none if it is alone.
+    #[serde(default)]
+    pub(crate) hosts: Vec<ClusterHost>,
+}
+
+/// A host of a cluster, as it was last heard.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(crate) struct ClusterHost {
+    pub(crate) number: u32,
+    pub(crate) name: String,
+    pub(crate) role: String,
+    pub(crate) version: String,
+    /// Processes that there may be.
+    pub(crate) seats: u32,
+    /// Requests that run.
+    pub(crate) running: u32,
+    /// Requests that wait for a process.
+    pub(crate) waiting: u32,
+    /// Whether it takes no new requests.
+    pub(crate) is_draining: bool,
+    /// The beginning of its module's digest. Empty if it has none.
+    pub(crate) module: String,
+    /// The first place where clients find it. Empty if there is none.
+    pub(crate) address: String,
+    /// How long ago that was.
+    pub(crate) heard_ms: u64,
+    /// Whether it is the host that says this.
+    pub(crate) is_this: bool,
 }
 
 /// A pool or a program.
@@ -238,6 +266,25 @@ pub(crate) fn rates(before: &Status, after: &Status) -> Vec<Rate> {
         }
     });
     rates.collect()
+}
+
+impl From<HostInfo> for ClusterHost {
+    fn from(host: HostInfo) -> Self {
+        Self {
+            number: host.number,
+            name: host.name,
+            role: host.role.name().to_owned(),
+            version: host.version,
+            seats: host.seats,
+            running: host.running,
+            waiting: host.waiting,
+            is_draining: host.is_draining,
+            module: host.module,
+            address: host.address,
+            heard_ms: u64::try_from(host.heard.as_millis()).unwrap_or(u64::MAX),
+            is_this: host.is_this,
+        }
+    }
 }
 
 impl Process {

@@ -17,7 +17,7 @@ use super::api;
 use super::events::Query;
 use super::place::{Place, Socket};
 use super::steering::Steering;
-use crate::cli::LogLevel;
+use crate::cli::{LogLevel, Pid};
 use crate::side_door::{self, Answer, Bounds, HEAD_TIME, MAX_BYTES, Streams};
 
 /// Loading a module may take long, and so may draining.
@@ -167,7 +167,7 @@ async fn answer(request: Request<Incoming>, steering: &Steering) -> Result<Vec<u
             let way = api::Way::of(request.uri().query().unwrap_or_default());
             let way = way.ok_or_else(|| bad("a process ends plainly, by a trap, or serving"))?;
             if !steering.kill(pid, way) {
-                let text = format!("there is no process {pid}");
+                let text = format!("there is no process {}", Pid(pid));
                 return Err(Refused(StatusCode::NOT_FOUND, text));
             }
             Ok(json(&()))

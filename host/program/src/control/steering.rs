@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, anyhow, bail};
 use tokio::sync::watch;
 use wasm_pool_host::steps::Steps;
-use wasm_pool_host::{Host, Module, Pid, State, Tls, Watch, Workers};
+use wasm_pool_host::{Cluster, Host, HostInfo, Module, Pid, Role, State, Tls, Watch, Workers};
 
 use super::api;
 use super::events::{Named, Query};
 use crate::cli::config::{self, Configured};
-use crate::cli::{LogLevel, Serve, explain};
+use crate::cli::{self, LogLevel, Serve, explain};
 use crate::commands::{Identity, Said, Served, load, tls};
 use crate::log;
 use crate::service_manager::ServiceManager;
@@ -30,6 +30,9 @@ pub(crate) struct Steering {
     around: Around,
     stop: watch::Sender<Option<Stop>>,
 }
+
+/// What is said of the pools of a front.
+const NO_POOL: &str = "this host is a front, and has no pools";
 
 /// What a host has around it.
 #[derive(Debug)]
@@ -137,7 +140,7 @@ impl Steering {
             names(|pool| pool.is_failing),
         );
         match (&*draining, &*failing) {
-            ("", "") => None,
+            ("", "") => self.host.cluster().and_then(missing),
             ("", pools) => Some(format!("no process can be started in {pools}")),
             (pools, _) => Some(format!("draining {pools}")),
         }
@@ -190,6 +193,13 @@ impl Steering {
                 .filter(|(_, count)| *count > 0)
                 .map(|(exit, count)| (exit.name().to_owned(), count))
                 .collect(),
+            hosts: self
+                .host
+                .cluster()
+                .map(Cluster::hosts)
+                .map_or_else(Vec::new, |hosts| {
+                    hosts.into_iter().map(api::ClusterHost::from).collect()
+                }),
         }
     }
 
@@ -199,7 +209,10 @@ impl Steering {
     /// If there is no such pool or process.
     pub(super) fn watch(&self, query: &Query) -> anyhow::Result<Named> {
         let pool = query.pool.as_deref().map(|name| self.number(name));
-        let missing = || anyhow!("there is no process {}", query.pid.unwrap_or_default());
+        let missing = || {
+            let pid = cli::Pid(query.pid.unwrap_or_default());
+            anyhow!("there is no process {pid}")
+        };
         let pid = query
             .pid
             .map(|pid| Pid::new(pid).ok_or_else(missing))
@@ -318,6 +331,11 @@ impl Steering {
         let _one_by_one = self.loading.lock().await;
         let _told = self.around.manager.reloading();
         let mut read = self.read()?;
+        if read.pools.is_empty() != self.pools().is_empty() {
+            bail!(
+                "--role: a front has no pools, and others have: start the host again to change it"
+            );
+        }
         let tls = self.read_tls(&read)?;
         let mut pools = Vec::new();
         for configured in &mut read.pools {
@@ -363,6 +381,9 @@ impl Steering {
             Some(pool) => vec![self.number(pool)?],
             None => self.host.pools().iter().map(|pool| pool.number).collect(),
         };
+        if numbers.is_empty() {
+            bail!(NO_POOL);
+        }
         tracing::info!(pool, "draining");
         let drains = numbers.into_iter().map(|number| {
             let host = self.host.clone();
@@ -427,7 +448,10 @@ impl Steering {
         let found = pools.iter().find(|pool| pool.name == name);
         found.map(|pool| pool.number).ok_or_else(|| {
             let names: Vec<_> = pools.iter().map(|pool| &*pool.name).collect();
-            anyhow!("there is no pool {name:?}; there is {}", names.join(", "))
+            match &*names {
+                [] => anyhow!(NO_POOL),
+                names => anyhow!("there is no pool {name:?}; there is {}", names.join(", ")),
+            }
         })
     }
 
@@ -439,5 +463,24 @@ impl Steering {
     fn pools(&self) -> MutexGuard<'_, Vec<Served>> {
         // No step under this lock can panic.
         self.pools.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a host lacks that is nothing without its cluster, if it lacks anything. One with clients
+/// and processes of its own serves them whatever becomes of the others.
+fn missing(cluster: &Cluster) -> Option<String> {
+    let hosts = cluster.hosts();
+    let this = hosts.iter().find(|host| host.is_this)?;
+    let is_front = matches!(this.role, Role::Front);
+    let may_answer =
+        |host: &HostInfo| !host.is_this && !host.is_draining && !matches!(host.role, Role::Front);
+    if matches!(this.role, Role::Both) {
+        None
+    } else if !cluster.counts().is_connected {
+        Some("cut off from the cluster".to_owned())
+    } else if is_front && !hosts.iter().any(may_answer) {
+        Some("no other host of the cluster takes requests".to_owned())
+    } else {
+        None
     }
 }

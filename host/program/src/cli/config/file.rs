@@ -16,8 +16,11 @@ use crate::cli::environment;
 /// The key of the pools' tables.
 const POOL: &str = "pool";
 
-/// What only a pool has.
-const OF_A_POOL: [&str; 3] = ["name", "routes", "strip-prefix"];
+/// What a pool's table has beside flags.
+const OF_A_POOL: [&str; 3] = [NAME, "routes", "strip-prefix"];
+
+/// A host has a name too, which stands at the top.
+const NAME: &str = "name";
 
 /// The longest name of a pool, in bytes: it stands in every line of the log.
 const LONGEST_NAME: usize = 64;
@@ -63,7 +66,7 @@ impl File {
         for (key, value) in table.get_ref() {
             match &**key.get_ref() {
                 POOL => file.pools = text.pools(value)?,
-                name if OF_A_POOL.contains(&name) => {
+                name if OF_A_POOL.contains(&name) && name != NAME => {
                     let problem = format!("{name} belongs to one pool: write it below [[{POOL}]]");
                     return Err(text.at(key.span().start, &problem));
                 }

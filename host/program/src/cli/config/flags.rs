@@ -11,7 +11,7 @@ use super::super::Serve;
 pub(super) const CONFIG: &str = "config";
 
 /// What concerns the host as a whole, and no single pool.
-const OF_THE_HOST: [&str; 26] = [
+const OF_THE_HOST: [&str; 33] = [
     "listen",
     "unix-mode",
     "reuse-port",
@@ -38,10 +38,17 @@ const OF_THE_HOST: [&str; 26] = [
     "cache",
     "no-cache",
     "watch",
+    "nats",
+    "cluster",
+    "role",
+    "name",
+    "nats-creds",
+    "nats-ca",
+    "lost-after",
 ];
 
 /// What names a file or a folder. In a file, a relative path begins at the file's folder.
-const PATHS: [&str; 9] = [
+const PATHS: [&str; 11] = [
     "tls-cert",
     "tls-key",
     "tls-client-ca",
@@ -51,6 +58,8 @@ const PATHS: [&str; 9] = [
     "root",
     "cache",
     "env-file",
+    "nats-creds",
+    "nats-ca",
 ];
 
 /// Of these pairs, the one that is given replaces the other.

@@ -96,6 +96,14 @@ impl Layer {
         self.0.get(name)
     }
 
+    /// Where the value stands that a problem is about: the problem begins with its flag.
+    pub(super) fn source(&self, problem: &str) -> Option<&Source> {
+        let is_part = |char: char| char.is_ascii_alphanumeric() || char == '-';
+        let flag = problem.strip_prefix("--")?;
+        let flag = flag.split(|char| !is_part(char)).next()?;
+        self.get(flag).map(|value| &value.source)
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -14,9 +14,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use wasm_pool_host::{Loaded, Route, StartError};
+use wasm_pool_host::{ClusterSettings, HostSettings, Loaded, Route, StartError};
 
-use super::{Serve, explain};
+use super::{Role, Serve, explain};
 use file::File;
 pub(crate) use layers::Given;
 use layers::{Layer, Layers, Source};
@@ -30,11 +30,13 @@ const ONLY: &str = "main";
 pub(crate) struct Configured {
     /// The values of the host as a whole. What concerns one pool counts only there.
     pub(crate) serve: Serve,
-    /// One pool at least.
+    /// One pool at least, unless the host is a front.
     pub(crate) pools: Vec<Pool>,
     pub(crate) of_the_host: OfTheHost,
     /// The file that was read.
     pub(crate) file: Option<PathBuf>,
+    /// Those of the host as a whole, with their sources.
+    values: Layer,
 }
 
 /// What is said of the host as a whole: each flag with its values.
@@ -72,12 +74,14 @@ pub(crate) fn read(serve: Serve) -> Result<Configured, String> {
     let path = path(&serve, &variables);
     let flags = serve.given.layer();
     if path.is_none() && variables.is_empty() {
-        return Ok(Configured {
+        let configured = Configured {
             serve: serve.clone(),
             of_the_host: flags.of_the_host(),
-            pools: vec![Pool::only(serve, flags)],
+            pools: vec![Pool::only(serve, flags.clone())],
             file: None,
-        });
+            values: flags,
+        };
+        return configured.with_its_role();
     }
     of(path, flags, variables)
 }
@@ -110,7 +114,7 @@ fn of(path: Option<PathBuf>, flags: Layer, variables: Layer) -> Result<Configure
     let (serve, values) = layers.serve(Layer::default())?;
     let of_the_host = values.of_the_host();
     let pools = if file.pools.is_empty() {
-        vec![Pool::only(serve.clone(), values)]
+        vec![Pool::only(serve.clone(), values.clone())]
     } else {
         let pools = file.pools.into_iter().map(|pool| {
             let (serve, values) = layers.serve(pool.values)?;
@@ -124,12 +128,79 @@ fn of(path: Option<PathBuf>, flags: Layer, variables: Layer) -> Result<Configure
         });
         pools.collect::<Result<_, String>>()?
     };
-    Ok(Configured {
+    let configured = Configured {
         serve,
         pools,
         of_the_host,
         file: path,
-    })
+        values,
+    };
+    configured.with_its_role()
+}
+
+impl Configured {
+    /// Takes away what the host's role in its cluster leaves no use for: the pools of a front, the
+    /// listeners of a worker.
+    ///
+    /// # Errors
+    /// A sentence, if they were asked for.
+    fn with_its_role(mut self) -> Result<Self, String> {
+        let problem = match self.serve.cluster.role() {
+            Role::Both => None,
+            Role::Front => {
+                let has_pools = self.pools.iter().any(|pool| !pool.name.is_empty());
+                self.pools.clear();
+                if has_pools {
+                    Some("--role front: a front has no pools; leave out [[pool]]")
+                } else if self.values.get("module").is_some() {
+                    Some(
+                        "--module: a front has no module: the other hosts have; leave out one of the two",
+                    )
+                } else {
+                    None
+                }
+            }
+            Role::Worker => {
+                self.serve.connections.listen.clear();
+                let is_given = self.values.get("listen").is_some();
+                is_given.then_some(
+                    "--listen: a worker listens nowhere: the other hosts do; leave out one of the two",
+                )
+            }
+        };
+        match problem {
+            Some(problem) => Err(self.located(problem)),
+            None => Ok(self),
+        }
+    }
+
+    /// The settings of the host.
+    ///
+    /// # Errors
+    /// A sentence that names the place of a value that can't be used.
+    pub(crate) fn host_settings(&self) -> Result<HostSettings, String> {
+        let settings = self.serve.host_settings();
+        settings.map_err(|problem| self.located(&problem))
+    }
+
+    /// The settings of the cluster, if the host is to join one.
+    ///
+    /// # Errors
+    /// As [`Configured::host_settings`].
+    pub(crate) fn cluster_settings(&self) -> Result<Option<ClusterSettings>, String> {
+        let settings = self.serve.cluster_settings();
+        settings.map_err(|problem| self.located(&problem))
+    }
+
+    /// A problem with the host's settings, with the place of the value that it is about.
+    fn located(&self, problem: &str) -> String {
+        match self.values.source(problem) {
+            Some(source @ (Source::File { .. } | Source::Variable(_))) => {
+                format!("{source}: {problem}")
+            }
+            Some(Source::Flag) | None => problem.to_owned(),
+        }
+    }
 }
 
 impl Pool {
@@ -187,11 +258,7 @@ impl Pool {
 
     /// A problem with the settings of this pool, with the place of the value that it is about.
     pub(crate) fn located(&self, problem: &str) -> String {
-        let is_part = |char: char| char.is_ascii_alphanumeric() || char == '-';
-        let flag = problem.strip_prefix("--");
-        let flag = flag.and_then(|flag| flag.split(|char| !is_part(char)).next());
-        let value = flag.and_then(|flag| self.values.get(flag));
-        match value.map(|value| &value.source) {
+        match self.values.source(problem) {
             Some(source @ (Source::File { .. } | Source::Variable(_))) => {
                 format!("{source}: {problem}")
             }

@@ -4,19 +4,27 @@
 use std::fmt::Write;
 
 use super::flags::{self, CONFIG, Flag, Takes};
-use super::layers::Value;
-use super::{Configured, Pool, Source};
+use super::layers::{Layer, Value};
+use super::{Configured, Role, Source};
+
+/// What a front has of the flags for pools: bounds of its own line.
+const OF_A_FRONT: [&str; 2] = ["queue", "queue-timeout"];
 
 /// The effective configuration.
 pub(crate) fn show(configured: &Configured) -> String {
     let pools = &configured.pools;
     let mut text = String::new();
     let is_one = pools.iter().all(|pool| pool.name.is_empty());
+    let role = configured.serve.cluster.role();
+    let has = |flag: &&Flag| match role {
+        Role::Both => true,
+        Role::Front => flag.is_of_the_host || OF_A_FRONT.contains(&&*flag.name),
+        Role::Worker => flag.name != "listen",
+    };
     let flags = || flags::all().iter().filter(|flag| flag.name != CONFIG);
-    if let Some(first) = pools.first() {
-        for flag in flags().filter(|flag| is_one || flag.is_of_the_host) {
-            put(&mut text, first, flag);
-        }
+    let flags = || flags().filter(has);
+    for flag in flags().filter(|flag| is_one || flag.is_of_the_host) {
+        put(&mut text, &configured.values, flag);
     }
     for pool in pools.iter().filter(|_| !is_one) {
         let routes: Vec<_> = pool
@@ -32,15 +40,15 @@ pub(crate) fn show(configured: &Configured) -> String {
             pool.strips_prefix
         );
         for flag in flags().filter(|flag| !flag.is_of_the_host) {
-            put(&mut text, pool, flag);
+            put(&mut text, &pool.values, flag);
         }
     }
     text
 }
 
 /// Writes the value of one flag, if it has one.
-fn put(text: &mut String, pool: &Pool, flag: &Flag) {
-    let (texts, source) = match pool.values.get(&flag.name) {
+fn put(text: &mut String, values: &Layer, flag: &Flag) {
+    let (texts, source) = match values.get(&flag.name) {
         Some(Value { texts, source }) => {
             let texts = texts.iter().map(|text| text.to_string_lossy().into_owned());
             let source = match source {

@@ -10,6 +10,7 @@ use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::Line;
 use ratatui::widgets::{Row, Table};
 
+use crate::cli::Pid;
 use crate::commands::printable::shortened;
 use crate::commands::ps;
 use crate::control::api::{Pool, Process, Rate};
@@ -152,7 +153,7 @@ fn process(paint: Paint, process: &Process, cpu: Option<&u64>) -> [Line<'static>
         _ => Style::new(),
     };
     [
-        process.pid.to_string().into(),
+        Pid(process.pid).to_string().into(),
         shortened(&process.pool, NAME).into(),
         Line::styled(shortened(&process.state, NAME), style),
         ps::time(process.state_ms).into(),

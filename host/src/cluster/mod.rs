@@ -1,0 +1,428 @@
+//! A *cluster* is hosts that answer each other's requests, over NATS. A host that is full asks
+//! another one, which accepts or refuses at once. So a request waits where its client is, and is
+//! done where there is room.
+//!
+//! One request is an *exchange* of two hosts: its *front* has the client, its *worker* the process
+//! ([`front`], [`worker`]). Its bodies are a [`flow`]. Who is there is known by beats
+//! ([`members`]). What they say is in [`frames`], and the [`link`] brings it.
+//!
+//! A message may be lost or late, and nobody is told. So each side asks: a front *probes* what is
+//! older than a second, and a worker refuses what was on its way for too long.
+
+mod flow;
+mod frames;
+mod front;
+mod link;
+mod members;
+mod settings;
+mod worker;
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::{Notify, Semaphore};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+
+use flow::Windows;
+use frames::{Beat, Frame};
+pub(crate) use frames::{Failure, Load, Refusal};
+pub(crate) use front::{Asked, Told};
+use front::{Exchanges, PROBED_AFTER};
+use link::{Connection, Ears, Heard, Link};
+use members::{Change, Members};
+pub use settings::{ClusterError, ClusterSettings, Line, Role};
+use worker::Serving;
+pub(crate) use worker::{Local, Responder, Room};
+
+/// After a host has said that it takes no more requests, others may have sent it some for so long.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// A host's part in a cluster. Clones are handles of the same part.
+#[derive(Clone)]
+pub struct Cluster(Arc<Inner>);
+
+struct Inner {
+    settings: ClusterSettings,
+    link: Link,
+    members: Arc<Members>,
+    exchanges: Exchanges,
+    serving: Serving,
+    windows: Windows,
+    /// What this host does for others, once it can.
+    local: OnceLock<Weak<dyn Local>>,
+    /// Places in the line of a front.
+    line: Arc<Semaphore>,
+    counters: Counters,
+    next_id: AtomicU64,
+    joined: Instant,
+    /// Beats that this host has sent.
+    beats: AtomicU64,
+    /// The first URL at which clients reach this host.
+    address: OnceLock<String>,
+    is_draining: AtomicBool,
+    has_left: AtomicBool,
+    /// Notified when the host has left.
+    leaving: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Counters {
+    asked: AtomicU64,
+    refused: AtomicU64,
+    lost: AtomicU64,
+    retried: AtomicU64,
+    served: AtomicU64,
+    dropped_frames: AtomicU64,
+    waiting: AtomicU64,
+}
+
+/// What a host has had to do with others since it was started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ClusterCounts {
+    /// Requests that others were asked, each try counted.
+    pub asked: u64,
+    /// Those of them that were refused.
+    pub refused: u64,
+    /// Those of them that were lost.
+    pub lost: u64,
+    /// Requests that were lost and asked elsewhere.
+    pub retried: u64,
+    /// Requests of others that this host has accepted.
+    pub served: u64,
+    /// Frames that could not be read, and messages that came faster than they were read.
+    pub dropped_frames: u64,
+    /// Requests that wait for another host at present.
+    pub waiting: u64,
+    /// Whether this host is connected, and hears its own beats.
+    pub is_connected: bool,
+}
+
+/// A host of a cluster, as another one knows it.
+#[derive(Clone, Debug)]
+pub struct HostInfo {
+    /// The number, which no other host of the cluster has or had.
+    pub number: u32,
+    /// The name.
+    pub name: String,
+    /// What it does.
+    pub role: Role,
+    /// The version of its program.
+    pub version: String,
+    /// The most processes that its pools may have.
+    pub seats: u32,
+    /// Requests that processes have.
+    pub running: u32,
+    /// Requests that wait.
+    pub waiting: u32,
+    /// Whether it takes no new requests.
+    pub is_draining: bool,
+    /// The digest of its module, in 12 hexadecimal digits, if it has one of its own.
+    pub module: String,
+    /// The first URL at which clients reach it, if any.
+    pub address: String,
+    /// How long ago it was heard.
+    pub heard: Duration,
+    /// Whether this is the host that was asked.
+    pub is_this: bool,
+}
+
+impl Cluster {
+    /// Joins: takes a number, and announces this host. It gets requests of others once it serves.
+    ///
+    /// # Errors
+    /// [`ClusterError`].
+    pub async fn join(settings: ClusterSettings) -> Result<Self, ClusterError> {
+        settings.check()?;
+        let connection = Connection::open(&settings).await?;
+        let number = connection.number().await?;
+        let (link, ears) = connection.into_link(number).await?;
+        let inner = Arc::new(Inner {
+            members: Arc::new(Members::new(number, settings.lost_after)),
+            exchanges: Exchanges::default(),
+            serving: Serving::default(),
+            windows: Windows::new(),
+            local: OnceLock::new(),
+            line: Arc::new(Semaphore::new(
+                settings.line.queue.min(Semaphore::MAX_PERMITS),
+            )),
+            counters: Counters::default(),
+            next_id: AtomicU64::new(1),
+            joined: Instant::now(),
+            beats: AtomicU64::new(0),
+            address: OnceLock::new(),
+            is_draining: AtomicBool::new(false),
+            has_left: AtomicBool::new(false),
+            leaving: Notify::new(),
+            settings,
+            link,
+        });
+        let ClusterSettings { cluster, role, .. } = &inner.settings;
+        tracing::info!(
+            cluster,
+            host = number,
+            role = role.name(),
+            "joined the cluster"
+        );
+        tokio::spawn(run(Arc::clone(&inner), ears));
+        Ok(Self(inner))
+    }
+
+    /// Asks who is in the cluster, without joining it.
+    ///
+    /// # Errors
+    /// [`ClusterError`].
+    pub async fn ask_hosts(settings: &ClusterSettings) -> Result<Vec<HostInfo>, ClusterError> {
+        settings.check()?;
+        let connection = Connection::open(settings).await?;
+        let beats = connection.who().await?;
+        let beats = beats.iter().filter_map(|beat| Beat::decode(beat));
+        let mut hosts: Vec<_> = beats.map(|beat| HostInfo::of(&beat, beat.load)).collect();
+        hosts.sort_by_key(|host| host.number);
+        Ok(hosts)
+    }
+
+    /// The number of this host.
+    #[must_use]
+    pub fn number(&self) -> u32 {
+        self.0.link.number()
+    }
+
+    /// The settings of this host.
+    #[must_use]
+    pub fn settings(&self) -> &ClusterSettings {
+        &self.0.settings
+    }
+
+    /// The hosts that are there: this one first, then by number.
+    #[must_use]
+    pub fn hosts(&self) -> Vec<HostInfo> {
+        self.0.members.list()
+    }
+
+    /// What this host has had to do with others.
+    #[must_use]
+    pub fn counts(&self) -> ClusterCounts {
+        let Counters {
+            asked,
+            refused,
+            lost,
+            retried,
+            served,
+            dropped_frames,
+            waiting,
+        } = &self.0.counters;
+        let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        ClusterCounts {
+            asked: of(asked),
+            refused: of(refused),
+            lost: of(lost),
+            retried: of(retried),
+            served: of(served),
+            dropped_frames: of(dropped_frames) + self.0.link.dropped(),
+            waiting: of(waiting),
+            is_connected: self.0.link.is_connected() && self.0.members.hears_itself(),
+        }
+    }
+
+    /// Tells others, for people, at which URL clients reach this host.
+    pub fn announce(&self, address: String) {
+        if self.0.address.set(address).is_ok() {
+            self.0.beat();
+        }
+    }
+
+    /// Has this host answer requests of others from now on.
+    pub(crate) fn serve(&self, local: Weak<dyn Local>) {
+        if self.0.local.set(local).is_ok() {
+            self.0.beat();
+        }
+    }
+
+    /// Has others send no more requests. Returns when this host has none of theirs left, and late
+    /// ones were refused.
+    pub(crate) async fn drain(&self) {
+        let farewell = Instant::now() + FAREWELL;
+        self.0.is_draining.store(true, Ordering::SeqCst);
+        self.0.beat();
+        self.0.served_all().await;
+        let is_alone = self.hosts().len() < 2;
+        if !is_alone {
+            sleep_until(farewell).await;
+            self.0.served_all().await;
+        }
+    }
+
+    /// Leaves the cluster.
+    pub(crate) async fn leave(&self) {
+        self.0.is_draining.store(true, Ordering::SeqCst);
+        if self.0.has_left.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        self.0.beat();
+        self.0.link.flush().await;
+        self.0.leaving.notify_one();
+    }
+}
+
+/// Hears, and does what is due, until the host has left.
+async fn run(inner: Arc<Inner>, mut ears: Ears) {
+    let every = |period| {
+        let mut interval = interval(period);
+        // What is late is done once.
+        interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        interval
+    };
+    let mut beat = every(inner.settings.beat());
+    let mut probe = every(PROBED_AFTER);
+    let mut was_connected = true;
+    loop {
+        tokio::select! {
+            biased;
+            () = inner.leaving.notified() => return,
+            _ = beat.tick() => {
+                inner.beat();
+                inner.look(&mut was_connected);
+            }
+            _ = probe.tick() => inner.probe(),
+            heard = ears.hear() => match heard {
+                Some(heard) => inner.hear(heard),
+                None => return, // the link is closed
+            }
+        }
+    }
+}
+
+impl Inner {
+    fn hear(self: &Arc<Self>, heard: Heard) {
+        match heard {
+            Heard::Frame(payload) => self.read(&payload),
+            Heard::Beat(payload) => match Beat::decode(&payload) {
+                Some(beat) => self.beat_came(beat),
+                None => self.drop_frame(),
+            },
+            Heard::Who(whom) => self.link.tell(whom, self.own_beat().encode()),
+            Heard::Gone { host: 0, .. } => {} // this host's own hello
+            Heard::Gone { host, id } => self.nobody_hears(host, id),
+        }
+    }
+
+    fn read(self: &Arc<Self>, payload: &Bytes) {
+        let Some((frame, body)) = Frame::decode(payload) else {
+            return self.drop_frame();
+        };
+        match frame {
+            Frame::Hello { .. } => {}
+            Frame::ToWorker { front, id, what } => self.told_by_front(front, id, what, body),
+            Frame::ToFront { worker, id, what } => self.told_by_worker(worker, id, what, body),
+            Frame::Probe { front, exchanges } => self.probed(front, &exchanges),
+            Frame::Known {
+                worker,
+                asked,
+                exchanges,
+            } => self.known(worker, &asked, &exchanges),
+        }
+    }
+
+    fn drop_frame(&self) {
+        self.counters.dropped_frames.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn beat_came(&self, beat: Beat) {
+        let (number, name) = (beat.number, beat.name.clone());
+        match self.members.heard(beat) {
+            Change::None => {}
+            Change::Came => tracing::info!(host = number, name, "host is there"),
+            Change::Left => {
+                tracing::info!(host = number, name, "host has left");
+                self.lose(number);
+                self.lose_front(number);
+            }
+        }
+    }
+
+    /// The host is not there any more.
+    fn gone(&self, host: u32) {
+        if let Some(name) = self.members.lose(host) {
+            tracing::warn!(host, name, "host is lost");
+        }
+    }
+
+    /// Looks who is silent.
+    fn look(&self, was_connected: &mut bool) {
+        let hears_itself = self.members.hears_itself();
+        let is_connected = self.link.is_connected() && hears_itself;
+        // The first beat needs a moment to come back.
+        if self.beats.load(Ordering::Relaxed) > 3 && is_connected != *was_connected {
+            *was_connected = is_connected;
+            match is_connected {
+                true => tracing::info!("the cluster is back"),
+                false => tracing::warn!("cut off from the cluster"),
+            }
+        }
+        for (host, name) in self.members.lose_silent() {
+            tracing::warn!(host, name, "host is lost");
+            self.lose(host);
+            self.lose_front(host);
+        }
+    }
+
+    /// Milliseconds since this host has joined.
+    fn now(&self) -> u64 {
+        u64::try_from(self.joined.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn beat(&self) {
+        self.beats.fetch_add(1, Ordering::Relaxed);
+        let _next_one_follows = self.link.beat(self.own_beat().encode());
+    }
+
+    fn own_beat(&self) -> Beat {
+        let ClusterSettings { name, role, .. } = &self.settings;
+        let local = self.local.get().and_then(Weak::upgrade);
+        Beat {
+            number: self.link.number(),
+            count: self.beats.load(Ordering::Relaxed),
+            at: self.now(),
+            name: name.clone(),
+            role: *role,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            module: local.map(|local| local.module()).unwrap_or_default(),
+            address: self.address.get().cloned().unwrap_or_default(),
+            load: self.load(),
+            is_draining: self.is_draining.load(Ordering::SeqCst),
+            has_left: self.has_left.load(Ordering::SeqCst),
+        }
+    }
+}
+
+impl HostInfo {
+    fn of(beat: &Beat, load: Load) -> Self {
+        Self {
+            number: beat.number,
+            name: beat.name.clone(),
+            role: beat.role,
+            version: beat.version.clone(),
+            seats: load.seats,
+            running: load.running,
+            waiting: load.waiting,
+            is_draining: beat.is_draining,
+            module: beat.module.clone(),
+            address: beat.address.clone(),
+            heard: Duration::ZERO,
+            is_this: false,
+        }
+    }
+}
+
+impl fmt::Debug for Cluster {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cluster")
+            .field("number", &self.number())
+            .field("asked", &self.0.asked_now())
+            .field("serving", &self.0.serving_now())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,369 @@
+//! Requests that other hosts answer for this one, and that this one answers for others. They meet
+//! the same judgement as those of connections, where the process is that can still be ended for its
+//! response.
+
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use hyper::body::Body as _;
+use hyper::header::HOST;
+use hyper::{Method, Uri};
+
+use super::connection::Connection;
+use super::fault::Fault;
+use super::patience::Activity;
+use super::request::{Client, Ends};
+use super::response::{self, Asked as Form};
+use super::stopwatch::Stopwatch;
+use super::{Line, Reading, Record, Routing, Sent, Served, Service, strip};
+use crate::cluster::{Asked, Cluster, Failure, Load, Local, Refusal, Responder, Role, Room, Told};
+use crate::exit::Exit;
+use crate::guests::{Guests, Trace, Unanswered};
+use crate::message::{Request, Response};
+use crate::pid::Pid;
+use crate::routes::Routed;
+use crate::steps::Steps;
+
+/// This host's part in a cluster.
+#[derive(Debug)]
+pub(crate) struct Elsewhere {
+    cluster: Cluster,
+    /// Requests that processes of this host have, or wait for.
+    here: AtomicU32,
+}
+
+/// A request that this host answers. Dropping it says that it does no more.
+pub(super) struct Here<'a>(&'a AtomicU32);
+
+impl Elsewhere {
+    pub(crate) fn new(cluster: Cluster) -> Self {
+        Self {
+            cluster,
+            here: AtomicU32::new(0),
+        }
+    }
+
+    /// Whether this host has no pools.
+    pub(super) fn is_front(&self) -> bool {
+        self.cluster.settings().role == Role::Front
+    }
+
+    pub(super) fn count(&self) -> Here<'_> {
+        self.here.fetch_add(1, Ordering::Relaxed);
+        Here(&self.here)
+    }
+
+    /// How a front reads requests.
+    pub(super) fn reading(&self, patience: Duration) -> Reading {
+        let line = &self.cluster.settings().line;
+        Reading {
+            takes_streams: true,
+            body_time: line.body_time,
+            patience,
+            max_body: line.body,
+        }
+    }
+
+    /// Has another host answer a request. `guests` are those that would answer it here. `None` if
+    /// they are to: the request is whole then.
+    pub(super) async fn ask(
+        &self,
+        request: &mut Request,
+        guests: Option<&Guests>,
+        trace: &mut Trace,
+    ) -> Option<Result<Response, Unanswered>> {
+        let own = guests.map(|guests| Load {
+            seats: guests.seats(),
+            running: guests.seats(),
+            waiting: u32::try_from(guests.in_line()).unwrap_or(u32::MAX),
+        });
+        let mut told = Told::default();
+        let begun = Instant::now();
+        let asked = self.cluster.ask(request, own, &mut told).await;
+        trace.host = told.host;
+        trace.pid = told.pid;
+        let answer = match asked {
+            Asked::Nowhere(_) if own.is_some() => {
+                trace.host = None;
+                return None;
+            }
+            Asked::Answered(response) => {
+                trace.status = Some(response.status);
+                Ok(response)
+            }
+            Asked::Failed(failure) => Err(unanswered(failure, trace)),
+            Asked::Lost => Err(Unanswered::HostLost),
+            Asked::Nowhere(why) => {
+                trace.host = None;
+                trace.waited = begun.elapsed();
+                Err(match why {
+                    Some(Refusal::Failing(pause)) => {
+                        Unanswered::NotStarted(pause.map(Duration::from_millis))
+                    }
+                    Some(Refusal::Busy | Refusal::Draining | Refusal::Stale) | None => {
+                        Unanswered::NoHost
+                    }
+                })
+            }
+        };
+        Some(answer)
+    }
+}
+
+impl Drop for Here<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Local for Service {
+    fn load(&self) -> Load {
+        let routing = self.routing.load();
+        let pools = routing.pools.iter();
+        let seats = pools.map(|pool| pool.guests.seats()).sum();
+        let here = self.elsewhere.as_ref();
+        let here = here.map_or(0, |elsewhere| elsewhere.here.load(Ordering::Relaxed));
+        let running = here.min(seats);
+        Load {
+            seats,
+            running,
+            waiting: here - running,
+        }
+    }
+
+    fn module(&self) -> String {
+        match &*self.routing.load().pools {
+            [only] => only.guests.digest(),
+            _ => String::new(),
+        }
+    }
+
+    fn room(&self, host: &str, path: &str) -> Option<Room> {
+        let routing = self.routing.load();
+        let Routed { pool, .. } = routing.routes.find(|| host, path)?;
+        let guests = &routing.pools[pool].guests;
+        Some(Room {
+            pool: guests.number(),
+            seats: guests.seats(),
+            waiting: guests.in_line(),
+        })
+    }
+
+    fn answer(
+        self: Arc<Self>,
+        request: Request,
+        responder: Responder,
+    ) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        Box::pin(async move { self.answer_for(request, responder).await })
+    }
+}
+
+impl Service {
+    /// Answers a request of another host, and logs it.
+    async fn answer_for(&self, mut request: Request, responder: Responder) {
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        request.id = id;
+        let client = Client {
+            address: Arc::clone(&request.client),
+            scheme: request.scheme,
+        };
+        let form = Form {
+            is_head: request.method == Method::HEAD.as_str(),
+            is_http_10: false, // its front knows
+        };
+        let ends = Ends {
+            client: Arc::clone(&request.client),
+            server: Arc::clone(&request.server),
+            scheme: request.scheme,
+            is_trusted: false,
+        };
+        let stopwatch = Stopwatch::new(&Steps::default());
+        let connection = Connection::new(Arc::new(ends), Arc::new(Activity::new()), stopwatch);
+        let connection = Arc::new(connection);
+        let head = request.method.parse().ok().zip(target(&request));
+        let line = tracing::enabled!(tracing::Level::INFO).then(|| Line { id, client, head });
+        let mut record = Record::new(line);
+        record.front = Some(responder.front());
+        let routing = self.routing.load_full();
+        let _here = self.elsewhere.as_ref().map(Elsewhere::count);
+        let answered = self
+            .answer_routed(&routing, request, form, &connection, &mut record)
+            .await;
+        let tally = match record.pool {
+            Some(pool) => routing.pools[pool].guests.table().tally(),
+            None => &self.unrouted,
+        };
+        let pid = record.trace.pid;
+        match answered {
+            Ok(sent) => {
+                tally.responded(sent.status().as_u16(), record.started.elapsed());
+                record.end(&sent);
+                send(sent, pid, responder).await;
+            }
+            Err(unanswered) => {
+                let failure = failure(&unanswered, &record.trace);
+                let sent = Fault::from(unanswered).response(id, true);
+                tally.responded(sent.status().as_u16(), record.started.elapsed());
+                record.end(&sent);
+                match failure {
+                    Ok(failure) => responder.failed(pid, failure).await,
+                    Err(refusal) => responder.refused(refusal).await,
+                }
+            }
+        }
+    }
+
+    async fn answer_routed(
+        &self,
+        routing: &Routing,
+        mut request: Request,
+        form: Form,
+        connection: &Arc<Connection>,
+        record: &mut Record,
+    ) -> Result<Sent, Unanswered> {
+        let routed = {
+            let host = || {
+                let host = request.headers.get(HOST.as_str());
+                host.and_then(|host| std::str::from_utf8(host).ok())
+                    .unwrap_or_default()
+            };
+            routing.routes.find(host, &request.path)
+        };
+        let Routed { pool, prefix } = routed.ok_or(Unanswered::NoRoute)?;
+        let Served {
+            guests,
+            strips_prefix,
+            ..
+        } = &routing.pools[pool];
+        record.pool = Some(pool);
+        record.name.clone_from(&guests.name);
+        let (_, limits) = guests.kind_and_limits();
+        if request
+            .body
+            .length()
+            .is_some_and(|length| length > limits.body)
+        {
+            return Err(Unanswered::BadBody);
+        }
+        if *strips_prefix {
+            strip(&mut request.path, prefix);
+        }
+        let judge = async |response| response::judge(response, form, connection, &self.steps).await;
+        guests.answer(request, &mut record.trace, judge).await
+    }
+}
+
+/// The target of a request, for the log.
+fn target(request: &Request) -> Option<Uri> {
+    match &request.query {
+        None => request.path.parse().ok(),
+        Some(query) => format!("{}?{query}", request.path).parse().ok(),
+    }
+}
+
+/// Sends a response to the host that has its client.
+async fn send(sent: Sent, pid: Option<Pid>, responder: Responder) {
+    let (head, body) = sent.into_parts();
+    let fields = head.headers.iter();
+    let fields: Vec<_> = fields
+        .map(|(name, value)| (name.as_str(), value.as_bytes()))
+        .collect();
+    let length = body.size_hint().exact();
+    let mut body = pin!(body);
+    let status = head.status.as_u16();
+    if length.is_some_and(Responder::is_small) {
+        let mut whole = Vec::new();
+        while let Some(frame) = poll_fn(|cx| body.as_mut().poll_frame(cx)).await {
+            match frame.map(hyper::body::Frame::into_data) {
+                Ok(Ok(bytes)) if whole.is_empty() && Some(bytes.len() as u64) == length => {
+                    responder
+                        .answer(pid, status, fields, length, Some(bytes))
+                        .await;
+                    return;
+                }
+                Ok(Ok(bytes)) => whole.extend_from_slice(&bytes),
+                Ok(Err(_no_trailers_with_a_length)) => {}
+                Err(_logged) => return responder.failed(pid, Failure::Disk).await,
+            }
+        }
+        responder
+            .answer(pid, status, fields, length, Some(whole.into()))
+            .await;
+        return;
+    }
+    let Some(sending) = responder.answer(pid, status, fields, length, None).await else {
+        return;
+    };
+    while let Some(frame) = poll_fn(|cx| body.as_mut().poll_frame(cx)).await {
+        match frame.map(hyper::body::Frame::into_data) {
+            Ok(Ok(bytes)) => {
+                if sending.send(bytes).await.is_err() {
+                    return;
+                }
+            }
+            Ok(Err(frame)) => {
+                let trailers = frame.into_trailers().unwrap_or_default();
+                let fields = trailers.iter();
+                let fields: Vec<_> = fields
+                    .map(|(name, value)| (name.to_string(), value.as_bytes().to_vec()))
+                    .collect();
+                return sending.finish(Some(&fields)).await;
+            }
+            Err(_logged) => return sending.break_off().await,
+        }
+    }
+    sending.finish(None).await;
+}
+
+/// What another host is told, whose request has no response here.
+///
+/// # Errors
+/// That it was not begun.
+fn failure(unanswered: &Unanswered, trace: &Trace) -> Result<Failure, Refusal> {
+    let millis = |pause: Duration| u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
+    match unanswered {
+        Unanswered::Stopping if trace.pid.is_some() => Ok(Failure::Stopping),
+        Unanswered::LineFull | Unanswered::WaitedTooLong | Unanswered::OutOfMemory => {
+            Err(Refusal::Busy)
+        }
+        Unanswered::Stopping | Unanswered::Draining => Err(Refusal::Draining),
+        Unanswered::NotStarted(pause) => Err(Refusal::Failing(pause.map(millis))),
+        Unanswered::NoRoot(pause) => Err(Refusal::Failing(Some(millis(*pause)))),
+        Unanswered::NoRoute => Ok(Failure::NoRoute),
+        Unanswered::Late => Ok(Failure::Late),
+        Unanswered::Ended(exit) => Ok(Failure::of_exit(*exit)),
+        Unanswered::BadResponse => Ok(Failure::BadResponse),
+        Unanswered::BadBody => Ok(Failure::BadBody),
+        Unanswered::Disk => Ok(Failure::Disk),
+        // Only a front says so.
+        Unanswered::HostLost | Unanswered::NoHost => Err(Refusal::Busy),
+    }
+}
+
+fn unanswered(failure: Failure, trace: &mut Trace) -> Unanswered {
+    match failure {
+        Failure::NoRoute => Unanswered::NoRoute,
+        Failure::Stopping => {
+            trace.exit = Some(Exit::Stopped);
+            Unanswered::Stopping
+        }
+        Failure::Late => {
+            trace.exit = Some(Exit::Deadline);
+            Unanswered::Late
+        }
+        Failure::Ended(place) => {
+            let exit = Failure::exit(place);
+            trace.exit = Some(exit);
+            Unanswered::Ended(exit)
+        }
+        Failure::BadResponse => {
+            trace.exit = Some(Exit::Response);
+            Unanswered::BadResponse
+        }
+        Failure::BadBody => Unanswered::BadBody,
+        Failure::Disk => Unanswered::Disk,
+    }
+}

@@ -1,0 +1,173 @@
+//! Bodies through a front: exact to the byte at every size, and never held as a whole.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+
+use super::Cluster;
+use crate::support::cable::Cable;
+use crate::support::table::upload;
+use crate::support::{Client, Folder, pattern};
+
+const KIB: usize = 1 << 10;
+const MIB: usize = 1 << 20;
+const GIB: u64 = 1 << 30;
+
+/// No host and no server holds more of a body. A window is 256 KiB, and NATS's server has some
+/// buffers for each connection.
+const HELD: u64 = 32 << 20;
+
+/// Sizes around those of a chunk and of a message of NATS.
+fn sizes() -> Vec<usize> {
+    let around = |size: usize| [size - 1, size, size + 1];
+    let steps = [64 * KIB, 256 * KIB, MIB];
+    [0, 1]
+        .into_iter()
+        .chain(steps.map(around).concat())
+        .collect()
+}
+
+#[test]
+fn files_of_every_size() {
+    let sizes: Vec<usize> = sizes().into_iter().chain([64 * MIB]).collect();
+    let folder = sizes.iter().fold(Folder::new(), |folder, size| {
+        folder.file(&size.to_string(), pattern(*size))
+    });
+    let cluster = Cluster::new("");
+    let front = cluster.front("");
+    let worker = cluster.worker_over(folder, "--workers 2");
+    front.wait_there(&[&worker]);
+    let mut client = front.client();
+    for size in sizes {
+        let target = format!("/{size}");
+        let reply = client.get(&target);
+        assert_eq!(reply.status, 200, "{size} bytes");
+        assert_eq!(reply.field("content-length"), Some(&*size.to_string()));
+        assert!(
+            reply.body == pattern(size),
+            "{size}: {} came",
+            reply.body.len()
+        );
+        let head = client.request("HEAD", &target, &[], b"");
+        assert_eq!(head.field("content-length"), Some(&*size.to_string()));
+    }
+    let range = [("range", "bytes=65535-1048577")];
+    let reply = client.request("GET", &format!("/{}", 64 * MIB), &range, b"");
+    assert_eq!(reply.status, 206);
+    assert!(reply.body == pattern(64 * MIB)[65_535..=1_048_577]);
+}
+
+#[test]
+fn a_gibibyte() {
+    let marks: &[(u64, &[u8])] = &[(0, b"first"), (GIB / 2 - 3, b"middle"), (GIB - 4, b"last")];
+    let folder = Folder::new();
+    let file = File::create(folder.root().join("sparse")).expect("a file");
+    file.set_len(GIB).expect("a sparse file");
+    for (offset, mark) in marks {
+        file.write_all_at(mark, *offset).expect("a mark in it");
+    }
+    let cluster = Cluster::new("");
+    let front = cluster.front("");
+    let worker = cluster.worker_over(folder, "--workers 2");
+    front.wait_there(&[&worker]);
+    let mut client = front.send("/sparse");
+    let head = client.head().expect("a head");
+    assert_eq!(head.field("content-length"), Some(&*GIB.to_string()));
+    let (mut offset, mut found) = (0, Vec::new());
+    let body = client.body("GET", &head, |piece| {
+        if piece.iter().any(|byte| *byte != 0) {
+            let marked = piece.iter().enumerate().filter(|(_, byte)| **byte != 0);
+            found.extend(marked.map(|(at, byte)| (offset + at as u64, *byte)));
+        }
+        offset += piece.len() as u64;
+    });
+    body.expect("the whole body");
+    assert_eq!(offset, GIB);
+    let marked = |(at, mark): &(u64, &[u8])| (*at..).zip(mark.to_vec()).collect::<Vec<_>>();
+    assert_eq!(found, marks.iter().flat_map(marked).collect::<Vec<_>>());
+}
+
+#[test]
+fn uploads_of_every_size() {
+    let cluster = Cluster::new("--max-body 2MiB");
+    let front = cluster.front("");
+    let worker = cluster.worker("misbehave", "--workers 2");
+    front.wait_there(&[&worker]);
+    let mut client = front.client();
+    for size in sizes() {
+        let body = pattern(size);
+        let reply = upload(&mut client, "/echo", &[], &body);
+        assert_eq!(reply.status, 200, "{size} bytes");
+        let echo = reply.body.strip_suffix(&*body);
+        let head = echo.unwrap_or_else(|| panic!("{size}: {} came", reply.body.len()));
+        assert!(
+            head.starts_with(b"POST /echo\n") && head.ends_with(b"\n\n"),
+            "{size}"
+        );
+    }
+    let reply = front.request("POST", "/echo", &[("content-length", "99999999999")], b"");
+    assert_eq!(reply.status, 413);
+}
+
+#[test]
+fn uploads_in_chunks() {
+    let cluster = Cluster::new("--max-body 2MiB");
+    let front = cluster.front("");
+    let worker = cluster.worker("misbehave", "--workers 2");
+    front.wait_there(&[&worker]);
+    for (chunk, chunks) in [(1, 1000), (KIB, 1024), (64 * KIB, 16), (100_000, 10)] {
+        let body = pattern(chunk * chunks);
+        let mut bytes =
+            b"POST /echo HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n".to_vec();
+        for piece in body.chunks(chunk) {
+            bytes.extend(format!("{:x}\r\n", piece.len()).bytes());
+            bytes.extend(piece);
+            bytes.extend(b"\r\n");
+        }
+        bytes.extend(b"0\r\n\r\n");
+        let mut client = front.client();
+        client.send_meanwhile(bytes);
+        let reply = client.reply("POST").expect("a reply");
+        assert_eq!(reply.status, 200, "{chunk} bytes a chunk");
+        assert!(reply.body.ends_with(&body), "{chunk} bytes a chunk");
+    }
+}
+
+#[test]
+fn a_slow_client_takes_nobodys_memory_and_nobodys_time() {
+    const SIZE: u64 = 100 << 20;
+    /// The last bytes take some seconds.
+    const SPEED: u64 = 30 << 20;
+    let folder = Folder::new().file("small", "small");
+    let file = File::create(folder.root().join("big")).expect("a file");
+    file.set_len(SIZE).expect("a sparse file");
+    let cluster = Cluster::new("");
+    let front = cluster.front("");
+    let worker = cluster.worker_over(folder, "--workers 2");
+    front.wait_there(&[&worker]);
+    let mut other = front.client();
+    for _ in 0..200 {
+        assert_eq!(other.get("/small").text(), "small");
+    }
+    let before = [&front, &worker].map(|host| host.memory("VmHWM"));
+    let before_nats = cluster.nats.memory("VmHWM");
+
+    let cable = Cable::to(front.address());
+    let mut slow = Client::connect(cable.address());
+    slow.ask("GET", "/big", b"");
+    let head = slow.head().expect("a head");
+    // It takes nothing for as long as these take.
+    for _ in 0..200 {
+        assert_eq!(other.get("/small").text(), "small");
+    }
+    cable.slow(SPEED);
+    let mut count = 0;
+    let body = slow.body("GET", &head, |piece| count += piece.len() as u64);
+    body.expect("the whole file");
+    assert_eq!(count, SIZE);
+    for (host, before) in [&front, &worker].into_iter().zip(before) {
+        let grown = host.grown(before);
+        assert!(grown < HELD, "host {}: {grown} bytes", host.number);
+    }
+    let grown = cluster.nats.grown(before_nats);
+    assert!(grown < HELD, "the server: {grown} bytes");
+}

@@ -1,0 +1,147 @@
+//! What no host says: random bytes, and real frames that were cut or changed. A host drops them,
+//! counts them, and goes on.
+
+use super::{Cluster, Host, answerer};
+use crate::admin;
+use crate::support::nats::client::{Frame, NatsClient};
+use crate::support::{Random, eventually, seed};
+
+/// The frames of each kind. Each is small, so the hosts' windows hold.
+const FRAMES: usize = 500;
+
+/// The number of frames that this host has dropped. It has an admin address.
+fn dropped(host: &Host) -> f64 {
+    let text = admin::get(host, "/metrics").text();
+    let samples = admin::samples(&text);
+    let found = samples
+        .iter()
+        .find(|(series, _)| series.contains("cluster_dropped_frames_total"));
+    *found.unwrap_or_else(|| panic!("not counted in\n{text}")).1
+}
+
+/// Both hosts answer, and soon by themselves: a changed request may have been one that runs.
+fn goes_on(host: &Host, other: &Host) {
+    for host in [host, other] {
+        let mut client = host.client();
+        eventually("it has its own process again", || {
+            (answerer(&client.get("/ok")) == host.number).then_some(())
+        });
+    }
+}
+
+/// Two hosts, and the frames that they have exchanged.
+fn exchanged(cluster: &Cluster) -> (Host, Host, NatsClient, Vec<Frame>) {
+    let first = cluster.both("misbehave", "--workers 1 --admin 0");
+    let second = cluster.both("misbehave", "--workers 1 --admin 0");
+    first.wait_there(&[&second]);
+    second.wait_there(&[&first]);
+    let client = cluster.nats.client();
+    client.subscribe("wph1.default.>");
+    let busy = first.send("/slow?ms=500000");
+    super::wait_running(&[&first], 1);
+    for (method, body) in [
+        ("GET", &b""[..]),
+        ("POST", b"body"),
+        ("POST", &[7; 200_000]),
+    ] {
+        let reply = first.request(method, "/echo", &[], body);
+        assert_eq!(answerer(&reply), second.number);
+    }
+    busy.reset();
+    first.wait_entries("process ended", 1);
+    let frames = client.all();
+    assert!(frames.len() > 5, "hosts talk: {frames:?}");
+    (first, second, client, frames)
+}
+
+#[test]
+fn random_bytes_are_dropped_and_counted() {
+    let cluster = Cluster::new("");
+    let (first, second, client, _) = exchanged(&cluster);
+    let mut random = Random::new(seed());
+    let before = dropped(&second);
+    for _ in 0..FRAMES {
+        let length = random.below(200);
+        let bytes: Vec<u8> = (0..length).map(|_| random.below(256) as u8).collect();
+        for subject in [format!("h.{}", second.number), "beat".into(), "who".into()] {
+            client.publish(&format!("wph1.default.{subject}"), &bytes);
+        }
+    }
+    client.flush();
+    eventually("they are counted", || {
+        // Some are frames by chance.
+        (dropped(&second) >= before + FRAMES as f64 / 2.0).then_some(())
+    });
+    goes_on(&first, &second);
+}
+
+#[test]
+fn frames_that_were_cut_are_dropped() {
+    let cluster = Cluster::new("");
+    let (first, second, client, frames) = exchanged(&cluster);
+    let before = dropped(&second);
+    for frame in &frames {
+        for length in 0..frame.payload.len().min(100) {
+            let mut cut = frame.clone();
+            cut.payload.truncate(length);
+            client.send(&cut);
+        }
+        client.flush();
+    }
+    eventually("they are counted", || {
+        (dropped(&second) > before).then_some(())
+    });
+    goes_on(&first, &second);
+}
+
+#[test]
+fn frames_with_other_bits_harm_nobody() {
+    let cluster = Cluster::new("");
+    let (first, second, client, frames) = exchanged(&cluster);
+    let mut random = Random::new(seed());
+    for frame in frames.iter().filter(|frame| !frame.payload.is_empty()) {
+        for _ in 0..FRAMES / 10 {
+            let mut changed = frame.clone();
+            // The head of a frame comes first, and a body may be anything.
+            for _ in 0..=random.below(3) {
+                let at = random.below(changed.payload.len().min(100));
+                changed.payload[at] ^= 1 << random.below(8);
+            }
+            client.send(&changed);
+        }
+        client.flush();
+    }
+    goes_on(&first, &second);
+    assert!(dropped(&first) + dropped(&second) > 0.0);
+}
+
+/// A request that comes again, long after it was sent, is not executed again.
+#[test]
+fn a_request_that_is_sent_again_is_stale() {
+    const BEATS: usize = 8;
+    let cluster = Cluster::new(super::HASTY);
+    let front = cluster.front("");
+    let worker = cluster.worker("misbehave", "--workers 1");
+    front.wait_there(&[&worker]);
+    let subject = format!("wph1.default.h.{}", worker.number);
+    let client = cluster.nats.client();
+    client.subscribe(&subject);
+    assert_eq!(front.get("/print").status, 200);
+    worker.wait_entries("guest output", 2);
+    let asked = client.all();
+    assert!(!asked.is_empty(), "the request was seen");
+    let beats = cluster.nats.client();
+    beats.subscribe("wph1.default.beat");
+    for _ in 0..2 * BEATS {
+        let _beat = beats.next();
+    }
+    for frame in &asked {
+        client.send(frame);
+    }
+    client.flush();
+    for _ in 0..2 {
+        assert_eq!(front.get("/print").status, 200);
+    }
+    worker.wait_entries("guest output", 6);
+    assert_eq!(worker.printed(), 3, "three were asked for");
+}
