@@ -4,11 +4,17 @@
 TARGET := wasm32-wasip2
 DEBIAN := rustc-web cargo-web rust-web-src wasi-libc
 
-.PHONY: run test fuzz examples bench compare peers beam browser clients lint setup install uninstall deb
+.PHONY: run cluster test fuzz examples bench compare peers beam browser clients lint setup install uninstall deb
 
 run: setup
 	@echo "make: building the host (the first time takes 8 to 15 minutes on two cores), then serving examples/site"
 	cargo run --quiet -- --root examples/site
+
+# A nats-server and three hosts on this machine, until Ctrl-C.
+cluster: setup
+	@echo "make: building the host (the first time takes 8 to 15 minutes on two cores)"
+	@cargo build --quiet
+	@examples/cluster/run.sh
 
 test: setup browser clients
 	@echo "make: building and running all tests"
@@ -55,17 +61,10 @@ browser:
 		$$([ "$$(id -u)" = 0 ] || echo sudo) apt-get install --quiet=2 --yes --no-install-recommends chromium >/dev/null; then :; \
 	else echo "make: chromium can't be installed; the live page is not tested"; fi
 
-# Connections are tested with other people's clients and proxies. Where these can't be had, their tests do without,
-# and say so.
+# Connections are tested with other people's clients and proxies, and clusters with nats-server. Where these can't be
+# had, their tests do without, and say so.
 clients:
-	@if command -v haproxy >/dev/null && command -v nginx >/dev/null && command -v h2load >/dev/null && \
-		command -v curl >/dev/null && command -v openssl >/dev/null; then :; \
-	elif command -v apt-get >/dev/null && \
-		echo "make: installing haproxy, nginx, h2load, curl and openssl from Debian, to test connections with them" && \
-		$$([ "$$(id -u)" = 0 ] || echo sudo) apt-get update --quiet=2 && \
-		$$([ "$$(id -u)" = 0 ] || echo sudo) apt-get install --quiet=2 --yes --no-install-recommends \
-			haproxy nginx nghttp2-client curl openssl >/dev/null; then :; \
-	else echo "make: they can't be installed; connections are tested without them"; fi
+	@tests/clients.sh
 
 # A minute for each of some ten targets; what fails is kept in tests/fuzz/regressions.txt.
 fuzz: setup

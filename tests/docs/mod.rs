@@ -41,6 +41,11 @@ const NOT_RUN: &[(&str, &str, &str)] = &[
         "wasm-pool-host site.wasm --listen 0.0.0.0:80 --reuse-port &",
         "it needs a port for everybody; `connections::fifty_hosts_take_over_from_each_other` has one of its own",
     ),
+    (
+        "docs/cluster.md",
+        "nats-server -js -c examples/cluster/nats.conf",
+        "its ports are others' too; the tests of `cluster` start this configuration, and hosts of all roles",
+    ),
 ];
 
 /// Flags in the guides that are not this program's, and whose they are.
@@ -49,6 +54,7 @@ const FOREIGN: &[(&str, &str)] = &[
     ("--example", "cargo"),
     ("--http2-prior-knowledge", "curl"),
     ("--release", "cargo"),
+    ("--replicas", "nats"),
     ("--target", "cargo"),
     ("--test", "cargo"),
 ];

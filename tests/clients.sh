@@ -1,0 +1,44 @@
+#!/bin/sh
+# Installs the programs of others with which the tests meet the host: clients and proxies for its connections, and
+# nats-server for its clusters, all from Debian. What is there already is left as it is. Where they can't be
+# installed, their tests do without, and say so.
+set -u
+
+POLICY=/usr/sbin/policy-rc.d
+PATH=$PATH:/usr/sbin # where Debian puts servers, and users don't look
+
+as_root() {
+    if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
+}
+
+# Debian starts a service when it is installed, unless this file says no. Tests start their own.
+keep_quiet() {
+    [ -e "$POLICY" ] && return
+    trap 'as_root rm -f "$POLICY"' EXIT
+    printf '#!/bin/sh\nexit 101\n' | as_root tee "$POLICY" >/dev/null && as_root chmod 755 "$POLICY"
+}
+
+install() { # PACKAGES...
+    as_root apt-get update --quiet=2 &&
+        as_root apt-get install --quiet=2 --yes --no-install-recommends "$@" >/dev/null
+}
+
+packages=
+need() { # PROGRAM PACKAGE
+    command -v "$1" >/dev/null || packages="$packages $2"
+}
+
+need haproxy haproxy
+need nginx nginx
+need h2load nghttp2-client
+need curl curl
+need openssl openssl
+need nats-server nats-server
+
+[ -z "$packages" ] && exit
+if command -v apt-get >/dev/null; then
+    echo "make: installing$packages from Debian, to test with them"
+    keep_quiet
+    install $packages && exit
+fi
+echo "make: they can't be installed:$packages; what needs them is tested without"
