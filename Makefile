@@ -55,17 +55,18 @@ browser:
 		$$([ "$$(id -u)" = 0 ] || echo sudo) apt-get install --quiet=2 --yes --no-install-recommends chromium >/dev/null; then :; \
 	else echo "make: chromium can't be installed; the live page is not tested"; fi
 
-# Connections are tested with other people's clients and proxies. Where these can't be had, their tests do without,
-# and say so.
+# Connections are tested with other people's clients and proxies, sockets with systemd's tool for that, and walls with a
+# debugger. Where these can't be had, their tests do without, and say so.
 clients:
 	@if command -v haproxy >/dev/null && command -v nginx >/dev/null && command -v h2load >/dev/null && \
-		command -v curl >/dev/null && command -v openssl >/dev/null; then :; \
+		command -v curl >/dev/null && command -v openssl >/dev/null && command -v gdb >/dev/null && \
+		command -v systemd-socket-activate >/dev/null; then :; \
 	elif command -v apt-get >/dev/null && \
-		echo "make: installing haproxy, nginx, h2load, curl and openssl from Debian, to test connections with them" && \
+		echo "make: installing haproxy, nginx, h2load, curl, openssl, gdb and systemd from Debian, to test with them" && \
 		$$([ "$$(id -u)" = 0 ] || echo sudo) apt-get update --quiet=2 && \
 		$$([ "$$(id -u)" = 0 ] || echo sudo) apt-get install --quiet=2 --yes --no-install-recommends \
-			haproxy nginx nghttp2-client curl openssl >/dev/null; then :; \
-	else echo "make: they can't be installed; connections are tested without them"; fi
+			haproxy nginx nghttp2-client curl openssl gdb systemd >/dev/null; then :; \
+	else echo "make: they can't be installed; connections and walls are tested without them"; fi
 
 # A minute for each of some ten targets; what fails is kept in tests/fuzz/regressions.txt.
 fuzz: setup

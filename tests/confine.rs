@@ -14,7 +14,7 @@ use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit, setrlimit};
 
 use crate::support::server::{command, outcome, serve};
-use crate::support::{Folder, Server};
+use crate::support::{Folder, Server, untested};
 
 /// A system call that a thread of the host is to make: its number, and its arguments as in C.
 type Call = (c_long, String);
@@ -131,7 +131,7 @@ fn no_confine_leaves_the_host_what_its_user_has() {
 #[test]
 fn a_host_that_began_as_root_becomes_another_user() {
     if !rustix::process::geteuid().is_root() {
-        println!("skipped: only root can become another user");
+        untested("only root can become another user");
         return;
     }
     let folder = Folder::new()
@@ -196,13 +196,13 @@ fn have_a_thread_call(server: &Server, calls: &[Call]) -> Option<Vec<Option<Errn
         gdb.args(["-ex", &format!("printf \"with %d\\n\", {errno}")]);
     }
     let Ok(output) = gdb.output() else {
-        println!("skipped: there is no gdb on this machine");
+        untested("there is no gdb on this machine");
         return None;
     };
     let text = [output.stdout, output.stderr].concat();
     let text = String::from_utf8_lossy(&text);
     if text.contains("ptrace: Operation not permitted") {
-        println!("skipped: gdb may not attach here (kernel.yama.ptrace_scope)");
+        untested("gdb may not attach here (kernel.yama.ptrace_scope)");
         return None;
     }
     assert!(

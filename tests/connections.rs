@@ -15,7 +15,7 @@ use rustix::process::Signal;
 use crate::support::server::{command, guest, outcome, serve};
 use crate::support::steer::{ask, told};
 use crate::support::tls::{Authority, KeyPair};
-use crate::support::{Client, Folder, Server, eventually, meanwhile};
+use crate::support::{Client, Folder, Server, eventually, meanwhile, untested};
 
 /// The output of a program, if it is there and succeeds.
 fn output(program: &str, arguments: &[&str]) -> Option<String> {
@@ -24,7 +24,7 @@ fn output(program: &str, arguments: &[&str]) -> Option<String> {
         .stdin(Stdio::null())
         .output();
     let Ok(output) = output else {
-        println!("{program} is missing: install it to run this test");
+        untested(&format!("{program} is missing"));
         return None;
     };
     let text = [output.stdout, output.stderr].concat();
@@ -139,7 +139,10 @@ fn clients_must_show_certificates() {
         if let Some(client) = client {
             curl.args(["--cert", &client.certificate(), "--key", &client.key()]);
         }
-        let output = curl.output().ok()?;
+        let Ok(output) = curl.output() else {
+            untested("curl is missing");
+            return None;
+        };
         Some(output.status.success() && output.stdout == b"content")
     };
     let Some(is_served) = asked(Some(&authority.certify(&["client"]))) else {
@@ -292,7 +295,7 @@ fn a_reload_of_certificates_loses_no_connection() {
         .stderr(Stdio::null())
         .spawn();
     let Ok(mut client) = started else {
-        println!("openssl is missing: install it to run this test");
+        untested("openssl is missing");
         return;
     };
     let mut input = client.stdin.take().expect("it is piped");
@@ -460,7 +463,7 @@ fn sockets_that_were_handed_over() {
         .stdout(Stdio::null())
         .stderr(Stdio::null());
     let Ok(mut running) = activate.spawn() else {
-        println!("systemd-socket-activate is missing: install systemd to run this test");
+        untested("systemd-socket-activate is missing: the package systemd has it");
         return;
     };
     // The program starts with the first connection, which waits for it.

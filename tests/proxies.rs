@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use crate::support::command::plain;
 use crate::support::server::{Server, component};
 use crate::support::wat::worker;
-use crate::support::{Client, Folder, Reply, eventually};
+use crate::support::{Client, Folder, Reply, eventually, untested};
 
 /// Answers with the client's address, and with the status 201 for `https`.
 const TELLS: &str = "
@@ -205,7 +205,7 @@ impl Proxy {
             .stdout(Stdio::null())
             .spawn();
         let Ok(child) = started else {
-            println!("{program} is missing: install it to run this test");
+            untested(&format!("{program} is missing"));
             return None;
         };
         let proxy = Self {
