@@ -160,6 +160,21 @@ fn bad_pairs_are_refused() {
     let folder = Folder::new().file("text", "no PEM");
     let text = folder.root().join("text").display().to_string();
     let empty = folder.outside().join("missing").display().to_string();
+    let kept = |name: &str, text: &str| {
+        let path = folder.outside().join(name);
+        fs::write(&path, text).expect("our own");
+        path.display().to_string()
+    };
+    let read = |path: String| fs::read_to_string(path).expect("our own");
+    let turned = read(authority.certificate()) + &read(pair.certificate());
+    let turned = kept("turned", &turned);
+    let label = "ENCRYPTED PRIVATE KEY";
+    let text_of = |label: &str, head: &str| {
+        format!("-----BEGIN {label}-----\n{head}AAAA\n-----END {label}-----\n")
+    };
+    let encrypted = kept("encrypted", &text_of(label, ""));
+    let head = "Proc-Type: 4,ENCRYPTED\nDEK-Info: AES-256-CBC,00\n\n";
+    let old_encrypted = kept("old", &text_of("RSA PRIVATE KEY", head));
     for (certificate, key, culprit, why) in [
         (
             pair.certificate(),
@@ -186,7 +201,42 @@ fn bad_pairs_are_refused() {
             text.clone(),
             "no private key in PEM",
         ),
-        (pair.key(), pair.key(), pair.key(), "no certificate in PEM"),
+        (
+            pair.key(),
+            pair.key(),
+            format!("--tls-cert: {}", pair.key()),
+            "no certificate in PEM",
+        ),
+        (
+            pair.certificate(),
+            pair.certificate(),
+            format!("--tls-key: {}", pair.certificate()),
+            "no private key in PEM",
+        ),
+        (
+            turned,
+            pair.key(),
+            pair.key(),
+            "not the one of the first certificate in",
+        ),
+        (
+            pair.certificate(),
+            encrypted,
+            "openssl pkey".to_owned(),
+            "the key is encrypted",
+        ),
+        (
+            pair.certificate(),
+            old_encrypted,
+            "openssl pkey".to_owned(),
+            "the key is encrypted",
+        ),
+        (
+            pair.certificate(),
+            format!("{} --tls-client-ca {}", pair.key(), pair.key()),
+            format!("--tls-client-ca: {}", pair.key()),
+            "no certificate in PEM",
+        ),
     ] {
         let flags = format!("--tls-cert {certificate} --tls-key {key}");
         let (code, said) = outcome(&mut command(None, &folder.root(), &flags));
@@ -202,7 +252,7 @@ fn bad_pairs_are_refused() {
 fn flags_that_make_no_sense_are_refused() {
     let folder = Folder::new();
     for (flags, said) in [
-        ("--tls-cert a", "there are 1 certificates and 0 keys"),
+        ("--tls-cert a", "1 certificate and 0 keys don't match"),
         ("--tls-client-ca a", "needs --tls-cert"),
         ("--listen https://127.0.0.1:0", "needs --tls-cert"),
         ("--proxy-protocol", "needs --trusted-proxy"),
@@ -218,7 +268,12 @@ fn flags_that_make_no_sense_are_refused() {
         ("--listen fd:3", "no socket was handed over"),
         (
             "--listen 127.0.0.1:9 --listen 127.0.0.1:9",
-            "this is there twice",
+            "this is given twice",
+        ),
+        ("--listen localhost:9 --listen 9", "this is given twice"),
+        (
+            "--listen 9 --admin localhost:9",
+            "--admin localhost:9: this is given twice",
         ),
         (
             "--listen unix:/missing/folder/x",

@@ -33,6 +33,7 @@ pub(crate) use compiling::Said;
 pub(crate) use config::config;
 pub(crate) use generate::generate;
 pub(crate) use measure::{measure, yardstick};
+pub(crate) use needs::{is_forbidden, named};
 pub(crate) use new::new;
 pub(crate) use run::run;
 pub(crate) use serve::{Served, load, serve, tls};
@@ -50,6 +51,11 @@ fn refused(error: &StartError, text: String) -> anyhow::Error {
         refuse(&text);
     }
     anyhow!(text)
+}
+
+/// Whether the system has refused a right. Errors of all kinds of calls end in these words.
+pub(crate) fn is_denial(error: &anyhow::Error) -> bool {
+    format!("{error:#}").contains("Permission denied")
 }
 
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
