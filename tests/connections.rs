@@ -286,6 +286,20 @@ fn flags_that_make_no_sense_are_refused() {
 }
 
 #[test]
+fn a_port_of_the_system_needs_a_right() {
+    let unprivileged = fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start");
+    let unprivileged = unprivileged.expect("the kernel knows it");
+    let is_everybodys = unprivileged.trim().parse::<u16>().expect("a number") <= 80;
+    if rustix::process::geteuid().is_root() || is_everybodys {
+        untested("a port below 1024, as anybody here may bind it");
+        return;
+    }
+    let (code, said) = outcome(&mut command(None, Path::new("."), "--listen 127.0.0.2:80"));
+    assert_eq!(code, 1, "{said}");
+    assert!(said.contains("a port below 1024 needs root"), "{said}");
+}
+
+#[test]
 fn certificates_are_read_again() {
     let authority = Authority::new();
     let pair = authority.certify(&["before"]);
