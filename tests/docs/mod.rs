@@ -49,6 +49,7 @@ const NOT_RUN: &[(&str, &str, &str)] = &[
 /// Flags in the guides that are not this program's, and whose they are.
 const FOREIGN: &[(&str, &str)] = &[
     ("--check-config", "gunicorn"),
+    ("--deploy-hook", "certbot"),
     ("--example", "cargo"),
     ("--http2-prior-knowledge", "curl"),
     ("--release", "cargo"),
