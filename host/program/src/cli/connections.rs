@@ -118,7 +118,7 @@ impl Connections {
     pub(super) fn check(&self) -> Result<(), String> {
         let (certificates, keys) = (self.tls_cert.len(), self.tls_key.len());
         if certificates != keys {
-            let counted = |number, what| match number {
+            let counted = |number: usize, what: &str| match number {
                 1 => format!("1 {what}"),
                 _ => format!("{number} {what}s"),
             };
