@@ -61,8 +61,8 @@ browser:
 		$$([ "$$(id -u)" = 0 ] || echo sudo) apt-get install --quiet=2 --yes --no-install-recommends chromium >/dev/null; then :; \
 	else echo "make: chromium can't be installed; the live page is not tested"; fi
 
-# Connections are tested with other people's clients and proxies, and clusters with nats-server. Where these can't be
-# had, their tests do without, and say so.
+# Connections are tested with other people's clients and proxies, sockets with systemd's tool for that, walls with a
+# debugger, and clusters with nats-server. Where these can't be had, their tests do without, and say so.
 clients:
 	@tests/clients.sh
 

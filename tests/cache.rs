@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::support::guests;
 use crate::support::server::PROGRAM;
+use crate::support::untested;
 
 /// The line of a module that is compiled, and of a folder that is not used.
 const COMPILING: &str = "wasm-pool-host: compiling";
@@ -96,7 +97,7 @@ fn a_folder_that_is_not_the_users_alone_is_not_used() {
             "another user's",
             |folder| {
                 if chown(folder, Some(65534), None).is_err() {
-                    println!("not tested: another user's folder, as only root can give it away");
+                    untested("another user's folder, as only root can give it away");
                     mode(folder, 0o777);
                 }
             },

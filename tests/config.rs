@@ -3,7 +3,9 @@
 use std::fs;
 use std::process::Command;
 
+use crate::support::guests;
 use crate::support::server::{PROGRAM, outcome};
+use crate::support::tls::Authority;
 
 /// The exit code and the output of the program, run in a folder with this configuration. Each
 /// `NAME=VALUE` in front of the arguments is a variable.
@@ -141,15 +143,65 @@ fn what_is_shown_is_what_the_role_has() {
 
 #[test]
 fn a_file_is_checked_without_being_served() {
-    let config = "[[pool]]\nname = \"a\"\nmodule = \"none.wasm\"\nroutes = [\"/a/*\"]\n[[pool]]\nname = \"b\"\n";
-    let (code, text) = run(config, "config check host.toml");
+    let hello = guests::path("hello");
+    let config = format!(
+        "[[pool]]\nname = \"a\"\nmodule = {hello:?}\nroutes = [\"/a/*\"]\n[[pool]]\nname = \"b\"\n"
+    );
+    let (code, text) = run(&config, "config check host.toml");
     assert_eq!(
         (code, &*text),
         (
             0,
-            "host.toml can be used\na: /a/* · module none.wasm\nb: /* · module built-in\n"
+            &*format!(
+                "host.toml can be used\na: /a/* · module {}\nb: /* · module built-in\n",
+                hello.display()
+            )
         )
     );
+}
+
+#[test]
+fn what_a_file_names_is_looked_at() {
+    let (authority, others) = (Authority::new(), Authority::new());
+    let (pair, other) = (authority.certify(&["one"]), others.certify(&["other"]));
+    let tls = |certificate: String, key: String| {
+        format!("grace = 1\ntls-cert = {certificate:?}\ntls-key = {key:?}")
+    };
+    let (code, text) = run(
+        &tls(pair.certificate(), pair.key()),
+        "config check host.toml",
+    );
+    assert_eq!(code, 0, "{text}");
+    for (config, message) in [
+        (
+            "root = \"/missing\"".to_owned(),
+            "host.toml:1: --root /missing: can't open this folder: No such file",
+        ),
+        (
+            "module = \"none.wasm\"".to_owned(),
+            "module none.wasm: No such file",
+        ),
+        (
+            "module = \"host.toml\"".to_owned(),
+            "module host.toml: this is",
+        ),
+        (
+            tls("/missing.pem".to_owned(), pair.key()),
+            "host.toml:2: --tls-cert: /missing.pem: No such file",
+        ),
+        (
+            tls(pair.certificate(), other.key()),
+            "the key is not the one of",
+        ),
+        (
+            "user = \"no-such-user\"".to_owned(),
+            "host.toml:1: --user: there is no user no-such-user",
+        ),
+    ] {
+        let (code, text) = run(&config, "config check host.toml");
+        assert_eq!(code, 2, "{config}\n{text}");
+        assert!(text.contains(message), "{message} in\n{text}");
+    }
 }
 
 #[test]

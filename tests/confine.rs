@@ -4,17 +4,22 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use libc::c_long;
 use rustix::io::Errno;
-use rustix::process::{Resource, getrlimit, setrlimit};
+use rustix::process::{Resource, Signal, getrlimit, setrlimit};
 
+use crate::reload::NOT_RELOADED;
+use crate::support::form::shape;
+use crate::support::guests::workspace;
 use crate::support::server::{command, outcome, serve};
-use crate::support::{Folder, Server};
+use crate::support::tls::Authority;
+use crate::support::{Folder, Server, eventually, untested};
 
 /// A system call that a thread of the host is to make: its number, and its arguments as in C.
 type Call = (c_long, String);
@@ -92,6 +97,9 @@ fn all_threads_are_confined_and_the_log_says_so() {
     assert_eq!(server.get("/file").status, 200);
     server.wait_text("confined: ");
     server.wait_text(" system calls (seccomp), no capabilities, no new privileges, user ");
+    let log = server.log_text();
+    let said = log.split('"').find(|text| text.starts_with("confined: "));
+    is_shown(said.expect("a line of the log"));
     let wanted = [("Seccomp", "2"), ("NoNewPrivs", "1")];
     let none = "0000000000000000";
     let capabilities = ["CapInh", "CapPrm", "CapEff", "CapAmb"].map(|set| (set, none));
@@ -102,6 +110,19 @@ fn all_threads_are_confined_and_the_log_says_so() {
             assert_eq!(status[*line], *value, "{line} of {}", status["Name"]);
         }
     }
+}
+
+/// Compares the line with the one that the guide shows, which is of another user.
+fn is_shown(said: &str) {
+    if said.contains("not confined: ") {
+        untested("the guide's line, as this kernel lacks a part of the wall");
+        return;
+    }
+    let page = fs::read_to_string(workspace().join("docs/security.md")).expect("a guide");
+    let mut lines = page.lines().map(str::trim);
+    let shown = lines.find(|line| line.starts_with("confined: "));
+    let of_any_user = |line: &str| shape(line.rsplit_once(" user ").expect("a user").0);
+    assert_eq!(of_any_user(shown.expect("a line")), of_any_user(said));
 }
 
 #[test]
@@ -131,7 +152,7 @@ fn no_confine_leaves_the_host_what_its_user_has() {
 #[test]
 fn a_host_that_began_as_root_becomes_another_user() {
     if !rustix::process::geteuid().is_root() {
-        println!("skipped: only root can become another user");
+        untested("only root can become another user");
         return;
     }
     let folder = Folder::new()
@@ -153,6 +174,81 @@ fn a_host_that_began_as_root_becomes_another_user() {
     assert_eq!(status["Groups"].trim(), "65532");
     assert_eq!(status["CapBnd"], "0000000000000000");
     server.wait_text("user 65533");
+}
+
+#[test]
+fn files_that_the_user_may_not_read_again_are_told() {
+    if !rustix::process::geteuid().is_root() {
+        untested("only root can become another user");
+        return;
+    }
+    let pair = Authority::new().certify(&["localhost"]);
+    let folder = Folder::new();
+    let mode = |path: &Path, mode| {
+        fs::set_permissions(path, Permissions::from_mode(mode)).expect("our own");
+    };
+    let key = pair.key();
+    mode(folder.path(), 0o755);
+    mode(Path::new(&key).parent().expect("a folder"), 0o755);
+    mode(Path::new(&key), 0o600);
+    let flags = format!(
+        "--user 65533:65532 --no-cache --control off --tls-cert {} --tls-key {key}",
+        pair.certificate()
+    );
+    let server = serve(folder, &flags);
+    let told = server.wait_entries("a reload will fail: the host's user may not read this", 1);
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert_eq!(told[0]["file"].as_str(), Some(&*key));
+    assert_eq!(told[0]["level"], "WARN");
+    server.signal(Signal::HUP);
+    let refused = server.wait_entries(NOT_RELOADED, 1);
+    let reason = refused[0]["reason"].to_string();
+    assert!(
+        reason.contains("keeps the host's user from reading it"),
+        "{reason}"
+    );
+    // What the user may not bind is the user's matter, too.
+    let folder = Folder::new();
+    let flags = format!(
+        "--user 65533:65532 --no-cache --control off --listen unix:{}",
+        folder.path().join("socket").display()
+    );
+    let (code, text) = outcome(&mut command(None, &folder.root(), &flags));
+    assert_eq!(code, 1, "{text}");
+    assert!(text.contains("can't listen there: "), "{text}");
+    assert!(text.contains(", as user 65533"), "{text}");
+}
+
+#[test]
+fn what_is_renamed_over_a_file_in_a_shared_folder_is_told() {
+    let shared = |content: &str| {
+        let mut file = tempfile::NamedTempFile::new_in("/tmp").expect("a file");
+        file.write_all(content.as_bytes()).expect("our own");
+        file
+    };
+    let (pair, folder) = (Authority::new().certify(&["localhost"]), Folder::new());
+    let read = |path: String| fs::read_to_string(path).expect("our own");
+    let key = shared(&read(pair.key()));
+    let flags = format!(
+        "--tls-cert {} --tls-key {}",
+        pair.certificate(),
+        key.path().display()
+    );
+    let server = serve(folder, &flags);
+    let log = eventually("the log says what holds", || {
+        let log = server.log_text();
+        log.contains("confined: ").then_some(log)
+    });
+    if !log.contains("Landlock") || log.contains("not confined: files") {
+        untested("files, as this kernel has no Landlock");
+        return;
+    }
+    let next = shared(&read(pair.key()));
+    next.persist(key.path()).expect("it is replaced");
+    server.signal(Signal::HUP);
+    let refused = server.wait_entries(NOT_RELOADED, 1);
+    let reason = refused[0]["reason"].to_string();
+    assert!(reason.contains("In a folder that many share"), "{reason}");
 }
 
 #[test]
@@ -196,13 +292,13 @@ fn have_a_thread_call(server: &Server, calls: &[Call]) -> Option<Vec<Option<Errn
         gdb.args(["-ex", &format!("printf \"with %d\\n\", {errno}")]);
     }
     let Ok(output) = gdb.output() else {
-        println!("skipped: there is no gdb on this machine");
+        untested("there is no gdb on this machine");
         return None;
     };
     let text = [output.stdout, output.stderr].concat();
     let text = String::from_utf8_lossy(&text);
     if text.contains("ptrace: Operation not permitted") {
-        println!("skipped: gdb may not attach here (kernel.yama.ptrace_scope)");
+        untested("gdb may not attach here (kernel.yama.ptrace_scope)");
         return None;
     }
     assert!(

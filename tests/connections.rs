@@ -15,7 +15,7 @@ use rustix::process::Signal;
 use crate::support::server::{command, guest, outcome, serve};
 use crate::support::steer::{ask, told};
 use crate::support::tls::{Authority, KeyPair};
-use crate::support::{Client, Folder, Server, eventually, meanwhile};
+use crate::support::{Client, Folder, Server, eventually, meanwhile, untested};
 
 /// The output of a program, if it is there and succeeds.
 fn output(program: &str, arguments: &[&str]) -> Option<String> {
@@ -24,7 +24,7 @@ fn output(program: &str, arguments: &[&str]) -> Option<String> {
         .stdin(Stdio::null())
         .output();
     let Ok(output) = output else {
-        println!("{program} is missing: install it to run this test");
+        untested(&format!("{program} is missing"));
         return None;
     };
     let text = [output.stdout, output.stderr].concat();
@@ -139,7 +139,10 @@ fn clients_must_show_certificates() {
         if let Some(client) = client {
             curl.args(["--cert", &client.certificate(), "--key", &client.key()]);
         }
-        let output = curl.output().ok()?;
+        let Ok(output) = curl.output() else {
+            untested("curl is missing");
+            return None;
+        };
         Some(output.status.success() && output.stdout == b"content")
     };
     let Some(is_served) = asked(Some(&authority.certify(&["client"]))) else {
@@ -157,6 +160,21 @@ fn bad_pairs_are_refused() {
     let folder = Folder::new().file("text", "no PEM");
     let text = folder.root().join("text").display().to_string();
     let empty = folder.outside().join("missing").display().to_string();
+    let kept = |name: &str, text: &str| {
+        let path = folder.outside().join(name);
+        fs::write(&path, text).expect("our own");
+        path.display().to_string()
+    };
+    let read = |path: String| fs::read_to_string(path).expect("our own");
+    let turned = read(authority.certificate()) + &read(pair.certificate());
+    let turned = kept("turned", &turned);
+    let label = "ENCRYPTED PRIVATE KEY";
+    let text_of = |label: &str, head: &str| {
+        format!("-----BEGIN {label}-----\n{head}AAAA\n-----END {label}-----\n")
+    };
+    let encrypted = kept("encrypted", &text_of(label, ""));
+    let head = "Proc-Type: 4,ENCRYPTED\nDEK-Info: AES-256-CBC,00\n\n";
+    let old_encrypted = kept("old", &text_of("RSA PRIVATE KEY", head));
     for (certificate, key, culprit, why) in [
         (
             pair.certificate(),
@@ -183,7 +201,42 @@ fn bad_pairs_are_refused() {
             text.clone(),
             "no private key in PEM",
         ),
-        (pair.key(), pair.key(), pair.key(), "no certificate in PEM"),
+        (
+            pair.key(),
+            pair.key(),
+            format!("--tls-cert: {}", pair.key()),
+            "no certificate in PEM",
+        ),
+        (
+            pair.certificate(),
+            pair.certificate(),
+            format!("--tls-key: {}", pair.certificate()),
+            "no private key in PEM",
+        ),
+        (
+            turned,
+            pair.key(),
+            pair.key(),
+            "not the one of the first certificate in",
+        ),
+        (
+            pair.certificate(),
+            encrypted,
+            "openssl pkey".to_owned(),
+            "the key is encrypted",
+        ),
+        (
+            pair.certificate(),
+            old_encrypted,
+            "openssl pkey".to_owned(),
+            "the key is encrypted",
+        ),
+        (
+            pair.certificate(),
+            format!("{} --tls-client-ca {}", pair.key(), pair.key()),
+            format!("--tls-client-ca: {}", pair.key()),
+            "no certificate in PEM",
+        ),
     ] {
         let flags = format!("--tls-cert {certificate} --tls-key {key}");
         let (code, said) = outcome(&mut command(None, &folder.root(), &flags));
@@ -199,7 +252,7 @@ fn bad_pairs_are_refused() {
 fn flags_that_make_no_sense_are_refused() {
     let folder = Folder::new();
     for (flags, said) in [
-        ("--tls-cert a", "there are 1 certificates and 0 keys"),
+        ("--tls-cert a", "1 certificate and 0 keys don't match"),
         ("--tls-client-ca a", "needs --tls-cert"),
         ("--listen https://127.0.0.1:0", "needs --tls-cert"),
         ("--proxy-protocol", "needs --trusted-proxy"),
@@ -215,7 +268,12 @@ fn flags_that_make_no_sense_are_refused() {
         ("--listen fd:3", "no socket was handed over"),
         (
             "--listen 127.0.0.1:9 --listen 127.0.0.1:9",
-            "this is there twice",
+            "this is given twice",
+        ),
+        ("--listen localhost:9 --listen 9", "this is given twice"),
+        (
+            "--listen 9 --admin localhost:9",
+            "--admin localhost:9: this is given twice",
         ),
         (
             "--listen unix:/missing/folder/x",
@@ -225,6 +283,20 @@ fn flags_that_make_no_sense_are_refused() {
         let (code, text) = outcome(&mut command(None, &folder.root(), flags));
         assert!(code != 0 && text.contains(said), "{flags}: {code} {text}");
     }
+}
+
+#[test]
+fn a_port_of_the_system_needs_a_right() {
+    let unprivileged = fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start");
+    let unprivileged = unprivileged.expect("the kernel knows it");
+    let is_everybodys = unprivileged.trim().parse::<u16>().expect("a number") <= 80;
+    if rustix::process::geteuid().is_root() || is_everybodys {
+        untested("a port below 1024, as anybody here may bind it");
+        return;
+    }
+    let (code, said) = outcome(&mut command(None, Path::new("."), "--listen 127.0.0.2:80"));
+    assert_eq!(code, 1, "{said}");
+    assert!(said.contains("a port below 1024 needs root"), "{said}");
 }
 
 #[test]
@@ -292,7 +364,7 @@ fn a_reload_of_certificates_loses_no_connection() {
         .stderr(Stdio::null())
         .spawn();
     let Ok(mut client) = started else {
-        println!("openssl is missing: install it to run this test");
+        untested("openssl is missing");
         return;
     };
     let mut input = client.stdin.take().expect("it is piped");
@@ -460,7 +532,7 @@ fn sockets_that_were_handed_over() {
         .stdout(Stdio::null())
         .stderr(Stdio::null());
     let Ok(mut running) = activate.spawn() else {
-        println!("systemd-socket-activate is missing: install systemd to run this test");
+        untested("systemd-socket-activate is missing: the package systemd has it");
         return;
     };
     // The program starts with the first connection, which waits for it.

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 use crate::admin::admin;
 use crate::support::browser::Browser;
-use crate::support::eventually;
 use crate::support::server::{Server, guest};
+use crate::support::{eventually, untested};
 
 /// The cell of the process that runs a request.
 const RUNNING: &str = "document.querySelector('.cells [data-state=running]')";
@@ -49,7 +49,7 @@ const CONTRAST: &str = "(() => {
 /// A server, and a browser that shows its page and its first processes.
 fn opened(flags: &str) -> Option<(Server, Browser)> {
     let Some(browser) = Browser::start() else {
-        eprintln!("there is no Chromium: the page was not tested");
+        untested("the page, as there is no Chromium");
         return None;
     };
     let server = guest("misbehave", &format!("--admin 0 {flags}"));

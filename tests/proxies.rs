@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use crate::support::command::plain;
 use crate::support::server::{Server, component};
 use crate::support::wat::worker;
-use crate::support::{Client, Folder, Reply, eventually};
+use crate::support::{Client, Folder, Reply, eventually, untested};
 
 /// Answers with the client's address, and with the status 201 for `https`.
 const TELLS: &str = "
@@ -205,7 +205,7 @@ impl Proxy {
             .stdout(Stdio::null())
             .spawn();
         let Ok(child) = started else {
-            println!("{program} is missing: install it to run this test");
+            untested(&format!("{program} is missing"));
             return None;
         };
         let proxy = Self {
@@ -225,9 +225,8 @@ impl Drop for Proxy {
     }
 }
 
-#[test]
-fn behind_nginx() {
-    let server = telling("--trusted-proxy 127.0.0.1");
+/// nginx in front of a host.
+fn nginx(host: &str) -> Option<Proxy> {
     let config = format!(
         "daemon off; master_process off; pid FOLDER/pid; error_log FOLDER/error.log;
          events {{ }}
@@ -238,22 +237,40 @@ fn behind_nginx() {
            server {{
              listen 127.0.0.1:PORT;
              location / {{
-               proxy_pass http://{};
+               proxy_pass http://{host};
+               proxy_http_version 1.1;
+               proxy_set_header Host $host;
                proxy_set_header X-Forwarded-For $remote_addr;
                proxy_set_header X-Forwarded-Proto https;
+               proxy_set_header Forwarded \"\";
              }}
            }}
-         }}",
-        server.address()
+         }}"
     );
-    let Some(proxy) = Proxy::start("nginx", &config, &["-c"]) else {
-        return;
-    };
-    let mut client = Client::connect(proxy.address);
-    // What the client says of itself, the proxy replaces.
-    let spoofed = [("x-forwarded-for", "192.0.2.7")];
-    let reply = client.request("GET", "/", &spoofed, b"");
-    assert_eq!(told(&reply), ("127.0.0.1:0".to_owned(), "https"));
+    Proxy::start("nginx", &config, &["-c"])
+}
+
+#[test]
+fn behind_nginx() {
+    let folder = Folder::new();
+    let socket = format!("unix:{}", folder.path().join("host.sock").display());
+    let flags = format!(
+        "--workers 1 --trusted-proxy 127.0.0.1 --trusted-proxy unix --listen 127.0.0.1:0 --listen {socket}"
+    );
+    let server = component(&worker(TELLS), folder, &flags);
+    for host in [server.address().to_string(), format!("{socket}:")] {
+        let Some(proxy) = nginx(&host) else {
+            return;
+        };
+        let mut client = Client::connect(proxy.address);
+        // What the client says of itself, the proxy replaces.
+        let spoofed = [
+            ("x-forwarded-for", "192.0.2.7"),
+            ("forwarded", "for=192.0.2.8"),
+        ];
+        let reply = client.request("GET", "/", &spoofed, b"");
+        assert_eq!(told(&reply), ("127.0.0.1:0".to_owned(), "https"), "{host}");
+    }
 }
 
 #[test]

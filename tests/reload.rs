@@ -13,7 +13,7 @@ use crate::support::{Client, Folder, Server, eventually, guests, meanwhile};
 use crate::watch::answer;
 
 const RELOADED: &str = "everything was loaded again";
-const NOT_RELOADED: &str = "nothing was loaded again: all goes on as before";
+pub(crate) const NOT_RELOADED: &str = "nothing was loaded again: all goes on as before";
 const ROLLED_BACK: &str =
     "the new module has done nothing but fail for ten seconds: the one before serves again";
 
@@ -308,6 +308,14 @@ fn pools_and_routes_change_all_together_or_not_at_all() {
         said.contains("these need a new start: --max-connections\n"),
         "{said}"
     );
+    let left = server.wait_entry(RELOADED, |entry| {
+        entry["needs_a_new_start"] == "--max-connections"
+    });
+    assert_eq!(left["level"], "WARN");
+    let refused = server.wait_entry("steered over the control socket", |entry| {
+        entry["refused"].is_string()
+    });
+    assert_eq!(refused["level"], "WARN");
     answers([("/a", "x"), ("/b", ""), ("/c", "c")]);
     eventually("the pool that is gone has no process", || {
         let list = json(&server, "ps --json");

@@ -11,7 +11,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::support::door::Address;
 use crate::support::server::{PROGRAM, SHORT_QUEUE, command, component, guest, serve};
 use crate::support::wat::{slow, worker_with};
-use crate::support::{Client, Folder, Server, eventually, guests, own_address};
+use crate::support::{Client, Folder, Server, eventually, guests, own_address, untested};
 
 #[test]
 fn idle_servers_stop_at_once() {
@@ -296,7 +296,7 @@ fn meaningless() -> Vec<(Signal, &'static str)> {
     let own = fs::read_to_string("/proc/self/status").expect("the status of this process");
     let mut signals = MEANINGLESS.to_vec();
     if ignores_hangups(&own) {
-        println!("not tested: a hangup, as the tests run under nohup");
+        untested("a hangup, as the tests run under nohup");
         signals.retain(|(signal, _)| *signal != Signal::HUP);
     }
     signals

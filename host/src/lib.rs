@@ -105,7 +105,7 @@ pub use feed::{Ended, Event, Events, Watch, What};
 pub use files::FileError;
 pub use guests::{ProbeError, SettingsError, StartError, Unanswered};
 pub use host::{Host, Loaded, Pool, PoolInfo, Stats};
-pub use http::{KeyPair, Listener, Tls, TlsError};
+pub use http::{KeyPair, Listener, Tls, TlsError, TlsFile};
 pub use kind::Kind;
 pub use message::{Headers, Request, Response, Scheme};
 pub use pid::Pid;

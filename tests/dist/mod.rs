@@ -9,13 +9,13 @@ mod units;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output};
 
 use crate::support::guests::workspace;
 use crate::support::server::PROGRAM;
+use crate::support::untested;
 
 /// Each command that the manual has a page for; the first is the program itself.
 const COMMANDS: &[&str] = &[
@@ -86,12 +86,7 @@ fn text(output: &Output) -> String {
 fn has(tool: &str) -> bool {
     let found = Command::new(tool).arg("--version").output().is_ok();
     if !found {
-        let thread = std::thread::current();
-        let test = thread.name().unwrap_or("a test");
-        // Not `eprintln!`: of a test that passes, nobody would see it.
-        let line = format!("{test}: {tool} is not here, and what needs it was not tested\n");
-        let said = std::io::stderr().write_all(line.as_bytes());
-        said.expect("standard error is open");
+        untested(&format!("what needs {tool}, which is not here"));
     }
     found
 }

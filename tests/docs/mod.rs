@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use wasm_pool_guest_build::build;
 
@@ -17,9 +18,11 @@ use self::pages::{Page, flags};
 use self::play::Play;
 use crate::support::Folder;
 use crate::support::guests::workspace;
-use crate::support::server::module;
+use crate::support::server::{PROGRAM, module, outcome};
+use crate::support::shell::words;
 
-/// Consoles that no test runs as they stand: the page, a command in them, and the reason.
+/// Consoles that no test runs as they stand: the page, a command in them, and the reason. Their
+/// commands are parsed nevertheless.
 const NOT_RUN: &[(&str, &str, &str)] = &[
     (
         "docs/operating.md",
@@ -51,6 +54,7 @@ const NOT_RUN: &[(&str, &str, &str)] = &[
 /// Flags in the guides that are not this program's, and whose they are.
 const FOREIGN: &[(&str, &str)] = &[
     ("--check-config", "gunicorn"),
+    ("--deploy-hook", "certbot"),
     ("--example", "cargo"),
     ("--http2-prior-knowledge", "curl"),
     ("--release", "cargo"),
@@ -92,6 +96,9 @@ fn happens(page: &Page) {
         match excuse {
             Some((_, command, _)) => {
                 excused.insert(command);
+                for shown in &commands {
+                    is_parsed(&format!("{}:{}", page.name, block.line), &shown.command);
+                }
             }
             None => play.get_or_insert_with(|| Play::new(page)).block(&block),
         }
@@ -103,6 +110,35 @@ fn happens(page: &Page) {
             "{name} has no {command:?} any more: clear NOT_RUN"
         );
     }
+}
+
+/// Has the program parse a command, and do nothing: what stands in front of `--help` is parsed
+/// before. Commands of others are left out.
+fn is_parsed(place: &str, command: &str) {
+    let words = words(command);
+    let is_own = |word: &&String| !["&", "&&", ">", "#"].contains(&word.as_str());
+    let mut own = words.iter().skip_while(|word| *word == "sudo");
+    if own.next().is_none_or(|word| word != "wasm-pool-host") {
+        return;
+    }
+    let mut program = Command::new(PROGRAM);
+    program.args(own.take_while(is_own)).arg("--help");
+    let (code, text) = outcome(&mut program);
+    assert_eq!(code, 0, "{place}: {command}\n{text}");
+}
+
+#[test]
+fn commands_for_a_shell_are_parsed() {
+    let mut seen = 0;
+    for page in Page::guides() {
+        for block in page.blocks() {
+            for line in block.lines.iter().filter(|_| block.language == "sh") {
+                seen += usize::from(line.contains("wasm-pool-host "));
+                is_parsed(&format!("{}:{}", page.name, block.line), line);
+            }
+        }
+    }
+    assert!(seen >= 5, "{seen} commands were found");
 }
 
 #[test]

@@ -2,13 +2,13 @@
 //! again. A tool that can't be had skips its tests, and says so.
 
 use std::fs;
-use std::io::Write;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
 use crate::support::guests::workspace;
+use crate::support::untested;
 
 /// A tool, or why it can't be had.
 type Found = Result<PathBuf, String>;
@@ -137,13 +137,7 @@ fn or_skip(languages: &str, found: &Found) -> Option<PathBuf> {
     match found {
         Ok(path) => Some(path.clone()),
         Err(why) => {
-            let thread = std::thread::current();
-            let test = thread.name().unwrap_or("a test");
-            // Not `eprintln!`: of a test that passes, nobody would see it.
-            let line = format!("{test}: skipped, no tools for {languages}: {why}\n");
-            std::io::stderr()
-                .write_all(line.as_bytes())
-                .expect("standard error is open");
+            untested(&format!("there are no tools for {languages}: {why}"));
             None
         }
     }

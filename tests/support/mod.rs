@@ -26,6 +26,7 @@ pub(crate) mod wat;
 mod wire;
 
 use std::fs;
+use std::io::Write;
 use std::net::Ipv4Addr;
 use std::os::unix::fs::symlink;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -42,6 +43,16 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The interval for checking a condition, if no event reports its change.
 const GLANCE: Duration = Duration::from_millis(5);
+
+/// Says what a test does without, on this machine. It goes past the harness, which shows nothing
+/// that a passing test has printed.
+pub(crate) fn untested(what: &str) {
+    let thread = std::thread::current();
+    let test = thread.name().unwrap_or("a test");
+    let line = format!("{test}: not tested: {what}\n");
+    let said = std::io::stderr().write_all(line.as_bytes());
+    said.expect("standard error is open");
+}
 
 /// Waits until `condition` returns a value.
 pub(crate) fn eventually<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {

@@ -57,7 +57,7 @@ pub use listener::Listener;
 use refusals::Refusals;
 use request::Client;
 use response::Asked;
-pub use tls::{KeyPair, Tls, TlsError};
+pub use tls::{KeyPair, Tls, TlsError, TlsFile};
 use trace_context::TraceId;
 
 /// The settings that concern HTTP.

@@ -2,6 +2,7 @@
 //! for. They can be replaced while the host serves; open connections keep what they have.
 
 use std::fmt;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -42,9 +43,26 @@ pub struct Tls(Arc<ArcSwap<ServerConfig>>);
 pub struct TlsError {
     /// The file.
     pub file: PathBuf,
+    /// What the file is used for. One file may have several uses.
+    pub used_as: TlsFile,
     /// What is wrong with it.
     pub why: String,
 }
+
+/// What a file is used for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TlsFile {
+    /// [`KeyPair::certificate`].
+    Certificate,
+    /// [`KeyPair::key`].
+    Key,
+    /// The certificates that vouch for those of clients.
+    ClientCa,
+}
+
+/// The word in files of PEM whose key has a passphrase: in the label of PKCS #8 (RFC 7468), and in
+/// the field `Proc-Type` of the forms before it (RFC 1421).
+const ENCRYPTED: &[u8] = b"ENCRYPTED";
 
 impl Tls {
     /// Reads certificates and keys. A client gets the first certificate that is for the name it
@@ -58,23 +76,25 @@ impl Tls {
         let read = pairs.iter().map(|pair| Certified::read(pair, &provider));
         let certified = read.collect::<Result<Vec<_>, _>>()?;
         if certified.is_empty() {
-            return Err(TlsError::of(Path::new(""), "there is no certificate"));
+            let (nowhere, used_as) = (Path::new(""), TlsFile::Certificate);
+            return Err(TlsError::of(nowhere, used_as, "there is no certificate"));
         }
         let config = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_protocol_versions(&[&TLS13, &TLS12])
-            .map_err(|error| TlsError::of(&pairs[0].certificate, error))?;
+            .map_err(|error| TlsError::of(&pairs[0].certificate, TlsFile::Certificate, error))?;
         let config = match client_ca {
             None => config.with_no_client_auth(),
             Some(file) => {
+                let refused = |why: &dyn fmt::Display| TlsError::of(file, TlsFile::ClientCa, why);
                 let mut roots = RootCertStore::empty();
-                for certificate in certificates(file)? {
+                for certificate in certificates(file, TlsFile::ClientCa)? {
                     let added = roots.add(certificate);
-                    added.map_err(|error| TlsError::of(file, error))?;
+                    added.map_err(|error| refused(&error))?;
                 }
                 let verifier =
                     WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
                 let verifier = verifier.build();
-                let verifier = verifier.map_err(|error| TlsError::of(file, error))?;
+                let verifier = verifier.map_err(|error| refused(&error))?;
                 config.with_client_cert_verifier(verifier)
             }
         };
@@ -97,9 +117,10 @@ impl Tls {
 }
 
 impl TlsError {
-    fn of(file: &Path, why: impl fmt::Display) -> Self {
+    fn of(file: &Path, used_as: TlsFile, why: impl fmt::Display) -> Self {
         Self {
             file: file.to_owned(),
+            used_as,
             why: why.to_string(),
         }
     }
@@ -127,23 +148,36 @@ struct Certified {
 impl Certified {
     fn read(pair: &KeyPair, provider: &CryptoProvider) -> Result<Self, TlsError> {
         let KeyPair { certificate, key } = pair;
-        let chain = certificates(certificate)?;
-        let first = chain[0].clone();
+        let chain = certificates(certificate, TlsFile::Certificate)?;
+        let (first, others) = (chain[0].clone(), chain.len() - 1);
         let parsed = ParsedCertificate::try_from(&first);
-        parsed.map_err(|error| TlsError::of(certificate, error))?;
-        let private = PrivateKeyDer::from_pem_file(key);
-        let private =
-            private.map_err(|error| TlsError::of(key, unreadable(&error, "private key")))?;
+        parsed.map_err(|error| TlsError::of(certificate, TlsFile::Certificate, error))?;
+        let refused = |why: String| TlsError::of(key, TlsFile::Key, why);
+        let text = fs::read(key).map_err(|error| refused(error.to_string()))?;
+        let private = PrivateKeyDer::from_pem_slice(&text);
+        let private = private.map_err(|error| {
+            let has = |word: &[u8]| text.windows(word.len()).any(|part| part == word);
+            match has(ENCRYPTED) {
+                true => refused(format!(
+                    "the key is encrypted, and nobody is here to type its passphrase: decrypt it with \
+                     `openssl pkey -in {} -out FILE`, and let nobody else read that file",
+                    key.display()
+                )),
+                false => refused(unreadable(&error, "private key")),
+            }
+        })?;
         // Fails too if the two don't belong together.
         let certified = CertifiedKey::from_der(chain, private, provider);
         let certified = certified.map_err(|error| {
             let is_of_another = matches!(error, tokio_rustls::rustls::Error::InconsistentKeys(_));
-            match is_of_another {
-                true => {
-                    let of = certificate.display();
-                    TlsError::of(key, format!("the key is not the one of {of}"))
-                }
-                false => TlsError::of(key, error),
+            let of = certificate.display();
+            match (is_of_another, others) {
+                (true, 0) => refused(format!("the key is not the one of {of}")),
+                (true, _) => refused(format!(
+                    "the key is not the one of the first certificate in {of}: that is the one which is shown, \
+                     and those that vouch for it stand behind it"
+                )),
+                (false, _) => refused(error.to_string()),
             }
         })?;
         Ok(Self {
@@ -179,12 +213,12 @@ impl ResolvesServerCert for Certificates {
 }
 
 /// The certificates in a file, one at least.
-fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let refused = |error| TlsError::of(file, unreadable(&error, "certificate"));
+fn certificates(file: &Path, used_as: TlsFile) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let refused = |error| TlsError::of(file, used_as, unreadable(&error, "certificate"));
     let read = CertificateDer::pem_file_iter(file).map_err(refused)?;
     let certificates = read.collect::<Result<Vec<_>, _>>().map_err(refused)?;
     if certificates.is_empty() {
-        return Err(TlsError::of(file, "it has no certificate in PEM"));
+        return Err(TlsError::of(file, used_as, "it has no certificate in PEM"));
     }
     Ok(certificates)
 }

@@ -8,7 +8,7 @@ use clap::Args;
 use ipnet::IpNet;
 use wasm_pool_host::{KeyPair, TrustedProxies};
 
-use super::listen::{self, Endpoint, Place};
+use super::listen::{self, Endpoint, Listen, Place};
 
 /// The mode of a Unix socket: its user and group may connect.
 const UNIX_MODE: u32 = 0o660;
@@ -118,9 +118,14 @@ impl Connections {
     pub(super) fn check(&self) -> Result<(), String> {
         let (certificates, keys) = (self.tls_cert.len(), self.tls_key.len());
         if certificates != keys {
+            let counted = |number: usize, what: &str| match number {
+                1 => format!("1 {what}"),
+                _ => format!("{number} {what}s"),
+            };
+            let (certificates, keys) = (counted(certificates, "certificate"), counted(keys, "key"));
             return Err(format!(
-                "--tls-key: there are {certificates} certificates and {keys} keys; give one --tls-key for each \
-                 --tls-cert, in the same order"
+                "--tls-key: {certificates} and {keys} don't match; give one --tls-key for each --tls-cert, in the \
+                 same order"
             ));
         }
         if self.tls_client_ca.is_some() && certificates == 0 {
@@ -139,13 +144,25 @@ impl Connections {
                     "--listen {endpoint}: needs --tls-cert and --tls-key"
                 ));
             }
-            let is_free = |place: &Place| matches!(place, Place::Tcp(listen) if listen.takes_any());
-            let same = |other: &Endpoint| other.place == endpoint.place && !is_free(&other.place);
+            let same = |other: &Endpoint| other.place.is_taken_by(&endpoint.place);
             if self.listen[..at].iter().any(same) {
-                return Err(format!("--listen {endpoint}: this is there twice"));
+                return Err(format!("--listen {endpoint}: this is given twice"));
             }
         }
         Ok(())
+    }
+
+    /// # Errors
+    /// A sentence, if clients have this address already.
+    pub(super) fn leaves(&self, admin: &Listen) -> Result<(), String> {
+        let admin = Place::Tcp(admin.clone());
+        let same = |other: &Endpoint| other.place.is_taken_by(&admin);
+        match self.listen.iter().any(same) {
+            true => Err(format!(
+                "--admin {admin}: this is given twice, to --listen too; give another port"
+            )),
+            false => Ok(()),
+        }
     }
 }
 

@@ -82,7 +82,8 @@ pub(crate) fn settings(error: &SettingsError) -> String {
             allowed,
         } => format!(
             "--max-connections {connections}, --workers and --max-open-files together need {needs} open \
-             files, and the system allows {allowed}: lower one of them, or raise the hard limit (ulimit -Hn)"
+             files, each as it is given or by default, and the system allows {allowed}: raise the hard limit to \
+             {needs} (ulimit -Hn, or LimitNOFILE= of a unit), or give lower values"
         ),
     }
 }

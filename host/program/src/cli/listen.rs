@@ -41,12 +41,36 @@ pub(crate) const FIRST_INHERITED: usize = 3;
 
 impl Listen {
     /// Whether the kernel chooses a free port.
-    pub(super) fn takes_any(&self) -> bool {
+    fn takes_any(&self) -> bool {
         let port = match self {
             Self::Address(address) => address.port(),
             Self::Name { port, .. } => *port,
         };
         port == 0
+    }
+
+    /// The address, as far as no resolver is needed: of `localhost`, the first that is tried.
+    fn address(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Address(address) => Some(*address),
+            Self::Name { host, port } => {
+                (host == "localhost").then(|| (Ipv4Addr::LOCALHOST, *port).into())
+            }
+        }
+    }
+}
+
+impl Place {
+    /// Whether another socket can't be bound there beside this one.
+    pub(super) fn is_taken_by(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Tcp(one), Self::Tcp(two)) => {
+                let is_same =
+                    one == two || one.address().is_some_and(|at| two.address() == Some(at));
+                is_same && !one.takes_any()
+            }
+            (Self::Tcp(_) | Self::Unix(_) | Self::Inherited(_), _) => self == other,
+        }
     }
 }
 

@@ -131,7 +131,8 @@ pub(crate) enum Command {
 pub(crate) enum Config {
     /// Say whether a file can be used, and which pools it makes
     ///
-    /// Modules are not read. Flags and variables do not count.
+    /// Roots, modules, certificates and the user to become must be there, for whoever asks. Modules
+    /// are not compiled, and no port is bound. Flags and variables do not count.
     Check {
         /// The configuration file
         file: PathBuf,
@@ -465,14 +466,15 @@ impl Serve {
     pub(crate) fn host_settings(&self) -> Result<HostSettings, String> {
         self.connections.check()?;
         self.cluster.check()?;
+        if let Some(admin) = &self.admin {
+            self.connections.leaves(admin)?;
+        }
         let settings = HostSettings {
             connections: self.max_connections,
             header_time: self.header_timeout,
             memory: self.max_memory_total.map(|size| size.as_u64()),
             expose_pid: self.expose_pid,
             trusted_proxies: self.connections.trusted(),
-            // It is joined once the pools are loaded.
-            cluster: None,
         };
         settings
             .check()

@@ -3,6 +3,7 @@
 
 use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, ToSocketAddrs};
+use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
@@ -96,10 +97,13 @@ fn tcp(listen: &Listen, takes_over: bool) -> anyhow::Result<OwnedFd> {
             Ok(socket) => return Ok(socket),
             Err(error) => {
                 // Another address of the same name would hide that this one is taken.
-                let is_taken = error.kind() == ErrorKind::AddrInUse;
+                let kind = error.kind();
                 last = anyhow!(error);
-                if is_taken {
+                if kind == ErrorKind::AddrInUse {
                     return Err(last.context(TAKEN));
+                }
+                if kind == ErrorKind::PermissionDenied && PRIVILEGED.contains(&address.port()) {
+                    last = last.context(NEEDS_A_RIGHT);
                 }
             }
         }
@@ -109,6 +113,12 @@ fn tcp(listen: &Listen, takes_over: bool) -> anyhow::Result<OwnedFd> {
 
 const TAKEN: &str =
     "another program has this port: stop it, or give another, or start both with --reuse-port";
+
+/// Ports that are not everybody's, unless the system says otherwise (ip(7)).
+const PRIVILEGED: Range<u16> = 1..1024;
+
+const NEEDS_A_RIGHT: &str = "a port below 1024 needs root with --user, a socket of systemd, or \
+                             CAP_NET_BIND_SERVICE";
 
 /// This machine's own address of the usual kind comes first: that is where others look for
 /// `localhost`.
@@ -150,6 +160,7 @@ fn take(inherited: &mut ListenFd, number: usize) -> anyhow::Result<Listening> {
                 "no socket was handed over: LISTEN_FDS and LISTEN_PID say which; systemd sets them for a \
                  .socket unit"
             ),
+            1 => bail!("1 socket was handed over, fd:{FIRST_INHERITED}"),
             count => bail!(
                 "{count} sockets were handed over, fd:{FIRST_INHERITED} to fd:{}",
                 FIRST_INHERITED + count - 1

@@ -35,6 +35,7 @@ pub(crate) use config::config;
 pub(crate) use generate::generate;
 pub(crate) use hosts::hosts;
 pub(crate) use measure::{measure, yardstick};
+pub(crate) use needs::{is_forbidden, named};
 pub(crate) use new::new;
 pub(crate) use run::run;
 pub(crate) use serve::{Served, load, serve, tls};
@@ -52,6 +53,11 @@ fn refused(error: &StartError, text: String) -> anyhow::Error {
         refuse(&text);
     }
     anyhow!(text)
+}
+
+/// Whether the system has refused a right. Errors of all kinds of calls end in these words.
+pub(crate) fn is_denial(error: &anyhow::Error) -> bool {
+    format!("{error:#}").contains("Permission denied")
 }
 
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {

@@ -3,11 +3,14 @@
 //! A configuration that is read again may name what the first one did not. The host can't get it
 //! back: it must be started again.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use rustix::fs::Access;
+use rustix::io::Errno;
 use wasm_pool_host::Module;
 
 use super::serve::Served;
+use crate::cli::config::Configured;
 use crate::cli::{Serve, TlsFiles, config};
 use crate::confine::{Account, Needs, Outbound};
 
@@ -73,4 +76,32 @@ pub(super) fn needs(
         needs.outbound = Outbound::Ports(ports.into_iter().collect());
     }
     needs
+}
+
+/// The files and folders that a configuration names for a reload.
+pub(crate) fn named(read: &mut Configured) -> Vec<PathBuf> {
+    let mut named = Vec::new();
+    if let Some(TlsFiles { pairs, client_ca }) = read.serve.connections.tls() {
+        let pairs = pairs.into_iter();
+        named.extend(pairs.flat_map(|pair| [pair.certificate, pair.key]));
+        named.extend(client_ca);
+    }
+    for pool in &mut read.pools {
+        named.extend(pool.serve.env_files().iter().cloned());
+        // What can't be used is told elsewhere.
+        let Ok(settings) = pool.settings() else {
+            continue;
+        };
+        named.push(settings.root);
+        if let Module::File(module) = settings.module {
+            named.push(module);
+        }
+    }
+    named
+}
+
+/// Whether the mode of a file, or of a folder above it, keeps this user from reading it. Walls of
+/// the host's own don't count.
+pub(crate) fn is_forbidden(file: &Path) -> bool {
+    rustix::fs::access(file, Access::READ_OK) == Err(Errno::ACCESS)
 }

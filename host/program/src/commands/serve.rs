@@ -16,14 +16,14 @@ use tokio::task::JoinSet;
 use wasm_pool_host::steps::Steps;
 use wasm_pool_host::{
     Cluster, ClusterSettings, Host, HostSettings, Listener, Loaded, Module, Settings, StartError,
-    Tls, descriptors,
+    Tls, TlsFile, descriptors,
 };
 
 use super::bind::{self, Bound, Listening};
 use super::compiling::{Said, announced};
-use super::needs::needs;
+use super::needs::{is_forbidden, needs};
 use super::watch::{self, Identity};
-use super::{explained, print, refused, runtime};
+use super::{explained, is_denial, print, refused, runtime};
 use crate::admin::{self, Watched};
 use crate::cli::config::{self, Configured};
 use crate::cli::{Connections, ListenPlace, Role, Serve, TlsFiles, refuse};
@@ -109,22 +109,22 @@ pub(crate) fn serve(args: Serve) -> anyhow::Result<ExitCode> {
     let is_told = !ends_with_parent && ServiceManager::is_there();
     let log_file = serve.log_file.clone();
     let log_file = log_file.map(|path| log::open(&path).map(|file| (path, file)));
-    let log_file = log_file.transpose()?;
+    let log_file = log_file.transpose();
+    let log_file = log_file.map_err(|error| as_user(error, account.as_ref()))?;
+    let needs = needs(&serve, file, &pools, doors.sockets(), is_told, account);
     let walls = match serve.no_confine {
         true => None,
-        false => Some(confine(&needs(
-            &serve,
-            file,
-            &pools,
-            doors.sockets(),
-            is_told,
-            account,
-        ))?),
+        false => Some(confine(&needs)?),
     };
     let log = log::start(serve.log_format, serve.log_level, log_file)?;
     match walls {
         Some(walls) => tracing::info!("{walls}"),
         None => tracing::info!("the host keeps all rights of its user: --no-confine"),
+    }
+    // Some were read as root, before the host became another user.
+    for file in needs.to_read.iter().filter(|file| is_forbidden(file)) {
+        let file = file.display();
+        tracing::warn!(%file, "a reload will fail: the host's user may not read this");
     }
     let manager = match is_told {
         true => ServiceManager::find(),
@@ -138,6 +138,7 @@ pub(crate) fn serve(args: Serve) -> anyhow::Result<ExitCode> {
         said,
         log: log.control.clone(),
         tls: doors.tls.clone(),
+        named: needs.to_read,
         is_confined: !serve.no_confine,
         manager: manager.clone(),
     };
@@ -182,13 +183,15 @@ impl Doors {
             }
         };
         let account = user(args)?;
-        clients.extend(bind::bind_all(&args.connections, is_own)?);
+        let told = |error| as_user(error, account.as_ref());
+        let own = bind::bind_all(&args.connections, is_own);
+        clients.extend(own.map_err(told)?);
         clients.sort_by_key(|bound| bound.position);
         let doors = Self {
             clients,
             tls,
             admin,
-            control: Control::bind(&args.control())?,
+            control: Control::bind(&args.control()).map_err(told)?,
         };
         Ok((doors, account))
     }
@@ -225,6 +228,13 @@ type Wanted = (
     Option<ClusterSettings>,
     Vec<(config::Pool, Served)>,
 );
+/// The error, with the user that the host has become: whoever reads it is another one.
+fn as_user(error: anyhow::Error, account: Option<&Account>) -> anyhow::Error {
+    match account {
+        Some(Account { name, .. }) if is_denial(&error) => anyhow!("{error:#}, as user {name}"),
+        Some(_) | None => error,
+    }
+}
 
 /// Returns the signal that stopped the host before it served, if one did.
 async fn serve_until_stopped(
@@ -380,15 +390,15 @@ fn spoken(mut listener: Listener, tls: Option<Tls>, connections: &Connections) -
 pub(crate) fn tls(files: &TlsFiles) -> anyhow::Result<Tls> {
     let TlsFiles { pairs, client_ca } = files;
     let tls = Tls::read(pairs, client_ca.as_deref());
-    tls.map_err(|error| anyhow::anyhow!("{}: {error}", flag_of(files, &error.file)))
+    tls.map_err(|error| anyhow!("{}: {error}", flag_of(error.used_as)))
 }
 
 /// The flag that names a file for TLS.
-fn flag_of(files: &TlsFiles, file: &Path) -> &'static str {
-    match () {
-        () if files.pairs.iter().any(|pair| pair.certificate == file) => "--tls-cert",
-        () if files.pairs.iter().any(|pair| pair.key == file) => "--tls-key",
-        () => "--tls-client-ca",
+fn flag_of(file: TlsFile) -> &'static str {
+    match file {
+        TlsFile::Certificate => "--tls-cert",
+        TlsFile::Key => "--tls-key",
+        TlsFile::ClientCa => "--tls-client-ca",
     }
 }
 

@@ -25,6 +25,7 @@ use std::path::PathBuf;
 use anyhow::{Context, ensure};
 use rustix::thread::set_no_new_privs;
 
+pub(crate) use places::has_successors;
 pub(crate) use user::{Account, User, become_user};
 
 /// What the host will need while it serves. All else is refused to it.

@@ -116,6 +116,11 @@ pub(super) fn places(name: &Path) -> Places {
     places
 }
 
+/// Whether the host may read a file that takes the place of the one with this name.
+pub(crate) fn has_successors(name: &Path) -> bool {
+    !places(name).later.is_empty()
+}
+
 /// The folder that this name is in, whether or not others share it.
 pub(super) fn folder_of(name: &Path) -> Option<PathBuf> {
     let name = std::path::absolute(name).ok()?;

@@ -126,8 +126,12 @@ async fn respond(
         let asked = format!("{} {}", request.method(), request.uri());
         let answered = answer(request, &steering).await;
         if !is_read {
-            let refused = answered.as_ref().err().map(|Refused(_, reason)| &**reason);
-            tracing::info!(asked, refused, "steered over the control socket");
+            match &answered {
+                Ok(_) => tracing::info!(asked, "steered over the control socket"),
+                Err(Refused(_, refused)) => {
+                    tracing::warn!(asked, refused, "steered over the control socket");
+                }
+            }
         }
         answered.map(|body| side_door::response(StatusCode::OK, JSON, body))
     };

@@ -1,5 +1,6 @@
 //! *Steering*: what the control socket, signals and a watched file can have a host do.
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,8 @@ use super::api;
 use super::events::{Named, Query};
 use crate::cli::config::{self, Configured};
 use crate::cli::{self, LogLevel, Serve, explain};
-use crate::commands::{Identity, Said, Served, load, tls};
+use crate::commands::{Identity, Said, Served, is_denial, is_forbidden, load, named, tls};
+use crate::confine::has_successors;
 use crate::log;
 use crate::service_manager::ServiceManager;
 use crate::signals::{self, Other};
@@ -48,6 +50,8 @@ pub(crate) struct Around {
     /// The certificates that clients find, if they may speak TLS.
     pub(crate) tls: Option<Tls>,
     pub(crate) manager: ServiceManager,
+    /// The files and folders to read that were named at the start.
+    pub(crate) named: Vec<PathBuf>,
     /// Whether the host has given up what it did not need at its start.
     pub(crate) is_confined: bool,
 }
@@ -313,17 +317,46 @@ impl Steering {
         reloaded.map_err(|error| self.walled(error))
     }
 
-    /// What a reload can't read may be what the host gave up at its start.
+    /// An error of a reload, with what to do if a right is missing: the right of the host's user,
+    /// or one that the host gave up at its start.
     fn walled(&self, error: anyhow::Error) -> anyhow::Error {
-        const DENIED: &str = "Permission denied";
+        if !is_denial(&error) {
+            return error;
+        }
         let text = format!("{error:#}");
-        match self.around.is_confined && text.contains(DENIED) {
-            true => anyhow!(
+        let file = self.named_in(&text);
+        if let Some(file) = file.as_ref().filter(|file| is_forbidden(file)) {
+            let file = file.display();
+            return anyhow!(
+                "{text}. The mode of {file}, or of a folder above it, keeps the host's user from reading it: give \
+                 this user the right to"
+            );
+        }
+        if !self.around.is_confined {
+            return error;
+        }
+        match file.filter(|file| self.around.named.contains(file) && !has_successors(file)) {
+            Some(file) => anyhow!(
+                "{text}. In a folder that many share, a host reads only the file that was there at its start, and \
+                 none that is renamed over it: write into {}, or give it a folder of its own and start the host \
+                 again",
+                file.display()
+            ),
+            None => anyhow!(
                 "{text}. A host reads no folders that were not named at its start: if this is a new one, start \
                  the host again, with --reuse-port if no connection may be lost; --no-confine starts it without walls"
             ),
-            false => error,
         }
+    }
+
+    /// The file or folder of the configuration that a text names.
+    fn named_in(&self, text: &str) -> Option<PathBuf> {
+        let mut files = self.around.named.clone();
+        if let Ok(mut read) = self.read() {
+            files.extend(named(&mut read));
+        }
+        let mut files = files.into_iter();
+        files.find(|file| text.contains(&format!(" {}:", file.display())))
     }
 
     async fn reload_everything(&self) -> anyhow::Result<Vec<String>> {
@@ -356,8 +389,12 @@ impl Steering {
             current.replace(&tls);
             fixed.retain(|flag| !flag.starts_with("--tls-")); // they have changed
         }
-        let needs_a_new_start = (!fixed.is_empty()).then(|| fixed.join(", "));
-        tracing::info!(needs_a_new_start, "everything was loaded again");
+        match (!fixed.is_empty()).then(|| fixed.join(", ")) {
+            None => tracing::info!("everything was loaded again"),
+            Some(needs_a_new_start) => {
+                tracing::warn!(needs_a_new_start, "everything was loaded again");
+            }
+        }
         Ok(fixed)
     }
 
