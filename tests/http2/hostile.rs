@@ -1,6 +1,10 @@
 //! Floods of frames that cost their sender little: the host ends the connection, and others don't
 //! notice.
 
+use std::time::Instant;
+
+use serde_json::Value;
+
 use crate::support::frames::{
     CONTINUATION, DATA, END_HEADERS, END_STREAM, Frames, HEADERS, PING, PRIORITY, SETTINGS, cancel,
     field, frame, get, request, window,
@@ -14,6 +18,28 @@ const MANY: usize = 200_000;
 /// What a client can make the host hold, at most.
 const BOUND: u64 = 32 << 20;
 
+/// The reason that the log names.
+const FLOOD: &str = "too many frames that ask for nothing";
+
+/// Checks that the log names the flood and its client, once a second at most, and that nobody else
+/// writes about it. No host was there before `since`.
+fn is_told(server: &Server, since: Instant) {
+    let is_flood = |entry: &Value| entry["reason"] == FLOOD;
+    server.wait_entry("request refused", is_flood);
+    let mut told = server.entries("request refused");
+    told.retain(is_flood);
+    let most = since.elapsed().as_secs() + 1;
+    assert!(told.len() as u64 <= most, "{told:?}");
+    for entry in told {
+        let client = entry["client"].as_str().expect("a client");
+        assert!(client.starts_with("127.0.0.1:"), "{entry}");
+    }
+    let text = server.log_text();
+    let warnings = text.lines().filter(|line| line.contains("\"WARN\""));
+    let others = warnings.filter(|line| !line.contains("\"request refused\""));
+    assert_eq!(others.collect::<Vec<_>>(), Vec::<&str>::new());
+}
+
 /// Whether the host ends a connection, and neither grows nor refuses others meanwhile.
 fn is_ended(server: &Server, flood: impl FnOnce(Frames) -> bool) -> bool {
     let before = server.memory("VmHWM");
@@ -26,6 +52,7 @@ fn is_ended(server: &Server, flood: impl FnOnce(Frames) -> bool) -> bool {
 
 #[test]
 fn frames_that_ask_for_nothing() {
+    let since = Instant::now();
     let server = guest("hello", "--h2c --workers 2");
     let flood = |bytes: Vec<u8>| is_ended(&server, |frames| frames.flood(&bytes, MANY));
     assert!(flood(frame(SETTINGS, 0, 0, &[])), "settings");
@@ -40,16 +67,12 @@ fn frames_that_ask_for_nothing() {
         flood(frame(0x77, 0, 0, b"unknown")),
         "frames of an unknown type"
     );
-    let refusals = server.entries("request refused");
-    let reason = "too many frames that ask for nothing";
-    assert!(
-        refusals.iter().any(|entry| entry["reason"] == reason),
-        "{refusals:?}"
-    );
+    is_told(&server, since);
 }
 
 #[test]
 fn rapid_reset() {
+    let since = Instant::now();
     let server = guest("misbehave", "--h2c --workers 2");
     let before = server.memory("VmHWM");
     let frames = Frames::connect(server.address());
@@ -62,10 +85,30 @@ fn rapid_reset() {
     assert_eq!(server.wait_served("/ok").status, 200);
     let asked = server.entries("request").len();
     assert!(asked < 2000, "{asked} requests were begun");
+    is_told(&server, since);
+}
+
+#[test]
+fn many_rapid_resets_have_few_lines() {
+    const ATTACKS: usize = 100;
+    const RESETS: u32 = 100;
+    let since = Instant::now();
+    let server = guest("hello", "--h2c --workers 2");
+    for _ in 0..ATTACKS {
+        let mut frames = Frames::connect(server.address());
+        let resets = (0..RESETS).map(|at| 1 + 2 * at);
+        let resets = resets.flat_map(|stream| [get(stream, "/"), cancel(stream)]);
+        // All of it at once: no request is begun before it is cancelled.
+        frames.send(&resets.flatten().collect::<Vec<_>>());
+        assert!(frames.wait(|_| false).is_none(), "the host ends it");
+    }
+    is_told(&server, since);
+    assert_eq!(server.get("/").status, 200);
 }
 
 #[test]
 fn heads_without_an_end() {
+    let since = Instant::now();
     let server = guest("hello", "--h2c --workers 2");
     // Each frame has a field, as in the attacks of 2024.
     let more = frame(CONTINUATION, 0, 1, &field("x-more", "and more"));
@@ -86,6 +129,7 @@ fn heads_without_an_end() {
         frames.flood(&empty, MANY)
     });
     assert!(flooded, "empty frames");
+    is_told(&server, since);
 }
 
 #[test]
