@@ -9,7 +9,7 @@ use crate::support::frames::{
     CONTINUATION, DATA, END_HEADERS, END_STREAM, Frames, HEADERS, PING, PRIORITY, SETTINGS, cancel,
     field, frame, get, request, window,
 };
-use crate::support::server::{guest, serve};
+use crate::support::server::{guest, guest_with_tls, serve};
 use crate::support::{Folder, Server, pattern};
 
 /// Far more than a connection may send without use.
@@ -42,8 +42,13 @@ fn is_told(server: &Server, since: Instant) {
 
 /// Whether the host ends a connection, and neither grows nor refuses others meanwhile.
 fn is_ended(server: &Server, flood: impl FnOnce(Frames) -> bool) -> bool {
+    is_ended_on(server, Frames::connect(server.address()), flood)
+}
+
+/// The same on this connection.
+fn is_ended_on(server: &Server, frames: Frames, flood: impl FnOnce(Frames) -> bool) -> bool {
     let before = server.memory("VmHWM");
-    let is_over = flood(Frames::connect(server.address()));
+    let is_over = flood(frames);
     assert_eq!(server.get("/").status, 200, "others are served");
     let grown = server.grown(before);
     assert!(grown < BOUND, "{grown} B");
@@ -216,4 +221,32 @@ fn bytes_that_are_no_frames() {
         );
         assert_eq!(server.get("/").status, 200);
     }
+}
+
+#[test]
+fn floods_over_tls() {
+    let since = Instant::now();
+    let server = guest_with_tls("hello", "--workers 2");
+    let is_ended = |flood: &dyn Fn(Frames) -> bool| {
+        let frames = Frames::connect_over_tls(server.tls_address());
+        is_ended_on(&server, frames, flood)
+    };
+    let pings = frame(PING, 0, 0, &[0; 8]);
+    let pinging = |frames: Frames| frames.flood(&pings, MANY);
+    assert!(is_ended(&pinging), "pings");
+    is_told(&server, since);
+    let resets = |at: u32| {
+        let stream = 1 + 2 * at;
+        [get(stream, "/"), cancel(stream)].concat()
+    };
+    let resetting = |frames: Frames| frames.flood_by(MANY, resets);
+    assert!(is_ended(&resetting), "resets");
+    let head = frame(HEADERS, END_STREAM, 1, &request("GET", "/", &[]));
+    let more = frame(CONTINUATION, 0, 1, &field("x-more", "and more"));
+    let endless = |mut frames: Frames| {
+        frames.send(&head);
+        frames.flood(&more, MANY)
+    };
+    assert!(is_ended(&endless), "heads without an end");
+    is_told(&server, since);
 }
