@@ -45,7 +45,7 @@ pub(super) async fn serve(
     let activity = &shared.activity;
     let result = connection::run(connection.as_mut(), conclude, stream, activity, service).await;
     if matches!(result, Some(Err(Ended::Stalled))) {
-        // An idle client learns over TLS that nobody has cut off what it may still wait for.
+        // Over TLS, an idle client learns by `close_notify` that nobody has cut the connection.
         connection.as_mut().graceful_shutdown();
         let _elapsed = tokio::time::timeout(LINGER, connection.as_mut()).await;
     }
