@@ -98,7 +98,7 @@ fn many_rapid_resets_have_few_lines() {
     const ATTACKS: usize = 100;
     const RESETS: u32 = 100;
     let since = Instant::now();
-    let server = guest("hello", "--h2c --workers 2");
+    let server = guest("hello", "--h2c --workers 2 --header-timeout 2s");
     for _ in 0..ATTACKS {
         let mut frames = Frames::connect(server.address());
         let resets = (0..RESETS).map(|at| 1 + 2 * at);
