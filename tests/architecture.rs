@@ -17,6 +17,7 @@ const KNOWN_IN_ONE_PLACE: &[(&str, &str)] = &[
     ("wasmtime_wasi_http", "sandbox"),
     ("hyper", "http"),
     ("hyper_util", "http"),
+    ("h2", "http"),
     ("ppp", "http"),
     ("tokio_rustls", "http"),
     ("webpki_roots", "sandbox"),

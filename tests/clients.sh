@@ -1,6 +1,6 @@
 #!/bin/sh
-# Installs the programs of others with which the tests meet the host: clients and proxies for its connections, and
-# nats-server for its clusters, all from Debian. What is there already is left as it is. Where they can't be
+# Installs the programs of others with which the tests meet the host: clients and proxies for its connections, systemd's
+# tool for its sockets, a debugger for its walls, and nats-server for its clusters, all from Debian. What is there already is left as it is. Where they can't be
 # installed, their tests do without, and say so.
 set -u
 
@@ -33,6 +33,8 @@ need nginx nginx
 need h2load nghttp2-client
 need curl curl
 need openssl openssl
+need gdb gdb
+need systemd-socket-activate systemd
 need nats-server nats-server
 
 [ -z "$packages" ] && exit

@@ -132,6 +132,7 @@ fn no_confine_leaves_the_host_what_its_user_has() {
         "--no-confine --workers 2",
     );
     assert_eq!(server.get("/file").status, 200);
+    server.wait_text("the host keeps all rights of its user: --no-confine");
     let (host, test) = (status(proc(server.pid())), status(proc(std::process::id())));
     for line in ["Seccomp", "NoNewPrivs", "CapPrm", "CapEff", "CapBnd"] {
         assert_eq!(host[line], test[line], "{line}");

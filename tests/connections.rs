@@ -9,10 +9,12 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use crate::support::server::{command, guest, outcome, serve};
+use crate::support::door::Address;
+use crate::support::server::{command, guest, guest_with_tls, outcome, serve};
 use crate::support::steer::{ask, told};
 use crate::support::tls::{Authority, KeyPair};
 use crate::support::{Client, Folder, Server, eventually, meanwhile, untested};
@@ -91,6 +93,62 @@ fn curl_speaks_every_protocol() {
     let clear = server.get("/file");
     assert_eq!(clear.status, 400, "{}", clear.text());
     assert!(clear.text().contains("https://"), "{}", clear.text());
+}
+
+/// The line of a client that was refused for this reason: what it has to do.
+fn detail(server: &Server, reason: &str, client: &Client) -> String {
+    let entry = server.wait_entry("request refused", |entry| entry["reason"] == reason);
+    assert_eq!(entry["client"], client.local_address().to_string());
+    entry["detail"].as_str().expect("a text").to_owned()
+}
+
+const PROXY_HEADER: &[u8] = b"PROXY TCP4 192.0.2.7 192.0.2.1 4711 80\r\n";
+
+#[test]
+fn whoever_speaks_what_is_not_spoken_here_learns_the_flag_at_once() {
+    let request = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n";
+    let before = |header: &[u8]| [header, request].concat();
+    let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0".to_vec();
+    let header = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc0\0\x02\x07\xc0\0\x02\x01\x12\x67\0\x50";
+    let hello = b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03".to_vec();
+    for (bytes, flags, named) in [
+        (preface, "", "--h2c"),
+        (before(PROXY_HEADER), "", "--proxy-protocol"),
+        (before(header), "", "--proxy-protocol"),
+        (
+            before(PROXY_HEADER),
+            "--proxy-protocol --trusted-proxy 10.0.0.0/8",
+            "--trusted-proxy",
+        ),
+        (hello.clone(), "", "--tls-cert"),
+        (hello, "--h2c", "--tls-cert"),
+    ] {
+        let flags = format!("--workers 1 --header-timeout 100s {flags}");
+        let server = guest("hello", &flags);
+        let start = Instant::now();
+        let mut client = server.client();
+        client.send(&bytes).expect("it is sent");
+        let reply = client.reply("GET").expect("an answer");
+        assert_eq!(reply.status, 400, "{flags} {bytes:?}");
+        assert!(reply.text().contains(named), "{flags}: {}", reply.text());
+        assert_eq!(client.rest().expect("an end"), b"", "{flags} {bytes:?}");
+        assert!(start.elapsed() < Duration::from_secs(20), "{flags}");
+        let detail = detail(&server, "not HTTP", &client);
+        assert!(detail.contains(named), "{flags}: {detail}");
+        assert_eq!(server.get("/").status, 200);
+    }
+}
+
+#[test]
+fn a_header_of_a_proxy_where_tls_is_awaited_names_the_flag() {
+    let authority = Authority::new();
+    let pair = authority.certify(&["localhost"]);
+    let server = with_tls(&[&pair], "");
+    let mut client = server.client();
+    client.send(PROXY_HEADER).expect("it is sent");
+    assert_eq!(client.reply("GET").expect("an answer").status, 400);
+    let detail = detail(&server, "its TLS handshake failed", &client);
+    assert!(detail.contains("--proxy-protocol"), "{detail}");
 }
 
 #[test]
@@ -285,6 +343,40 @@ fn flags_that_make_no_sense_are_refused() {
     }
 }
 
+/// The common name of the certificate that a new client sees, if `openssl` is there.
+fn common_name(server: &Server, authority: &Authority) -> Option<String> {
+    let seen = seen(server, authority, "any.example")?;
+    let seen = seen.replace(' ', "");
+    let name = seen.split("CN=").nth(1)?.lines().next()?;
+    Some(name.to_owned())
+}
+
+#[test]
+fn a_key_of_another_certificate_changes_nothing() {
+    let authority = Authority::new();
+    let (pair, other) = (
+        authority.certify(&["before"]),
+        authority.certify(&["other"]),
+    );
+    let server = with_tls(&[&pair], "");
+    let before = common_name(&server, &authority);
+    fs::copy(other.key(), pair.key()).expect("a copy");
+    let (code, said) = ask(server.folder.path(), "reload");
+    assert_eq!(code, 1, "{said}");
+    let why = format!(
+        "{}: the key is not the one of {}",
+        pair.key(),
+        pair.certificate()
+    );
+    assert!(said.contains(&why), "{said}");
+    assert_eq!(common_name(&server, &authority), before);
+    // Both files of the other one are a pair again.
+    other.replace(&pair);
+    told(&server, "reload");
+    let after = common_name(&server, &authority);
+    assert!(after.is_none_or(|name| name.starts_with("other")));
+}
+
 #[test]
 fn a_port_of_the_system_needs_a_right() {
     let unprivileged = fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start");
@@ -304,17 +396,7 @@ fn certificates_are_read_again() {
     let authority = Authority::new();
     let pair = authority.certify(&["before"]);
     let server = with_tls(&[&pair], "");
-    let name = || {
-        let seen = seen(&server, &authority, "any.example")?;
-        let name = seen
-            .replace(' ', "")
-            .split("CN=")
-            .nth(1)?
-            .lines()
-            .next()?
-            .to_owned();
-        Some(name)
-    };
+    let name = || common_name(&server, &authority);
     let Some(before) = name() else {
         return;
     };
@@ -384,6 +466,42 @@ fn a_reload_of_certificates_loses_no_connection() {
     ask();
     drop(input);
     let _ended = client.kill().and_then(|()| client.wait());
+}
+
+#[test]
+fn reloads_lose_no_stream_and_no_handshake() {
+    const CLIENTS: usize = 8;
+    const RELOADS: usize = 20;
+    let server = guest_with_tls("misbehave", "--workers 8");
+    let key = server.folder.path().join("key.pem");
+    let good = fs::read(&key).expect("its key");
+    let address = Address::Http2(server.tls_address());
+    let answered = AtomicU64::new(0);
+    let client = |goes_on: &dyn Fn() -> bool| {
+        let mut kept = Client::connect(address.clone());
+        while goes_on() {
+            kept.ask("GET", "/slow?ms=20", b"");
+            // Another connection, whose handshake meets reloads as the stream does.
+            let mut fresh = Client::connect(address.clone());
+            assert_eq!(fresh.get("/ok").status, 200);
+            let reply = kept.reply("GET").expect("a reply");
+            assert_eq!((reply.status, &*reply.text()), (200, "slept 20 ms\n"));
+            answered.fetch_add(1, Ordering::Relaxed);
+        }
+    };
+    meanwhile(CLIENTS, client, || {
+        for reload in 0..RELOADS {
+            let before = answered.load(Ordering::Relaxed);
+            let is_bad = reload % 4 == 3;
+            let text: &[u8] = if is_bad { b"no PEM" } else { &good };
+            fs::write(&key, text).expect("our own");
+            let (code, said) = ask(server.folder.path(), "reload");
+            assert_eq!(code, i32::from(is_bad), "{said}");
+            eventually("requests are answered meanwhile", || {
+                (answered.load(Ordering::Relaxed) > before + CLIENTS as u64).then_some(())
+            });
+        }
+    });
 }
 
 #[test]

@@ -1,14 +1,20 @@
-//! The same tests through every *door*: the table of requests, hostile clients and those that leave, over TLS,
-//! HTTP/2 and a Unix socket. A process has one door, so this binary runs itself again for each.
+//! The same tests through every *door*: the table of requests, hostile clients, those that leave
+//! and those that take their time, over TLS, HTTP/2 and a Unix socket. A process has one door, so
+//! this binary runs itself again for each.
 
 use crate::support::again;
 use crate::support::door::Door;
 
 /// The tests that run again.
-const MODULES: [&str; 3] = ["requests::", "hostile::", "crashes::leaving::"];
+const MODULES: [&str; 4] = [
+    "requests::",
+    "hostile::",
+    "crashes::leaving::",
+    "limits::times::",
+];
 
 /// How many they are at least. With fewer, the tests' names are not those that were meant.
-const ALL: usize = 28;
+const ALL: usize = 33;
 
 /// Tests and modules without a meaning over HTTP/2, and the reason.
 #[rustfmt::skip] // one line per case
@@ -18,10 +24,13 @@ const NOT_OVER_HTTP2: &[(&str, &str)] = &[
     ("hostile::unusual::a_request_in_single_bytes", "sends the bytes of a head"),
     ("hostile::unusual::old_clients_and_those_that_close", "is about HTTP/1.0 and `Connection`"),
     ("hostile::unusual::a_client_that_expects_to_be_asked", "hyper sends no 100 over HTTP/2"),
+    ("limits::times::time_to_send_a_head", "sends some bytes of a head; `http2::streams` sends frames"),
+    ("limits::times::time_to_send_a_body", "sends some bytes of a body; `http2::streams` sends frames"),
+    ("limits::times::time_to_do_nothing", "its end has bytes; `http2::streams` waits for GOAWAY"),
 ];
 
 /// How many tests these are.
-const LEFT_OUT: usize = 10;
+const LEFT_OUT: usize = 13;
 
 #[test]
 fn over_tls() {

@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::process::{Child, Command, Stdio};
 
 use crate::support::command::plain;
+use crate::support::door::Door;
 use crate::support::server::{Server, component};
 use crate::support::wat::worker;
 use crate::support::{Client, Folder, Reply, eventually, untested};
@@ -159,6 +160,50 @@ fn the_proxy_protocol() {
     server.wait_entry("request refused", |entry| {
         entry["reason"] == "its connection was not ready in time"
     });
+}
+
+#[test]
+fn a_header_before_tls() {
+    const PLACE: &str = "--listen https://127.0.0.1:0";
+    let folder = Folder::new();
+    let pair = Door::Tls.flags(folder.path(), PLACE).join(" ");
+    let flags = format!("--workers 1 {PLACE} {pair} --trusted-proxy 127.0.0.1 --proxy-protocol");
+    let server = component(&worker(TELLS), folder, &flags);
+    let header = b"PROXY TCP4 192.0.2.7 198.51.100.1 4711 443\r\n";
+    let mut client = Client::passed_on(server.tls_address(), header);
+    let named = ("192.0.2.7:4711".to_owned(), "https");
+    assert_eq!(told(&client.get("/")), named);
+    // The connection is that client's to its end.
+    assert_eq!(told(&client.get("/")), named);
+}
+
+#[test]
+fn whoever_connects_to_a_unix_socket() {
+    let named = [("x-forwarded-for", "192.0.2.7")];
+    for (trusted, client) in [("unix", "192.0.2.7:0"), ("127.0.0.1", "unix:")] {
+        let folder = Folder::new();
+        let place = folder.path().join("socket").display().to_string();
+        let flags = format!("--workers 1 --listen unix:{place} --trusted-proxy {trusted}");
+        let server = component(&worker(TELLS), folder, &flags);
+        let reply = server.request("GET", "/", &named, b"");
+        assert_eq!(told(&reply), (client.to_owned(), "http"), "{trusted}");
+        // Without the fields, nobody is named.
+        assert_eq!(told(&server.get("/")).0, "unix:", "{trusted}");
+    }
+}
+
+#[test]
+fn a_header_over_a_unix_socket() {
+    let folder = Folder::new();
+    let place = folder.path().join("socket").display().to_string();
+    let flags = "--workers 1 --trusted-proxy unix --proxy-protocol";
+    let flags = format!("{flags} --listen unix:{place}");
+    let server = component(&worker(TELLS), folder, &flags);
+    let mut client = server.client();
+    let header = b"PROXY TCP4 192.0.2.7 198.51.100.1 4711 80\r\n";
+    client.send(header).expect("it is sent");
+    let named = ("192.0.2.7:4711".to_owned(), "http");
+    assert_eq!(told(&client.get("/")), named);
 }
 
 #[test]

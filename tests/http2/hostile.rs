@@ -1,11 +1,15 @@
 //! Floods of frames that cost their sender little: the host ends the connection, and others don't
 //! notice.
 
+use std::time::Instant;
+
+use serde_json::Value;
+
 use crate::support::frames::{
     CONTINUATION, DATA, END_HEADERS, END_STREAM, Frames, HEADERS, PING, PRIORITY, SETTINGS, cancel,
     field, frame, get, request, window,
 };
-use crate::support::server::{guest, serve};
+use crate::support::server::{guest, guest_with_tls, serve};
 use crate::support::{Folder, Server, pattern};
 
 /// Far more than a connection may send without use.
@@ -14,10 +18,37 @@ const MANY: usize = 200_000;
 /// What a client can make the host hold, at most.
 const BOUND: u64 = 32 << 20;
 
+/// The reason that the log names.
+const FLOOD: &str = "too many frames that ask for nothing";
+
+/// Checks that the log names the flood and its client, once a second at most, and that nobody else
+/// writes about it. No host was there before `since`.
+fn is_told(server: &Server, since: Instant) {
+    let is_flood = |entry: &Value| entry["reason"] == FLOOD;
+    server.wait_entry("request refused", is_flood);
+    let mut told = server.entries("request refused");
+    told.retain(is_flood);
+    let most = since.elapsed().as_secs() + 1;
+    assert!(told.len() as u64 <= most, "{told:?}");
+    for entry in told {
+        let client = entry["client"].as_str().expect("a client");
+        assert!(client.starts_with("127.0.0.1:"), "{entry}");
+    }
+    let text = server.log_text();
+    let warnings = text.lines().filter(|line| line.contains("\"WARN\""));
+    let others = warnings.filter(|line| !line.contains("\"request refused\""));
+    assert_eq!(others.collect::<Vec<_>>(), Vec::<&str>::new());
+}
+
 /// Whether the host ends a connection, and neither grows nor refuses others meanwhile.
 fn is_ended(server: &Server, flood: impl FnOnce(Frames) -> bool) -> bool {
+    is_ended_on(server, Frames::connect(server.address()), flood)
+}
+
+/// The same on this connection.
+fn is_ended_on(server: &Server, frames: Frames, flood: impl FnOnce(Frames) -> bool) -> bool {
     let before = server.memory("VmHWM");
-    let is_over = flood(Frames::connect(server.address()));
+    let is_over = flood(frames);
     assert_eq!(server.get("/").status, 200, "others are served");
     let grown = server.grown(before);
     assert!(grown < BOUND, "{grown} B");
@@ -26,6 +57,7 @@ fn is_ended(server: &Server, flood: impl FnOnce(Frames) -> bool) -> bool {
 
 #[test]
 fn frames_that_ask_for_nothing() {
+    let since = Instant::now();
     let server = guest("hello", "--h2c --workers 2");
     let flood = |bytes: Vec<u8>| is_ended(&server, |frames| frames.flood(&bytes, MANY));
     assert!(flood(frame(SETTINGS, 0, 0, &[])), "settings");
@@ -40,16 +72,12 @@ fn frames_that_ask_for_nothing() {
         flood(frame(0x77, 0, 0, b"unknown")),
         "frames of an unknown type"
     );
-    let refusals = server.entries("request refused");
-    let reason = "too many frames that ask for nothing";
-    assert!(
-        refusals.iter().any(|entry| entry["reason"] == reason),
-        "{refusals:?}"
-    );
+    is_told(&server, since);
 }
 
 #[test]
 fn rapid_reset() {
+    let since = Instant::now();
     let server = guest("misbehave", "--h2c --workers 2");
     let before = server.memory("VmHWM");
     let frames = Frames::connect(server.address());
@@ -62,10 +90,30 @@ fn rapid_reset() {
     assert_eq!(server.wait_served("/ok").status, 200);
     let asked = server.entries("request").len();
     assert!(asked < 2000, "{asked} requests were begun");
+    is_told(&server, since);
+}
+
+#[test]
+fn many_rapid_resets_have_few_lines() {
+    const ATTACKS: usize = 100;
+    const RESETS: u32 = 100;
+    let since = Instant::now();
+    let server = guest("hello", "--h2c --workers 2 --header-timeout 2s");
+    for _ in 0..ATTACKS {
+        let mut frames = Frames::connect(server.address());
+        let resets = (0..RESETS).map(|at| 1 + 2 * at);
+        let resets = resets.flat_map(|stream| [get(stream, "/"), cancel(stream)]);
+        // All of it at once: no request is begun before it is cancelled.
+        frames.send(&resets.flatten().collect::<Vec<_>>());
+        assert!(frames.wait(|_| false).is_none(), "the host ends it");
+    }
+    is_told(&server, since);
+    assert_eq!(server.get("/").status, 200);
 }
 
 #[test]
 fn heads_without_an_end() {
+    let since = Instant::now();
     let server = guest("hello", "--h2c --workers 2");
     // Each frame has a field, as in the attacks of 2024.
     let more = frame(CONTINUATION, 0, 1, &field("x-more", "and more"));
@@ -86,6 +134,7 @@ fn heads_without_an_end() {
         frames.flood(&empty, MANY)
     });
     assert!(flooded, "empty frames");
+    is_told(&server, since);
 }
 
 #[test]
@@ -172,4 +221,32 @@ fn bytes_that_are_no_frames() {
         );
         assert_eq!(server.get("/").status, 200);
     }
+}
+
+#[test]
+fn floods_over_tls() {
+    let since = Instant::now();
+    let server = guest_with_tls("hello", "--workers 2");
+    let is_ended = |flood: &dyn Fn(Frames) -> bool| {
+        let frames = Frames::connect_over_tls(server.tls_address());
+        is_ended_on(&server, frames, flood)
+    };
+    let pings = frame(PING, 0, 0, &[0; 8]);
+    let pinging = |frames: Frames| frames.flood(&pings, MANY);
+    assert!(is_ended(&pinging), "pings");
+    is_told(&server, since);
+    let resets = |at: u32| {
+        let stream = 1 + 2 * at;
+        [get(stream, "/"), cancel(stream)].concat()
+    };
+    let resetting = |frames: Frames| frames.flood_by(MANY, resets);
+    assert!(is_ended(&resetting), "resets");
+    let head = frame(HEADERS, END_STREAM, 1, &request("GET", "/", &[]));
+    let more = frame(CONTINUATION, 0, 1, &field("x-more", "and more"));
+    let endless = |mut frames: Frames| {
+        frames.send(&head);
+        frames.flood(&more, MANY)
+    };
+    assert!(is_ended(&endless), "heads without an end");
+    is_told(&server, since);
 }

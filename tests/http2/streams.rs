@@ -4,12 +4,12 @@ use rustix::process::Signal;
 
 use super::{Outcome, Peer};
 use crate::support::frames::{
-    CONTINUATION, END_HEADERS, END_STREAM, Frames, GOAWAY, HEADERS, RST_STREAM, field, frame, get,
-    request, window,
+    CONTINUATION, DATA, END_HEADERS, END_STREAM, Frames, GOAWAY, HEADERS, RST_STREAM, field, frame,
+    get, request, window,
 };
-use crate::support::server::{SHORT_QUEUE, guest, serve};
+use crate::support::server::{SHORT_QUEUE, guest, guest_with_tls, serve};
 use crate::support::steer::wait_running;
-use crate::support::{Folder, pattern};
+use crate::support::{Folder, Server, eventually, pattern};
 
 #[test]
 fn a_crash_ends_its_stream() {
@@ -188,9 +188,39 @@ fn idle_connections_end_with_goaway() {
 }
 
 #[test]
+fn half_a_body_has_a_deadline() {
+    // A status without an index, as above.
+    const STATUS_408: [u8; 5] = [0x48, 0x83, 0x68, 0x0f, 0x7f];
+    let flags = "--h2c --workers 1 --header-timeout 1s --request-timeout 2s";
+    let server = guest("misbehave", flags);
+    let status = eventually("a client comes in time", || {
+        let mut frames = Frames::connect(server.address());
+        let fields = request("POST", "/echo", &[("content-length", "100")]);
+        frames.send(&frame(HEADERS, END_HEADERS, 1, &fields));
+        frames.send(&frame(DATA, 0, 1, b"half"));
+        let head = frames.wait(|frame| frame.stream == 1 && frame.kind == HEADERS)?;
+        Some(head.payload[..5].to_vec())
+    });
+    assert_eq!(status, STATUS_408);
+    server.wait_served("/ok"); // no process waits for a body
+}
+
+#[test]
 fn a_host_that_stops_says_so_and_finishes() {
-    let mut server = guest("misbehave", "--h2c --workers 2 --grace 100s");
-    let mut frames = Frames::connect(server.address());
+    let server = guest("misbehave", "--h2c --workers 2 --grace 100s");
+    let frames = Frames::connect(server.address());
+    stops(server, frames);
+}
+
+#[test]
+fn a_host_that_stops_says_so_over_tls_too() {
+    let server = guest_with_tls("misbehave", "--workers 2 --grace 100s");
+    let frames = Frames::connect_over_tls(server.tls_address());
+    stops(server, frames);
+}
+
+/// Stops a host while a stream of this connection runs.
+fn stops(mut server: Server, mut frames: Frames) {
     frames.send(&get(1, "/slow?ms=5000"));
     wait_running(&server, 1);
     server.signal(Signal::TERM);

@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 
 use super::PATIENCE;
+use super::h2::tunnel;
 
 pub(crate) const DATA: u8 = 0;
 pub(crate) const HEADERS: u8 = 1;
@@ -29,7 +30,7 @@ pub(crate) struct Frame {
     pub(crate) payload: Vec<u8>,
 }
 
-/// A connection in the clear, on which frames are sent and read one by one.
+/// A connection on which frames are sent and read one by one.
 pub(crate) struct Frames(TcpStream);
 
 /// The bytes of a frame.
@@ -105,6 +106,11 @@ impl Frames {
         frames.send(PREFACE);
         frames.send(&frame(SETTINGS, 0, 0, &[]));
         frames
+    }
+
+    /// The same over TLS, with HTTP/2 chosen by ALPN.
+    pub(crate) fn connect_over_tls(address: SocketAddr) -> Self {
+        Self::connect(tunnel(address).expect("a connection"))
     }
 
     pub(crate) fn connect_silently(address: SocketAddr) -> Self {

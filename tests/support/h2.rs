@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io::{self, ErrorKind};
-use std::net::SocketAddr;
+use std::net::{self, Ipv4Addr, SocketAddr};
 use std::sync::LazyLock;
 
 use bytes::Bytes;
@@ -12,10 +12,12 @@ use h2::client::{self, ResponseFuture, SendRequest};
 use h2::{RecvStream, SendStream};
 use http::header::CONTENT_LENGTH;
 use http::{Method, Request, Response, Uri};
-use tokio::net::TcpStream;
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{self, Runtime};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 use super::PATIENCE;
 use super::door::{server_name, tls};
@@ -52,13 +54,8 @@ pub(crate) struct Http2 {
 impl Http2 {
     pub(crate) fn connect(address: SocketAddr) -> io::Result<Self> {
         let stream = wire::tcp(address)?;
-        stream.set_nonblocking(true)?;
         let connection = wait(async move {
-            let stream = TcpStream::from_std(stream)?;
-            let connector = TlsConnector::from(tls(b"h2"));
-            let stream = connector.connect(server_name(), stream).await?;
-            let protocol = stream.get_ref().1.alpn_protocol();
-            assert_eq!(protocol, Some(&b"h2"[..]), "the server speaks HTTP/2");
+            let stream = over_tls(stream).await?;
             let shaken = client::Builder::new()
                 .enable_push(false)
                 .initial_window_size(STREAM_WINDOW)
@@ -140,6 +137,33 @@ impl Http2 {
         wait(async { body.trailers().await.map_err(failed) })?;
         Ok(())
     }
+}
+
+/// The address of a *tunnel* for one connection: what is sent there reaches this server over TLS,
+/// above which HTTP/2 was chosen. So whoever sends frames by hand needs to know nothing of TLS.
+pub(super) fn tunnel(server: SocketAddr) -> io::Result<SocketAddr> {
+    let listener = net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    listener.set_nonblocking(true)?;
+    let address = listener.local_addr()?;
+    let server = wire::tcp(server)?;
+    RUNTIME.spawn(async move {
+        let (mut inside, _) = TcpListener::from_std(listener)?.accept().await?;
+        let mut outside = over_tls(server).await?;
+        // A side that breaks off ends the other one.
+        copy_bidirectional(&mut inside, &mut outside).await
+    });
+    Ok(address)
+}
+
+/// Shakes hands, and checks that HTTP/2 was chosen.
+async fn over_tls(stream: net::TcpStream) -> io::Result<TlsStream<TcpStream>> {
+    stream.set_nonblocking(true)?;
+    let connector = TlsConnector::from(tls(b"h2"));
+    let connecting = connector.connect(server_name(), TcpStream::from_std(stream)?);
+    let stream = connecting.await?;
+    let protocol = stream.get_ref().1.alpn_protocol();
+    assert_eq!(protocol, Some(&b"h2"[..]), "the server speaks HTTP/2");
+    Ok(stream)
 }
 
 /// Sends a body. A server that answers early may not want all of it.

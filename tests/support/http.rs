@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use super::door::Address;
 use super::h2::Http2;
 use super::http1::Http1;
+use super::wire::Wire;
 
 /// A client with one connection. Replies are read in the order in which requests were sent.
 pub(crate) struct Client(Spoken);
@@ -42,6 +43,12 @@ impl Client {
             | Address::Nowhere) => Spoken::Http1(Http1::connect(&address)?),
         };
         Ok(Self(spoken))
+    }
+
+    /// A client over TLS, behind a proxy that passes bytes on and sends this header before them.
+    pub(crate) fn passed_on(address: SocketAddr, header: &[u8]) -> Self {
+        let wire = Wire::passed_on(address, header);
+        Self(Spoken::Http1(Http1::on(wire.expect("a connection"))))
     }
 
     /// Another client with the same connection, if requests of several may be on it at a time.

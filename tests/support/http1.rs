@@ -14,10 +14,14 @@ pub(crate) struct Http1 {
 
 impl Http1 {
     pub(crate) fn connect(address: &Address) -> io::Result<Self> {
-        Ok(Self {
-            wire: Wire::connect(address)?,
+        Wire::connect(address).map(Self::on)
+    }
+
+    pub(crate) fn on(wire: Wire) -> Self {
+        Self {
+            wire,
             ahead: Vec::new(),
-        })
+        }
     }
 
     /// Reads a status line and fields, but not the body.

@@ -57,6 +57,15 @@ pub(crate) fn guest_over(name: &str, folder: Folder, flags: &str) -> Server {
     Server::start(Some(&guests::path(name)), folder, flags)
 }
 
+/// A server with one of the example guests in the clear, and at another address over TLS, with the
+/// certificate that all clients trust.
+pub(crate) fn guest_with_tls(name: &str, flags: &str) -> Server {
+    const PLACES: &str = "--listen http://127.0.0.1:0 --listen https://127.0.0.1:0";
+    let folder = Folder::new();
+    let pair = Door::Tls.flags(folder.path(), PLACES).join(" ");
+    guest_over(name, folder, &format!("{PLACES} {pair} {flags}"))
+}
+
 /// A server with the module of this path, over this folder.
 pub(crate) fn module(path: &Path, folder: Folder, flags: &str) -> Server {
     Server::start(Some(path), folder, flags)
@@ -164,6 +173,14 @@ impl Server {
     /// If it is a Unix socket.
     pub(crate) fn address(&self) -> SocketAddr {
         self.door.tcp()
+    }
+
+    /// Where it speaks TLS, according to its start line.
+    pub(crate) fn tls_address(&self) -> SocketAddr {
+        let mut words = self.start_line.split([' ', ',']);
+        let place = words.find_map(|word| word.strip_prefix("https://"));
+        let place = place.expect("the start line names it");
+        place.parse().expect("an address")
     }
 
     pub(crate) fn client(&self) -> Client {

@@ -36,11 +36,21 @@ impl Wire {
     pub(crate) fn connect(address: &Address) -> io::Result<Self> {
         match address {
             Address::Http1(address) => tcp(*address).map(Self::Tcp),
-            Address::Tls(address) => Tls::connect(*address).map(|tls| Self::Tls(Box::new(tls))),
+            Address::Tls(address) => {
+                let tls = Tls::over(tcp(*address)?)?;
+                Ok(Self::Tls(Box::new(tls)))
+            }
             Address::Unix(path) => unix(path).map(Self::Unix),
             Address::Http2(_) => panic!("this wire is for HTTP/1"),
             Address::Nowhere => panic!("a worker has no clients"),
         }
+    }
+
+    /// Connects as a proxy does that passes TLS on: this header goes before the handshake.
+    pub(crate) fn passed_on(address: SocketAddr, header: &[u8]) -> io::Result<Self> {
+        let mut stream = tcp(address)?;
+        stream.write_all(header)?;
+        Ok(Self::Tls(Box::new(Tls::over(stream)?)))
     }
 
     pub(crate) fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
@@ -126,12 +136,11 @@ impl Wire {
 }
 
 impl Tls {
-    fn connect(address: SocketAddr) -> io::Result<Self> {
+    fn over(mut stream: TcpStream) -> io::Result<Self> {
         let mut session =
             ClientConnection::new(tls(b"http/1.1"), server_name()).map_err(io::Error::other)?;
         // All of a request is encrypted before any of it is sent.
         session.set_buffer_limit(None);
-        let mut stream = tcp(address)?;
         while session.is_handshaking() {
             session.complete_io(&mut stream)?;
         }

@@ -17,6 +17,8 @@ const RETRY_SECONDS: u64 = 1;
 pub(super) enum Fault {
     /// HTTP doesn't allow the request, for this reason.
     BadRequest(&'static str),
+    /// The client speaks something else than HTTP/1, and what to do about it.
+    NotHttp(&'static str),
     /// The request line is longer than a head may be.
     LineTooLong,
     /// The head is larger than a head may be.
@@ -63,7 +65,7 @@ impl Fault {
 
     fn status(&self) -> StatusCode {
         match self {
-            Self::BadRequest(_) => StatusCode::BAD_REQUEST,
+            Self::BadRequest(_) | Self::NotHttp(_) => StatusCode::BAD_REQUEST,
             Self::LineTooLong => StatusCode::URI_TOO_LONG,
             Self::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::NotImplemented => StatusCode::NOT_IMPLEMENTED,
@@ -92,7 +94,7 @@ impl Fault {
 
     fn text(&self) -> &'static str {
         match self {
-            Self::BadRequest(why) => why,
+            Self::BadRequest(why) | Self::NotHttp(why) => why,
             Self::LineTooLong => "the request line is longer than this server takes",
             Self::HeadTooLarge => "the request head is larger than this server takes",
             Self::NotImplemented => "this server does not forward connections",
@@ -106,9 +108,11 @@ impl Fault {
     /// Whether the start of the next request in the connection's bytes is unknown.
     fn loses_track(&self) -> bool {
         match self {
-            Self::BadRequest(_) | Self::LineTooLong | Self::HeadTooLarge | Self::BodyTooSlow => {
-                true
-            }
+            Self::BadRequest(_)
+            | Self::NotHttp(_)
+            | Self::LineTooLong
+            | Self::HeadTooLarge
+            | Self::BodyTooSlow => true,
             Self::NotImplemented | Self::BodyTooLarge | Self::Crowded | Self::Unanswered(_) => {
                 false
             }
@@ -139,6 +143,7 @@ impl Fault {
             },
             Self::Crowded => Some(RETRY_SECONDS),
             Self::BadRequest(_)
+            | Self::NotHttp(_)
             | Self::LineTooLong
             | Self::HeadTooLarge
             | Self::NotImplemented

@@ -16,6 +16,9 @@ pub(super) const MAX_HEAD_BYTES: usize = 64 << 10;
 /// negative numbers.
 const MAX_LENGTH: u64 = i64::MAX as u64;
 
+/// The first byte of TLS: a record with a handshake (RFC 8446, section 5.1). No method has it.
+pub(super) const HANDSHAKE: u8 = 22;
+
 /// A flaw in a head, visible in its bytes alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -28,6 +31,12 @@ pub(super) enum Flaw {
     Length,
     /// The request target has a `#` and a fragment. Clients must not send fragments.
     Fragment,
+    /// The client speaks HTTP/2.
+    Http2,
+    /// A header of the PROXY protocol.
+    ProxyHeader,
+    /// The client speaks TLS.
+    Tls,
 }
 
 impl Flaw {
@@ -38,6 +47,9 @@ impl Flaw {
             Self::HeadTooLarge,
             Self::Length,
             Self::Fragment,
+            Self::Http2,
+            Self::ProxyHeader,
+            Self::Tls,
         ]
         .into_iter()
         .find(|flaw| *flaw as u8 == number)
@@ -82,6 +94,9 @@ impl Scan {
                 if line.len() > MAX_HEAD_BYTES {
                     return Err(Flaw::LineTooLong);
                 }
+                if let Some(other) = other_protocol(bytes, line) {
+                    return Err(other);
+                }
                 self.request_line = !line.is_empty();
                 self.fragment = has_fragment(line);
             } else if line.is_empty() {
@@ -96,11 +111,30 @@ impl Scan {
             }
         }
         self.searched = bytes.len();
+        if !self.request_line && bytes.get(self.line) == Some(&HANDSHAKE) {
+            return Err(Flaw::Tls);
+        }
         match bytes.len() > MAX_HEAD_BYTES {
             false => Ok(None),
             true if self.line > 0 => Err(Flaw::HeadTooLarge),
             true => Err(Flaw::LineTooLong),
         }
+    }
+}
+
+/// Which protocol begins with this line, if it is one that some flag has the host speak. `bytes`
+/// are all bytes since the head began. A request of HTTP/1 has no such line: its target is a path,
+/// a URL or `*`, and its version is 1.
+fn other_protocol(bytes: &[u8], line: &[u8]) -> Option<Flaw> {
+    /// Version 2 of the PROXY protocol, up to the end of its third line.
+    const PROXY_2: &[u8] = b"\r\n\r\n\0\r\n";
+    let begins = |start: &[u8]| line.starts_with(start);
+    match line {
+        [HANDSHAKE, ..] => Some(Flaw::Tls),
+        [0] if bytes.starts_with(PROXY_2) => Some(Flaw::ProxyHeader),
+        [b'P', ..] if begins(b"PRI * HTTP/2") => Some(Flaw::Http2),
+        [b'P', ..] if begins(b"PROXY TCP") || begins(b"PROXY UNKNOWN") => Some(Flaw::ProxyHeader),
+        _ => None,
     }
 }
 
@@ -248,6 +282,16 @@ mod tests {
             (b"GET / HTTP/1.1\r\nContent-Length: 9223372036854775807\r\n\r\n", whole(55)),
             (b"GET / HTTP/1.1\r\nContent-Length: 9223372036854775808\r\n", Err(Flaw::Length)),
             (b"GET / HTTP/1.1\r\ncontent-length:18446744073709551615 \r\n", Err(Flaw::Length)),
+            (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", Err(Flaw::Http2)),
+            (b"PRI * HTTP/1.1\r\n\r\n", whole(18)),
+            (b"PROXY TCP4 192.0.2.7 192.0.2.1 4711 80\r\nGET / HTTP/1.1\r\n\r\n", Err(Flaw::ProxyHeader)),
+            (b"PROXY UNKNOWN\r\n", Err(Flaw::ProxyHeader)),
+            (b"PROXY / HTTP/1.1\r\n\r\n", whole(20)),
+            (b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c", Err(Flaw::ProxyHeader)),
+            (b"\0\r\n\r\n", whole(5)),
+            (b"\x16\x03\x01\x02\0\x01", Err(Flaw::Tls)),
+            (b"\x16\x03\x01\n\0\x01", Err(Flaw::Tls)),
+            (b"GET / HTTP/1.1\r\n\x16\x03\r\n\r\n", whole(22)),
         ];
         for (bytes, expected) in cases {
             assert_eq!(

@@ -10,7 +10,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 
 use super::Service;
-use super::connection::{self, Connection};
+use super::connection::{self, Connection, LINGER};
 use super::heads::MAX_HEAD_BYTES;
 use super::patience::Ended;
 use super::refusals::Reason;
@@ -44,6 +44,11 @@ pub(super) async fn serve(
     let conclude = http1::Connection::graceful_shutdown;
     let activity = &shared.activity;
     let result = connection::run(connection.as_mut(), conclude, stream, activity, service).await;
+    if matches!(result, Some(Err(Ended::Stalled))) {
+        // Over TLS, an idle client learns by `close_notify` that nobody has cut the connection.
+        connection.as_mut().graceful_shutdown();
+        let _elapsed = tokio::time::timeout(LINGER, connection.as_mut()).await;
+    }
     let client = &shared.ends.client;
     let refused = match result {
         Some(Err(Ended::Stalled)) if hints.has_half() => Some((Reason::SlowHead, None)),

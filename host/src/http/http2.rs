@@ -3,6 +3,7 @@
 //! ends a stream, the others don't notice.
 
 use std::convert::Infallible;
+use std::error::Error as _;
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -118,6 +119,11 @@ pub(super) async fn serve(
         Some(Err(_)) if shared.is_flooded.load(Ordering::Relaxed) => {
             service.refusals.note(Reason::Flood, client, None);
         }
+        Some(Err(Ended::Broken(error))) if is_flood(&error) => {
+            let detail = error.source().map(ToString::to_string);
+            let refusals = &service.refusals;
+            refusals.note(Reason::Flood, client, detail.as_deref());
+        }
         Some(Err(Ended::Stalled)) => {
             // A client that is about to ask learns that it must ask somebody else.
             connection.as_mut().graceful_shutdown();
@@ -126,6 +132,16 @@ pub(super) async fn serve(
         Some(Err(error)) => tracing::debug!(%client, %error, "connection ended early"),
         Some(Ok(())) | None => {}
     }
+}
+
+/// Whether `h2` itself has ended the connection for a flood: of resets, or of a head's frames. It
+/// bounds those before [`Frames`] does, and logs nothing that names the client.
+fn is_flood(error: &hyper::Error) -> bool {
+    let cause = error.source();
+    let cause = cause.and_then(|cause| cause.downcast_ref::<h2::Error>());
+    cause.is_some_and(|cause| {
+        cause.is_library() && cause.reason() == Some(h2::Reason::ENHANCE_YOUR_CALM)
+    })
 }
 
 impl Shared {

@@ -11,17 +11,15 @@ use tokio_rustls::server::TlsStream;
 use super::Service;
 use super::connection::FIRST_HEAD;
 use super::frames::PREFACE;
+use super::heads::{Flaw, HANDSHAKE, Scan};
 use super::listener::{Peer, Spoken};
 use super::proxy::{self, Passed};
-use super::refusals::Reason;
+use super::refusals::{NOT_PROXIED, Reason};
 use super::request::Ends;
 use super::tls::{HTTP_2, Tls};
 use super::wire::{Plain, Stream, Wire};
 use crate::message::Scheme;
 use crate::shutdown::Phase;
-
-/// The first byte of TLS: a record with a handshake (RFC 8446, section 5.1).
-const HANDSHAKE: u8 = 22;
 
 /// The answer to a client that speaks HTTP where TLS is spoken.
 const NOT_TLS: &[u8] = b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\n\
@@ -47,8 +45,8 @@ pub(super) enum Unopened {
     Slow,
     /// A trusted proxy sent no header of the PROXY protocol.
     NoProxyHeader(io::Error),
-    /// The client speaks no TLS.
-    NotTls,
+    /// The client speaks no TLS. What the log says of that.
+    NotTls(&'static str),
     /// The handshake failed.
     Handshake(io::Error),
 }
@@ -123,7 +121,11 @@ async fn handshake<'a>(mut plain: Plain<'a>, tls: &Tls) -> Result<TlsStream<Plai
         plain.look().await.map_err(Unopened::Gone)?;
     }
     if plain.ahead().first() != Some(&HANDSHAKE) {
-        return Err(Unopened::NotTls);
+        let is_proxy = Scan::default().look(plain.ahead()) == Err(Flaw::ProxyHeader);
+        return Err(Unopened::NotTls(match is_proxy {
+            true => NOT_PROXIED,
+            false => "the client speaks something else",
+        }));
     }
     let accepted = tls.acceptor().accept(plain).await;
     accepted.map_err(Unopened::Handshake)
@@ -186,7 +188,7 @@ impl Unopened {
             }
             Self::Slow => Reason::SlowOpening,
             Self::NoProxyHeader(_) => Reason::NoProxyHeader,
-            Self::NotTls => {
+            Self::NotTls(_) => {
                 let _gone = stream.try_write(NOT_TLS);
                 Reason::NotTls
             }
@@ -201,7 +203,7 @@ impl fmt::Display for Unopened {
         match self {
             Self::Gone(error) | Self::NoProxyHeader(error) | Self::Handshake(error) => error.fmt(f),
             Self::Slow => f.write_str("it took longer than a head may"),
-            Self::NotTls => f.write_str("the client speaks something else"),
+            Self::NotTls(why) => f.write_str(why),
         }
     }
 }

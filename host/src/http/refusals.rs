@@ -8,6 +8,10 @@ use super::heads::Flaw;
 use crate::guests::Unanswered;
 use crate::rate::Rate;
 
+/// What the sender of a header of the PROXY protocol has to know that is not read.
+pub(super) const NOT_PROXIED: &str =
+    "a header of the PROXY protocol is read only with --proxy-protocol, and from a --trusted-proxy";
+
 /// Why a client was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reason {
@@ -71,6 +75,7 @@ impl Reason {
     fn of(fault: &Fault) -> Option<(Self, Option<&'static str>)> {
         match fault {
             Fault::BadRequest(why) => Some((Self::BadRequest, Some(why))),
+            Fault::NotHttp(why) => Some((Self::NotHttp, Some(why))),
             Fault::LineTooLong => Some((Self::LineTooLong, None)),
             Fault::HeadTooLarge => Some((Self::HeadTooLarge, None)),
             Fault::NotImplemented => Some((Self::NotImplemented, None)),
@@ -132,6 +137,13 @@ impl From<Flaw> for Fault {
                 Self::BadRequest("no body has as many bytes as its Content-Length says")
             }
             Flaw::Fragment => Self::BadRequest("a request target has no fragment"),
+            Flaw::Http2 => {
+                Self::NotHttp("HTTP/2 begins by ALPN over TLS, and in the clear only with --h2c")
+            }
+            Flaw::ProxyHeader => Self::NotHttp(NOT_PROXIED),
+            Flaw::Tls => Self::NotHttp(
+                "this port speaks HTTP in the clear, and TLS only with --tls-cert and --tls-key",
+            ),
         }
     }
 }
