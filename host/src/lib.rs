@@ -95,11 +95,9 @@ mod host;
 
 mod program;
 
-#[cfg(feature = "cluster")]
-pub use cluster::{
-    Cluster, ClusterCounts, ClusterError, ClusterSettings, HostInfo, Line, Role,
-};
 pub use body::{Body, BodyError, FileSlice, Piece, Stream};
+#[cfg(feature = "cluster")]
+pub use cluster::{Cluster, ClusterCounts, ClusterError, ClusterSettings, HostInfo, Line, Role};
 pub use exit::Exit;
 pub use feed::{Ended, Event, Events, Watch, What};
 pub use files::FileError;

@@ -382,14 +382,12 @@ impl Guests {
                 Unanswered::of(exit)
             }
         })?;
-        judge(response)
-            .await
-            .map_err(|unsendable| {
-                if let Unsendable::Malformed(_) = &unsendable {
-                    trace.exit = Some(Exit::Response);
-                }
-                Unanswered::from(unsendable)
-            })
+        judge(response).await.map_err(|unsendable| {
+            if let Unsendable::Malformed(_) = &unsendable {
+                trace.exit = Some(Exit::Response);
+            }
+            Unanswered::from(unsendable)
+        })
     }
 
     /// Tells whoever traces the process.

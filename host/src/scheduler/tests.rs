@@ -62,7 +62,10 @@ fn a_job_from_outside_wakes_the_core_that_fell_asleep_last() {
     assert!(cores.turn(1, false).is_empty());
     cores.cores.inject(7);
     assert_eq!(cores.wakings(), [0, 1]);
-    assert!(cores.turn(0, false).is_empty(), "a single job is not taken away");
+    assert!(
+        cores.turn(0, false).is_empty(),
+        "a single job is not taken away"
+    );
     assert_eq!(cores.turn(1, false), [7]);
 }
 

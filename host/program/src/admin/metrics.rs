@@ -2,6 +2,7 @@
 //! classes of statuses: never anything that a client or a guest chooses.
 
 use std::fmt::Error;
+use std::time::Duration;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::{encode_eof, encode_registry};
@@ -99,7 +100,7 @@ impl Collector for Sample {
         let help = "CPU time of all processes, the ended ones included";
         let cpu = self.each(|pool| {
             let living = pool.processes.iter().map(|process| process.cpu);
-            (pool.info.counts.cpu + living.sum()).as_secs_f64()
+            (pool.info.counts.cpu + living.sum::<Duration>()).as_secs_f64()
         });
         counters(encoder, "cpu", help, seconds, cpu)?;
         let help = "Calls of guests to the host, by interface";

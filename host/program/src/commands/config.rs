@@ -9,7 +9,7 @@ use anyhow::Context;
 use wasm_pool_host::{self as library, Module, Settings, StartError, outlet};
 
 use super::tls;
-use crate::cli::config::{self, Configured, Pool};
+use crate::cli::config::{self, Pool};
 use crate::cli::{Config, Serve, refuse};
 
 pub(crate) fn config(asked: Config) -> anyhow::Result<ExitCode> {
