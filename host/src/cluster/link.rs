@@ -17,7 +17,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use async_nats::connection::State;
-use async_nats::jetstream::{self, kv};
+use async_nats::jetstream::{self, kv, stream};
 use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event, ServerAddr, Subscriber};
 use bytes::Bytes;
 use futures_util::{FutureExt, Stream, StreamExt};
@@ -222,23 +222,26 @@ impl Connection {
         if let Ok(store) = context.get_key_value(&bucket).await {
             return Ok(store);
         }
-        let config = kv::Config {
-            bucket: bucket.clone(),
-            history: 1,
-            ..kv::Config::default()
+        // A bucket is a stream of this form. The library's own way to make one reads an answer that
+        // servers before 2.10 don't give.
+        let config = stream::Config {
+            name: format!("KV_{bucket}"),
+            subjects: vec![format!("$KV.{bucket}.>")],
+            max_messages_per_subject: 1,
+            discard: stream::DiscardPolicy::New,
+            allow_rollup: true,
+            deny_delete: true,
+            allow_direct: true,
+            num_replicas: 1,
+            ..stream::Config::default()
         };
-        match context.create_key_value(config).await {
-            Ok(store) => Ok(store),
-            Err(error) => {
-                // Another host may have been faster.
-                let store = context.get_key_value(&bucket).await;
-                let said = |_| match std::error::Error::source(&error) {
-                    Some(source) => format!("{error}: {source}"),
-                    None => error.to_string(),
-                };
-                store.map_err(said).map_err(ClusterError::NoJetStream)
-            }
-        }
+        let created = context.create_stream(config).await;
+        // Another host may have been faster.
+        let store = context.get_key_value(&bucket).await;
+        store.map_err(|missing| {
+            let why = created.err().map(|error| error.to_string());
+            ClusterError::NoJetStream(why.unwrap_or_else(|| missing.to_string()))
+        })
     }
 
     /// Hears what concerns the host of this number. Returns once its messages come back.
