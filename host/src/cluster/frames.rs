@@ -18,8 +18,6 @@ pub(super) const MAX_PROBED: usize = 4096;
 /// One message between two hosts. The bytes of a body stand behind it.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub(super) enum Frame<'a> {
-    /// Somebody wants to know whether its messages come back.
-    Hello { nonce: u64 },
     /// From the front of an exchange to its worker.
     ToWorker {
         front: u32,
@@ -253,7 +251,6 @@ impl<'a> Frame<'a> {
 
     fn is_bounded(&self) -> bool {
         match self {
-            Self::Hello { .. } => true,
             Self::ToWorker { what, .. } => match what {
                 ToWorker::Ask { head, .. } => head.fields.len() <= MAX_FIELDS,
                 ToWorker::Body(part) => part.is_bounded(),
@@ -331,7 +328,6 @@ mod tests {
             what,
         };
         vec![
-            (Frame::Hello { nonce: 9 }, b""),
             (to_worker(ask), b"abc"),
             (to_worker(ToWorker::Body(trailers)), b""),
             (to_worker(ToWorker::Cancel), b""),

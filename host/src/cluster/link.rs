@@ -21,10 +21,10 @@ use async_nats::jetstream::{self, kv, stream};
 use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event, ServerAddr, Subscriber};
 use bytes::Bytes;
 use futures_util::{FutureExt, Stream, StreamExt};
+use percent_encoding::percent_decode_str;
 use tokio::task::unconstrained;
 use tokio::time::{Instant, timeout};
 
-use super::frames::Frame;
 use super::settings::{ClusterError, ClusterSettings};
 
 /// The version of what hosts say to each other.
@@ -48,6 +48,9 @@ const WAITING: usize = 16 << 10;
 
 /// The least that a server must take in one message: a head and a part of a body.
 const LEAST_PAYLOAD: usize = 256 << 10;
+
+/// What a host says to learn whether it is heard. Nobody answers.
+const HELLO: &[u8] = b"hello";
 
 /// The key that counts hosts.
 const NEXT_HOST: &str = "next-host";
@@ -141,6 +144,12 @@ impl Connection {
             if !["nats", "tls"].contains(&server.scheme()) {
                 let why = "it begins with nats:// or tls://".to_owned();
                 return Err(ClusterError::Url(shown(url), why));
+            }
+            // The library reads no user from a URL. All servers of a cluster have the same users.
+            if let Some(user) = server.username() {
+                let plain = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
+                let password = server.password().map(plain).unwrap_or_default();
+                options = options.user_and_password(plain(user), password);
             }
             servers.push(server);
         }
@@ -269,7 +278,7 @@ impl Connection {
         };
         // A subscription takes effect when the server has read it, and without a right never. What
         // comes back behind it proves both.
-        let hello = Frame::Hello { nonce: 0 }.encode(b"");
+        let hello = Bytes::from_static(HELLO);
         let replies = format!("{prefix}.r.{number}.0.0");
         for (subject, heard) in [
             (own, &mut ears.frames),
@@ -425,7 +434,17 @@ fn is_ready<E>(publishing: impl Future<Output = Result<(), E>>) -> bool {
 impl Ears {
     /// What comes next. `None` once the link is closed.
     pub(super) async fn hear(&mut self) -> Option<Heard> {
-        std::future::poll_fn(|cx| self.poll(cx)).await
+        loop {
+            let heard = std::future::poll_fn(|cx| self.poll(cx)).await?;
+            let is_hello = match &heard {
+                Heard::Frame(payload) | Heard::Beat(payload) => payload == HELLO,
+                Heard::Who(whom) => whom.is_empty(),
+                Heard::Gone { host, .. } => *host == 0,
+            };
+            if !is_hello {
+                return Some(heard);
+            }
+        }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Heard>> {

@@ -130,7 +130,7 @@ pub struct HostInfo {
 }
 
 impl Cluster {
-    /// Joins: takes a number, and announces this host. It gets requests of others once it serves.
+    /// Joins: takes a number, and hears what others say. They hear of this host once it serves.
     ///
     /// # Errors
     /// [`ClusterError`].
@@ -229,12 +229,12 @@ impl Cluster {
 
     /// Tells others, for people, at which URL clients reach this host.
     pub fn announce(&self, address: String) {
-        if self.0.address.set(address).is_ok() {
+        if self.0.address.set(address).is_ok() && self.0.local.get().is_some() {
             self.0.beat();
         }
     }
 
-    /// Has this host answer requests of others from now on.
+    /// Announces this host, which answers requests of others from now on if it has pools.
     pub(crate) fn serve(&self, local: Weak<dyn Local>) {
         if self.0.local.set(local).is_ok() {
             self.0.beat();
@@ -282,10 +282,10 @@ async fn run(inner: Arc<Inner>, mut ears: Ears) {
         tokio::select! {
             biased;
             () = inner.leaving.notified() => return,
-            _ = beat.tick() => {
+            _ = beat.tick() => if inner.local.get().is_some() {
                 inner.beat();
                 inner.look(&mut was_connected);
-            }
+            },
             _ = probe.tick() => inner.probe(),
             heard = ears.hear() => match heard {
                 Some(heard) => inner.hear(heard),
@@ -304,7 +304,6 @@ impl Inner {
                 None => self.drop_frame(),
             },
             Heard::Who(whom) => self.link.tell(whom, self.own_beat().encode()),
-            Heard::Gone { host: 0, .. } => {} // this host's own hello
             Heard::Gone { host, id } => self.nobody_hears(host, id),
         }
     }
@@ -314,7 +313,6 @@ impl Inner {
             return self.drop_frame();
         };
         match frame {
-            Frame::Hello { .. } => {}
             Frame::ToWorker { front, id, what } => self.told_by_front(front, id, what, body),
             Frame::ToFront { worker, id, what } => self.told_by_worker(worker, id, what, body),
             Frame::Probe { front, exchanges } => self.probed(front, &exchanges),
@@ -334,6 +332,7 @@ impl Inner {
         let (number, name) = (beat.number, beat.name.clone());
         match self.members.heard(beat) {
             Change::None => {}
+            Change::Came | Change::Left if number == self.link.number() => {}
             Change::Came => tracing::info!(host = number, name, "host is there"),
             Change::Left => {
                 tracing::info!(host = number, name, "host has left");

@@ -188,10 +188,12 @@ impl Service {
         let mut record = Record::new(line);
         record.front = Some(responder.front());
         let routing = self.routing.load_full();
-        let _here = self.elsewhere.as_ref().map(Elsewhere::count);
+        let here = self.elsewhere.as_ref().map(Elsewhere::count);
         let answered = self
             .answer_routed(&routing, request, form, &connection, &mut record)
             .await;
+        // The front is told how busy this host is: without this request.
+        drop(here);
         let tally = match record.pool {
             Some(pool) => routing.pools[pool].guests.table().tally(),
             None => &self.unrouted,
