@@ -28,8 +28,8 @@ const LEAST_WINDOW: u64 = 16 << 10;
 /// The window of a body while there is room.
 const WINDOW: u64 = 256 << 10;
 
-/// The windows of all bodies together beyond the least. One that is full holds it for as long as its
-/// reader is slow; the others then have the least window, which slows them little.
+/// The windows of all bodies together beyond the least. One that is full holds it for as long as
+/// its reader is slow; the others then have the least window, which slows them little.
 const ALL_WINDOWS: u64 = 16 << 20;
 
 /// The room for windows.

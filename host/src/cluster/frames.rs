@@ -1,5 +1,6 @@
 //! *Frames* are what hosts say to each other: a small head in postcard's form, and behind it the
-//! bytes of a body. Whoever reads one trusts nothing in it: what doesn't fit is dropped and counted.
+//! bytes of a body. Whoever reads one trusts nothing in it: what doesn't fit is dropped and
+//! counted.
 //!
 //! The version is in the subject (`wph1`), so other versions don't hear each other.
 

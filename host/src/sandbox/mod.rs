@@ -150,8 +150,8 @@ impl Compiled {
         self.kind
     }
 
-    /// The first 12 hexadecimal digits of the SHA-256 of the module's file. Nothing for the built-in
-    /// module.
+    /// The first 12 hexadecimal digits of the SHA-256 of the module's file. Nothing for the
+    /// built-in module.
     #[cfg(feature = "cluster")]
     pub(crate) fn digest(&self) -> &str {
         &self.compilation.digest

@@ -19,7 +19,8 @@ use crate::server::Server;
 
 const CASE: &str = "1 KiB, 32 connections of h2load";
 
-/// The streams that a connection of HTTP/2 has open at a time: as many as a browser that loads a page.
+/// The streams that a connection of HTTP/2 has open at a time: as many as a browser that loads a
+/// page.
 const STREAMS: &str = "10";
 
 const CONFINED: &str = "host, HTTP/1.1";
