@@ -24,6 +24,7 @@ const ROUTES: &[(&str, Answer)] = &[
     ("/exit", exit),
     ("/spin", spin),
     ("/slow", slow),
+    ("/compute", compute),
     ("/stack", stack),
     ("/oom", oom),
     ("/grow", grow),
@@ -134,6 +135,16 @@ fn slow(request: &Request) -> Response {
     let milliseconds = number(request, "ms").unwrap_or(1000);
     std::thread::sleep(Duration::from_millis(milliseconds as u64));
     Response::text(200, format!("slept {milliseconds} ms\n"))
+}
+
+/// Computing, for `?rounds=` rounds of a few instructions each (1,000,000 if not given).
+fn compute(request: &Request) -> Response {
+    let rounds = number(request, "rounds").unwrap_or(1_000_000);
+    let mut bits = 1_u64;
+    for _ in 0..rounds {
+        bits = black_box(bits.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ (bits >> 29));
+    }
+    Response::text(200, format!("computed {rounds} rounds\n"))
 }
 
 /// Calling without end.
@@ -259,6 +270,10 @@ mod tests {
         assert_eq!(get("/big", Some("bytes=18")), is(200, "0123456789abcdef01"));
         assert_eq!(get("/grow", Some("mib=1")), is(200, "kept 1 MiB\n"));
         assert_eq!(get("/slow", Some("ms=1")), is(200, "slept 1 ms\n"));
+        assert_eq!(
+            get("/compute", Some("rounds=2")),
+            is(200, "computed 2 rounds\n")
+        );
         assert_eq!(get("/bad-response", None).0, 999);
         assert_eq!(get("/bad-response", Some("kind=body-204")).0, 204);
         assert_eq!(get("/", None).0, 404);

@@ -1,7 +1,6 @@
 #!/bin/sh
-# Installs what the host is compared with: nginx, php-fpm, Apache and
-# h2load from Debian, `wasmtime serve` and
-# static-web-server from source into target/peers. What is there already is left as it is, and what can't be
+# Installs what the host is compared with: nginx, php-fpm, Apache, h2load and nats-server from Debian, `wasmtime serve`
+# and static-web-server from source into target/peers. What is there already is left as it is, and what can't be
 # installed is left out: the comparison goes on without it.
 set -u
 cd "$(dirname "$0")/../../.."
@@ -49,6 +48,7 @@ php() {
 
 from_debian nginx-light nginx
 from_debian nghttp2-client h2load
+from_debian nats-server nats-server
 php
 from_debian apache2-bin apache2
 from_source wasmtime-cli "$WASMTIME" wasmtime

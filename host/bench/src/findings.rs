@@ -54,6 +54,11 @@ impl Results {
         self.find(format!("{case}: {contestant}"), value, unit, target);
     }
 
+    /// Judges the median of values that no contestant has alone.
+    pub(crate) fn find_value(&mut self, name: &str, rounds: Vec<f64>, unit: &str, target: Target) {
+        self.find(name.to_owned(), Ok(median(rounds)), unit, target);
+    }
+
     fn find(&mut self, name: String, value: Result<f64, String>, unit: &str, target: Target) {
         let verdict = match &value {
             Ok(value) => target.verdict(*value),

@@ -107,6 +107,12 @@ impl Server {
         }
     }
 
+    /// The same server, with other processes that do a part of its work.
+    pub(crate) fn beside(mut self, others: Vec<Running>) -> Self {
+        self.processes.splice(0..0, others);
+        self
+    }
+
     /// The same server, for the case that many processes answer. Its measurement ends it.
     pub(crate) fn of_many_processes(mut self) -> Self {
         self.ends_to_count = true;

@@ -85,7 +85,8 @@ pub(super) struct Link {
 /// The hearing side of the link.
 pub(super) struct Ears {
     frames: Subscriber,
-    gone: Subscriber,
+    /// Beats that this host has asked for, and from the server that nobody hears.
+    replies: Subscriber,
     beats: Subscriber,
     who: Subscriber,
 }
@@ -266,7 +267,7 @@ impl Connection {
         let own = format!("{prefix}.h.{number}");
         let mut ears = Ears {
             frames: subscribe(own.clone()).await?,
-            gone: subscribe(format!("{prefix}.r.{number}.*.*")).await?,
+            replies: subscribe(format!("{prefix}.r.{number}.*.*")).await?,
             beats: subscribe(format!("{prefix}.beat")).await?,
             who: subscribe(format!("{prefix}.who")).await?,
         };
@@ -282,7 +283,7 @@ impl Connection {
         let replies = format!("{prefix}.r.{number}.0.0");
         for (subject, heard) in [
             (own, &mut ears.frames),
-            (replies, &mut ears.gone),
+            (replies, &mut ears.replies),
             (format!("{prefix}.beat"), &mut ears.beats),
             (format!("{prefix}.who"), &mut ears.who),
         ] {
@@ -399,6 +400,15 @@ impl Link {
         self.is_connected() && is_ready(self.client.publish(subject, beat))
     }
 
+    /// Has all hosts send this one a beat.
+    pub(super) fn ask_who(&self) {
+        let subject = format!("{}.who", self.prefix);
+        let asking = self
+            .client
+            .publish_with_reply(subject, self.reply(0, 0), Bytes::new());
+        let _their_next_beats_come = is_ready(asking);
+    }
+
     /// Tells whoever has asked.
     pub(super) fn tell(&self, whom: String, beat: Bytes) {
         let _asks_again = is_ready(self.client.publish(whom, beat));
@@ -439,7 +449,7 @@ impl Ears {
             let is_hello = match &heard {
                 Heard::Frame(payload) | Heard::Beat(payload) => payload == HELLO,
                 Heard::Who(whom) => whom.is_empty(),
-                Heard::Gone { host, .. } => *host == 0,
+                Heard::Gone { .. } => false,
             };
             if !is_hello {
                 return Some(heard);
@@ -452,11 +462,14 @@ impl Ears {
         if let Poll::Ready(message) = Pin::new(&mut self.beats).poll_next(cx) {
             return Poll::Ready(message.map(|message| Heard::Beat(message.payload)));
         }
-        if let Poll::Ready(message) = Pin::new(&mut self.gone).poll_next(cx) {
-            // Nobody but the server writes here, and only that nobody hears.
+        if let Poll::Ready(message) = Pin::new(&mut self.replies).poll_next(cx) {
             let Some(message) = message else {
                 return Poll::Ready(None);
             };
+            if message.status.is_none() {
+                // This host has asked who is there.
+                return Poll::Ready(Some(Heard::Beat(message.payload)));
+            }
             let mut words = message.subject.rsplit('.');
             let id = words.next().and_then(|word| word.parse().ok());
             let host = words.next().and_then(|word| word.parse().ok());

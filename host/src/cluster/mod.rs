@@ -238,6 +238,7 @@ impl Cluster {
     pub(crate) fn serve(&self, local: Weak<dyn Local>) {
         if self.0.local.set(local).is_ok() {
             self.0.beat();
+            self.0.link.ask_who();
         }
     }
 

@@ -121,7 +121,7 @@ impl Bench {
         ]
     }
 
-    fn module(&self, name: &str) -> String {
+    pub(super) fn module(&self, name: &str) -> String {
         self.guests.join(name).display().to_string()
     }
 

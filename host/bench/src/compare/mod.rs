@@ -6,6 +6,7 @@
 //! cargo bench --bench compare                    the same without installing anything
 //! cargo bench --bench compare -- --ours          without peers: the quick measurement, six minutes
 //! cargo bench --bench compare -- --doors         only TLS, HTTP/2 and confinement, beside nginx
+//! cargo bench --bench compare -- --cluster       only hosts that answer for each other
 //! cargo bench --bench compare -- --soak          only ten million requests, and their traces
 //! cargo bench --bench compare -- --quick         a short round over everything: is all in order?
 //! cargo bench --bench compare -- --render FILE   tables and chart of results that are kept as JSON
@@ -16,6 +17,7 @@
 //! `host/bench/results/`. A missed target is a line of the report, and so is a peer that can't
 //! serve a cell. The bench fails only if the host itself can't be run, or answers wrongly.
 
+mod cluster;
 mod contestants;
 mod doors;
 mod drills;
@@ -28,7 +30,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use wasm_pool_guest_build::{build, workspace};
 
 use crate::chart::{self, Panel};
@@ -101,13 +103,23 @@ pub fn main(program: &Path) -> anyhow::Result<()> {
             let targets = SIZES.map(Cell::target);
             show(&bench.measure(&Peers::default(), &targets, bench.drills())?)
         }
-        ["--doors"] => {
+        [part @ ("--doors" | "--cluster")] => {
             let bench = bench(FULL)?;
             let peers = Peers::find(Path::new(""));
-            let case = bench.doors(&peers).context("h2load is not installed")?;
+            let cases = match *part {
+                "--doors" => Vec::from_iter(bench.doors(&peers)),
+                _ => bench.cluster(&peers),
+            };
+            ensure!(
+                !cases.is_empty(),
+                "{part}: h2load or nats-server is not installed"
+            );
             let mut results = blank(&peers);
-            run(&mut results, &[case])?;
-            doors::judge(&mut results);
+            run(&mut results, &cases)?;
+            match *part {
+                "--doors" => doors::judge(&mut results),
+                _ => cluster::judge(&mut results),
+            }
             save(&results, &workspace().join("host/bench/results"))?;
             show(&results)
         }
@@ -126,7 +138,7 @@ pub fn main(program: &Path) -> anyhow::Result<()> {
             keep(&results, file.parent().unwrap_or(&passing))
         }
         _ => bail!(
-            "{args:?}: there are --ours, --quick, --doors, --soak, and --render FILE, one at a time"
+            "{args:?}: there are --ours, --quick, --doors, --cluster, --soak, and --render FILE, one at a time"
         ),
     }
 }
@@ -208,6 +220,7 @@ impl Bench {
         // Drills are short and can fail, so they run first.
         let mut cases = self.drills();
         cases.extend(self.doors(&peers));
+        cases.extend(self.cluster(&peers));
         cases.extend([self.scaling(), self.soak()]);
         self.measure(&peers, &Cell::all(), cases)
     }
@@ -226,6 +239,7 @@ impl Bench {
         }
         run(&mut results, &cases)?;
         matrix::judge(&mut results);
+        cluster::judge(&mut results);
         doors::judge(&mut results);
         drills::judge(&mut results);
         Ok(results)

@@ -39,6 +39,7 @@ pub(crate) struct Peers {
     pub(crate) component: PathBuf,
     pub(crate) nginx: Option<Program>,
     pub(crate) h2load: Option<Program>,
+    pub(crate) nats: Option<Program>,
     pub(crate) fpm: Option<Program>,
     pub(crate) apache: Option<Program>,
     pub(crate) static_web_server: Option<Program>,
@@ -57,6 +58,7 @@ impl Peers {
         Self {
             component: component.to_owned(),
             nginx: find("nginx", "-v", "nginx/"),
+            nats: find("nats-server", "--version", "nats-server: v"),
             h2load: find("h2load", "--version", "nghttp2/"),
             // Debian adds PHP's version to the name.
             fpm: Program::find(|file| file.starts_with("php-fpm"), "-v", "PHP "),
@@ -72,6 +74,7 @@ impl Peers {
         json!({
             "nginx": version(&self.nginx),
             "h2load": version(&self.h2load),
+            "nats-server": version(&self.nats),
             "php-fpm": version(&self.fpm),
             "apache": version(&self.apache),
             "static-web-server": version(&self.static_web_server),

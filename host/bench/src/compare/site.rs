@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use tempfile::TempDir;
 use wasm_pool_native::http;
@@ -83,6 +84,28 @@ impl Site {
         let mut command = server::host(&self.program);
         command.arg("--root").arg(self.root()).args(flags);
         Server::start("the host", command)
+    }
+
+    /// A host of a cluster over this folder that has no clients.
+    pub(crate) fn worker(&self) -> Command {
+        let mut command = Command::new(&self.program);
+        command.args([
+            "serve",
+            "--role",
+            "worker",
+            "--log-level",
+            "warn",
+            "--end-with-parent",
+        ]);
+        command.arg("--root").arg(self.root());
+        command
+    }
+
+    /// A host of a cluster that has no processes.
+    pub(crate) fn front(&self, flags: &[&str]) -> anyhow::Result<Server> {
+        let mut command = server::host(&self.program);
+        command.args(["--role", "front"]).args(flags);
+        Server::start("the front", command)
     }
 
     /// The host over this folder, with a component that reads it through WASI.
