@@ -74,6 +74,8 @@ fuzz: setup
 lint: setup
 	cargo fmt --check
 	cargo clippy --workspace --all-targets -- --deny warnings
+	@# As embedders build it: without clusters.
+	cargo clippy --package wasm-pool-host -- --deny warnings
 
 # Everything has its place below PREFIX, and DESTDIR stands before all paths. What the service reads is in
 # SYSCONFDIR, which is the administrator's: only the package for Debian puts a file there.
