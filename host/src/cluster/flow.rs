@@ -22,26 +22,23 @@ use crate::steps::Steps;
 /// The largest part of a body in one frame.
 pub(super) const PART_BYTES: usize = 64 << 10;
 
-/// The window that every body has.
-const LEAST_WINDOW: u64 = 16 << 10;
+/// The window that every body begins with.
+pub(super) const LEAST_WINDOW: u64 = 16 << 10;
 
-/// The window of a body while there is room.
+/// The window of a body that is taken, while there is room.
 const WINDOW: u64 = 256 << 10;
 
-/// The windows of all bodies together beyond the least. One that is full holds it for as long as
-/// its reader is slow; the others then have the least window, which slows them little.
+/// What the windows of all bodies together have beyond the least. A body whose reader is slow may
+/// hold its part for long. The others have the least window then: 16 KiB for each way to the other
+/// host and back.
 const ALL_WINDOWS: u64 = 16 << 20;
 
-/// The room for windows.
-#[derive(Debug)]
-pub(super) struct Windows(Arc<Semaphore>);
+/// Parts of fewer bytes are put together: each piece has a cost of its own.
+const SMALL_BYTES: usize = 4 << 10;
 
-/// A window, which gives its room back.
-#[derive(Debug)]
-pub(super) struct Window {
-    bytes: u64,
-    _room: Option<OwnedSemaphorePermit>,
-}
+/// The room for windows.
+#[derive(Clone, Debug)]
+pub(super) struct Windows(Arc<Semaphore>);
 
 /// The side of an exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,7 +76,12 @@ struct State {
 
 #[derive(Debug)]
 struct Incoming {
-    window: Window,
+    window: u64,
+    windows: Windows,
+    /// What the window has beyond the least.
+    room: Option<OwnedSemaphorePermit>,
+    /// Whether the other side knows that it may send.
+    is_invited: bool,
     pieces: VecDeque<Piece>,
     /// Bytes that have come.
     received: u64,
@@ -111,28 +113,23 @@ impl Windows {
         )))
     }
 
-    pub(super) fn open(&self) -> Window {
+    /// What a window has beyond the least.
+    fn room(&self) -> Option<OwnedSemaphorePermit> {
         let units = u32::try_from(WINDOW / LEAST_WINDOW - 1).unwrap_or(0);
-        let room = Arc::clone(&self.0).try_acquire_many_owned(units).ok();
-        Window {
-            bytes: if room.is_some() { WINDOW } else { LEAST_WINDOW },
-            _room: room,
-        }
-    }
-}
-
-impl Window {
-    pub(super) fn bytes(&self) -> u64 {
-        self.bytes
+        Arc::clone(&self.0).try_acquire_many_owned(units).ok()
     }
 }
 
 impl Flow {
-    /// `allowed` is what the other side lets this one send.
-    pub(super) fn new(peer: Peer, window: Window, allowed: u64) -> Self {
+    /// `allowed` is what the other side lets this one send. A front has said what it lets its worker
+    /// send; a worker says so once somebody reads the body.
+    pub(super) fn new(peer: Peer, windows: Windows, allowed: u64) -> Self {
         let incoming = Incoming {
-            allowed: window.bytes,
-            window,
+            allowed: LEAST_WINDOW,
+            window: LEAST_WINDOW,
+            windows,
+            room: None,
+            is_invited: peer.side == Side::Front,
             pieces: VecDeque::new(),
             received: 0,
             taken: 0,
@@ -166,7 +163,10 @@ impl Flow {
         Progress {
             id: self.peer.id,
             sent: state.outgoing.sent + u64::from(state.outgoing.has_ended),
-            allowed: state.incoming.allowed,
+            allowed: match state.incoming.is_invited {
+                true => state.incoming.allowed,
+                false => 0,
+            },
         }
     }
 
@@ -217,9 +217,7 @@ impl Flow {
                 if incoming.received > incoming.allowed {
                     incoming.fail("its sender has sent more than it may");
                 } else {
-                    if !bytes.is_empty() {
-                        incoming.pieces.push_back(Piece::Bytes(bytes));
-                    }
+                    incoming.add(bytes);
                     incoming.end = is_last.then_some(Ok(()));
                 }
             }
@@ -243,12 +241,6 @@ impl Flow {
         if let Some(writer) = outgoing.writer.take() {
             writer.wake();
         }
-    }
-
-    /// Lets the other side send the incoming body.
-    pub(super) fn invite(&self) {
-        let allowed = self.state().incoming.allowed;
-        self.tell_allowed(allowed);
     }
 
     /// Ends it all. What is missing of the incoming body is missing for this reason.
@@ -346,11 +338,12 @@ impl Flow {
         let mut reader = Reader::new(body, &Steps::default());
         let sending = async {
             loop {
-                match poll_fn(|cx| reader.poll_piece(cx)).await {
-                    None => return self.finish(None).await,
-                    Some(Ok(Piece::Bytes(bytes))) => self.send(bytes).await?,
-                    Some(Ok(Piece::Trailers(fields))) => return self.finish(Some(&fields)).await,
-                    Some(Err(_)) => {
+                let (bytes, behind) = poll_fn(|cx| gather(&mut reader, cx)).await;
+                self.send(bytes).await?;
+                match behind {
+                    Behind::More => {}
+                    Behind::End(trailers) => return self.finish(trailers.as_deref()).await,
+                    Behind::Broken => {
                         self.break_off().await;
                         return Err(Over);
                     }
@@ -436,6 +429,11 @@ impl Flow {
             return match &incoming.end {
                 None => {
                     incoming.reader = Some(cx.waker().clone());
+                    if !std::mem::replace(&mut incoming.is_invited, true) {
+                        let allowed = incoming.allowed;
+                        drop(state);
+                        self.tell_allowed(allowed);
+                    }
                     Poll::Pending
                 }
                 Some(Ok(())) => Poll::Ready(None),
@@ -445,12 +443,7 @@ impl Flow {
         let mut allowed = None;
         if let Piece::Bytes(bytes) = &piece {
             incoming.taken += bytes.len() as u64;
-            let could_be = incoming.taken + incoming.window.bytes;
-            // Telling less often costs no speed, as long as the other side can go on.
-            if incoming.end.is_none() && could_be - incoming.allowed >= incoming.window.bytes / 2 {
-                incoming.allowed = could_be;
-                allowed = Some(could_be);
-            }
+            allowed = incoming.extend();
         }
         drop(state);
         if let Some(allowed) = allowed {
@@ -475,11 +468,79 @@ impl Flow {
 }
 
 impl Incoming {
+    /// Adds bytes that have come.
+    fn add(&mut self, bytes: Bytes) {
+        if bytes.is_empty() {
+            return;
+        }
+        if bytes.len() < SMALL_BYTES
+            && let Some(Piece::Bytes(last)) = self.pieces.back_mut()
+            && last.len() < SMALL_BYTES
+        {
+            *last = [&**last, &*bytes].concat().into();
+        } else {
+            self.pieces.push_back(Piece::Bytes(bytes));
+        }
+    }
+
+    /// How much the other side may send by now in all, if it is to be told. Telling less often costs
+    /// no speed, as long as the other side can go on.
+    fn extend(&mut self) -> Option<u64> {
+        if self.end.is_some() || self.taken + self.window - self.allowed < self.window / 2 {
+            return None;
+        }
+        if self.room.is_none() {
+            self.room = self.windows.room();
+            self.window = if self.room.is_some() {
+                WINDOW
+            } else {
+                LEAST_WINDOW
+            };
+        }
+        self.allowed = self.taken + self.window;
+        Some(self.allowed)
+    }
+
     fn fail(&mut self, why: &str) {
         self.end = Some(Err(why.to_owned()));
         if let Some(reader) = self.reader.take() {
             reader.wake();
         }
+    }
+}
+
+/// What follows gathered bytes.
+pub(super) enum Behind {
+    /// More, which is not there yet or does not fit.
+    More,
+    /// The end, perhaps with fields behind the body.
+    End(Option<Vec<(String, Vec<u8>)>>),
+    /// The rest is missing.
+    Broken,
+}
+
+/// Gathers the pieces of a body that are there, up to one part. Waits only for the first.
+pub(super) fn gather(reader: &mut Reader, cx: &mut Context<'_>) -> Poll<(Bytes, Behind)> {
+    let mut gathered = Bytes::new();
+    loop {
+        let behind = match reader.poll_piece(cx) {
+            Poll::Pending if gathered.is_empty() => return Poll::Pending,
+            Poll::Pending => Behind::More,
+            Poll::Ready(None) => Behind::End(None),
+            Poll::Ready(Some(Ok(Piece::Trailers(fields)))) => Behind::End(Some(fields)),
+            Poll::Ready(Some(Err(_logged))) => Behind::Broken,
+            Poll::Ready(Some(Ok(Piece::Bytes(bytes)))) => {
+                gathered = match gathered.is_empty() {
+                    true => bytes,
+                    false => [&*gathered, &*bytes].concat().into(),
+                };
+                if gathered.len() < PART_BYTES {
+                    continue;
+                }
+                Behind::More
+            }
+        };
+        return Poll::Ready((gathered, behind));
     }
 }
 

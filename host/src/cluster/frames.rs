@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 use super::settings::Role;
 use crate::exit::Exit;
 
-/// The most fields of one head. The HTTP floor takes fewer.
-const MAX_FIELDS: usize = 512;
+/// The most fields of one head. A head of 64 KiB has fewer.
+const MAX_FIELDS: usize = 4096;
 
 /// The most exchanges that one probe asks for. Further ones are in the next.
 pub(super) const MAX_PROBED: usize = 4096;
@@ -38,8 +38,7 @@ pub(super) enum Frame<'a> {
         front: u32,
         exchanges: Vec<Progress>,
     },
-    /// The answer to a probe. `last` is the last exchange that was asked for: what is missing up to
-    /// there is not known.
+    /// The answer to a probe: what was asked for, and what is known of it.
     Known {
         worker: u32,
         asked: Vec<u64>,
@@ -156,6 +155,8 @@ pub(crate) enum Refusal {
     Draining,
     /// The request was on its way for too long.
     Stale,
+    /// No pool there has a route for it.
+    NoRoute,
     /// Its processes can't be started. The next try comes after so many milliseconds, if known.
     Failing(Option<u64>),
 }
@@ -163,13 +164,13 @@ pub(crate) enum Refusal {
 /// Why a request that was begun has no response. The variants are those of `Unanswered`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Failure {
-    NoRoute,
     Stopping,
     Late,
     /// The exit of the process, as its place in [`Exit::ALL`].
     Ended(u8),
     BadResponse,
     BadBody,
+    BodyTooLarge,
     Disk,
 }
 
@@ -210,7 +211,7 @@ impl Failure {
 impl Load {
     /// How many requests there are for each process: 0 is idle, 1 is busy, 2 is full.
     pub(crate) fn share(self, also: u32) -> f64 {
-        let requests = (self.running + self.waiting).max(also);
+        let requests = self.running.saturating_add(self.waiting).max(also);
         f64::from(requests) / f64::from(self.seats.max(1))
     }
 }

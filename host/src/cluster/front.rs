@@ -10,11 +10,11 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 
-use super::flow::{Flow, PART_BYTES, Peer, Received, Side};
+use super::flow::{Flow, LEAST_WINDOW, PART_BYTES, Peer, Received, Side};
 use super::frames::{
     Failure, Frame, Load, MAX_PROBED, Progress, Refusal, RequestHead, ToFront, ToWorker,
 };
-use super::members::{Chosen, Counted};
+use super::members::Chosen;
 use super::{Cluster, Counters, Inner};
 use crate::body::Body;
 use crate::message::{Request, Response, Scheme};
@@ -41,8 +41,10 @@ pub(crate) enum Asked {
     Failed(Failure),
     /// The host that had the request is lost, and nobody knows how far it has come.
     Lost,
-    /// No host has taken the request, which is whole. What the last of them has said.
+    /// No host has taken the request, which is whole. What they have said.
     Nowhere(Option<Refusal>),
+    /// The host has refused the request after it had its body, which is gone.
+    Spent,
 }
 
 /// Who had a request last.
@@ -92,9 +94,8 @@ struct Rest {
 struct Guard {
     cluster: Cluster,
     flow: Arc<Flow>,
-    /// Whether the other side knows that the exchange is over.
+    /// Whether the other side has said that the exchange is over.
     is_over: bool,
-    _counted: Counted,
 }
 
 /// One try.
@@ -117,17 +118,20 @@ impl Cluster {
         own: Option<Load>,
         told: &mut Told,
     ) -> Asked {
-        let line = self.0.settings.line;
         let mut may_repeat = is_repeatable(&request.method);
         let mut why = None;
-        let begun = Instant::now();
-        let mut place = None;
+        let mut deadline = Instant::now() + self.0.settings.line.queue_timeout;
         loop {
             let mut tried = Vec::new();
-            while tried.len() < TRIES
-                && self.0.link.is_connected()
-                && let Some(chosen) = self.0.members.choose(&tried, own)
-            {
+            while tried.len() < TRIES {
+                let chosen = match self.choose(&tried, own) {
+                    Some(chosen) => chosen,
+                    None if own.is_some() => return Asked::Nowhere(why),
+                    None => match self.wait(deadline).await {
+                        Some(chosen) => chosen,
+                        None => return Asked::Nowhere(why),
+                    },
+                };
                 tried.push(chosen.number);
                 let host = chosen.number;
                 told.host = Some(host);
@@ -136,7 +140,10 @@ impl Cluster {
                     Try::Done(asked) => return asked,
                     Try::Refused(refusal) => {
                         self.0.counters.refused.fetch_add(1, Ordering::Relaxed);
-                        why = refusal.or(why);
+                        why = match (why, refusal) {
+                            (Some(why), None | Some(Refusal::NoRoute)) => Some(why),
+                            (_, refusal) => refusal,
+                        };
                     }
                     Try::Lost { is_spent } => {
                         self.0.counters.lost.fetch_add(1, Ordering::Relaxed);
@@ -145,24 +152,44 @@ impl Cluster {
                             return Asked::Lost;
                         }
                         self.0.counters.retried.fetch_add(1, Ordering::Relaxed);
+                        // It has run until now, and not waited.
+                        deadline = Instant::now() + self.0.settings.line.queue_timeout;
                     }
                 }
             }
-            if own.is_some() || begun.elapsed() >= line.queue_timeout {
+            if own.is_some() || Instant::now() >= deadline || why == Some(Refusal::NoRoute) {
                 return Asked::Nowhere(why);
             }
-            if place.is_none() {
-                let Ok(free) = Arc::clone(&self.0.line).try_acquire_owned() else {
-                    return Asked::Nowhere(why);
-                };
-                self.0.counters.waiting.fetch_add(1, Ordering::Relaxed);
-                place = Some((free, Waiting(&self.0.counters)));
+            // All were full although they had seemed not to be.
+            sleep(GLANCE).await;
+        }
+    }
+
+    /// A host with room. None if others wait for one.
+    fn choose(&self, tried: &[u32], own: Option<Load>) -> Option<Chosen> {
+        let is_first = own.is_some() || self.0.counters.waiting.load(Ordering::Relaxed) == 0;
+        let may = is_first && self.0.link.is_connected();
+        may.then(|| self.0.members.choose(tried, own)).flatten()
+    }
+
+    /// Waits in line for a host with room. None if the line is full, or it took too long. Only the
+    /// first in line looks, and the next comes after it.
+    async fn wait(&self, deadline: Instant) -> Option<Chosen> {
+        let _place = self.0.line.try_acquire().ok()?;
+        self.0.counters.waiting.fetch_add(1, Ordering::Relaxed);
+        let _waiting = Waiting(&self.0.counters);
+        let left = || deadline.saturating_duration_since(Instant::now());
+        let _turn = timeout(left(), self.0.turn.lock()).await.ok()?;
+        loop {
+            if self.0.link.is_connected()
+                && let Some(chosen) = self.0.members.choose(&[], None)
+            {
+                return Some(chosen);
             }
-            let left = line.queue_timeout.saturating_sub(begun.elapsed());
-            let _glanced = timeout(GLANCE.min(left), self.0.members.room()).await;
-            if !self.0.link.is_connected() {
-                sleep(GLANCE.min(left)).await; // nobody has room then
+            if left().is_zero() {
+                return None;
             }
+            let _glanced = timeout(GLANCE.min(left()), self.0.members.room()).await;
         }
     }
 
@@ -172,7 +199,6 @@ impl Cluster {
             beat,
             counted,
         } = chosen;
-        let window = self.0.windows.open();
         let id = self.0.next_id.fetch_add(1, Ordering::Relaxed);
         let peer = Peer {
             link: self.0.link.clone(),
@@ -186,7 +212,7 @@ impl Cluster {
         };
         let what = ToWorker::Ask {
             beat,
-            window: window.bytes(),
+            window: LEAST_WINDOW,
             length: request.body.length(),
             is_whole: inline.is_some(),
             head: head(request),
@@ -201,7 +227,7 @@ impl Cluster {
         if frame.len() > self.0.link.most_bytes() {
             return Try::Refused(None); // its head is too large for any other host
         }
-        let flow = Arc::new(Flow::new(peer, window, 0));
+        let flow = Arc::new(Flow::new(peer, self.0.windows.clone(), 0));
         let (events, mut heard) = mpsc::channel(EVENTS);
         let exchange = Exchange {
             since: Instant::now(),
@@ -214,8 +240,9 @@ impl Cluster {
             cluster: self.clone(),
             flow: Arc::clone(&flow),
             is_over: false,
-            _counted: counted,
         };
+        // A response that is on its way takes no process's time.
+        let _counted = counted;
         if !self.0.link.ask(host, id, frame).await {
             return Try::Refused(None);
         }
@@ -241,7 +268,7 @@ impl Cluster {
                     guard.is_over = true;
                     return match is_spent {
                         false => Try::Refused(Some(refusal)),
-                        true => Try::Done(Asked::Nowhere(Some(refusal))),
+                        true => Try::Done(Asked::Spent),
                     };
                 }
                 Event::Undelivered => {
@@ -263,10 +290,7 @@ impl Cluster {
                     }
                     return Try::Done(Asked::Answered(response));
                 }
-                Event::Lost => {
-                    guard.is_over = true;
-                    return Try::Lost { is_spent };
-                }
+                Event::Lost => return Try::Lost { is_spent },
             }
         }
         Try::Lost { is_spent }
@@ -366,6 +390,9 @@ impl Inner {
 
     /// Asks the hosts what they know of requests that are old.
     pub(super) fn probe(&self) {
+        if !self.link.is_connected() {
+            return;
+        }
         let mut old: HashMap<u32, Vec<Progress>> = HashMap::new();
         for (_, exchange) in self.exchanges.table().iter() {
             if exchange.since.elapsed() > PROBED_AFTER {
@@ -373,11 +400,12 @@ impl Inner {
                 asked.push(exchange.flow.progress());
             }
         }
+        let hosts: Vec<u32> = old.keys().copied().collect();
+        for silent in self.members.probed(&hosts) {
+            self.lose(silent);
+            old.remove(&silent);
+        }
         for (host, mut exchanges) in old {
-            if self.members.probed(host) {
-                self.lose(host);
-                continue;
-            }
             exchanges.sort_unstable_by_key(|exchange| exchange.id);
             for exchanges in exchanges.chunks(MAX_PROBED) {
                 let probe = Frame::Probe {
@@ -395,14 +423,23 @@ impl Inner {
         let known: HashMap<u64, Progress> = known.iter().map(|one| (one.id, *one)).collect();
         for id in asked {
             let parts = {
-                let table = self.exchanges.table();
-                let exchange = table.get(id);
+                let mut table = self.exchanges.table();
+                let exchange = table.get_mut(id);
                 let exchange = exchange.filter(|exchange| exchange.flow.peer().host == worker);
-                exchange.map(Exchange::parts)
+                exchange.map(|exchange| {
+                    // Its invitation may be what was lost.
+                    let is_invited = known.get(id).is_some_and(|known| known.allowed > 0);
+                    let was_taken = exchange.is_taken;
+                    exchange.is_taken |= is_invited;
+                    (exchange.parts(), is_invited && !was_taken)
+                })
             };
-            let Some(parts) = parts else {
+            let Some((parts, begins)) = parts else {
                 continue; // it is over
             };
+            if begins {
+                let _over = parts.1.try_send(Event::Taken);
+            }
             match known.get(id) {
                 Some(progress) if parts.0.compare(*progress).is_ok() => {}
                 None if parts.0.has_all() => {} // its last part was faster
@@ -440,7 +477,7 @@ impl Drop for Guard {
         let Peer { link, host, id, .. } = self.flow.peer();
         let inner = &self.cluster.0;
         inner.exchanges.table().remove(id);
-        let is_over = self.is_over || self.flow.has_all() || self.flow.is_over();
+        let is_over = self.is_over || self.flow.has_all();
         self.flow.end("nobody wants it any more");
         if !is_over {
             let cancel = Frame::ToWorker {

@@ -25,6 +25,7 @@ use percent_encoding::percent_decode_str;
 use tokio::task::unconstrained;
 use tokio::time::{Instant, timeout};
 
+use super::frames::Beat;
 use super::settings::{ClusterError, ClusterSettings};
 
 /// The version of what hosts say to each other.
@@ -97,6 +98,8 @@ pub(super) enum Heard {
     Beat(Bytes),
     /// Somebody wants a beat, at this subject.
     Who(String),
+    /// What this host has said to itself.
+    Hello,
     /// Nobody hears at this host. The exchange that was to begin there, or 0 for a probe.
     Gone {
         host: u32,
@@ -190,6 +193,7 @@ impl Connection {
     pub(super) async fn number(&self) -> Result<u32, ClusterError> {
         let store = self.store().await?;
         let give_up = Instant::now() + PATIENCE;
+        let mut behind = 0;
         loop {
             // Only a write that compares is believed, since a read may be old.
             let entry = store.entry(NEXT_HOST).await;
@@ -203,7 +207,7 @@ impl Connection {
                         .ok_or_else(unreadable)?
                 }
             };
-            let number = last + 1;
+            let number = last.max(behind) + 1;
             if number > MAX_NUMBER {
                 return Err(ClusterError::NumbersUsedUp);
             }
@@ -219,11 +223,34 @@ impl Connection {
                     .map_err(|error| error.to_string()),
             };
             match written {
+                Ok(_) if self.is_taken(number).await => {
+                    // The counter was lost, and begins anew. It goes on behind all who are there.
+                    let beats = self.who().await?;
+                    let numbers = beats.iter().filter_map(|beat| Beat::decode(beat));
+                    let most = numbers.map(|beat| beat.number).max().unwrap_or(number);
+                    tracing::error!(number, most, "the counter of hosts was lost");
+                    behind = most.max(number);
+                }
                 Ok(_) => return Ok(number),
                 Err(why) if Instant::now() > give_up => return Err(ClusterError::NoNumber(why)),
                 Err(_another_was_faster) => tokio::task::yield_now().await,
             }
         }
+    }
+
+    /// Whether somebody hears at this number.
+    async fn is_taken(&self, number: u32) -> bool {
+        const SILENCE: Duration = Duration::from_secs(1);
+        let inbox = self.client.new_inbox();
+        let Ok(mut answers) = self.client.subscribe(inbox.clone()).await else {
+            return false;
+        };
+        let subject = format!("{}.h.{number}", self.prefix);
+        let asked = self
+            .client
+            .publish_with_reply(subject, inbox, Bytes::from_static(HELLO));
+        // The server answers at once if nobody hears.
+        asked.await.is_ok() && timeout(SILENCE, answers.next()).await.is_err()
     }
 
     async fn store(&self) -> Result<kv::Store, ClusterError> {
@@ -324,7 +351,11 @@ impl Connection {
             .publish_with_reply(subject.clone(), inbox, Bytes::new());
         asked.await.map_err(|_| refused())?;
         let mut beats = Vec::new();
-        while let Ok(Some(answer)) = timeout(SILENCE, answers.next()).await {
+        let give_up = Instant::now() + PATIENCE;
+        while beats.len() < MAX_NUMBER as usize
+            && Instant::now() < give_up
+            && let Ok(Some(answer)) = timeout(SILENCE, answers.next()).await
+        {
             if answer.status.is_some() {
                 break; // nobody is there
             }
@@ -414,6 +445,17 @@ impl Link {
         let _asks_again = is_ready(self.client.publish(whom, beat));
     }
 
+    /// As [`Link::beat`], and waits until it is handed to the connection.
+    pub(super) async fn beat_surely(&self, beat: Bytes) {
+        let sending = self.client.publish(format!("{}.beat", self.prefix), beat);
+        let _nobody_is_there = timeout(SENDING, sending).await;
+    }
+
+    /// Says something to itself, which comes behind all that others have sent before.
+    pub(super) async fn hello(&self) -> bool {
+        self.send(self.number, Bytes::from_static(HELLO)).await
+    }
+
     /// Waits until what was handed to the connection is written.
     pub(super) async fn flush(&self) {
         let _broken = timeout(SENDING, self.client.flush()).await;
@@ -446,13 +488,11 @@ impl Ears {
     pub(super) async fn hear(&mut self) -> Option<Heard> {
         loop {
             let heard = std::future::poll_fn(|cx| self.poll(cx)).await?;
-            let is_hello = match &heard {
-                Heard::Frame(payload) | Heard::Beat(payload) => payload == HELLO,
-                Heard::Who(whom) => whom.is_empty(),
-                Heard::Gone { .. } => false,
-            };
-            if !is_hello {
-                return Some(heard);
+            match heard {
+                Heard::Frame(payload) if payload == HELLO => return Some(Heard::Hello),
+                Heard::Beat(payload) if payload == HELLO => {}
+                Heard::Who(whom) if whom.is_empty() => {}
+                heard => return Some(heard),
             }
         }
     }

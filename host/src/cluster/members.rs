@@ -135,15 +135,23 @@ impl Members {
         }
     }
 
-    /// The host is about to be probed. Returns whether it has left too many probes unanswered.
-    pub(super) fn probed(&self, number: u32) -> bool {
+    /// These hosts are about to be probed, and no others. Returns those that have left too many
+    /// probes unanswered.
+    pub(super) fn probed(&self, numbers: &[u32]) -> Vec<u32> {
         const TOO_MANY: u32 = 3;
+        let mut silent = Vec::new();
         let mut hosts = self.hosts();
-        let Some(member) = hosts.get_mut(&number) else {
-            return true;
-        };
-        member.unanswered += 1;
-        member.unanswered > TOO_MANY
+        for (number, member) in hosts.iter_mut() {
+            if !numbers.contains(number) {
+                member.unanswered = 0;
+                continue;
+            }
+            member.unanswered += 1;
+            if member.unanswered > TOO_MANY {
+                silent.push(*number);
+            }
+        }
+        silent
     }
 
     /// Takes the host as lost until it is heard again. Returns its name if it was there.

@@ -23,8 +23,9 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::{Notify, Semaphore};
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+use rustix::time::ClockId;
+use tokio::sync::{Mutex, Notify, Semaphore};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 
 use flow::Windows;
 use frames::{Beat, Frame};
@@ -54,16 +55,21 @@ struct Inner {
     /// What this host does for others, once it can.
     local: OnceLock<Weak<dyn Local>>,
     /// Places in the line of a front.
-    line: Arc<Semaphore>,
+    line: Semaphore,
+    /// Held by the first in that line.
+    turn: Mutex<()>,
     counters: Counters,
     next_id: AtomicU64,
-    joined: Instant,
+    /// When this host joined, by [`clock_ms`].
+    joined: u64,
     /// Beats that this host has sent.
     beats: AtomicU64,
     /// The first URL at which clients reach this host.
     address: OnceLock<String>,
     is_draining: AtomicBool,
     has_left: AtomicBool,
+    /// Notified when this host has heard what it has said last.
+    farewell: Notify,
     /// Notified when the host has left.
     leaving: Notify,
 }
@@ -145,16 +151,16 @@ impl Cluster {
             serving: Serving::default(),
             windows: Windows::new(),
             local: OnceLock::new(),
-            line: Arc::new(Semaphore::new(
-                settings.line.queue.min(Semaphore::MAX_PERMITS),
-            )),
+            line: Semaphore::new(settings.line.queue.min(Semaphore::MAX_PERMITS)),
+            turn: Mutex::new(()),
             counters: Counters::default(),
             next_id: AtomicU64::new(1),
-            joined: Instant::now(),
+            joined: clock_ms(),
             beats: AtomicU64::new(0),
             address: OnceLock::new(),
             is_draining: AtomicBool::new(false),
             has_left: AtomicBool::new(false),
+            farewell: Notify::new(),
             leaving: Notify::new(),
             settings,
             link,
@@ -247,7 +253,7 @@ impl Cluster {
     pub(crate) async fn drain(&self) {
         let farewell = Instant::now() + FAREWELL;
         self.0.is_draining.store(true, Ordering::SeqCst);
-        self.0.beat();
+        self.0.beat_surely().await;
         self.0.served_all().await;
         let is_alone = self.hosts().len() < 2;
         if !is_alone {
@@ -262,7 +268,11 @@ impl Cluster {
         if self.0.has_left.swap(true, Ordering::SeqCst) {
             return;
         }
-        self.0.beat();
+        self.0.beat_surely().await;
+        // What others have sent before comes before this, and is refused.
+        if self.0.link.hello().await {
+            let _silent = timeout(FAREWELL, self.0.farewell.notified()).await;
+        }
         self.0.link.flush().await;
         self.0.leaving.notify_one();
     }
@@ -279,15 +289,24 @@ async fn run(inner: Arc<Inner>, mut ears: Ears) {
     let mut beat = every(inner.settings.beat());
     let mut probe = every(PROBED_AFTER);
     let mut was_connected = true;
+    let mut looked = Instant::now();
     loop {
         tokio::select! {
             biased;
             () = inner.leaving.notified() => return,
             _ = beat.tick() => if inner.local.get().is_some() {
                 inner.beat();
-                inner.look(&mut was_connected);
+                // Whoever was frozen has not heard yet what lies in its sockets.
+                let was_frozen = looked.elapsed() > 2 * inner.settings.beat();
+                looked = Instant::now();
+                if !was_frozen {
+                    inner.look(&mut was_connected);
+                }
             },
-            _ = probe.tick() => inner.probe(),
+            _ = probe.tick() => {
+                inner.probe();
+                inner.forget_unwanted();
+            }
             heard = ears.hear() => match heard {
                 Some(heard) => inner.hear(heard),
                 None => return, // the link is closed
@@ -305,6 +324,7 @@ impl Inner {
                 None => self.drop_frame(),
             },
             Heard::Who(whom) => self.link.tell(whom, self.own_beat().encode()),
+            Heard::Hello => self.farewell.notify_one(),
             Heard::Gone { host, id } => self.nobody_hears(host, id),
         }
     }
@@ -347,6 +367,7 @@ impl Inner {
     fn gone(&self, host: u32) {
         if let Some(name) = self.members.lose(host) {
             tracing::warn!(host, name, "host is lost");
+            self.lose_front(host);
         }
     }
 
@@ -371,12 +392,18 @@ impl Inner {
 
     /// Milliseconds since this host has joined.
     fn now(&self) -> u64 {
-        u64::try_from(self.joined.elapsed().as_millis()).unwrap_or(u64::MAX)
+        clock_ms().saturating_sub(self.joined)
     }
 
     fn beat(&self) {
         self.beats.fetch_add(1, Ordering::Relaxed);
         let _next_one_follows = self.link.beat(self.own_beat().encode());
+    }
+
+    /// As [`Inner::beat`], and waits until it is on its way.
+    async fn beat_surely(&self) {
+        self.beats.fetch_add(1, Ordering::Relaxed);
+        self.link.beat_surely(self.own_beat().encode()).await;
     }
 
     fn own_beat(&self) -> Beat {
@@ -396,6 +423,13 @@ impl Inner {
             has_left: self.has_left.load(Ordering::SeqCst),
         }
     }
+}
+
+/// Milliseconds of a clock that goes on while the machine is suspended.
+fn clock_ms() -> u64 {
+    let now = rustix::time::clock_gettime(ClockId::Boottime);
+    let (seconds, nanos) = (now.tv_sec.unsigned_abs(), now.tv_nsec.unsigned_abs());
+    seconds * 1000 + nanos / 1_000_000
 }
 
 impl HostInfo {

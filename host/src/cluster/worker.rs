@@ -11,7 +11,7 @@ use bytes::Bytes;
 use tokio::sync::Notify;
 
 use super::Inner;
-use super::flow::{Flow, Over, PART_BYTES, Peer, Received, Side};
+use super::flow::{Flow, Peer, Received, Side};
 use super::frames::{Failure, Frame, Load, Progress, Refusal, RequestHead, ToFront, ToWorker};
 use crate::body::Body;
 use crate::message::{Headers, Request, Scheme};
@@ -28,6 +28,9 @@ const FOR_EACH_SEAT: u32 = 2;
 /// An exchange that its front does not ask for any more is over after so long. The front probes
 /// twice meanwhile.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(4);
+
+/// The most exchanges, most of which only send.
+const MAX_EXCHANGES: usize = 4096;
 
 /// What a host does for others. It is handed in from above.
 pub(crate) trait Local: Send + Sync {
@@ -55,6 +58,8 @@ pub(crate) struct Room {
     pub(crate) pool: u32,
     pub(crate) seats: u32,
     pub(crate) waiting: usize,
+    /// Whether a process has a request while its body comes.
+    pub(crate) takes_streams: bool,
 }
 
 /// The exchanges of which this host is the worker.
@@ -71,6 +76,8 @@ struct Served {
     flow: Arc<Flow>,
     /// The number of the pool.
     pool: u32,
+    /// Whether a process has the request, or soon will.
+    has_place: bool,
 }
 
 /// Says how a request went. One that is dropped says that it has failed.
@@ -162,24 +169,26 @@ impl Inner {
             id,
             side: Side::Worker,
         };
-        let flow = Arc::new(Flow::new(peer, self.windows.open(), window));
-        let pool = room.map_or(u32::MAX, |room| room.pool);
+        let room = room.ok_or(Refusal::NoRoute)?;
+        let flow = Arc::new(Flow::new(peer, self.windows.clone(), window));
         let mut table = self.serving.table();
-        if let Some(room) = room {
-            let others = table.values().filter(|served| served.pool == pool).count();
-            let most = room.seats.saturating_mul(FOR_EACH_SEAT) as usize;
-            if others >= most || room.waiting >= room.seats as usize {
-                return Err(Refusal::Busy);
-            }
+        if table.contains_key(&(front, id)) {
+            return Ok(()); // it was delivered twice
+        }
+        let has_place = |served: &&Served| served.pool == room.pool && served.has_place;
+        let others = table.values().filter(has_place).count();
+        let most = room.seats.saturating_mul(FOR_EACH_SEAT) as usize;
+        let is_busy = others >= most || room.waiting >= room.seats as usize;
+        if is_busy || table.len() >= MAX_EXCHANGES {
+            return Err(Refusal::Busy);
         }
         let served = Served {
             wanted: Instant::now(),
             flow: Arc::clone(&flow),
-            pool,
+            pool: room.pool,
+            // A body that is read whole before needs none meanwhile.
+            has_place: is_whole || room.takes_streams,
         };
-        if table.contains_key(&(front, id)) {
-            return Ok(()); // it was delivered twice
-        }
         table.insert((front, id), served);
         drop(table);
         self.counters.served.fetch_add(1, Ordering::Relaxed);
@@ -191,7 +200,6 @@ impl Inner {
             true => Body::Bytes(body),
             false => {
                 flow.begin(body);
-                flow.invite();
                 Body::Stream(Box::new(Received::new(Arc::clone(&flow), length, ())))
             }
         };
@@ -217,7 +225,11 @@ impl Inner {
             why,
             load: self.load(),
         };
-        let _lost = self.link.post(front, self.to_front(id, what).encode(b""));
+        let frame = self.to_front(id, what).encode(b"");
+        if !self.link.post(front, frame.clone()) {
+            let link = self.link.clone();
+            tokio::spawn(async move { link.send(front, frame).await });
+        }
     }
 
     fn to_front<'a>(&self, id: u64, what: ToFront<'a>) -> Frame<'a> {
@@ -234,10 +246,24 @@ impl Inner {
         local.map_or_else(Load::default, |local| local.load())
     }
 
-    /// Answers a probe. Exchanges of this front that it has not asked for are over if they are old.
+    /// Ends exchanges whose fronts don't ask for them any more: a word of theirs was lost.
+    pub(super) fn forget_unwanted(&self) {
+        let time = FORGOTTEN_AFTER.max(self.settings.lost_after + Duration::from_secs(2));
+        let over: Vec<_> = {
+            let table = self.serving.table();
+            let old = table
+                .values()
+                .filter(|served| served.wanted.elapsed() > time);
+            old.map(|served| Arc::clone(&served.flow)).collect()
+        };
+        for flow in over {
+            flow.end("its front has forgotten it");
+        }
+    }
+
+    /// Answers a probe.
     pub(super) fn probed(&self, front: u32, asked: &[Progress]) {
         let mut known = Vec::new();
-        let mut over = Vec::new();
         {
             let mut table = self.serving.table();
             for progress in asked {
@@ -246,14 +272,6 @@ impl Inner {
                     known.push((Arc::clone(&served.flow), *progress));
                 }
             }
-            for ((of, _), served) in table.iter() {
-                if *of == front && served.wanted.elapsed() > FORGOTTEN_AFTER {
-                    over.push(Arc::clone(&served.flow));
-                }
-            }
-        }
-        for flow in over {
-            flow.end("its front has forgotten it");
         }
         let known: Vec<_> = known
             .into_iter()
@@ -308,6 +326,14 @@ impl Responder {
         self.flow.peer().host
     }
 
+    /// The process is free, although the response may still be on its way.
+    pub(crate) fn is_served(&self) {
+        let Peer { host, id, .. } = self.flow.peer();
+        if let Some(served) = self.inner.serving.table().get_mut(&(*host, *id)) {
+            served.has_place = false;
+        }
+    }
+
     /// Says that the request was not begun.
     pub(crate) async fn refused(mut self, why: Refusal) {
         let load = self.inner.load();
@@ -324,8 +350,8 @@ impl Responder {
         self.say(what, b"").await;
     }
 
-    /// Sends the head of a response, and the first bytes of its body, which may be all. What comes
-    /// behind them goes to the [`Sending`].
+    /// Sends the head of a response, and its body if that is there. Otherwise the body goes to the
+    /// [`Sending`].
     pub(crate) async fn answer(
         mut self,
         pid: Option<Pid>,
@@ -347,11 +373,6 @@ impl Responder {
         let is_whole = whole.is_some();
         self.flow.has_sent(body.len() as u64, is_whole);
         (is_said && !is_whole).then(|| Sending(Arc::clone(&self.flow)))
-    }
-
-    /// Whether a body of this length goes out with its head.
-    pub(crate) fn is_small(length: u64) -> bool {
-        length <= PART_BYTES as u64
     }
 
     async fn say(&mut self, what: ToFront<'_>, body: &[u8]) -> bool {
@@ -393,28 +414,11 @@ impl Drop for Responder {
 pub(crate) struct Sending(Arc<Flow>);
 
 impl Sending {
-    /// Sends bytes, as fast as the front takes them.
-    ///
-    /// # Errors
-    /// If nobody wants them any more.
-    pub(crate) async fn send(&self, bytes: Bytes) -> Result<(), Unwanted> {
-        self.0.send(bytes).await.map_err(|Over| Unwanted)
-    }
-
-    /// Ends the body, perhaps with fields behind it.
-    pub(crate) async fn finish(self, trailers: Option<&[(String, Vec<u8>)]>) {
-        let _unwanted = self.0.finish(trailers).await;
-    }
-
-    /// Says that the rest is missing.
-    pub(crate) async fn break_off(self) {
-        self.0.break_off().await;
+    /// Sends a body, as fast as the front takes it.
+    pub(crate) async fn send_all(self, body: Body) {
+        self.0.send_all(body).await;
     }
 }
-
-/// Nobody wants the rest of a body.
-#[derive(Debug)]
-pub(crate) struct Unwanted;
 
 impl Serving {
     fn table(&self) -> MutexGuard<'_, HashMap<(u32, u64), Served>> {

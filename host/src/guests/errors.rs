@@ -96,6 +96,8 @@ pub enum Unanswered {
     BadResponse,
     /// The request's body exceeds its limit, or could not be read to its end.
     BadBody,
+    /// The request's body exceeds the limit of the host that was to answer it.
+    BodyTooLarge,
     /// The host's disk failed while reading the response's file. The guest is not at fault.
     Disk,
     /// The host of a cluster that had the request is lost.
@@ -129,6 +131,7 @@ impl Unanswered {
             | Self::Stopping
             | Self::Draining
             | Self::BadBody
+            | Self::BodyTooLarge
             | Self::Disk
             | Self::HostLost
             | Self::NoHost => false,
@@ -207,6 +210,7 @@ impl Unanswered {
                 "the process that served this request answered with something that is not HTTP"
             }
             Self::BadBody => "the request body is too large or broken off",
+            Self::BodyTooLarge => "the request body is larger than this server takes",
             Self::Disk => "the file that answers this request can't be read",
             Self::HostLost => "the host that served this request was lost",
             Self::NoHost => "no host has room for this request",

@@ -7,7 +7,7 @@ use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use super::{Plan, StartError, Unanswered, tree};
-use crate::body::Body;
+use crate::body::{Body, BodyError};
 use crate::deadline;
 use crate::exit::Exit;
 use crate::files::RootFolder;
@@ -145,9 +145,13 @@ impl Generation {
     /// Collects the whole body, for the kinds of module that take no other.
     pub(super) async fn collect(&self, body: Body) -> Result<Body, Unanswered> {
         let deadline = Instant::now() + self.limits.request_time;
-        let collected = deadline::by(deadline, body.collect(self.limits.body)).await;
-        let bytes = collected.and_then(Result::ok).ok_or(Unanswered::BadBody)?;
-        Ok(bytes.into())
+        match deadline::by(deadline, body.collect(self.limits.body)).await {
+            Some(Ok(bytes)) => Ok(bytes.into()),
+            Some(Err(BodyError::TooLarge)) => Err(Unanswered::BodyTooLarge),
+            Some(Err(BodyError::TooSlow | BodyError::File(_) | BodyError::Broken(_))) | None => {
+                Err(Unanswered::BadBody)
+            }
+        }
     }
 
     /// Keeps the wanted number of processes alive, until the guests are closed or retired.

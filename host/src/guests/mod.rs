@@ -525,6 +525,15 @@ impl Guests {
         }
     }
 
+    /// The processes that are started or have a request. None for a program, which does not say.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn busy(&self) -> Option<u32> {
+        match &self.current.load().answering {
+            Answering::Pool(pool) => Some(pool.busy()),
+            Answering::Program(_) => None,
+        }
+    }
+
     /// Whether a request would have to wait for a process.
     pub(crate) fn is_full(&self) -> bool {
         match &self.current.load().answering {

@@ -2,16 +2,20 @@
 //! the same judgement as those of connections, where the process is that can still be ended for its
 //! response.
 
+use std::fmt;
 use std::future::poll_fn;
-use std::pin::{Pin, pin};
-use std::sync::Arc;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use hyper::body::Body as _;
+use bytes::Bytes;
+use hyper::body::{Body as _, Frame};
 use hyper::header::HOST;
 use hyper::{Method, Uri};
 
+use super::body::ResponseBody;
 use super::connection::Connection;
 use super::fault::Fault;
 use super::patience::Activity;
@@ -19,9 +23,11 @@ use super::request::{Client, Ends};
 use super::response::{self, Asked as Form};
 use super::stopwatch::Stopwatch;
 use super::{Line, Reading, Record, Routing, Sent, Served, Service, strip};
+use crate::body::{Body, BodyError, Piece, Stream};
 use crate::cluster::{Asked, Cluster, Failure, Load, Local, Refusal, Responder, Role, Room, Told};
 use crate::exit::Exit;
 use crate::guests::{Guests, Trace, Unanswered};
+use crate::kind::Kind;
 use crate::message::{Request, Response};
 use crate::pid::Pid;
 use crate::routes::Routed;
@@ -96,6 +102,7 @@ impl Elsewhere {
             }
             Asked::Failed(failure) => Err(unanswered(failure, trace)),
             Asked::Lost => Err(Unanswered::HostLost),
+            Asked::Spent => Err(Unanswered::NoHost),
             Asked::Nowhere(why) => {
                 trace.host = None;
                 trace.waited = begun.elapsed();
@@ -103,6 +110,7 @@ impl Elsewhere {
                     Some(Refusal::Failing(pause)) => {
                         Unanswered::NotStarted(pause.map(Duration::from_millis))
                     }
+                    Some(Refusal::NoRoute) => Unanswered::NoRoute,
                     Some(Refusal::Busy | Refusal::Draining | Refusal::Stale) | None => {
                         Unanswered::NoHost
                     }
@@ -122,16 +130,19 @@ impl Drop for Here<'_> {
 impl Local for Service {
     fn load(&self) -> Load {
         let routing = self.routing.load();
-        let pools = routing.pools.iter();
-        let seats = pools.map(|pool| pool.guests.seats()).sum();
         let here = self.elsewhere.as_ref();
         let here = here.map_or(0, |elsewhere| elsewhere.here.load(Ordering::Relaxed));
-        let running = here.min(seats);
-        Load {
-            seats,
-            running,
-            waiting: here - running,
+        let mut load = Load::default();
+        for pool in &routing.pools {
+            // Nobody should ask where nothing is answered.
+            if !pool.guests.is_failing() && !pool.guests.is_draining() {
+                load.seats = load.seats.saturating_add(pool.guests.seats());
+            }
+            // A program doesn't say how many of its processes are busy.
+            load.running += pool.guests.busy().unwrap_or(here);
+            load.waiting += u32::try_from(pool.guests.in_line()).unwrap_or(u32::MAX);
         }
+        load
     }
 
     fn module(&self) -> String {
@@ -149,6 +160,7 @@ impl Local for Service {
             pool: guests.number(),
             seats: guests.seats(),
             waiting: guests.in_line(),
+            takes_streams: guests.kind().takes_streams(),
         })
     }
 
@@ -173,6 +185,7 @@ impl Service {
         let form = Form {
             is_head: request.method == Method::HEAD.as_str(),
             is_http_10: false, // its front knows
+            was_judged: false,
         };
         let ends = Ends {
             client: Arc::clone(&request.client),
@@ -194,27 +207,34 @@ impl Service {
             .await;
         // The front is told how busy this host is: without this request.
         drop(here);
-        let tally = match record.pool {
-            Some(pool) => routing.pools[pool].guests.table().tally(),
-            None => &self.unrouted,
+        let (tally, is_program) = match record.pool {
+            Some(pool) => {
+                let guests = &routing.pools[pool].guests;
+                (&**guests.table().tally(), guests.kind() == Kind::Program)
+            }
+            None => (&self.unrouted, false),
         };
         let pid = record.trace.pid;
         match answered {
             Ok(sent) => {
                 tally.responded(sent.status().as_u16(), record.started.elapsed());
                 record.end(&sent);
+                responder.is_served();
                 send(sent, pid, responder).await;
             }
-            Err(unanswered) => {
-                let failure = failure(&unanswered, &record.trace);
-                let sent = Fault::from(unanswered).response(id, true);
-                tally.responded(sent.status().as_u16(), record.started.elapsed());
-                record.end(&sent);
-                match failure {
-                    Ok(failure) => responder.failed(pid, failure).await,
-                    Err(refusal) => responder.refused(refusal).await,
+            Err(unanswered) => match failure(&unanswered, pid, is_program) {
+                Ok(failure) => {
+                    let sent = Fault::from(unanswered).response(id, true);
+                    tally.responded(sent.status().as_u16(), record.started.elapsed());
+                    record.end(&sent);
+                    responder.failed(pid, failure).await;
                 }
-            }
+                // It is asked elsewhere, and logged there.
+                Err(refusal) => {
+                    record.forget();
+                    responder.refused(refusal).await;
+                }
+            },
         }
     }
 
@@ -248,7 +268,7 @@ impl Service {
             .length()
             .is_some_and(|length| length > limits.body)
         {
-            return Err(Unanswered::BadBody);
+            return Err(Unanswered::BodyTooLarge);
         }
         if *strips_prefix {
             strip(&mut request.path, prefix);
@@ -266,7 +286,7 @@ fn target(request: &Request) -> Option<Uri> {
     }
 }
 
-/// Sends a response to the host that has its client.
+/// Sends a response to the host that has its client. What is there already goes out with the head.
 async fn send(sent: Sent, pid: Option<Pid>, responder: Responder) {
     let (head, body) = sent.into_parts();
     let fields = head.headers.iter();
@@ -274,71 +294,138 @@ async fn send(sent: Sent, pid: Option<Pid>, responder: Responder) {
         .map(|(name, value)| (name.as_str(), value.as_bytes()))
         .collect();
     let length = body.size_hint().exact();
-    let mut body = pin!(body);
     let status = head.status.as_u16();
-    if length.is_some_and(Responder::is_small) {
-        let mut whole = Vec::new();
-        while let Some(frame) = poll_fn(|cx| body.as_mut().poll_frame(cx)).await {
-            match frame.map(hyper::body::Frame::into_data) {
-                Ok(Ok(bytes)) if whole.is_empty() && Some(bytes.len() as u64) == length => {
-                    responder
-                        .answer(pid, status, fields, length, Some(bytes))
-                        .await;
-                    return;
-                }
-                Ok(Ok(bytes)) => whole.extend_from_slice(&bytes),
-                Ok(Err(_no_trailers_with_a_length)) => {}
-                Err(_logged) => return responder.failed(pid, Failure::Disk).await,
-            }
-        }
-        responder
-            .answer(pid, status, fields, length, Some(whole.into()))
-            .await;
-        return;
-    }
-    let Some(sending) = responder.answer(pid, status, fields, length, None).await else {
-        return;
+    let mut body = Judged {
+        ready: Bytes::new(),
+        behind: None,
+        body,
     };
-    while let Some(frame) = poll_fn(|cx| body.as_mut().poll_frame(cx)).await {
-        match frame.map(hyper::body::Frame::into_data) {
-            Ok(Ok(bytes)) => {
-                if sending.send(bytes).await.is_err() {
-                    return;
+    let is_whole = poll_fn(|cx| Poll::Ready(body.look(cx))).await;
+    let whole = is_whole.then(|| std::mem::take(&mut body.ready));
+    let sending = responder.answer(pid, status, fields, length, whole).await;
+    if let Some(sending) = sending {
+        let body = Box::new(Unshared(Mutex::new(body)));
+        sending.send_all(Body::Stream(body)).await;
+    }
+}
+
+/// The most bytes of a body that go out with the head: as many as one part has.
+const WITH_HEAD_BYTES: usize = 64 << 10;
+
+/// A body that was judged, on its way to another host.
+struct Judged {
+    /// Bytes that were taken out already.
+    ready: Bytes,
+    /// What was taken out behind them.
+    behind: Option<Result<Piece, BodyError>>,
+    body: ResponseBody,
+}
+
+impl Judged {
+    /// Takes out what is there. Returns whether that is all. What has to be waited for must not hold
+    /// back the head.
+    fn look(&mut self, cx: &mut Context<'_>) -> bool {
+        let mut ready = Vec::new();
+        let is_whole = loop {
+            match self.poll_frame(cx) {
+                Poll::Ready(None) => break true,
+                Poll::Ready(Some(Ok(Piece::Bytes(bytes)))) => {
+                    if ready.is_empty() && self.ready.is_empty() {
+                        self.ready = bytes; // usually the only ones
+                    } else {
+                        if ready.is_empty() {
+                            ready.extend_from_slice(&self.ready);
+                        }
+                        ready.extend_from_slice(&bytes);
+                    }
                 }
+                Poll::Ready(Some(behind)) => {
+                    self.behind = Some(behind);
+                    break false;
+                }
+                Poll::Pending => break false,
             }
+            if self.ready.len().max(ready.len()) > WITH_HEAD_BYTES {
+                break false;
+            }
+        };
+        if !ready.is_empty() {
+            self.ready = ready.into();
+        }
+        is_whole
+    }
+
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Piece, BodyError>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        Poll::Ready(frame.map(|frame| match frame.map(Frame::into_data) {
+            Ok(Ok(bytes)) => Ok(Piece::Bytes(bytes)),
             Ok(Err(frame)) => {
                 let trailers = frame.into_trailers().unwrap_or_default();
                 let fields = trailers.iter();
-                let fields: Vec<_> = fields
-                    .map(|(name, value)| (name.to_string(), value.as_bytes().to_vec()))
-                    .collect();
-                return sending.finish(Some(&fields)).await;
+                let fields =
+                    fields.map(|(name, value)| (name.to_string(), value.as_bytes().to_vec()));
+                Ok(Piece::Trailers(fields.collect()))
             }
-            Err(_logged) => return sending.break_off().await,
+            Err(error) => Err(BodyError::Broken(error.to_string())),
+        }))
+    }
+
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Piece, BodyError>>> {
+        if !self.ready.is_empty() {
+            return Poll::Ready(Some(Ok(Piece::Bytes(std::mem::take(&mut self.ready)))));
+        }
+        match self.behind.take() {
+            Some(behind) => Poll::Ready(Some(behind)),
+            None => self.poll_frame(cx),
         }
     }
-    sending.finish(None).await;
+}
+
+/// The lock is there only because a body can't be shared. Nobody shares it.
+struct Unshared(Mutex<Judged>);
+
+impl Stream for Unshared {
+    fn length(&self) -> Option<u64> {
+        None // its front knows
+    }
+
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Piece, BodyError>>> {
+        let judged = self.0.get_mut().unwrap_or_else(PoisonError::into_inner);
+        judged.poll_piece(cx)
+    }
+}
+
+impl fmt::Debug for Unshared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Judged").finish_non_exhaustive()
+    }
 }
 
 /// What another host is told, whose request has no response here.
 ///
 /// # Errors
 /// That it was not begun.
-fn failure(unanswered: &Unanswered, trace: &Trace) -> Result<Failure, Refusal> {
+fn failure(
+    unanswered: &Unanswered,
+    pid: Option<Pid>,
+    is_program: bool,
+) -> Result<Failure, Refusal> {
     let millis = |pause: Duration| u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
     match unanswered {
-        Unanswered::Stopping if trace.pid.is_some() => Ok(Failure::Stopping),
+        // A program may have had it.
+        Unanswered::Stopping if pid.is_some() || is_program => Ok(Failure::Stopping),
         Unanswered::LineFull | Unanswered::WaitedTooLong | Unanswered::OutOfMemory => {
             Err(Refusal::Busy)
         }
         Unanswered::Stopping | Unanswered::Draining => Err(Refusal::Draining),
         Unanswered::NotStarted(pause) => Err(Refusal::Failing(pause.map(millis))),
         Unanswered::NoRoot(pause) => Err(Refusal::Failing(Some(millis(*pause)))),
-        Unanswered::NoRoute => Ok(Failure::NoRoute),
+        Unanswered::NoRoute => Err(Refusal::NoRoute),
         Unanswered::Late => Ok(Failure::Late),
         Unanswered::Ended(exit) => Ok(Failure::of_exit(*exit)),
         Unanswered::BadResponse => Ok(Failure::BadResponse),
         Unanswered::BadBody => Ok(Failure::BadBody),
+        Unanswered::BodyTooLarge => Ok(Failure::BodyTooLarge),
         Unanswered::Disk => Ok(Failure::Disk),
         // Only a front says so.
         Unanswered::HostLost | Unanswered::NoHost => Err(Refusal::Busy),
@@ -347,7 +434,6 @@ fn failure(unanswered: &Unanswered, trace: &Trace) -> Result<Failure, Refusal> {
 
 fn unanswered(failure: Failure, trace: &mut Trace) -> Unanswered {
     match failure {
-        Failure::NoRoute => Unanswered::NoRoute,
         Failure::Stopping => {
             trace.exit = Some(Exit::Stopped);
             Unanswered::Stopping
@@ -366,6 +452,7 @@ fn unanswered(failure: Failure, trace: &mut Trace) -> Unanswered {
             Unanswered::BadResponse
         }
         Failure::BadBody => Unanswered::BadBody,
+        Failure::BodyTooLarge => Unanswered::BodyTooLarge,
         Failure::Disk => Unanswered::Disk,
     }
 }

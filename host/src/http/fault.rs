@@ -86,6 +86,7 @@ impl Fault {
                     StatusCode::BAD_GATEWAY
                 }
                 Unanswered::BadBody => StatusCode::BAD_REQUEST,
+                Unanswered::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
                 Unanswered::NoRoute => StatusCode::NOT_FOUND,
                 Unanswered::Disk => StatusCode::INTERNAL_SERVER_ERROR,
             },
@@ -138,6 +139,7 @@ impl Fault {
                 | Unanswered::Ended(_)
                 | Unanswered::BadResponse
                 | Unanswered::BadBody
+                | Unanswered::BodyTooLarge
                 | Unanswered::HostLost
                 | Unanswered::Disk => None,
             },

@@ -226,6 +226,7 @@ impl Service {
         let asked = Asked {
             is_head: request.method() == hyper::Method::HEAD,
             is_http_10: request.version() < hyper::Version::HTTP_11,
+            was_judged: false,
         };
         let framed = request::check_framing(request.headers());
         let room = match connection.is_crowded {
@@ -256,7 +257,7 @@ impl Service {
         let request = request::receive(request, id, ends, reading, &mut record.trace_id).await;
         let (mut request, uploading) = request.inspect_err(|_| stopwatch.refused())?;
         stopwatch.received();
-        let judge = async |response| {
+        let judge_as = async |response, asked| {
             stopwatch.answered();
             response::judge(response, asked, connection, &self.steps).await
         };
@@ -267,7 +268,13 @@ impl Service {
             let guests = own.map(|(served, _)| &*served.guests);
             let asking = elsewhere.ask(&mut request, guests, &mut record.trace);
             answered = match Box::pin(asking).await {
-                Some(Ok(response)) => Some(judge(response).await.map_err(Unanswered::from)),
+                Some(Ok(response)) => {
+                    let asked = Asked {
+                        was_judged: true,
+                        ..asked
+                    };
+                    Some(judge_as(response, asked).await.map_err(Unanswered::from))
+                }
                 Some(Err(unanswered)) => Some(Err(unanswered)),
                 None => None,
             };
@@ -281,6 +288,7 @@ impl Service {
                 }
                 let _here = self.elsewhere.as_ref().map(Elsewhere::count);
                 let trace = &mut record.trace;
+                let judge = async |response| judge_as(response, asked).await;
                 served.guests.answer(request, trace, judge).await
             }
         };
@@ -411,6 +419,12 @@ impl Record {
 
     fn end(&mut self, sent: &Sent) {
         self.write(Some(sent));
+    }
+
+    /// Writes no line.
+    #[cfg(feature = "cluster")]
+    fn forget(&mut self) {
+        self.line = None;
     }
 
     /// Writes the line, once. `None` means that the client has left.

@@ -79,7 +79,9 @@ impl Reason {
             Fault::LineTooLong => Some((Self::LineTooLong, None)),
             Fault::HeadTooLarge => Some((Self::HeadTooLarge, None)),
             Fault::NotImplemented => Some((Self::NotImplemented, None)),
-            Fault::BodyTooLarge => Some((Self::BodyTooLarge, None)),
+            Fault::BodyTooLarge | Fault::Unanswered(Unanswered::BodyTooLarge) => {
+                Some((Self::BodyTooLarge, None))
+            }
             Fault::BodyTooSlow => Some((Self::BodyTooSlow, None)),
             Fault::Crowded => Some((Self::Crowded, None)),
             Fault::Unanswered(Unanswered::LineFull) => Some((Self::QueueFull, None)),

@@ -37,6 +37,8 @@ const OF_THE_CONNECTION: [HeaderName; 7] = [
 pub(super) struct Asked {
     pub(super) is_head: bool,
     pub(super) is_http_10: bool,
+    /// Whether another host has judged the response, which may be without its body already.
+    pub(super) was_judged: bool,
 }
 
 /// The head of a response that is HTTP.
@@ -75,7 +77,8 @@ pub(super) async fn judge(
         }
     };
     let has_none = has_no_body(head.status);
-    if let (true, None, false, Some(length)) = (asked.is_head, head.stated, has_none, head.length) {
+    let adds_length = asked.is_head && !asked.was_judged;
+    if let (true, None, false, Some(length)) = (adds_length, head.stated, has_none, head.length) {
         head.headers
             .insert(CONTENT_LENGTH, HeaderValue::from(length));
     }
@@ -112,7 +115,7 @@ fn judge_head(
         Body::File(slice) => (Some(checked_length(slice)?), false),
         Body::Stream(stream) => (stream.length(), true),
     };
-    let headers = headers(fields, is_stream)?;
+    let headers = headers(fields, is_stream || asked.was_judged)?;
     let stated = stated_length(&headers)?;
     // Whoever writes a body piece by piece may not know that nobody wants it.
     let is_discarded = is_stream && (asked.is_head || has_no_body(status));

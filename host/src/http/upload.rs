@@ -113,6 +113,10 @@ pub(super) async fn begin(
     Ok(upload.into_body())
 }
 
+fn is_bytes(piece: &Piece) -> bool {
+    matches!(piece, Piece::Bytes(_))
+}
+
 /// A body on its way from the client to a guest.
 struct Upload {
     /// The length of the whole body, if the client has told it.
@@ -135,6 +139,15 @@ impl Upload {
         match (&self.body, self.pieces.len(), self.pieces.pop_front()) {
             (None, _, None) => Body::empty(),
             (None, 1, Some(Piece::Bytes(bytes))) => Body::Bytes(bytes),
+            (None, _, Some(Piece::Bytes(first))) if self.pieces.iter().all(is_bytes) => {
+                let mut whole = first.to_vec();
+                for piece in &self.pieces {
+                    if let Piece::Bytes(bytes) = piece {
+                        whole.extend_from_slice(bytes);
+                    }
+                }
+                Body::from(whole)
+            }
             (_, _, first) => {
                 if let Some(first) = first {
                     self.pieces.push_front(first);

@@ -168,6 +168,13 @@ impl Pool {
         Ok(lease.handed_out())
     }
 
+    /// The processes that are started or have a request. It may be otherwise at once.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn busy(&self) -> u32 {
+        let idle = u32::try_from(self.stacks.len()).unwrap_or(u32::MAX);
+        self.seats.taken().saturating_sub(idle)
+    }
+
     /// Whether no process is idle, and none can be started. It may be otherwise at once.
     pub(crate) fn is_full(&self) -> bool {
         self.seats.taken() >= self.settings.max && self.stacks.are_empty()

@@ -90,6 +90,13 @@ impl Stacks {
         has_none(&self.0[threads::slot(STACKS)]) && self.0.iter().all(has_none)
     }
 
+    /// The number of idle processes. Other threads may just be taking or putting back some.
+    #[cfg(feature = "cluster")]
+    pub(super) fn len(&self) -> usize {
+        let stacks = self.0.iter();
+        stacks.map(|stack| stack.len.load(Ordering::Relaxed)).sum()
+    }
+
     /// The number of processes on this thread's stack.
     pub(super) fn len_here(&self) -> usize {
         self.0[threads::slot(STACKS)].len.load(Ordering::Relaxed)

@@ -120,7 +120,8 @@ pub fn main(program: &Path) -> anyhow::Result<()> {
                 "--doors" => doors::judge(&mut results),
                 _ => cluster::judge(&mut results),
             }
-            save(&results, &workspace().join("host/bench/results"))?;
+            let folder = workspace().join("host/bench/results");
+            save(&results, &folder, &part.replace("--", "-"))?;
             show(&results)
         }
         ["--soak"] => {
@@ -146,17 +147,17 @@ pub fn main(program: &Path) -> anyhow::Result<()> {
 /// Writes the results into this folder, named by day and commit, and shows them. A later run
 /// replaces them only if it has the same name.
 fn keep(results: &Results, folder: &Path) -> anyhow::Result<()> {
-    let name = save(results, folder)?;
+    let name = save(results, folder, "")?;
     fs::write(name.with_extension("svg"), svg(results)?)?;
     show(results)
 }
 
-/// Writes the results and their tables. Returns their name without an ending.
-fn save(results: &Results, folder: &Path) -> anyhow::Result<PathBuf> {
+/// Writes the results of a part and their tables. Returns their name without an ending.
+fn save(results: &Results, folder: &Path, part: &str) -> anyhow::Result<PathBuf> {
     fs::create_dir_all(folder)?;
     let day = results.date.split('T').next().unwrap_or_default();
     let commit = results.commit.as_deref().unwrap_or("unknown");
-    let name = folder.join(format!("{day}-{commit}"));
+    let name = folder.join(format!("{day}-{commit}{part}"));
     let tables = name.with_extension("md");
     let json = serde_json::to_string_pretty(results)? + "\n";
     fs::write(name.with_extension("json"), json)?;
