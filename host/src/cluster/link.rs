@@ -1,4 +1,4 @@
-//! The *link* to NATS: the only file that names it. It connects, takes the host's number, publishes
+//! The *link* to NATS: but for the [`store`](super::store), the only file that names it. It connects, takes the host's number, publishes
 //! and hears. Everything that NATS may do to a message is said here; above, messages just don't
 //! come.
 //!
@@ -17,7 +17,6 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use async_nats::connection::State;
-use async_nats::jetstream::{self, kv, stream};
 use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event, ServerAddr, Subscriber};
 use bytes::Bytes;
 use futures_util::{FutureExt, Stream, StreamExt};
@@ -26,6 +25,7 @@ use tokio::task::unconstrained;
 use tokio::time::{Instant, timeout};
 
 use super::settings::{ClusterError, ClusterSettings};
+use super::store::Store;
 
 /// The version of what hosts say to each other.
 const VERSION: &str = "wph1";
@@ -78,6 +78,7 @@ struct Events {
 pub(super) struct Link {
     client: Client,
     prefix: Arc<str>,
+    cluster: Arc<str>,
     number: u32,
     events: Arc<Events>,
 }
@@ -191,7 +192,7 @@ impl Connection {
         let give_up = Instant::now() + PATIENCE;
         loop {
             // Only a write that compares is believed, since a read may be old.
-            let entry = store.entry(NEXT_HOST).await;
+            let entry = store.read(NEXT_HOST).await;
             let entry = entry.map_err(|error| ClusterError::NoNumber(error.to_string()))?;
             let last = match &entry {
                 None => 0,
@@ -207,50 +208,27 @@ impl Connection {
                 return Err(ClusterError::NumbersUsedUp);
             }
             let value = Bytes::from(number.to_string());
-            let written = match entry {
-                None => store
-                    .create(NEXT_HOST, value)
-                    .await
-                    .map_err(|error| error.to_string()),
-                Some(entry) => store
-                    .update(NEXT_HOST, value, entry.revision)
-                    .await
-                    .map_err(|error| error.to_string()),
-            };
-            match written {
-                Ok(_) => return Ok(number),
-                Err(why) if Instant::now() > give_up => return Err(ClusterError::NoNumber(why)),
-                Err(_another_was_faster) => tokio::task::yield_now().await,
+            let last = entry.map(|entry| entry.revision);
+            match store.write(NEXT_HOST, value, last).await {
+                Ok(true) => return Ok(number),
+                Ok(false) if Instant::now() > give_up => {
+                    let why = "other hosts are faster".to_owned();
+                    return Err(ClusterError::NoNumber(why));
+                }
+                Err(error) if Instant::now() > give_up => {
+                    return Err(ClusterError::NoNumber(error.to_string()));
+                }
+                Ok(false) | Err(_) => tokio::task::yield_now().await,
             }
         }
     }
 
-    async fn store(&self) -> Result<kv::Store, ClusterError> {
-        let bucket = format!("wph-{}", self.cluster);
-        let context = jetstream::new(self.client.clone());
-        if let Ok(store) = context.get_key_value(&bucket).await {
-            return Ok(store);
-        }
-        // A bucket is a stream of this form. The library's own way to make one reads an answer that
-        // servers before 2.10 don't give.
-        let config = stream::Config {
-            name: format!("KV_{bucket}"),
-            subjects: vec![format!("$KV.{bucket}.>")],
-            max_messages_per_subject: 1,
-            discard: stream::DiscardPolicy::New,
-            allow_rollup: true,
-            deny_delete: true,
-            allow_direct: true,
-            num_replicas: 1,
-            ..stream::Config::default()
-        };
-        let created = context.create_stream(config).await;
-        // Another host may have been faster.
-        let store = context.get_key_value(&bucket).await;
-        store.map_err(|missing| {
-            let why = created.err().map(|error| error.to_string());
-            ClusterError::NoJetStream(why.unwrap_or_else(|| missing.to_string()))
-        })
+    /// What the cluster keeps.
+    ///
+    /// # Errors
+    /// [`ClusterError::NoJetStream`].
+    pub(super) async fn store(&self) -> Result<Store, ClusterError> {
+        Store::open(self.client.clone(), &self.cluster).await
     }
 
     /// Hears what concerns the host of this number. Returns once its messages come back.
@@ -273,6 +251,7 @@ impl Connection {
         let link = Link {
             client: self.client,
             prefix: prefix.as_str().into(),
+            cluster: self.cluster.into(),
             number,
             events: self.events,
         };
@@ -343,6 +322,14 @@ impl Events {
 }
 
 impl Link {
+    /// What the cluster keeps.
+    ///
+    /// # Errors
+    /// [`ClusterError::NoJetStream`].
+    pub(super) async fn store(&self) -> Result<Store, ClusterError> {
+        Store::open(self.client.clone(), &self.cluster).await
+    }
+
     /// The number of this host.
     pub(super) fn number(&self) -> u32 {
         self.number
