@@ -54,10 +54,15 @@ async fn take(
         let name = module.to_string();
         let swapped = steering.swap(pool, module).await;
         let (loading, before) = swapped.map_err(|error| format!("{error:#}"))?;
-        Ok((name, loading, before))
+        Ok::<_, String>((name, loading, before))
     };
     let (name, loading, before) = match swapped.await {
         Ok(swapped) => swapped,
+        // The module is not at fault.
+        Err(why) if steering.is_stopping() => {
+            following.skipped(turn).await;
+            return Err(why);
+        }
         Err(why) => {
             following.swapped(turn, Err(why.clone())).await;
             return Err(why);

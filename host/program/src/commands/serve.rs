@@ -333,7 +333,10 @@ async fn serve_until_stopped(
     }
     for pushed in following {
         let steering = Arc::clone(&steering);
-        beside.spawn(async move { follow::follow(&steering, pushed).await });
+        beside.spawn(async move {
+            follow::follow(&steering, pushed).await;
+            std::future::pending().await
+        });
     }
     let heard = Arc::clone(&steering);
     beside.spawn(async move {
