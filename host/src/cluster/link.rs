@@ -1,6 +1,6 @@
-//! The *link* to NATS: but for the [`store`](super::store), the only file that names it. It connects, takes the host's number, publishes
-//! and hears. Everything that NATS may do to a message is said here; above, messages just don't
-//! come.
+//! The *link* to NATS. But for the [`store`](super::store), this is the only file that names it. It
+//! connects, takes the host's number, publishes and hears. Everything that NATS may do to a message
+//! is said here; above, messages just don't come.
 //!
 //! - What was written when a connection broke is lost without a word, and what was published
 //!   meanwhile waits. So nothing is published while the link is down, and those who wait ask again

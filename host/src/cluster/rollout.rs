@@ -210,15 +210,14 @@ impl Cluster {
         tell(PushEvent::Stored(shown(&pushed.digest).to_owned()));
         change(&store, &key, |record| {
             record.begin(pushed.clone(), at_once.get());
-            Some(())
         })
         .await?;
         watch(&connection, &store, (&pool, &key), &pushed, tell).await
     }
 }
 
-/// Removes what earlier pushes have left, and notes this object: if this push is killed, a later one
-/// removes it.
+/// Removes what earlier pushes have left, and notes this object: if this push is killed, a later
+/// one removes it.
 async fn tidy(store: &Store, key: &str, pushed: &Pushed) -> Result<(), ClusterError> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     let now = now.map_or(0, |since| since.as_secs());
@@ -230,7 +229,6 @@ async fn tidy(store: &Store, key: &str, pushed: &Pushed) -> Result<(), ClusterEr
             object: pushed.object.clone(),
             since: now,
         });
-        Some(())
     })
     .await?;
     for left in old {
@@ -301,7 +299,6 @@ async fn watch(
             // Nobody is there who could try it: the next host that starts is the first.
             change(store, key, |record| {
                 record.adopt(pushed);
-                Some(())
             })
             .await?;
         }
@@ -418,11 +415,10 @@ impl Following {
         loop {
             let written = async {
                 let key = key(&self.pool)?;
-                let with = |record: &mut Record| Some(with(record));
-                change(self.store().await?, &key, with).await
+                change(self.store().await?, &key, &mut with).await
             };
             match written.await {
-                Ok(_) => return,
+                Ok(()) => return,
                 Err(error) => tracing::debug!(%error, "the roll-out does not know of this host"),
             }
             sleep(self.inner.settings.beat()).await;
@@ -600,21 +596,18 @@ impl Record {
             return Look::Nothing;
         }
         let module = next.module.clone();
-        if next.serving.contains(&host) && serving == module.digest {
-            return match swapping.is_empty() {
-                true => Look::Nothing,
-                false => Look::Others,
-            };
-        }
         let is_first = next.serving.is_empty();
         let most = if is_first { 1 } else { next.at_once.max(1) };
         let others = swapping.iter().filter(|other| **other != host).count();
         if serving == module.digest {
-            // It has started with this module, or had it before.
-            next.serving.push(host);
+            // It has started with this module, or had it before. Only the first of these is noted:
+            // each start of a host has another number.
             swapping.retain(|other| *other != host);
-            self.adopt(&module);
-            return Look::Others;
+            if is_first {
+                next.serving.push(host);
+                self.adopt(&module);
+            }
+            return Look::Nothing;
         }
         if others >= most as usize {
             return Look::Others;
@@ -662,22 +655,22 @@ impl Pushed {
     }
 }
 
-/// Changes a record, until nobody is faster. `with` returns `None` if there is nothing to change.
-async fn change<T>(
+/// Changes a record, until nobody is faster.
+async fn change(
     store: &Store,
     key: &str,
-    mut with: impl FnMut(&mut Record) -> Option<T>,
-) -> Result<Option<T>, ClusterError> {
+    mut with: impl FnMut(&mut Record),
+) -> Result<(), ClusterError> {
     for _ in 0..MOST_WRITES {
         let kept = store.read(key).await?;
-        let mut record = kept.as_ref().map(Record::decode).transpose()?;
-        let record = record.get_or_insert_default();
-        let Some(outcome) = with(record) else {
-            return Ok(None);
+        let mut record = match &kept {
+            Some(kept) => Record::decode(kept)?,
+            None => Record::default(),
         };
+        with(&mut record);
         let revision = kept.map(|kept| kept.revision);
         if store.write(key, record.encode(), revision).await? {
-            return Ok(Some(outcome));
+            return Ok(());
         }
         tokio::task::yield_now().await;
     }

@@ -2,8 +2,8 @@
 //! Modules are large and never change; they stand in NATS's object store, in its own form.
 //!
 //! - Only a write that compares is believed: a read may be old.
-//! - Servers before 2.10 answer some questions in a form that the library can't read. So buckets are
-//!   made as the streams that they are.
+//! - Servers before 2.10 answer some questions in a form that the library can't read. So buckets
+//!   are made as the streams that they are.
 //! - The library reads an object with a consumer, which needs further rights and must be removed.
 //!   Here each chunk is asked for.
 

@@ -1,5 +1,5 @@
-//! `--module cluster`: when a module is pushed and it is this host's turn, the host fetches it, loads
-//! it beside the one that serves, and tells the others what has become of it.
+//! `--module cluster`: when a module is pushed and it is this host's turn, the host fetches it,
+//! loads it beside the one that serves, and tells the others what has become of it.
 
 use std::time::{Duration, Instant};
 

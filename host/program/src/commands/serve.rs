@@ -1,6 +1,6 @@
 //! `serve`: binds, compiles, joins its cluster if it has one, starts the first processes, and only
-//! then listens. If its module is what is pushed, it joins before it compiles. A taken port is reported before any module is compiled, and a host that does not
-//! start accepts no client.
+//! then listens. A host whose module is pushed joins before it compiles. A taken port is reported
+//! before any module is compiled, and a host that does not start accepts no client.
 //!
 //! What needs rights that the host gives up is done first, while there is one thread.
 

@@ -338,8 +338,8 @@ impl Steering {
         Ok(served)
     }
 
-    /// Has a module that was pushed take the place of the one that serves, with the configuration as
-    /// it was read last. Returns the number of its loading, and the module before.
+    /// Has a module that was pushed take the place of the one that serves, with the configuration
+    /// as it was read last. Returns the number of its loading, and the module before.
     ///
     /// # Errors
     /// If it can't be used. The one before goes on serving then.
