@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Lines};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Stdio};
 use std::thread;
 
@@ -61,12 +61,12 @@ impl Site {
         self.file("broken.wat", &text)
     }
 
-    fn arguments(&self, module: &PathBuf, flags: &str) -> String {
+    fn arguments(&self, module: &Path, flags: &str) -> String {
         format!("push {} {} {flags}", module.display(), self.cluster.url())
     }
 
     /// Pushes a module while clients ask these hosts, and returns the exit code and the output.
-    fn push(&self, module: &PathBuf, flags: &str, asked: &[&Host]) -> (i32, String) {
+    fn push(&self, module: &Path, flags: &str, asked: &[&Host]) -> (i32, String) {
         let arguments = self.arguments(module, flags);
         thread::scope(|scope| {
             let pushing = scope.spawn(|| ask(self.folder.path(), &arguments));
@@ -80,7 +80,7 @@ impl Site {
     }
 
     /// Begins to push a module.
-    fn begin(&self, module: &PathBuf, flags: &str) -> Pushing {
+    fn begin(&self, module: &Path, flags: &str) -> Pushing {
         let mut command = asking(self.folder.path(), &self.arguments(module, flags));
         let mut child = command
             .stdout(Stdio::piped())
