@@ -93,6 +93,8 @@ pub struct PoolInfo {
     pub waiting: usize,
     /// The number of the loading of the module: 1 for the first.
     pub generation: u64,
+    /// Whether this loading has answered no request yet, and the one before may come back.
+    pub is_on_trial: bool,
     /// Whether its processes can't be started at present.
     pub is_failing: bool,
     /// Whether it takes no new requests.
@@ -468,6 +470,8 @@ impl Host {
                 module: pool.module(),
                 workers: pool.kind().is_pooled().then(|| pool.workers()),
                 waiting: pool.in_line(),
+                // Before the number: a trial that ends may bring the one before back.
+                is_on_trial: pool.is_on_trial(),
                 generation: pool.generation(),
                 is_failing: pool.is_failing(),
                 is_draining: pool.is_draining(),

@@ -97,7 +97,10 @@ mod program;
 
 pub use body::{Body, BodyError, FileSlice, Piece, Stream};
 #[cfg(feature = "cluster")]
-pub use cluster::{Cluster, ClusterCounts, ClusterError, ClusterSettings, HostInfo, Line, Role};
+pub use cluster::{
+    Cluster, ClusterCounts, ClusterError, ClusterSettings, Following, HostInfo, Line, Push,
+    PushEnd, PushEvent, Role, Turn,
+};
 pub use exit::Exit;
 pub use feed::{Ended, Event, Events, Watch, What};
 pub use files::FileError;
@@ -113,8 +116,9 @@ pub use sandbox::{
     ForeignHost, GUEST_OUTPUT, Import, LoadError, Proposal, Provider, Report, Unfit, check,
 };
 pub use settings::{
-    CoreDumps, Destination, Environment, HostSettings, Limits, MAX_PROCESSES, Mode, Module, Output,
-    PoolSettings, ProgramSettings, Setting, Settings, TrustedProxies, WORKERS_PER_CORE, Workers,
+    CoreDumps, Destination, Environment, HostSettings, Limits, MAX_PROCESSES, Mode, Module,
+    ModuleBytes, Output, PoolSettings, ProgramSettings, Setting, Settings, TrustedProxies,
+    WORKERS_PER_CORE, Workers,
 };
 pub use table::{ProcessInfo, State};
 pub use tally::{Calls, Counts, Histogram, Interface};

@@ -8,6 +8,7 @@ use std::num::{NonZeroU32, NonZeroU64};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use bytes::Bytes;
 use ipnet::IpNet;
 
 use crate::kind::{Kind, Reusable};
@@ -197,6 +198,17 @@ pub enum Module {
     BuiltIn,
     /// A component in a file, as a binary or as text.
     File(PathBuf),
+    /// What such a file holds.
+    Bytes(ModuleBytes),
+}
+
+/// A module that is in no file.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ModuleBytes {
+    /// The name, for people.
+    pub name: String,
+    /// A component, as a binary or as text.
+    pub bytes: Bytes,
 }
 
 /// The destination of guests' standard output and standard error.
@@ -414,7 +426,7 @@ impl Module {
     /// The name of the module's file, or that of the built-in worker.
     pub(crate) fn name(&self) -> String {
         match self {
-            Self::BuiltIn => self.to_string(),
+            Self::BuiltIn | Self::Bytes(_) => self.to_string(),
             Self::File(path) => {
                 let name = path.file_name().unwrap_or(path.as_os_str());
                 name.to_string_lossy().into_owned()
@@ -443,6 +455,16 @@ impl std::fmt::Display for Module {
         match self {
             Self::BuiltIn => f.write_str("built-in"),
             Self::File(path) => path.display().fmt(f),
+            Self::Bytes(module) => f.write_str(&module.name),
         }
+    }
+}
+
+impl std::fmt::Debug for ModuleBytes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ModuleBytes")
+            .field("name", &self.name)
+            .field("bytes", &self.bytes.len())
+            .finish()
     }
 }

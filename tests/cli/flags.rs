@@ -102,7 +102,7 @@ fn help_explains_every_flag() {
         .count();
     assert_eq!(count, FLAGS.len(), "every flag is tested here\n{help}");
     assert!(
-        ["serve", "check", "run", "hosts", "[PATH]"]
+        ["serve", "check", "run", "hosts", "push", "[PATH]"]
             .iter()
             .all(|word| help.contains(word)),
         "{help}"

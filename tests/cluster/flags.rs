@@ -39,6 +39,8 @@ fn flags_that_dont_fit_together() {
         ("--lost-after", format!("{nats} --lost-after 1ms")),
         ("--nats", "--nats http://127.0.0.1".to_owned()),
         ("--nats", "--nats 127.0.0.1:99999".to_owned()),
+        ("--watch", format!("{nats} --module cluster --watch")),
+        ("--nats", "--module cluster".to_owned()),
         ("--nats", "--cluster other".to_owned()),
         ("--nats", "--role front".to_owned()),
         ("--nats", "--role worker".to_owned()),

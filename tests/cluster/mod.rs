@@ -14,6 +14,7 @@ mod leaving;
 mod lost;
 mod malformed;
 mod overload;
+mod push;
 mod rolling;
 mod servers;
 

@@ -33,6 +33,7 @@ fn main() -> ExitCode {
         Command::New { name, lang } => commands::new(&name.0, lang),
         Command::Steer(asked) => commands::steer(asked),
         Command::Hosts(asked) => commands::hosts(&asked),
+        Command::Push(asked) => commands::push(&asked),
         Command::Config(config) => commands::config(config),
         Command::Generate(asked) => commands::generate(&asked),
         Command::Check { module, memory } => commands::check(module, memory.as_u64()),

@@ -4,6 +4,8 @@
 //!
 //! The version is in the subject (`wph1`), so other versions don't hear each other.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
@@ -187,14 +189,19 @@ pub(super) struct Beat {
     pub(super) version: String,
     pub(super) module: String,
     pub(super) address: String,
+    /// The pools that serve what is pushed, and the first digits of what they serve.
+    pub(super) follows: BTreeMap<String, String>,
     pub(super) load: Load,
     pub(super) is_draining: bool,
     /// Whether this is the last one.
     pub(super) has_left: bool,
 }
 
+/// The most pools of a host that serve what is pushed: each is in every beat.
+pub(super) const MAX_FOLLOWED: usize = 16;
+
 /// The longest beat, in bytes: names are short.
-const MAX_BEAT: usize = 2 << 10;
+const MAX_BEAT: usize = 4 << 10;
 
 impl Failure {
     pub(crate) fn of_exit(exit: Exit) -> Self {
@@ -229,7 +236,12 @@ impl Beat {
         };
         let texts = [&beat.name, &beat.version, &beat.module, &beat.address];
         let is_plain = |text: &&String| !text.chars().any(char::is_control);
-        texts.iter().all(is_plain).then_some(beat)
+        let follows = beat
+            .follows
+            .iter()
+            .flat_map(|(pool, digest)| [pool, digest]);
+        let is_plain = texts.into_iter().chain(follows).all(|text| is_plain(&text));
+        is_plain.then_some(beat)
     }
 }
 

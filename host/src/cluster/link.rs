@@ -1,6 +1,6 @@
-//! The *link* to NATS: the only file that names it. It connects, takes the host's number, publishes
-//! and hears. Everything that NATS may do to a message is said here; above, messages just don't
-//! come.
+//! The *link* to NATS. But for the [`store`](super::store), this is the only file that names it. It
+//! connects, takes the host's number, publishes and hears. Everything that NATS may do to a message
+//! is said here; above, messages just don't come.
 //!
 //! - What was written when a connection broke is lost without a word, and what was published
 //!   meanwhile waits. So nothing is published while the link is down, and those who wait ask again
@@ -17,7 +17,6 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use async_nats::connection::State;
-use async_nats::jetstream::{self, kv, stream};
 use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event, ServerAddr, Subscriber};
 use bytes::Bytes;
 use futures_util::{FutureExt, Stream, StreamExt};
@@ -27,6 +26,7 @@ use tokio::time::{Instant, timeout};
 
 use super::frames::Beat;
 use super::settings::{ClusterError, ClusterSettings};
+use super::store::Store;
 
 /// The version of what hosts say to each other.
 const VERSION: &str = "wph1";
@@ -79,6 +79,7 @@ struct Events {
 pub(super) struct Link {
     client: Client,
     prefix: Arc<str>,
+    cluster: Arc<str>,
     number: u32,
     events: Arc<Events>,
 }
@@ -196,7 +197,7 @@ impl Connection {
         let mut behind = 0;
         loop {
             // Only a write that compares is believed, since a read may be old.
-            let entry = store.entry(NEXT_HOST).await;
+            let entry = store.read(NEXT_HOST).await;
             let entry = entry.map_err(|error| ClusterError::NoNumber(error.to_string()))?;
             let last = match &entry {
                 None => 0,
@@ -212,18 +213,9 @@ impl Connection {
                 return Err(ClusterError::NumbersUsedUp);
             }
             let value = Bytes::from(number.to_string());
-            let written = match entry {
-                None => store
-                    .create(NEXT_HOST, value)
-                    .await
-                    .map_err(|error| error.to_string()),
-                Some(entry) => store
-                    .update(NEXT_HOST, value, entry.revision)
-                    .await
-                    .map_err(|error| error.to_string()),
-            };
-            match written {
-                Ok(_) if self.is_taken(number).await => {
+            let last = entry.map(|entry| entry.revision);
+            match store.write(NEXT_HOST, value, last).await {
+                Ok(true) if self.is_taken(number).await => {
                     // The counter was lost, and begins anew. It goes on behind all who are there.
                     let beats = self.who().await?;
                     let numbers = beats.iter().filter_map(|beat| Beat::decode(beat));
@@ -231,9 +223,15 @@ impl Connection {
                     tracing::error!(number, most, "the counter of hosts was lost");
                     behind = most.max(number);
                 }
-                Ok(_) => return Ok(number),
-                Err(why) if Instant::now() > give_up => return Err(ClusterError::NoNumber(why)),
-                Err(_another_was_faster) => tokio::task::yield_now().await,
+                Ok(true) => return Ok(number),
+                Ok(false) if Instant::now() > give_up => {
+                    let why = "other hosts are faster".to_owned();
+                    return Err(ClusterError::NoNumber(why));
+                }
+                Err(error) if Instant::now() > give_up => {
+                    return Err(ClusterError::NoNumber(error.to_string()));
+                }
+                Ok(false) | Err(_) => tokio::task::yield_now().await,
             }
         }
     }
@@ -253,32 +251,12 @@ impl Connection {
         asked.await.is_ok() && timeout(SILENCE, answers.next()).await.is_err()
     }
 
-    async fn store(&self) -> Result<kv::Store, ClusterError> {
-        let bucket = format!("wph-{}", self.cluster);
-        let context = jetstream::new(self.client.clone());
-        if let Ok(store) = context.get_key_value(&bucket).await {
-            return Ok(store);
-        }
-        // A bucket is a stream of this form. The library's own way to make one reads an answer that
-        // servers before 2.10 don't give.
-        let config = stream::Config {
-            name: format!("KV_{bucket}"),
-            subjects: vec![format!("$KV.{bucket}.>")],
-            max_messages_per_subject: 1,
-            discard: stream::DiscardPolicy::New,
-            allow_rollup: true,
-            deny_delete: true,
-            allow_direct: true,
-            num_replicas: 1,
-            ..stream::Config::default()
-        };
-        let created = context.create_stream(config).await;
-        // Another host may have been faster.
-        let store = context.get_key_value(&bucket).await;
-        store.map_err(|missing| {
-            let why = created.err().map(|error| error.to_string());
-            ClusterError::NoJetStream(why.unwrap_or_else(|| missing.to_string()))
-        })
+    /// What the cluster keeps.
+    ///
+    /// # Errors
+    /// [`ClusterError::NoJetStream`].
+    pub(super) async fn store(&self) -> Result<Store, ClusterError> {
+        Store::open(self.client.clone(), &self.cluster).await
     }
 
     /// Hears what concerns the host of this number. Returns once its messages come back.
@@ -301,6 +279,7 @@ impl Connection {
         let link = Link {
             client: self.client,
             prefix: prefix.as_str().into(),
+            cluster: self.cluster.into(),
             number,
             events: self.events,
         };
@@ -375,6 +354,14 @@ impl Events {
 }
 
 impl Link {
+    /// What the cluster keeps.
+    ///
+    /// # Errors
+    /// [`ClusterError::NoJetStream`].
+    pub(super) async fn store(&self) -> Result<Store, ClusterError> {
+        Store::open(self.client.clone(), &self.cluster).await
+    }
+
     /// The number of this host.
     pub(super) fn number(&self) -> u32 {
         self.number

@@ -299,6 +299,7 @@ mod tests {
             version: String::new(),
             module: String::new(),
             address: String::new(),
+            follows: std::collections::BTreeMap::new(),
             load: Load {
                 seats: 4,
                 running,

@@ -6,6 +6,8 @@
 //! ([`front`], [`worker`]). Its bodies are a [`flow`]. Who is there is known by beats
 //! ([`members`]). What they say is in [`frames`], and the [`link`] brings it.
 //!
+//! A module that is pushed to all of them is a [`rollout`]. What it needs is kept in the [`store`].
+//!
 //! A message may be lost or late, and nobody is told. So each side asks: a front *probes* what is
 //! older than a second, and a worker refuses what was on its way for too long.
 
@@ -14,17 +16,20 @@ mod frames;
 mod front;
 mod link;
 mod members;
+mod rollout;
 mod settings;
+mod store;
 mod worker;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
 use rustix::time::ClockId;
-use tokio::sync::{Mutex, Notify, Semaphore};
+use tokio::sync::{Notify, Semaphore};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 
 use flow::Windows;
@@ -34,6 +39,7 @@ pub(crate) use front::{Asked, Told};
 use front::{Exchanges, PROBED_AFTER};
 use link::{Connection, Ears, Heard, Link};
 use members::{Change, Members};
+pub use rollout::{Following, Push, PushEnd, PushEvent, Turn};
 pub use settings::{ClusterError, ClusterSettings, Line, Role};
 use worker::Serving;
 pub(crate) use worker::{Local, Responder, Room};
@@ -57,7 +63,7 @@ struct Inner {
     /// Places in the line of a front.
     line: Semaphore,
     /// Held by the first in that line.
-    turn: Mutex<()>,
+    turn: tokio::sync::Mutex<()>,
     counters: Counters,
     next_id: AtomicU64,
     /// When this host joined, by [`clock_ms`].
@@ -66,6 +72,8 @@ struct Inner {
     beats: AtomicU64,
     /// The first URL at which clients reach this host.
     address: OnceLock<String>,
+    /// The pools that serve what is pushed, and the first digits of what they serve.
+    follows: Mutex<BTreeMap<String, String>>,
     is_draining: AtomicBool,
     has_left: AtomicBool,
     /// Notified when this host has heard what it has said last.
@@ -152,12 +160,13 @@ impl Cluster {
             windows: Windows::new(),
             local: OnceLock::new(),
             line: Semaphore::new(settings.line.queue.min(Semaphore::MAX_PERMITS)),
-            turn: Mutex::new(()),
+            turn: tokio::sync::Mutex::new(()),
             counters: Counters::default(),
             next_id: AtomicU64::new(1),
             joined: clock_ms(),
             beats: AtomicU64::new(0),
             address: OnceLock::new(),
+            follows: Mutex::default(),
             is_draining: AtomicBool::new(false),
             has_left: AtomicBool::new(false),
             farewell: Notify::new(),
@@ -235,8 +244,8 @@ impl Cluster {
 
     /// Tells others, for people, at which URL clients reach this host.
     pub fn announce(&self, address: String) {
-        if self.0.address.set(address).is_ok() && self.0.local.get().is_some() {
-            self.0.beat();
+        if self.0.address.set(address).is_ok() {
+            self.0.beat_if_there();
         }
     }
 
@@ -323,6 +332,8 @@ impl Inner {
                 Some(beat) => self.beat_came(beat),
                 None => self.drop_frame(),
             },
+            // Nobody counts on a host that has yet to start.
+            Heard::Who(_) if self.local.get().is_none() => {}
             Heard::Who(whom) => self.link.tell(whom, self.own_beat().encode()),
             Heard::Hello => self.farewell.notify_one(),
             Heard::Gone { host, id } => self.nobody_hears(host, id),
@@ -406,6 +417,22 @@ impl Inner {
         self.link.beat_surely(self.own_beat().encode()).await;
     }
 
+    /// Says what has changed, unless nobody has heard of this host yet.
+    fn beat_if_there(&self) {
+        if self.local.get().is_some() {
+            self.beat();
+        }
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.is_draining.load(Ordering::SeqCst)
+    }
+
+    fn follows(&self) -> MutexGuard<'_, BTreeMap<String, String>> {
+        // No step under this lock can panic.
+        self.follows.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn own_beat(&self) -> Beat {
         let ClusterSettings { name, role, .. } = &self.settings;
         let local = self.local.get().and_then(Weak::upgrade);
@@ -418,6 +445,7 @@ impl Inner {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             module: local.map(|local| local.module()).unwrap_or_default(),
             address: self.address.get().cloned().unwrap_or_default(),
+            follows: self.follows().clone(),
             load: self.load(),
             is_draining: self.is_draining.load(Ordering::SeqCst),
             has_left: self.has_left.load(Ordering::SeqCst),

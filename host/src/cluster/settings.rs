@@ -128,6 +128,23 @@ pub enum ClusterError {
     NumbersUsedUp,
     /// Messages on this subject don't come back.
     NoRight(String),
+    /// What the cluster keeps in NATS can't be read or written. What, and why.
+    Store(String),
+    /// The name of a pool has another form.
+    Pool(String),
+    /// Nothing was pushed for this pool of this cluster.
+    NothingPushed(String, String),
+    /// A module is larger than any may be. Its size in bytes.
+    LargeModule(u64),
+    /// What was fetched is not what was pushed.
+    OtherModule {
+        /// The digest of what was pushed.
+        pushed: String,
+        /// The digest of what was fetched.
+        found: String,
+    },
+    /// More pools than this many are to follow the cluster.
+    Follows(usize),
 }
 
 impl ClusterSettings {
@@ -201,6 +218,32 @@ impl fmt::Display for ClusterError {
             Self::NoRight(subject) => write!(
                 f,
                 "messages on {subject} don't come back; let the user publish and subscribe there"
+            ),
+            Self::Store(what) => write!(
+                f,
+                "what the cluster keeps in NATS can't be had: {what}; the user needs the rights that \
+                 docs/cluster.md lists, and JetStream needs room"
+            ),
+            Self::Pool(name) => write!(
+                f,
+                "{name:?} can't be the name of a pool: give 1 to 64 letters, digits, - and _"
+            ),
+            Self::NothingPushed(pool, cluster) => write!(
+                f,
+                "nothing was pushed for the pool {pool} of the cluster {cluster} yet: do that first, \
+                 with `wasm-pool-host push FILE --pool {pool}`"
+            ),
+            Self::LargeModule(bytes) => {
+                write!(f, "a module of {bytes} bytes is larger than any may be, 1 GiB")
+            }
+            Self::OtherModule { pushed, found } => write!(
+                f,
+                "the module in the store is another one than was pushed: its digest is {found}, and \
+                 not {pushed}; push it again"
+            ),
+            Self::Follows(most) => write!(
+                f,
+                "--module cluster: at most {most} pools of a host can serve what is pushed"
             ),
         }
     }

@@ -547,6 +547,12 @@ impl Guests {
         self.current.load().number
     }
 
+    /// Whether what answers may yet be replaced by the one before, because it has answered nothing.
+    pub(crate) fn is_on_trial(&self) -> bool {
+        let old = self.old();
+        old.fallback.is_some() && !self.current.load().has_succeeded()
+    }
+
     /// The name of the module.
     pub(crate) fn module(&self) -> String {
         self.current.load().settings.module.to_string()

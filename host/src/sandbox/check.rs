@@ -43,15 +43,13 @@ pub struct Import {
 /// # Errors
 /// If the module can't be read, or is invalid.
 pub fn check(module: &Module, memory: u64) -> Result<Report, LoadError> {
-    let path = match module {
-        Module::BuiltIn => return built_in(memory),
-        Module::File(path) => path,
-    };
     let invalid = |error: wasmtime::Error| LoadError::Compile {
         module: module.clone(),
         error,
     };
-    let binary = engine::binary(path)?;
+    let Some(binary) = engine::binary(module)? else {
+        return built_in(memory);
+    };
     let found = inspect(&binary).map_err(|error| invalid(error.into()))?;
     let obstacle = match &found.kind {
         Err(unfit) => Some(unfit.to_string()),

@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use bytes::Bytes;
 use wasmtime::{
     Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, ResourcesRequired,
 };
@@ -74,54 +75,53 @@ pub(super) fn compile_only(
         module: module.clone(),
         error,
     };
-    match module {
-        Module::BuiltIn => {
-            let kind = Kind::Handler;
-            let compiler = Engine::new(&config(kind)).map_err(LoadError::Host)?;
-            let image = Image::built_in(BUILT_IN_WORKER);
-            let component = image.component(&compiler).map_err(failed)?;
-            let pages = component
-                .resources_required()
-                .and_then(|needs| needs.max_initial_memory_size);
-            Ok(Compilation {
-                code: Code::Component(component),
-                kind,
-                image,
-                first_memory: pages.unwrap_or(0).saturating_mul(WASM_PAGE_BYTES),
-                #[cfg(feature = "cluster")]
-                digest: String::new(),
-            })
-        }
-        Module::File(path) => {
-            let binary = binary(path)?;
-            let found = inspect(&binary).map_err(|error| failed(error.into()))?;
-            let kind = found.kind.map_err(|why| LoadError::Unfit {
-                module: module.clone(),
-                why,
-            })?;
-            let compiler = Engine::new(&config(kind)).map_err(LoadError::Host)?;
-            let format = match kind {
-                Kind::CommandCore => Format::Core,
-                Kind::Handler
-                | Kind::Program
-                | Kind::Http02
-                | Kind::Http03
-                | Kind::Command02
-                | Kind::Command03 => Format::Component,
-            };
-            let load = |image: &Image| image.code(&compiler, format);
-            let loaded = cache::load_or_compile(cache, &compiler, &binary, format, compiling, load);
-            let (code, image) = loaded.map_err(failed)?;
-            Ok(Compilation {
-                code,
-                kind,
-                image,
-                first_memory: found.memory,
-                #[cfg(feature = "cluster")]
-                digest: cache::digest(&binary),
-            })
-        }
-    }
+    let Some(binary) = binary(module)? else {
+        let kind = Kind::Handler;
+        let compiler = Engine::new(&config(kind)).map_err(LoadError::Host)?;
+        let image = Image::built_in(BUILT_IN_WORKER);
+        let component = image.component(&compiler).map_err(failed)?;
+        let pages = component
+            .resources_required()
+            .and_then(|needs| needs.max_initial_memory_size);
+        return Ok(Compilation {
+            code: Code::Component(component),
+            kind,
+            image,
+            first_memory: pages.unwrap_or(0).saturating_mul(WASM_PAGE_BYTES),
+            #[cfg(feature = "cluster")]
+            digest: String::new(),
+        });
+    };
+    let found = inspect(&binary).map_err(|error| failed(error.into()))?;
+    let kind = found.kind.map_err(|why| LoadError::Unfit {
+        module: module.clone(),
+        why,
+    })?;
+    let compiler = Engine::new(&config(kind)).map_err(LoadError::Host)?;
+    let format = match kind {
+        Kind::CommandCore => Format::Core,
+        Kind::Handler
+        | Kind::Program
+        | Kind::Http02
+        | Kind::Http03
+        | Kind::Command02
+        | Kind::Command03 => Format::Component,
+    };
+    let load = |image: &Image| image.code(&compiler, format);
+    let loaded = cache::load_or_compile(cache, &compiler, &binary, format, compiling, load);
+    let (code, image) = loaded.map_err(failed)?;
+    Ok(Compilation {
+        code,
+        kind,
+        image,
+        first_memory: found.memory,
+        // What was pushed is known by the digest of all of it.
+        #[cfg(feature = "cluster")]
+        digest: match module {
+            Module::Bytes(module) => cache::digest(&module.bytes),
+            Module::BuiltIn | Module::File(_) => cache::digest(&binary),
+        },
+    })
 }
 
 impl Compilation {
@@ -172,17 +172,21 @@ impl Image {
     }
 }
 
-/// The module in this file as a binary. Text is translated.
-pub(super) fn binary(path: &Path) -> Result<Vec<u8>, LoadError> {
-    let module = source::read(path)?;
-    let binary = wat::Parser::new().parse_bytes(Some(path), &module);
+/// The module as a binary. Text is translated. `None` for the one that is built in.
+pub(super) fn binary(module: &Module) -> Result<Option<Vec<u8>>, LoadError> {
+    let (path, bytes) = match module {
+        Module::BuiltIn => return Ok(None),
+        Module::File(path) => (&**path, Bytes::from(source::read(path)?)),
+        Module::Bytes(module) => (Path::new(&module.name), source::judged(module)?),
+    };
+    let binary = wat::Parser::new().parse_bytes(Some(path), &bytes);
     let binary = binary.map_err(|error| LoadError::Compile {
-        module: Module::File(path.to_owned()),
+        module: module.clone(),
         error: error.into(),
     });
     let mut binary = binary?.into_owned();
     names::drop_long_names(&mut binary);
-    Ok(binary)
+    Ok(Some(binary))
 }
 
 /// The configuration of engines that compile and of engines that run.

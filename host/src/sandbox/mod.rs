@@ -69,6 +69,8 @@ pub(crate) use outbound::MAX_OUTGOING;
 pub use output::GUEST_OUTPUT;
 pub(crate) use program::{NewProcess, PreparedProgram, Spawn};
 pub use provider::Provider;
+#[cfg(feature = "cluster")]
+pub(crate) use source::MAX_BYTES as MAX_MODULE_BYTES;
 pub use unfit::{ForeignHost, Proposal, Unfit};
 
 use crate::files::RootFolder;

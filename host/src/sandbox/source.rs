@@ -4,12 +4,15 @@
 use std::fs::{File, FileType};
 use std::io::Read;
 use std::os::unix::fs::FileTypeExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
 
 use super::LoadError;
+use crate::settings::ModuleBytes;
 
 /// The compiler refuses larger modules (`MAX_WASM_MODULE_SIZE` of wasmparser).
-const MAX_BYTES: u64 = 1 << 30;
+pub(crate) const MAX_BYTES: u64 = 1 << 30;
 
 /// Enough to recognise a file. A text may begin with comments.
 const HEAD_BYTES: u64 = 64 << 10;
@@ -104,6 +107,24 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>, LoadError> {
     }
     file.read_to_end(&mut bytes).map_err(unread)?;
     Ok(bytes)
+}
+
+/// The bytes of a module that is in no file.
+///
+/// # Errors
+/// As [`read`].
+pub(super) fn judged(module: &ModuleBytes) -> Result<Bytes, LoadError> {
+    let ModuleBytes { name, bytes } = module;
+    let (path, size) = (PathBuf::from(name), bytes.len() as u64);
+    if size > MAX_BYTES {
+        let (bytes, most) = (size, MAX_BYTES);
+        return Err(LoadError::FileTooLarge { path, bytes, most });
+    }
+    let head = &bytes[..bytes.len().min(HEAD_BYTES as usize)];
+    match other_than_wasm(head) {
+        Some(looks) => Err(LoadError::NotWasm { path, looks }),
+        None => Ok(bytes.clone()),
+    }
 }
 
 /// The kind of a file that is not a regular file.

@@ -1,6 +1,7 @@
 //! The flags for *many hosts*: the servers of NATS over which hosts share their pools, and what
 //! this host is among them.
 
+use std::num::NonZeroU32;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -83,6 +84,24 @@ pub(crate) struct Hosts {
     /// Print JSON: an array with an object for each host
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// The flags of `push`.
+#[derive(Args, Debug)]
+pub(crate) struct Push {
+    /// The module: a component, binary or text (.wat)
+    pub(crate) module: PathBuf,
+
+    #[command(flatten)]
+    servers: Servers,
+
+    /// The pool whose module it is, by its name. Hosts that name no pools have one, `main`
+    #[arg(long, value_name = "NAME", default_value = "main")]
+    pub(crate) pool: String,
+
+    /// Hosts that may change at one time, once the first one has: it is always alone
+    #[arg(long, value_name = "N", default_value = "1", value_parser = hosts)]
+    pub(crate) at_once: NonZeroU32,
 }
 
 /// What a host does for its cluster.
@@ -176,19 +195,31 @@ impl InCluster {
 }
 
 impl Hosts {
-    /// The settings of whoever asks without being a host.
-    ///
-    /// # Errors
-    /// A sentence that names the flag.
+    /// As [`Servers::asked`].
     pub(crate) fn settings(&self) -> Result<ClusterSettings, String> {
-        if self.servers.nats.is_empty() {
-            return Err("--nats: give the URL of a server, such as nats://127.0.0.1".to_owned());
-        }
-        Ok(self.servers.settings())
+        self.servers.asked()
+    }
+}
+
+impl Push {
+    /// As [`Servers::asked`].
+    pub(crate) fn settings(&self) -> Result<ClusterSettings, String> {
+        self.servers.asked()
     }
 }
 
 impl Servers {
+    /// The settings of whoever asks without being a host.
+    ///
+    /// # Errors
+    /// A sentence that names the flag.
+    fn asked(&self) -> Result<ClusterSettings, String> {
+        if self.nats.is_empty() {
+            return Err("--nats: give the URL of a server, such as nats://127.0.0.1".to_owned());
+        }
+        Ok(self.settings())
+    }
+
     fn settings(&self) -> ClusterSettings {
         let servers = self.nats.iter().map(|server| server.url.clone());
         let cluster = self.cluster.as_deref().unwrap_or(USUAL_CLUSTER);
@@ -254,6 +285,10 @@ fn cluster(text: &str) -> Result<String, String> {
     Err(format!(
         "give a name of 1 to {LONGEST_CLUSTER} small letters from a to z, digits and -"
     ))
+}
+
+fn hosts(text: &str) -> Result<NonZeroU32, String> {
+    text.parse().map_err(|_| "give a number from 1 up".into())
 }
 
 fn lost_after(text: &str) -> Result<Duration, String> {

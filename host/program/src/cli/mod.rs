@@ -21,12 +21,13 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use bytes::Bytes;
 use bytesize::ByteSize;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use wasm_pool_host::steps::Steps;
 use wasm_pool_host::{
     self as library, ClusterSettings, CoreDumps, HostSettings, Limits, MAX_PROCESSES, Module,
-    Output, PoolSettings, Settings,
+    ModuleBytes, Output, PoolSettings, Settings,
 };
 
 use crate::confine::User;
@@ -34,7 +35,7 @@ use crate::control::Place as ControlPlace;
 pub(crate) use bench::{Bench, Yardstick};
 use cache::Cache;
 use cluster::InCluster;
-pub(crate) use cluster::{Hosts, Role};
+pub(crate) use cluster::{Hosts, Push, Role};
 pub(crate) use connections::{Connections, TlsFiles};
 use environment::Surroundings;
 pub(crate) use generate::{Generate, Shell};
@@ -106,6 +107,14 @@ pub(crate) enum Command {
     ///
     /// Each host of the cluster is asked over NATS. Whoever asks is no host, and needs none here.
     Hosts(Hosts),
+
+    /// Bring a module to all hosts of a cluster that were started with `--module cluster`
+    ///
+    /// One host after the other fetches it, compiles it, starts its processes, and has them take
+    /// the place of those before; no request fails for this. If a host can't use it, that host goes on
+    /// with what it had, and no further host tries: the exit code is 1 then. The hosts go on if
+    /// this command is ended.
+    Push(Push),
 
     /// Check a configuration file, or show the effective configuration
     #[command(subcommand)]
@@ -421,10 +430,18 @@ impl Serve {
     pub(crate) fn settings(&mut self) -> Result<Settings, String> {
         self.check()?;
         self.place.settle(&mut self.guests.root)?;
-        let module = self.place.module.clone();
+        let module = match self.place.module.clone() {
+            // It is fetched once the host has joined.
+            Some(_) if self.is_pushed() => Module::Bytes(ModuleBytes {
+                name: words::CLUSTER.to_owned(),
+                bytes: Bytes::new(),
+            }),
+            Some(path) => Module::File(path),
+            None => Module::BuiltIn,
+        };
         let settings = Settings {
             root: self.guests.root(),
-            module: module.map_or(Module::BuiltIn, Module::File),
+            module,
             cache: self.cache.folder(),
             limits: Limits {
                 memory: self.guests.memory.as_u64(),
@@ -518,7 +535,19 @@ impl Serve {
         }
     }
 
+    /// Whether the module is what is pushed to the cluster.
+    pub(crate) fn is_pushed(&self) -> bool {
+        self.place.is_pushed()
+    }
+
     fn check(&self) -> Result<(), String> {
+        if self.is_pushed() && !self.cluster.is_on() {
+            return Err(
+                "--module cluster: this is what is pushed over --nats, which is missing; a file of \
+                 this name is ./cluster"
+                    .to_owned(),
+            );
+        }
         for (flag, size) in [
             ("--max-body", self.max_body),
             ("--max-response", self.max_response),

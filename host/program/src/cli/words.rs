@@ -10,6 +10,9 @@ use clap::{Args, CommandFactory, Parser};
 
 use super::Command;
 
+/// What `--module` says where the module is pushed. A file of this name is `./cluster`.
+pub(super) const CLUSTER: &str = "cluster";
+
 /// What is served, as it was given.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Place {
@@ -17,12 +20,19 @@ pub(crate) struct Place {
     #[arg(value_name = "PATH")]
     place: Option<PathBuf>,
 
-    /// The worker: a component, binary or text (.wat) [default: the built-in static file server]
-    #[arg(long, value_name = "FILE")]
+    /// The worker: a component, binary or text (.wat). `cluster` is what `push` has brought to the
+    /// hosts of --nats [default: the built-in static file server]
+    #[arg(long, value_name = "FILE|cluster")]
     pub(crate) module: Option<PathBuf>,
 }
 
 impl Place {
+    /// Whether the module is what is pushed.
+    pub(super) fn is_pushed(&self) -> bool {
+        let module = self.module.as_deref();
+        module.is_some_and(|module| module.as_os_str() == CLUSTER)
+    }
+
     /// Makes the path what it is: the module, or the root.
     ///
     /// # Errors

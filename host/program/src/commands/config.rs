@@ -64,7 +64,8 @@ fn of_a_pool(pool: &Pool, settings: &Settings) -> Result<(), String> {
         error,
     });
     opened.map_err(|error| pool.explained(&error))?;
-    if *module == Module::BuiltIn {
+    // What is pushed is known to the cluster only.
+    if matches!(module, Module::BuiltIn | Module::Bytes(_)) {
         return Ok(());
     }
     let report = library::check(module, settings.limits.memory);

@@ -56,10 +56,13 @@ pub(super) fn needs(
         let settings = &served.settings;
         needs.to_read.push(settings.root.clone());
         needs.to_read.extend(pool.serve.env_files().iter().cloned());
-        if let Module::File(module) = &settings.module {
-            needs.to_read.push(module.clone());
-            // The built-in module is in no cache.
-            needs.to_write.extend(settings.cache.clone());
+        match &settings.module {
+            Module::BuiltIn => {} // it is in no cache
+            Module::File(module) => {
+                needs.to_read.push(module.clone());
+                needs.to_write.extend(settings.cache.clone());
+            }
+            Module::Bytes(_) => needs.to_write.extend(settings.cache.clone()),
         }
         let dumps = settings.core_dumps.as_ref();
         needs

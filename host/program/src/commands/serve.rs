@@ -1,6 +1,6 @@
 //! `serve`: binds, compiles, joins its cluster if it has one, starts the first processes, and only
-//! then listens. A taken port is reported before any module is compiled, and a host that does not
-//! start accepts no client.
+//! then listens. A host whose module is pushed joins before it compiles. A taken port is reported
+//! before any module is compiled, and a host that does not start accepts no client.
 //!
 //! What needs rights that the host gives up is done first, while there is one thread.
 
@@ -21,6 +21,7 @@ use wasm_pool_host::{
 
 use super::bind::{self, Bound, Listening};
 use super::compiling::{Said, announced};
+use super::follow;
 use super::needs::{is_forbidden, needs};
 use super::watch::{self, Identity};
 use super::{explained, is_denial, print, refused, runtime};
@@ -41,6 +42,8 @@ pub(crate) struct Served {
     pub(crate) title: String,
     pub(crate) routes: Vec<String>,
     pub(crate) settings: Settings,
+    /// Whether its module is what is pushed to the cluster.
+    pub(crate) is_pushed: bool,
     /// The module's file before it was read.
     pub(crate) used: Option<Identity>,
 }
@@ -59,6 +62,7 @@ impl Served {
             name: pool.name().to_owned(),
             title: pool.title(),
             routes: pool.routes.iter().map(ToString::to_string).collect(),
+            is_pushed: pool.serve.is_pushed(),
             used: watch::identity(&settings.module),
             settings,
         })
@@ -90,10 +94,14 @@ pub(crate) fn serve(args: Serve) -> anyhow::Result<ExitCode> {
     });
     let pools: Result<Vec<_>, String> = pools.collect();
     let pools = pools.unwrap_or_else(|problem| refuse(&problem));
-    let has_file = |(_, served): &(_, Served)| served.settings.module != Module::BuiltIn;
+    let has_file = |(_, served): &(_, Served)| matches!(served.settings.module, Module::File(_));
+    let is_pushed = pools.iter().any(|(_, served)| served.is_pushed);
     if serve.watch && !pools.iter().any(has_file) {
         refuse(match serve.cluster.role() {
             Role::Front => "--watch: a front has no module that could change; leave it out",
+            Role::Both | Role::Worker if is_pushed => {
+                "--watch: a module that is pushed has no file that could change; leave it out"
+            }
             Role::Both | Role::Worker => {
                 "--watch: the built-in worker has no file that could change; give --module"
             }
@@ -245,7 +253,8 @@ async fn serve_until_stopped(
 ) -> anyhow::Result<Option<SignalKind>> {
     let mut stop = std::pin::pin!(signals::stop()?);
     let mut others = signals::others()?;
-    let (pools, served): (Vec<_>, Vec<_>) = pools.into_iter().unzip();
+    let (pools, mut served): (Vec<_>, Vec<_>) = pools.into_iter().unzip();
+    let mut following = Vec::new();
     let watched_host = Watched::default();
     let mut beside = JoinSet::new();
     let start = async {
@@ -256,19 +265,31 @@ async fn serve_until_stopped(
             let listener = tokio::net::TcpListener::from_std(listener)?;
             beside.spawn(admin::serve(listener, watched_host.clone()));
         }
+        // What can't be compiled costs no number of a host, unless it is the cluster that has it.
+        let (mut joined, mut cluster) = (None, cluster);
+        if served.iter().any(|pool| pool.is_pushed) {
+            joined = join(cluster.take()).await?;
+        }
         let mut loaded = Vec::new();
-        for (pool, served) in pools.into_iter().zip(&served) {
+        for (pool, served) in pools.into_iter().zip(&mut served) {
+            if let Some(joined) = joined.as_ref().filter(|_| served.is_pushed) {
+                let mut pushed = joined.follow(&served.name);
+                let module = pushed.first().await;
+                served.settings.module =
+                    module.map_err(|error| anyhow!("--module cluster: {error}"))?;
+                following.push(pushed);
+            }
             let module = load(&served.settings, around.said).await;
             let module = module.map_err(|error| refused(&error, pool.explained(&error)))?;
             loaded.push(pool.with(module));
         }
-        let Some(cluster) = cluster else {
-            let host = Host::of(settings, loaded).await;
-            return anyhow::Ok(host.map_err(explained)?);
+        if joined.is_none() {
+            joined = join(cluster).await?;
+        }
+        let host = match joined {
+            None => Host::of(settings, loaded).await,
+            Some(joined) => Host::in_cluster(joined, settings, loaded).await,
         };
-        let joined = Cluster::join(cluster).await;
-        let joined = joined.map_err(|error| anyhow!("--nats: {error}"))?;
-        let host = Host::in_cluster(joined, settings, loaded).await;
         anyhow::Ok(host.map_err(explained)?)
     };
     let host = tokio::select! {
@@ -310,6 +331,13 @@ async fn serve_until_stopped(
         let steering = Arc::clone(&steering);
         beside.spawn(async move { watch::watch(&steering).await });
     }
+    for pushed in following {
+        let steering = Arc::clone(&steering);
+        beside.spawn(async move {
+            follow::follow(&steering, pushed).await;
+            std::future::pending().await
+        });
+    }
     let heard = Arc::clone(&steering);
     beside.spawn(async move {
         while let Some(signal) = others.recv().await {
@@ -348,6 +376,15 @@ async fn serve_until_stopped(
     beside.shutdown().await;
     served?;
     Ok(None)
+}
+
+/// Joins the cluster, if there is one.
+async fn join(cluster: Option<ClusterSettings>) -> anyhow::Result<Option<Cluster>> {
+    let Some(cluster) = cluster else {
+        return Ok(None);
+    };
+    let joined = Cluster::join(cluster).await;
+    joined.map(Some).map_err(|error| anyhow!("--nats: {error}"))
 }
 
 /// What the host is, in one line, because whoever waits for it may read no more.

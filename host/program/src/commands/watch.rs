@@ -65,7 +65,7 @@ impl Watched {
     fn new(module: Module, used: Option<Identity>, changed: &Arc<Notify>) -> Self {
         let watcher = match &module {
             Module::File(path) => watcher(path, changed),
-            Module::BuiltIn => None,
+            Module::BuiltIn | Module::Bytes(_) => None,
         };
         Self {
             module,

@@ -296,6 +296,7 @@ impl Steering {
         {
             bail!("the configuration has other routes for it: reload without a name changes them");
         }
+        let served = self.with_pushed(served)?;
         let loaded = load(&served.settings, self.around.said).await;
         let loaded = loaded.map_err(|error| anyhow!(configured.explained(&error)))?;
         let replaced = self.host.replace(number, loaded).await;
@@ -315,6 +316,61 @@ impl Steering {
     pub(crate) async fn reload_all(&self) -> anyhow::Result<Vec<String>> {
         let reloaded = self.reload_everything().await;
         reloaded.map_err(|error| self.walled(error))
+    }
+
+    /// A pool as it is configured now, with what was pushed for it last. A reload asks the cluster
+    /// for nothing.
+    ///
+    /// # Errors
+    /// If its module was pushed and is not now, or the other way round.
+    fn with_pushed(&self, mut served: Served) -> anyhow::Result<Served> {
+        let before = self.configured(&served.name);
+        let was_pushed = before.as_ref().is_some_and(|before| before.is_pushed);
+        if served.is_pushed != was_pushed {
+            bail!(
+                "--module: whether pool {} serves what is pushed to the cluster needs a new start",
+                served.name
+            );
+        }
+        if let Some(before) = before.filter(|_| was_pushed) {
+            served.settings.module = before.settings.module;
+        }
+        Ok(served)
+    }
+
+    /// Has a module that was pushed take the place of the one that serves, with the configuration
+    /// as it was read last. Returns the number of its loading, and the module before.
+    ///
+    /// # Errors
+    /// If it can't be used. The one before goes on serving then.
+    pub(crate) async fn swap(&self, pool: &str, module: Module) -> anyhow::Result<(u64, Module)> {
+        let number = self.number(pool)?;
+        let _one_by_one = self.loading.lock().await;
+        let _told = self.around.manager.reloading();
+        let served = self.configured(pool);
+        let mut served = served.context("the pool is gone")?;
+        let before = std::mem::replace(&mut served.settings.module, module.clone());
+        let loaded = load(&served.settings, self.around.said).await;
+        let loaded = loaded.map_err(|error| anyhow!(explain::start(&error)))?;
+        let replaced = self.host.replace(number, loaded).await;
+        replaced.map_err(|error| anyhow!(explain::start(&error)))?;
+        self.swapped(pool, module);
+        let pools = self.host.pools();
+        let loading = pools.iter().find(|pool| pool.number == number);
+        Ok((loading.map_or(0, |pool| pool.generation), before))
+    }
+
+    /// The pool serves this module from now on, which was pushed.
+    pub(crate) fn swapped(&self, pool: &str, module: Module) {
+        let mut pools = self.pools();
+        if let Some(served) = pools.iter_mut().find(|served| served.name == pool) {
+            served.settings.module = module;
+        }
+    }
+
+    /// Whether the pool serves what is pushed.
+    pub(crate) fn is_pushed(&self, pool: &str) -> bool {
+        self.configured(pool).is_some_and(|pool| pool.is_pushed)
     }
 
     /// An error of a reload, with what to do if a right is missing: the right of the host's user,
@@ -373,7 +429,7 @@ impl Steering {
         let mut pools = Vec::new();
         for configured in &mut read.pools {
             let served = Served::of(configured, &self.around.steps);
-            pools.push(served.map_err(|problem| anyhow!(problem))?);
+            pools.push(self.with_pushed(served.map_err(|problem| anyhow!(problem))?)?);
         }
         let mut loaded = Vec::new();
         for (configured, served) in read.pools.into_iter().zip(&pools) {

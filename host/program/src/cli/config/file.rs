@@ -12,6 +12,7 @@ use wasm_pool_host::Route;
 use super::flags::{self, CONFIG, Flag, Takes};
 use super::layers::{Layer, Source};
 use crate::cli::environment;
+use crate::cli::words::CLUSTER;
 
 /// The key of the pools' tables.
 const POOL: &str = "pool";
@@ -117,7 +118,9 @@ impl Text<'_> {
                 self.at(value.span().start, &problem)
             })?;
         }
-        let texts = match flag.is_path {
+        // `--module cluster` names no file.
+        let is_pushed = flag.name == "module" && texts.iter().all(|text| text == CLUSTER);
+        let texts = match flag.is_path && !is_pushed {
             true => texts.into_iter().map(|text| self.beside(&text)).collect(),
             false => texts,
         };
