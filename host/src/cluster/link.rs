@@ -216,12 +216,15 @@ impl Connection {
             let last = entry.map(|entry| entry.revision);
             match store.write(NEXT_HOST, value, last).await {
                 Ok(true) if self.is_taken(number).await => {
-                    // The counter was lost, and begins anew. It goes on behind all who are there.
                     let beats = self.who().await?;
                     let numbers = beats.iter().filter_map(|beat| Beat::decode(beat));
-                    let most = numbers.map(|beat| beat.number).max().unwrap_or(number);
+                    let most = numbers.map(|beat| beat.number).max();
+                    let Some(most) = most.filter(|most| *most >= number) else {
+                        return Ok(number); // nobody answers: it may be that nobody may ask
+                    };
+                    // The counter was lost, and began anew. It goes on behind all who are there.
                     tracing::error!(number, most, "the counter of hosts was lost");
-                    behind = most.max(number);
+                    behind = most;
                 }
                 Ok(true) => return Ok(number),
                 Ok(false) if Instant::now() > give_up => {
@@ -475,11 +478,15 @@ impl Ears {
     pub(super) async fn hear(&mut self) -> Option<Heard> {
         loop {
             let heard = std::future::poll_fn(|cx| self.poll(cx)).await?;
-            match heard {
+            match &heard {
                 Heard::Frame(payload) if payload == HELLO => return Some(Heard::Hello),
                 Heard::Beat(payload) if payload == HELLO => {}
                 Heard::Who(whom) if whom.is_empty() => {}
-                heard => return Some(heard),
+                Heard::Frame(_)
+                | Heard::Beat(_)
+                | Heard::Who(_)
+                | Heard::Hello
+                | Heard::Gone { .. } => return Some(heard),
             }
         }
     }
