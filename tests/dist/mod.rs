@@ -35,6 +35,7 @@ const COMMANDS: &[&str] = &[
     "log-level",
     "new",
     "ps",
+    "push",
     "reload",
     "run",
     "scale",

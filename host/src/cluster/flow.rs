@@ -121,8 +121,8 @@ impl Windows {
 }
 
 impl Flow {
-    /// `allowed` is what the other side lets this one send. A front has said what it lets its worker
-    /// send; a worker says so once somebody reads the body.
+    /// `allowed` is what the other side lets this one send. A front has said what it lets its
+    /// worker send; a worker says so once somebody reads the body.
     pub(super) fn new(peer: Peer, windows: Windows, allowed: u64) -> Self {
         let incoming = Incoming {
             allowed: LEAST_WINDOW,
@@ -483,8 +483,8 @@ impl Incoming {
         }
     }
 
-    /// How much the other side may send by now in all, if it is to be told. Telling less often costs
-    /// no speed, as long as the other side can go on.
+    /// How much the other side may send by now in all, if it is to be told. Telling less often
+    /// costs no speed, as long as the other side can go on.
     fn extend(&mut self) -> Option<u64> {
         if self.end.is_some() || self.taken + self.window - self.allowed < self.window / 2 {
             return None;

@@ -322,8 +322,8 @@ struct Judged {
 }
 
 impl Judged {
-    /// Takes out what is there. Returns whether that is all. What has to be waited for must not hold
-    /// back the head.
+    /// Takes out what is there. Returns whether that is all. What has to be waited for must not
+    /// hold back the head.
     fn look(&mut self, cx: &mut Context<'_>) -> bool {
         let mut ready = Vec::new();
         let is_whole = loop {

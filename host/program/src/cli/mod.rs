@@ -111,8 +111,8 @@ pub(crate) enum Command {
     /// Bring a module to all hosts of a cluster that were started with `--module cluster`
     ///
     /// One host after the other fetches it, compiles it, starts its processes, and has them take
-    /// the place of those before; no request fails for this. If a host can't use it, that host goes on
-    /// with what it had, and no further host tries: the exit code is 1 then. The hosts go on if
+    /// the place of those before; no request fails for this. If a host can't use it, that host goes
+    /// on with what it had, and no further host tries: the exit code is 1 then. The hosts go on if
     /// this command is ended.
     Push(Push),
 

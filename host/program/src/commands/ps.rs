@@ -155,12 +155,14 @@ pub(super) fn status(status: &Status) -> String {
     text
 }
 
-/// A line for each host of a cluster.
+/// A line for each host of a cluster. Only a host knows when it has heard the others.
 pub(super) fn hosts(hosts: &[ClusterHost]) -> String {
-    let head = [
+    let mut head = vec![
         "HOST", "NAME", "ROLE", "VERSION", "SEATS", "RUNNING", "WAITING", "STATE", "MODULE",
-        "ADDRESS", "HEARD",
+        "ADDRESS",
     ];
+    let hears = hosts.iter().any(|host| host.is_this);
+    head.extend(hears.then_some("HEARD"));
     let or_dash = |text: &str| or_none(Some(printable(text)).filter(|text| !text.is_empty()));
     let rows = hosts.iter().map(|host| {
         let state = match host.is_draining {
@@ -171,7 +173,7 @@ pub(super) fn hosts(hosts: &[ClusterHost]) -> String {
             true => "this host".to_owned(),
             false => format!("{} ago", time(host.heard_ms)),
         };
-        [
+        let mut row = vec![
             host.number.to_string(),
             or_dash(&host.name),
             host.role.clone(),
@@ -182,32 +184,33 @@ pub(super) fn hosts(hosts: &[ClusterHost]) -> String {
             state.to_owned(),
             or_dash(&host.module),
             or_dash(&host.address),
-            heard,
-        ]
+        ];
+        row.extend(hears.then_some(heard));
+        row
     });
     aligned(&head, &rows.collect::<Vec<_>>())
 }
 
 /// Columns of equal width. The first is to the left, so that a tree can be seen.
-fn aligned<const N: usize>(head: &[&str; N], rows: &[[String; N]]) -> String {
-    let mut widths = head.map(str::len);
+fn aligned<R: AsRef<[String]>>(head: &[&str], rows: &[R]) -> String {
+    let mut widths: Vec<_> = head.iter().map(|cell| cell.len()).collect();
     for row in rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
+        for (width, cell) in widths.iter_mut().zip(row.as_ref()) {
             *width = (*width).max(cell.chars().count());
         }
     }
     let mut text = String::new();
-    let mut put = |cells: [&str; N]| {
+    let mut put = |cells: &mut dyn Iterator<Item = &str>| {
         let mut line = String::new();
-        for (cell, width) in cells.iter().zip(widths) {
+        for (cell, width) in cells.zip(&widths) {
             let _ = write!(line, "{cell:width$}  ");
         }
         text.push_str(line.trim_end());
         text.push('\n');
     };
-    put(*head);
+    put(&mut head.iter().copied());
     for row in rows {
-        put(row.each_ref().map(String::as_str));
+        put(&mut row.as_ref().iter().map(String::as_str));
     }
     text
 }
