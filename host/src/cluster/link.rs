@@ -13,7 +13,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use async_nats::connection::State;
@@ -91,6 +91,8 @@ pub(super) struct Ears {
     replies: Subscriber,
     beats: Subscriber,
     who: Subscriber,
+    /// What waits until the frames before it are heard, and how many of them may still come first.
+    held: Option<(Heard, usize)>,
 }
 
 /// What is heard.
@@ -278,6 +280,7 @@ impl Connection {
             replies: subscribe(format!("{prefix}.r.{number}.*.*")).await?,
             beats: subscribe(format!("{prefix}.beat")).await?,
             who: subscribe(format!("{prefix}.who")).await?,
+            held: None,
         };
         let link = Link {
             client: self.client,
@@ -491,8 +494,37 @@ impl Ears {
         }
     }
 
+    /// Frames that came before a beat, or before the news that nobody hears, are heard before it:
+    /// a host that leaves has answered what it had.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Heard>> {
-        // Beats first: there are few, and whoever has much to do must not seem to be lost.
+        if self.held.is_none() {
+            let Poll::Ready(held) = self.poll_news(cx) else {
+                return self.poll_frames(cx);
+            };
+            let Some(held) = held else {
+                return Poll::Ready(None);
+            };
+            self.held = Some((held, WAITING));
+        }
+        // More than so many came later, and whoever has much to do must not seem to be lost.
+        if let Some((_, left)) = &mut self.held
+            && *left > 0
+        {
+            *left -= 1;
+            if let Poll::Ready(frame) = self.poll_frames(cx) {
+                return Poll::Ready(frame);
+            }
+        }
+        Poll::Ready(self.held.take().map(|(held, _)| held))
+    }
+
+    fn poll_frames(&mut self, cx: &mut Context<'_>) -> Poll<Option<Heard>> {
+        let frame = Pin::new(&mut self.frames).poll_next(cx);
+        frame.map(|message| message.map(|message| Heard::Frame(message.payload)))
+    }
+
+    /// All but frames.
+    fn poll_news(&mut self, cx: &mut Context<'_>) -> Poll<Option<Heard>> {
         if let Poll::Ready(message) = Pin::new(&mut self.beats).poll_next(cx) {
             return Poll::Ready(message.map(|message| Heard::Beat(message.payload)));
         }
@@ -510,19 +542,10 @@ impl Ears {
             let (host, id) = (host.unwrap_or_default(), id.unwrap_or_default());
             return Poll::Ready(Some(Heard::Gone { host, id }));
         }
-        if let Poll::Ready(message) = Pin::new(&mut self.frames).poll_next(cx) {
-            return Poll::Ready(message.map(|message| Heard::Frame(message.payload)));
-        }
-        if let Poll::Ready(message) = Pin::new(&mut self.who).poll_next(cx) {
-            return Poll::Ready(message.map(|message| {
-                Heard::Who(
-                    message
-                        .reply
-                        .map(|reply| reply.to_string())
-                        .unwrap_or_default(),
-                )
-            }));
-        }
-        Poll::Pending
+        let message = ready!(Pin::new(&mut self.who).poll_next(cx));
+        Poll::Ready(message.map(|message| {
+            let whom = message.reply.map(|reply| reply.to_string());
+            Heard::Who(whom.unwrap_or_default())
+        }))
     }
 }
