@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
-use super::Cluster;
+use super::{Cluster, in_chunks};
 use crate::support::cable::Cable;
 use crate::support::table::upload;
 use crate::support::{Client, Folder, pattern};
@@ -116,16 +116,8 @@ fn uploads_in_chunks() {
     front.wait_there(&[&worker]);
     for (chunk, chunks) in [(1, 1000), (KIB, 1024), (64 * KIB, 16), (100_000, 10)] {
         let body = pattern(chunk * chunks);
-        let mut bytes =
-            b"POST /echo HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n".to_vec();
-        for piece in body.chunks(chunk) {
-            bytes.extend(format!("{:x}\r\n", piece.len()).bytes());
-            bytes.extend(piece);
-            bytes.extend(b"\r\n");
-        }
-        bytes.extend(b"0\r\n\r\n");
         let mut client = front.client();
-        client.send_meanwhile(bytes);
+        client.send_meanwhile(in_chunks("/echo", &body, chunk));
         let reply = client.reply("POST").expect("a reply");
         assert_eq!(reply.status, 200, "{chunk} bytes a chunk");
         assert!(reply.body.ends_with(&body), "{chunk} bytes a chunk");

@@ -2,22 +2,11 @@
 //! counts them, and goes on.
 
 use super::{Cluster, Host, answerer};
-use crate::admin;
 use crate::support::nats::client::{Frame, NatsClient};
 use crate::support::{Random, eventually, seed};
 
 /// The frames of each kind. Each is small, so the hosts' windows hold.
 const FRAMES: usize = 500;
-
-/// The number of frames that this host has dropped. It has an admin address.
-fn dropped(host: &Host) -> f64 {
-    let text = admin::get(host, "/metrics").text();
-    let samples = admin::samples(&text);
-    let found = samples
-        .iter()
-        .find(|(series, _)| series.contains("cluster_dropped_frames_total"));
-    *found.unwrap_or_else(|| panic!("not counted in\n{text}")).1
-}
 
 /// Both hosts answer, and soon by themselves: a changed request may have been one that runs.
 fn goes_on(host: &Host, other: &Host) {
@@ -59,7 +48,7 @@ fn random_bytes_are_dropped_and_counted() {
     let cluster = Cluster::new("");
     let (first, second, client, _) = exchanged(&cluster);
     let mut random = Random::new(seed());
-    let before = dropped(&second);
+    let before = second.dropped();
     for _ in 0..FRAMES {
         let length = random.below(200);
         let bytes: Vec<u8> = (0..length).map(|_| random.below(256) as u8).collect();
@@ -70,7 +59,7 @@ fn random_bytes_are_dropped_and_counted() {
     client.flush();
     eventually("they are counted", || {
         // Some are frames by chance.
-        (dropped(&second) >= before + FRAMES as f64 / 2.0).then_some(())
+        (second.dropped() >= before + FRAMES as f64 / 2.0).then_some(())
     });
     goes_on(&first, &second);
 }
@@ -79,7 +68,7 @@ fn random_bytes_are_dropped_and_counted() {
 fn frames_that_were_cut_are_dropped() {
     let cluster = Cluster::new("");
     let (first, second, client, frames) = exchanged(&cluster);
-    let before = dropped(&second);
+    let before = second.dropped();
     for frame in &frames {
         for length in 0..frame.payload.len().min(100) {
             let mut cut = frame.clone();
@@ -89,7 +78,7 @@ fn frames_that_were_cut_are_dropped() {
         client.flush();
     }
     eventually("they are counted", || {
-        (dropped(&second) > before).then_some(())
+        (second.dropped() > before).then_some(())
     });
     goes_on(&first, &second);
 }
@@ -112,7 +101,7 @@ fn frames_with_other_bits_harm_nobody() {
         client.flush();
     }
     goes_on(&first, &second);
-    assert!(dropped(&first) + dropped(&second) > 0.0);
+    assert!(first.dropped() + second.dropped() > 0.0);
 }
 
 /// A request that comes again, long after it was sent, is not executed again.

@@ -4,6 +4,7 @@
 //! Each test has a server and a cluster of its own. Hosts are ready when their start lines and logs
 //! say so.
 
+mod alike;
 mod answers;
 mod apart;
 mod bodies;
@@ -13,18 +14,21 @@ mod hosts;
 mod leaving;
 mod lost;
 mod malformed;
+mod once;
 mod overload;
 mod push;
 mod rolling;
 mod servers;
+mod slow;
 
 use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::admin;
 use crate::support::nats::Nats;
-use crate::support::server::{guest, serve};
+use crate::support::server::{guest, guest_over, serve};
 use crate::support::steer::json;
 use crate::support::{Folder, Reply, Server, eventually};
 
@@ -84,6 +88,12 @@ impl Cluster {
         Host::joined(guest(name, &flags))
     }
 
+    /// A worker with one of the example guests over this folder.
+    fn guest_over(&self, name: &str, folder: Folder, flags: &str) -> Host {
+        let flags = self.direct(&format!("--role worker {flags}"));
+        Host::joined(guest_over(name, folder, &flags))
+    }
+
     /// A worker with the default guest over this folder.
     fn worker_over(&self, folder: Folder, flags: &str) -> Host {
         let flags = self.direct(&format!("--role worker {flags}"));
@@ -129,6 +139,19 @@ impl Host {
         list.iter().filter(runs).count()
     }
 
+    /// The metric whose series contains this. The host has an admin address.
+    fn metric(&self, part: &str) -> f64 {
+        let text = admin::get(self, "/metrics").text();
+        let samples = admin::samples(&text);
+        let found = samples.iter().find(|(series, _)| series.contains(part));
+        *found.unwrap_or_else(|| panic!("no {part} in\n{text}")).1
+    }
+
+    /// The number of frames that this host has dropped. It has an admin address.
+    fn dropped(&self) -> f64 {
+        self.metric("cluster_dropped_frames_total")
+    }
+
     /// The number of times that a request for `/print` was executed here, so far.
     fn printed(&self) -> usize {
         let entries = self.entries("guest output");
@@ -149,6 +172,25 @@ impl DerefMut for Host {
     fn deref_mut(&mut self) -> &mut Server {
         &mut self.server
     }
+}
+
+/// The bytes of a request whose body comes in chunks of this size.
+fn in_chunks(target: &str, body: &[u8], chunk: usize) -> Vec<u8> {
+    let mut bytes = begun_in_chunks(target, body, chunk);
+    bytes.extend(b"0\r\n\r\n");
+    bytes
+}
+
+/// The same without the end of the body.
+fn begun_in_chunks(target: &str, body: &[u8], chunk: usize) -> Vec<u8> {
+    let head = format!("POST {target} HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n");
+    let mut bytes = head.into_bytes();
+    for piece in body.chunks(chunk) {
+        bytes.extend(format!("{:x}\r\n", piece.len()).bytes());
+        bytes.extend(piece);
+        bytes.extend(b"\r\n");
+    }
+    bytes
 }
 
 /// The number of the host that answered.

@@ -134,6 +134,15 @@ impl Nats {
         assert_eq!(self.wait_ready(), self.address);
     }
 
+    /// Removes all that JetStream keeps. It was killed before.
+    pub(crate) fn forget(&self) {
+        let entries = fs::read_dir(self.folder.path()).expect("the server's folder");
+        let paths = entries.map(|entry| entry.expect("an entry").path());
+        let stores: Vec<_> = paths.filter(|path| path.is_dir()).collect();
+        assert_eq!(stores.len(), 1, "the only folder is the store: {stores:?}");
+        fs::remove_dir_all(&stores[0]).expect("the store can be removed");
+    }
+
     pub(crate) fn client(&self) -> NatsClient {
         NatsClient::connect(self.address)
     }
