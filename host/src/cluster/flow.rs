@@ -521,25 +521,31 @@ pub(super) enum Behind {
 
 /// Gathers the pieces of a body that are there, up to one part. Waits only for the first.
 pub(super) fn gather(reader: &mut Reader, cx: &mut Context<'_>) -> Poll<(Bytes, Behind)> {
-    let mut gathered = Bytes::new();
+    let mut first = Bytes::new();
+    let mut all = Vec::new();
     loop {
         let behind = match reader.poll_piece(cx) {
-            Poll::Pending if gathered.is_empty() => return Poll::Pending,
+            Poll::Pending if first.is_empty() => return Poll::Pending,
             Poll::Pending => Behind::More,
             Poll::Ready(None) => Behind::End(None),
             Poll::Ready(Some(Ok(Piece::Trailers(fields)))) => Behind::End(Some(fields)),
             Poll::Ready(Some(Err(_logged))) => Behind::Broken,
             Poll::Ready(Some(Ok(Piece::Bytes(bytes)))) => {
-                gathered = match gathered.is_empty() {
-                    true => bytes,
-                    false => [&*gathered, &*bytes].concat().into(),
-                };
-                if gathered.len() < PART_BYTES {
+                if first.is_empty() {
+                    first = bytes; // usually the only ones
+                } else {
+                    if all.is_empty() {
+                        all.extend_from_slice(&first);
+                    }
+                    all.extend_from_slice(&bytes);
+                }
+                if first.len().max(all.len()) < PART_BYTES {
                     continue;
                 }
                 Behind::More
             }
         };
+        let gathered = if all.is_empty() { first } else { all.into() };
         return Poll::Ready((gathered, behind));
     }
 }

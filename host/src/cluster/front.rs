@@ -241,27 +241,21 @@ impl Cluster {
             flow: Arc::clone(&flow),
             is_over: false,
         };
-        // A response that is on its way takes no process's time.
-        let _counted = counted;
+        // A response that is on its way takes no process's time, and nor does a body that is read
+        // before. Where it does, the host says so.
+        let mut counted = Some(counted);
         if !self.0.link.ask(host, id, frame).await {
             return Try::Refused(None);
         }
         flow.has_sent(body.len() as u64, inline.is_some());
-        let mut is_spent = false;
+        let (mut is_sent, mut is_spent) = (inline.is_some(), false);
         // The table holds the sender, and this guard the place in the table.
         while let Some(event) = heard.recv().await {
             match event {
-                Event::Taken if inline.is_none() && !is_spent => {
-                    // Bytes can be sent again.
-                    let body = match &request.body {
-                        Body::Bytes(bytes) => Body::Bytes(bytes.clone()),
-                        Body::File(_) | Body::Stream(_) => {
-                            is_spent = true;
-                            std::mem::replace(&mut request.body, Body::empty())
-                        }
-                    };
-                    let flow = Arc::clone(&flow);
-                    tokio::spawn(async move { flow.send_all(body).await });
+                Event::Taken if !is_sent => {
+                    drop(counted.take());
+                    is_sent = true;
+                    is_spent = begin_body(request, &flow);
                 }
                 Event::Taken => {}
                 Event::Refused(refusal) => {
@@ -285,6 +279,10 @@ impl Cluster {
                     if rest.is_whole {
                         guard.is_over = true;
                     } else {
+                        // The guest may read what it was sent behind the head of its response.
+                        if !is_sent {
+                            begin_body(request, &flow);
+                        }
                         let body = Received::new(flow, rest.length, guard);
                         response.body = Body::Stream(Box::new(body));
                     }
@@ -295,6 +293,20 @@ impl Cluster {
         }
         Try::Lost { is_spent }
     }
+}
+
+/// Begins to send the body of a request, as the other side lets it. Returns whether it can't be sent
+/// again: only bytes can.
+fn begin_body(request: &mut Request, flow: &Arc<Flow>) -> bool {
+    let (body, is_spent) = match &request.body {
+        Body::Bytes(bytes) => (Body::Bytes(bytes.clone()), false),
+        Body::File(_) | Body::Stream(_) => {
+            (std::mem::replace(&mut request.body, Body::empty()), true)
+        }
+    };
+    let flow = Arc::clone(flow);
+    tokio::spawn(async move { flow.send_all(body).await });
+    is_spent
 }
 
 /// A request in the line of a front.

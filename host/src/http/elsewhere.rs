@@ -270,11 +270,40 @@ impl Service {
         {
             return Err(Unanswered::BodyTooLarge);
         }
+        if let Body::Stream(stream) = request.body {
+            let left = limits.body;
+            request.body = Body::Stream(Box::new(Bounded { stream, left }));
+        }
         if *strips_prefix {
             strip(&mut request.path, prefix);
         }
         let judge = async |response| response::judge(response, form, connection, &self.steps).await;
         guests.answer(request, &mut record.trace, judge).await
+    }
+}
+
+/// The body of a request whose front may take larger ones.
+#[derive(Debug)]
+struct Bounded {
+    stream: Box<dyn Stream>,
+    /// Bytes that may still come.
+    left: u64,
+}
+
+impl Stream for Bounded {
+    fn length(&self) -> Option<u64> {
+        self.stream.length()
+    }
+
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Piece, BodyError>>> {
+        let piece = ready!(self.stream.poll_piece(cx));
+        if let Some(Ok(Piece::Bytes(bytes))) = &piece {
+            match self.left.checked_sub(bytes.len() as u64) {
+                Some(left) => self.left = left,
+                None => return Poll::Ready(Some(Err(BodyError::TooLarge))),
+            }
+        }
+        Poll::Ready(piece)
     }
 }
 
