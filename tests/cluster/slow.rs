@@ -105,7 +105,7 @@ fn single_bytes_that_nobody_reads_take_no_memory() {
     }
     let before = worker.memory("VmHWM");
     // The guest reads nothing for a while, or a first piece, and then all that is left.
-    for steps in ["head&sleep=1000&count", "read&head&sleep=1000&count"] {
+    for steps in ["sleep=1000&head&count", "read&head&sleep=1000&count"] {
         let bytes = in_chunks(&format!("/do?{steps}"), &[b'x'; BYTES], 1);
         client.send_meanwhile(bytes);
         let reply = client.reply("POST").expect("a reply");
@@ -120,6 +120,23 @@ fn single_bytes_that_nobody_reads_take_no_memory() {
     let grown = worker.grown(before);
     assert!(grown < HELD, "{grown} bytes");
     assert_eq!((front.dropped(), worker.dropped()), (0.0, 0.0));
+}
+
+/// The head of a response may be on its way before the guest wants the body of the request.
+#[test]
+fn a_guest_that_answers_before_it_reads_gets_the_body() {
+    const SIZE: usize = 150_000;
+    for name in ["http02", "http03"] {
+        let cluster = Cluster::new("--request-timeout 5s");
+        let front = cluster.front("");
+        let worker = cluster.worker(name, "--workers 1");
+        front.wait_there(&[&worker]);
+        let mut client = front.client();
+        let target = "/do?head&say=begun&sleep=300&count";
+        client.send_meanwhile(in_chunks(target, &[b'x'; SIZE], 10_000));
+        let reply = client.reply("POST").expect("a reply");
+        assert_eq!(reply.text(), format!("begun{SIZE}"), "{name}");
+    }
 }
 
 /// A front in this process tells how many wait.

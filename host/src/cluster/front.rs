@@ -295,8 +295,8 @@ impl Cluster {
     }
 }
 
-/// Begins to send the body of a request, as the other side lets it. Returns whether it can't be sent
-/// again: only bytes can.
+/// Begins to send the body of a request, as the other side lets it. Returns whether it can't be
+/// sent again: only bytes can.
 fn begin_body(request: &mut Request, flow: &Arc<Flow>) -> bool {
     let (body, is_spent) = match &request.body {
         Body::Bytes(bytes) => (Body::Bytes(bytes.clone()), false),
