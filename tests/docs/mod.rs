@@ -53,8 +53,10 @@ const NOT_RUN: &[(&str, &str, &str)] = &[
 
 /// Flags in the guides that are not this program's, and whose they are.
 const FOREIGN: &[(&str, &str)] = &[
+    ("--bench", "cargo"),
     ("--check-config", "gunicorn"),
     ("--deploy-hook", "certbot"),
+    ("--doors", "cargo bench"),
     ("--example", "cargo"),
     ("--http2-prior-knowledge", "curl"),
     ("--release", "cargo"),

@@ -511,8 +511,10 @@ impl Ears {
             && *left > 0
         {
             *left -= 1;
-            if let Poll::Ready(frame) = self.poll_frames(cx) {
-                return Poll::Ready(frame);
+            // Tokio must not have the task pause here: it would look as if no frame had come.
+            let mut next = unconstrained(self.frames.next());
+            if let Poll::Ready(message) = Pin::new(&mut next).poll(cx) {
+                return Poll::Ready(message.map(|message| Heard::Frame(message.payload)));
             }
         }
         Poll::Ready(self.held.take().map(|(held, _)| held))

@@ -298,7 +298,10 @@ async fn watch(
         if following.is_empty() {
             // Nobody is there who could try it: the next host that starts is the first.
             change(store, key, |record| {
-                record.adopt(pushed);
+                let next = record.next.as_ref();
+                if next.is_some_and(|next| next.module == *pushed && next.failed.is_none()) {
+                    record.adopt(pushed);
+                }
             })
             .await?;
         }
@@ -581,12 +584,16 @@ impl Record {
     /// What a host is to do that serves this digest. Takes a place if there is one.
     fn look(&mut self, host: u32, serving: &str, lost: &[u32]) -> Look {
         let Self { next, swapping, .. } = self;
-        let Some(next) = next.as_mut().filter(|next| next.failed.is_none()) else {
+        let Some(next) = next.as_mut() else {
             return Look::Nothing;
         };
         let frees = |host: &u32| lost.contains(host);
+        // Also behind a failure: else these places would count against the next module.
         next.lost
             .extend(swapping.extract_if(.., |host| frees(host)));
+        if next.failed.is_some() {
+            return Look::Nothing;
+        }
         if next.lost.len() > MAX_LOST {
             next.failed = next.lost.last().map(|host| Failed {
                 host: *host,
@@ -628,7 +635,9 @@ impl Record {
         match outcome {
             Ok(()) => {
                 next.serving.push(host);
-                self.adopt(module);
+                if next.failed.is_none() {
+                    self.adopt(module);
+                }
             }
             Err(_) if next.failed.is_some() => {}
             Err(why) => {
