@@ -1,22 +1,12 @@
 #!/bin/sh
 # Installs the programs of others with which the tests meet the host: clients and proxies for its connections, systemd's
-# tool for its sockets, a debugger for its walls, and nats-server for its clusters, all from Debian. What is there already is left as it is. Where they can't be
-# installed, their tests do without, and say so.
+# tool for its sockets, a debugger for its walls, and nats-server for its clusters, all from Debian. What is there
+# already is left as it is. Where they can't be installed, their tests do without, and say so.
 set -u
 
-POLICY=/usr/sbin/policy-rc.d
 PATH=$PATH:/usr/sbin # where Debian puts servers, and users don't look
 
-as_root() {
-    if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
-}
-
-# Debian starts a service when it is installed, unless this file says no. Tests start their own.
-keep_quiet() {
-    [ -e "$POLICY" ] && return
-    trap 'as_root rm -f "$POLICY"' EXIT
-    printf '#!/bin/sh\nexit 101\n' | as_root tee "$POLICY" >/dev/null && as_root chmod 755 "$POLICY"
-}
+. "$(dirname "$0")/debian.sh"
 
 install() { # PACKAGES...
     as_root apt-get update --quiet=2 &&

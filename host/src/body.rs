@@ -143,6 +143,43 @@ impl<B: Into<Bytes>> From<B> for Body {
     }
 }
 
+/// Bytes that are put together. A single piece is not copied.
+#[derive(Debug, Default)]
+pub(crate) struct Gathered {
+    first: Bytes,
+    /// All pieces, if there are several.
+    all: Vec<u8>,
+}
+
+impl Gathered {
+    pub(crate) fn push(&mut self, bytes: Bytes) {
+        if self.is_empty() {
+            self.first = bytes;
+            return;
+        }
+        if self.all.is_empty() {
+            self.all.extend_from_slice(&self.first);
+        }
+        self.all.extend_from_slice(&bytes);
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.first.is_empty()
+    }
+
+    #[cfg(feature = "cluster")]
+    pub(crate) fn len(&self) -> usize {
+        self.first.len().max(self.all.len())
+    }
+
+    pub(crate) fn into_bytes(self) -> Bytes {
+        match self.all.is_empty() {
+            true => self.first,
+            false => self.all.into(),
+        }
+    }
+}
+
 /// Reads any body piece by piece, so that a file of any size costs one piece of memory.
 #[derive(Debug)]
 pub(crate) struct Reader {

@@ -6,19 +6,9 @@ set -u
 cd "$(dirname "$0")/../../.."
 
 PEERS=$PWD/target/peers
-POLICY=/usr/sbin/policy-rc.d
 WASMTIME=48 # the line that the host is built with
 
-as_root() {
-    if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
-}
-
-# Debian starts a service when it is installed, unless this file says no. We start our own, on other ports.
-keep_quiet() {
-    [ -e "$POLICY" ] && return
-    trap 'as_root rm -f "$POLICY"' EXIT
-    printf '#!/bin/sh\nexit 101\n' | as_root tee "$POLICY" >/dev/null && as_root chmod 755 "$POLICY"
-}
+. tests/debian.sh
 
 missing() {
     echo "make: $1 can't be installed; the comparison goes on without it" >&2

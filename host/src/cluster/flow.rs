@@ -16,7 +16,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::frames::{Frame, Part, Progress, ToFront, ToWorker};
 use super::link::Link;
-use crate::body::{Body, BodyError, Piece, Reader, Stream};
+use crate::body::{Body, BodyError, Gathered, Piece, Reader, Stream};
 use crate::steps::Steps;
 
 /// The largest part of a body in one frame.
@@ -117,6 +117,37 @@ impl Windows {
     fn room(&self) -> Option<OwnedSemaphorePermit> {
         let units = u32::try_from(WINDOW / LEAST_WINDOW - 1).unwrap_or(0);
         Arc::clone(&self.0).try_acquire_many_owned(units).ok()
+    }
+}
+
+/// What both sides of an exchange say.
+enum Said<'a> {
+    Body(Part<'a>),
+    Allowed(u64),
+}
+
+impl Peer {
+    /// What this host says to the other.
+    fn frame<'a>(&self, said: Said<'a>) -> Frame<'a> {
+        let (own, id) = (self.link.number(), self.id);
+        match self.side {
+            Side::Front => Frame::ToWorker {
+                front: own,
+                id,
+                what: match said {
+                    Said::Body(part) => ToWorker::Body(part),
+                    Said::Allowed(allowed) => ToWorker::Allowed(allowed),
+                },
+            },
+            Side::Worker => Frame::ToFront {
+                worker: own,
+                id,
+                what: match said {
+                    Said::Body(part) => ToFront::Body(part),
+                    Said::Allowed(allowed) => ToFront::Allowed(allowed),
+                },
+            },
+        }
     }
 }
 
@@ -359,49 +390,14 @@ impl Flow {
 
     async fn send_part(&self, part: Part<'_>, bytes: &[u8]) -> Result<(), Over> {
         let Peer { link, host, .. } = &self.peer;
-        let frame = self.frame(part, bytes);
+        let frame = self.peer.frame(Said::Body(part)).encode(bytes);
         let is_sent = link.send(*host, frame).await;
         is_sent.then_some(()).ok_or(Over)
     }
 
-    fn frame(&self, part: Part<'_>, bytes: &[u8]) -> Bytes {
-        let Peer { link, id, side, .. } = &self.peer;
-        let (own, id) = (link.number(), *id);
-        let frame = match side {
-            Side::Front => Frame::ToWorker {
-                front: own,
-                id,
-                what: ToWorker::Body(part),
-            },
-            Side::Worker => Frame::ToFront {
-                worker: own,
-                id,
-                what: ToFront::Body(part),
-            },
-        };
-        frame.encode(bytes)
-    }
-
     fn tell_allowed(&self, allowed: u64) {
-        let Peer {
-            link,
-            host,
-            id,
-            side,
-        } = &self.peer;
-        let (own, id) = (link.number(), *id);
-        let frame = match side {
-            Side::Front => Frame::ToWorker {
-                front: own,
-                id,
-                what: ToWorker::Allowed(allowed),
-            },
-            Side::Worker => Frame::ToFront {
-                worker: own,
-                id,
-                what: ToFront::Allowed(allowed),
-            },
-        };
+        let Peer { link, host, .. } = &self.peer;
+        let frame = self.peer.frame(Said::Allowed(allowed));
         // A probe repeats it.
         let _posted = link.post(*host, frame.encode(b""));
     }
@@ -521,32 +517,23 @@ pub(super) enum Behind {
 
 /// Gathers the pieces of a body that are there, up to one part. Waits only for the first.
 pub(super) fn gather(reader: &mut Reader, cx: &mut Context<'_>) -> Poll<(Bytes, Behind)> {
-    let mut first = Bytes::new();
-    let mut all = Vec::new();
+    let mut gathered = Gathered::default();
     loop {
         let behind = match reader.poll_piece(cx) {
-            Poll::Pending if first.is_empty() => return Poll::Pending,
+            Poll::Pending if gathered.is_empty() => return Poll::Pending,
             Poll::Pending => Behind::More,
             Poll::Ready(None) => Behind::End(None),
             Poll::Ready(Some(Ok(Piece::Trailers(fields)))) => Behind::End(Some(fields)),
             Poll::Ready(Some(Err(_logged))) => Behind::Broken,
             Poll::Ready(Some(Ok(Piece::Bytes(bytes)))) => {
-                if first.is_empty() {
-                    first = bytes; // usually the only ones
-                } else {
-                    if all.is_empty() {
-                        all.extend_from_slice(&first);
-                    }
-                    all.extend_from_slice(&bytes);
-                }
-                if first.len().max(all.len()) < PART_BYTES {
+                gathered.push(bytes);
+                if gathered.len() < PART_BYTES {
                     continue;
                 }
                 Behind::More
             }
         };
-        let gathered = if all.is_empty() { first } else { all.into() };
-        return Poll::Ready((gathered, behind));
+        return Poll::Ready((gathered.into_bytes(), behind));
     }
 }
 

@@ -27,7 +27,9 @@ pub(super) struct Members {
     hosts: Mutex<HashMap<u32, Member>>,
     /// Notified when a host may have room.
     room: Notify,
-    random: AtomicU64,
+    random: RandomState,
+    /// The random numbers so far.
+    drawn: AtomicU64,
     lost_after: Duration,
 }
 
@@ -75,7 +77,8 @@ impl Members {
             own,
             hosts: Mutex::default(),
             room: Notify::new(),
-            random: AtomicU64::new(RandomState::new().hash_one(own)),
+            random: RandomState::new(),
+            drawn: AtomicU64::new(0),
             lost_after,
         }
     }
@@ -261,12 +264,10 @@ impl Members {
 
     /// A number below `most`, or 0.
     fn random(&self, most: usize) -> usize {
-        // SplitMix64: its state is a counter.
-        const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
-        let mut bits = self.random.fetch_add(GOLDEN, Ordering::Relaxed);
-        bits = (bits ^ (bits >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        let bits = (bits ^ (bits >> 31)) >> 32;
+        let bits = self
+            .random
+            .hash_one(self.drawn.fetch_add(1, Ordering::Relaxed))
+            >> 32;
         usize::try_from((bits * most as u64) >> 32).unwrap_or(0)
     }
 

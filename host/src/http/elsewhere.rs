@@ -12,7 +12,6 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use hyper::body::{Body as _, Frame};
-use hyper::header::HOST;
 use hyper::{Method, Uri};
 
 use super::body::ResponseBody;
@@ -22,8 +21,8 @@ use super::patience::Activity;
 use super::request::{Client, Ends};
 use super::response::{self, Asked as Form};
 use super::stopwatch::Stopwatch;
-use super::{Line, Reading, Record, Routing, Sent, Served, Service, strip};
-use crate::body::{Body, BodyError, Piece, Stream};
+use super::{Line, Reading, Record, Routing, Sent, Served, Service, host_of, strip};
+use crate::body::{Body, BodyError, Gathered, Piece, Stream};
 use crate::cluster::{Asked, Cluster, Failure, Load, Local, Refusal, Responder, Role, Room, Told};
 use crate::exit::Exit;
 use crate::guests::{Guests, Trace, Unanswered};
@@ -246,14 +245,7 @@ impl Service {
         connection: &Arc<Connection>,
         record: &mut Record,
     ) -> Result<Sent, Unanswered> {
-        let routed = {
-            let host = || {
-                let host = request.headers.get(HOST.as_str());
-                host.and_then(|host| std::str::from_utf8(host).ok())
-                    .unwrap_or_default()
-            };
-            routing.routes.find(host, &request.path)
-        };
+        let routed = routing.routes.find(|| host_of(&request), &request.path);
         let Routed { pool, prefix } = routed.ok_or(Unanswered::NoRoute)?;
         let Served {
             guests,
@@ -354,33 +346,22 @@ impl Judged {
     /// Takes out what is there. Returns whether that is all. What has to be waited for must not
     /// hold back the head.
     fn look(&mut self, cx: &mut Context<'_>) -> bool {
-        let mut ready = Vec::new();
+        let mut ready = Gathered::default();
         let is_whole = loop {
             match self.poll_frame(cx) {
                 Poll::Ready(None) => break true,
-                Poll::Ready(Some(Ok(Piece::Bytes(bytes)))) => {
-                    if ready.is_empty() && self.ready.is_empty() {
-                        self.ready = bytes; // usually the only ones
-                    } else {
-                        if ready.is_empty() {
-                            ready.extend_from_slice(&self.ready);
-                        }
-                        ready.extend_from_slice(&bytes);
-                    }
-                }
+                Poll::Ready(Some(Ok(Piece::Bytes(bytes)))) => ready.push(bytes),
                 Poll::Ready(Some(behind)) => {
                     self.behind = Some(behind);
                     break false;
                 }
                 Poll::Pending => break false,
             }
-            if self.ready.len().max(ready.len()) > WITH_HEAD_BYTES {
+            if ready.len() > WITH_HEAD_BYTES {
                 break false;
             }
         };
-        if !ready.is_empty() {
-            self.ready = ready.into();
-        }
+        self.ready = ready.into_bytes();
         is_whole
     }
 

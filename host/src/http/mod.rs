@@ -323,14 +323,8 @@ impl Service {
         mut request: Request,
         trace: &mut Trace,
     ) -> Result<Response, Unanswered> {
-        let host = || {
-            let mut fields = request.headers.iter();
-            let host = fields.find(|(name, _)| name.eq_ignore_ascii_case(HOST.as_str()));
-            let host = host.and_then(|(_, value)| std::str::from_utf8(value).ok());
-            host.unwrap_or_default()
-        };
         let routing = self.routing.load();
-        let routed = routing.routes.find(host, &request.path);
+        let routed = routing.routes.find(|| host_of(&request), &request.path);
         let Routed { pool, prefix } = routed.ok_or(Unanswered::NoRoute)?;
         let served = &routing.pools[pool];
         if served.strips_prefix {
@@ -356,6 +350,14 @@ fn named_host<B>(request: &hyper::Request<B>) -> &str {
     let in_field = || request.headers().get(HOST)?.to_str().ok();
     let in_target = request.uri().authority().map(Authority::as_str);
     in_target.or_else(in_field).unwrap_or_default()
+}
+
+/// The host that a field of a request names which came over no connection.
+fn host_of(request: &Request) -> &str {
+    let mut fields = request.headers.iter();
+    let host = fields.find(|(name, _)| name.eq_ignore_ascii_case(HOST.as_str()));
+    let host = host.and_then(|(_, value)| std::str::from_utf8(value).ok());
+    host.unwrap_or_default()
 }
 
 /// Removes so many bytes from the start of a path, which a guest always finds absolute.

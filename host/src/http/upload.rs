@@ -15,7 +15,7 @@ use tokio::time::{Instant, Sleep};
 use super::Reading;
 use super::fault::Fault;
 use super::request::discard;
-use crate::body::{Body, BodyError, Piece, Stream};
+use crate::body::{Body, BodyError, Gathered, Piece, Stream};
 
 /// A body that says it has at most so many bytes is read whole before a process is taken.
 const SHORT_BYTES: u64 = 64 << 10;
@@ -136,19 +136,19 @@ struct Upload {
 impl Upload {
     /// The body in the simplest form that it has.
     fn into_body(mut self) -> Body {
-        match (&self.body, self.pieces.len(), self.pieces.pop_front()) {
-            (None, _, None) => Body::empty(),
-            (None, 1, Some(Piece::Bytes(bytes))) => Body::Bytes(bytes),
-            (None, _, Some(Piece::Bytes(first))) if self.pieces.iter().all(is_bytes) => {
-                let mut whole = first.to_vec();
-                for piece in &self.pieces {
+        match (&self.body, self.pieces.pop_front()) {
+            (None, None) => Body::empty(),
+            (None, Some(Piece::Bytes(first))) if self.pieces.iter().all(is_bytes) => {
+                let mut whole = Gathered::default();
+                whole.push(first);
+                for piece in self.pieces.drain(..) {
                     if let Piece::Bytes(bytes) = piece {
-                        whole.extend_from_slice(bytes);
+                        whole.push(bytes);
                     }
                 }
-                Body::from(whole)
+                Body::Bytes(whole.into_bytes())
             }
-            (_, _, first) => {
+            (_, first) => {
                 if let Some(first) = first {
                     self.pieces.push_front(first);
                 }
