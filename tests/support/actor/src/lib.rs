@@ -19,7 +19,7 @@ use wasm_pool_guest::mailbox::{
     self, ClientRequest, Data, ErrorCode, Incoming, Message, Outgoing, Pid,
 };
 use wasm_pool_guest::{
-    Body, FileSlice, Header, Request, Response, Scheme, files, process, program, talk,
+    Body, FileSlice, Header, Request, Response, Scheme, cluster, files, process, program, talk,
 };
 
 use crate::script::{bytes, shown, statements, text};
@@ -146,6 +146,11 @@ impl Actor {
             ["gone", name] => until(|| process::whereis(name).is_none()),
             ["there", name] => until(|| process::whereis(name).is_some()),
             ["find", name, registered] => process::whereis(registered).map_or("nobody".into(), |pid| { self.name(name, pid); "ok".into() }),
+            ["hosts"] => self.hosts(),
+            ["claim", name] => made(cluster::register(&text(name))),
+            ["release", name] => made(cluster::release(&text(name))),
+            ["holder", name] => cluster::whereis(&text(name)).map_or_else(|error| error.name().into(), |pid| pid.map_or("nobody".into(), |pid| self.named(pid))),
+            ["call-it", name, pid] => { self.name(name, wide(pid)); "ok".into() }
             ["whose"] => format!("{}'s", process::parent().map_or("nobody".into(), |pid| self.named(pid))),
             ["expect", outcome] => if self.outcome.ends_with(outcome) { "ok".into() } else { self.outcome.clone() },
             ["pid"] => mailbox::self_().to_string(),
@@ -319,6 +324,17 @@ impl Actor {
         let known = self.names.iter().find(|(known, _)| known == name);
         let pid = known.map(|(_, pid)| *pid).or(name.parse().ok());
         pid.unwrap_or_else(|| panic!("nobody is called {name}"))
+    }
+
+    /// The number, the name and the root process of each host.
+    fn hosts(&self) -> String {
+        let hosts = cluster::hosts();
+        assert_eq!(hosts[0].number, cluster::here());
+        let shown = hosts.iter().map(|host| {
+            let root = host.root.map_or("no root".into(), |pid| self.named(pid));
+            format!("{} {} {root}", host.number, host.name)
+        });
+        shown.collect::<Vec<_>>().join(", ")
     }
 
     fn named(&self, pid: Pid) -> String {
