@@ -21,6 +21,9 @@ pub(crate) enum NoReply {
     /// The called process has ended.
     Ended,
     TimedOut,
+    /// The mailbox of the called process, on another host, is full.
+    #[cfg_attr(not(feature = "cluster"), expect(dead_code))]
+    Full,
     /// The host of the called process is lost.
     #[cfg_attr(not(feature = "cluster"), expect(dead_code))]
     Unreachable,

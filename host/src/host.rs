@@ -611,7 +611,10 @@ struct Others {
 #[cfg(feature = "cluster")]
 impl Others {
     fn peers(&self) -> Arc<dyn Peers> {
-        Arc::new(Alone)
+        match &self.cluster {
+            Some(cluster) => Arc::new(cluster.clone()),
+            None => Arc::new(Alone),
+        }
     }
 
     fn elsewhere(&self) -> Option<http::Elsewhere> {

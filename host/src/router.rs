@@ -177,6 +177,7 @@ impl Router {
         calls.poll(cx, deadline).map_err(|error| match error {
             NoReply::Ended => MailError::NoProcess,
             NoReply::TimedOut => MailError::TimedOut,
+            NoReply::Full => MailError::Full,
             NoReply::Unreachable => MailError::Unreachable,
         })
     }

@@ -26,6 +26,7 @@ use tokio::task::unconstrained;
 use tokio::time::{Instant, timeout};
 
 use super::settings::{ClusterError, ClusterSettings};
+use crate::peers::Unreachable;
 
 /// The version of what hosts say to each other.
 const VERSION: &str = "wph1";
@@ -227,30 +228,8 @@ impl Connection {
 
     async fn store(&self) -> Result<kv::Store, ClusterError> {
         let bucket = format!("wph-{}", self.cluster);
-        let context = jetstream::new(self.client.clone());
-        if let Ok(store) = context.get_key_value(&bucket).await {
-            return Ok(store);
-        }
-        // A bucket is a stream of this form. The library's own way to make one reads an answer that
-        // servers before 2.10 don't give.
-        let config = stream::Config {
-            name: format!("KV_{bucket}"),
-            subjects: vec![format!("$KV.{bucket}.>")],
-            max_messages_per_subject: 1,
-            discard: stream::DiscardPolicy::New,
-            allow_rollup: true,
-            deny_delete: true,
-            allow_direct: true,
-            num_replicas: 1,
-            ..stream::Config::default()
-        };
-        let created = context.create_stream(config).await;
-        // Another host may have been faster.
-        let store = context.get_key_value(&bucket).await;
-        store.map_err(|missing| {
-            let why = created.err().map(|error| error.to_string());
-            ClusterError::NoJetStream(why.unwrap_or_else(|| missing.to_string()))
-        })
+        let store = bucket_of(&self.client, bucket, Duration::ZERO).await;
+        store.map_err(ClusterError::NoJetStream)
     }
 
     /// Hears what concerns the host of this number. Returns once its messages come back.
@@ -404,6 +383,23 @@ impl Link {
         let _asks_again = is_ready(self.client.publish(whom, beat));
     }
 
+    /// The bucket of names. If this host makes it, entries expire after `lease`.
+    ///
+    /// # Errors
+    /// What was said.
+    pub(super) async fn names(&self, lease: Duration) -> Result<Book, String> {
+        /// Below this, no host could renew in time.
+        const LEAST: Duration = Duration::from_secs(1);
+        let cluster = self.prefix.rsplit('.').next().unwrap_or_default();
+        let bucket = format!("wph-{cluster}-names");
+        let store = bucket_of(&self.client, bucket, lease).await?;
+        let lease = store.stream.cached_info().config.max_age;
+        if lease < LEAST {
+            return Err(format!("entries of {} expire after {lease:?}", store.name));
+        }
+        Ok(Book { store, lease })
+    }
+
     /// Waits until what was handed to the connection is written.
     pub(super) async fn flush(&self) {
         let _broken = timeout(SENDING, self.client.flush()).await;
@@ -415,6 +411,80 @@ impl Link {
 
     fn reply(&self, host: u32, id: u64) -> String {
         format!("{}.r.{}.{host}.{id}", self.prefix, self.number)
+    }
+}
+
+/// The bucket with this name, which is made if it is not there. Its entries expire after `age`, or
+/// never.
+///
+/// # Errors
+/// What was said.
+async fn bucket_of(client: &Client, bucket: String, age: Duration) -> Result<kv::Store, String> {
+    let context = jetstream::new(client.clone());
+    if let Ok(store) = context.get_key_value(&bucket).await {
+        return Ok(store);
+    }
+    // A bucket is a stream of this form. The library's own way to make one reads an answer that
+    // servers before 2.10 don't give.
+    let config = stream::Config {
+        name: format!("KV_{bucket}"),
+        subjects: vec![format!("$KV.{bucket}.>")],
+        max_messages_per_subject: 1,
+        max_age: age,
+        discard: stream::DiscardPolicy::New,
+        allow_rollup: true,
+        deny_delete: true,
+        allow_direct: true,
+        num_replicas: 1,
+        ..stream::Config::default()
+    };
+    let created = context.create_stream(config).await;
+    // Another host may have been faster.
+    let store = context.get_key_value(&bucket).await;
+    store.map_err(|missing| {
+        let why = created.err().map(|error| error.to_string());
+        why.unwrap_or_else(|| missing.to_string())
+    })
+}
+
+/// The bucket of names, whose entries expire.
+#[derive(Debug)]
+pub(super) struct Book {
+    store: kv::Store,
+    /// After so long. Whoever made the bucket has chosen it.
+    pub(super) lease: Duration,
+}
+
+/// Why an entry was not written.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum NotWritten {
+    /// The entry has another revision.
+    Another,
+    /// No answer came, so it may have been written.
+    Unknown,
+}
+
+impl Book {
+    /// The value of an entry and its revision. Both may be old.
+    pub(super) async fn read(&self, key: &str) -> Result<Option<(Bytes, u64)>, Unreachable> {
+        let entry = self.store.entry(key).await.map_err(|_| Unreachable)?;
+        Ok(entry.map(|entry| (entry.value, entry.revision)))
+    }
+
+    /// Writes an entry that has this revision, or 0 if there is none. Returns the next revision.
+    pub(super) async fn write(
+        &self,
+        key: &str,
+        value: Bytes,
+        revision: u64,
+    ) -> Result<u64, NotWritten> {
+        let written = self.store.update(key, value, revision).await;
+        written.map_err(|error| match error.kind() {
+            kv::UpdateErrorKind::WrongLastRevision => NotWritten::Another,
+            kv::UpdateErrorKind::InvalidKey
+            | kv::UpdateErrorKind::TimedOut
+            | kv::UpdateErrorKind::Other => NotWritten::Unknown,
+        })
     }
 }
 
