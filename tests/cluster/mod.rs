@@ -13,6 +13,8 @@ mod hosts;
 mod leaving;
 mod lost;
 mod malformed;
+mod messages;
+mod names;
 mod overload;
 mod rolling;
 mod servers;

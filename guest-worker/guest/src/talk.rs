@@ -117,6 +117,12 @@ pub fn exit(code: u32) -> ! {
     unreachable!("the host does not return from `exit`")
 }
 
+/// The number of the host of a process, as [`cluster::here`](crate::cluster::here) gives it there.
+pub fn host_of(pid: Pid) -> u32 {
+    const SERIAL_BITS: u32 = 44;
+    (pid >> SERIAL_BITS) as u32
+}
+
 /// Whole milliseconds, rounded up: a wait that is not over too early.
 pub fn milliseconds(time: Duration) -> u32 {
     u32::try_from(time.as_nanos().div_ceil(1_000_000)).unwrap_or(u32::MAX)
