@@ -12,12 +12,14 @@
 //! A message may be lost or late, and nobody is told. So each side asks: a front *probes* what is
 //! older than a second, and a worker refuses what was on its way for too long.
 
+mod deliver;
 mod flow;
 mod frames;
 mod front;
 mod link;
 mod members;
 mod names;
+mod pair;
 mod remote;
 mod settings;
 mod worker;

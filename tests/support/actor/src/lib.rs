@@ -366,9 +366,11 @@ impl Actor {
     fn counted(&mut self, most: u64) -> String {
         for expected in 1..=most {
             let message = self.kept.pop_front().unwrap_or_else(mailbox::receive);
-            match message.content {
-                Incoming::Data(data) if data.tag == expected => {}
-                other => return format!("{other:?} instead of {expected}"),
+            let Incoming::Data(data) = &message.content else {
+                return format!("{message:?} instead of {expected}");
+            };
+            if data.tag != expected {
+                return format!("{} instead of {expected}", data.tag);
             }
         }
         "in order".into()
