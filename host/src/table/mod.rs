@@ -1,9 +1,9 @@
 //! The *process table* has a row for every living process, of a pool or of a program.
 //!
 //! The processes of a program also have *relations*: parents and children, monitors, names, and
-//! clients that they owe a response; some of these lead to other hosts. One lock guards all relations, so that the end of a process is
-//! ordered with everything that happens at the same moment. Messages don't take this lock, except
-//! for requests.
+//! clients that they owe a response. Some of these lead to other hosts. One lock guards all
+//! relations, so that the end of a process is ordered with everything that happens at the same
+//! moment. Messages don't take this lock, except for requests.
 
 #[cfg_attr(not(feature = "cluster"), expect(dead_code))]
 mod afar;
