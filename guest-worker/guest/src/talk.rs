@@ -76,8 +76,8 @@ pub fn serve(mut deal: impl FnMut(Message) -> Option<Answer>) -> ! {
 ///
 /// # Errors
 /// Those of [`mailbox::call`]: [`ErrorCode::NoProcess`] also where the server ends before it
-/// replies, or is this process itself, [`ErrorCode::TimedOut`], and [`ErrorCode::Unreachable`] where
-/// its host is lost.
+/// replies, or is this process itself; [`ErrorCode::TimedOut`]; and [`ErrorCode::Unreachable`]
+/// where its host is lost.
 pub fn call(server: Pid, bytes: &[u8], timeout: Duration) -> Result<Vec<u8>, ErrorCode> {
     mailbox::call(server, bytes, milliseconds(timeout))
 }

@@ -1,5 +1,5 @@
-//! What a host does for processes of another one: it delivers their messages, calls on their behalf,
-//! and tells them of ends.
+//! What a host does for processes of another one: it delivers their messages, calls on their
+//! behalf, and tells them of ends.
 
 use std::future::poll_fn;
 use std::sync::Arc;
