@@ -24,6 +24,9 @@ pub(crate) enum NoReply {
     /// The mailbox of the called process, on another host, is full.
     #[cfg_attr(not(feature = "cluster"), expect(dead_code))]
     Full,
+    /// The reply from another host has more bytes than may go from one host to another.
+    #[cfg_attr(not(feature = "cluster"), expect(dead_code))]
+    TooLarge,
     /// The host of the called process is lost.
     #[cfg_attr(not(feature = "cluster"), expect(dead_code))]
     Unreachable,

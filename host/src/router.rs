@@ -178,6 +178,7 @@ impl Router {
             NoReply::Ended => MailError::NoProcess,
             NoReply::TimedOut => MailError::TimedOut,
             NoReply::Full => MailError::Full,
+            NoReply::TooLarge => MailError::TooLarge,
             NoReply::Unreachable => MailError::Unreachable,
         })
     }

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::Inner;
 use super::frames::{Done, Missed, Post};
-use super::pair::{Asked, Pair};
+use super::pair::{Asked, Pair, WINDOW_BYTES};
 use crate::call::Calls;
 use crate::exit::Exit;
 use crate::mailbox::MailError;
@@ -107,6 +107,10 @@ impl Inner {
                 self.serve(pair, epoch, id, async move {
                     let reply = poll_fn(|cx| calls.0.poll(cx, deadline)).await;
                     match reply {
+                        Ok(bytes) if bytes.len() > WINDOW_BYTES => {
+                            let done = Done::TooLarge;
+                            (Post::Done { id, done }, Vec::new())
+                        }
                         Ok(bytes) => (Post::Reply { id }, bytes),
                         Err(why) => (
                             Post::Done {

@@ -158,6 +158,7 @@ pub(super) enum Done {
     Full,
     TimedOut,
     Unreachable,
+    TooLarge,
 }
 
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -420,7 +421,8 @@ impl Done {
             Ok(()) => Self::Taken,
             Err(MailError::NoProcess) => Self::NoProcess,
             Err(MailError::NotYours) => Self::NotYours,
-            Err(MailError::Full | MailError::TooLarge) => Self::Full,
+            Err(MailError::Full) => Self::Full,
+            Err(MailError::TooLarge) => Self::TooLarge,
             Err(MailError::TimedOut) => Self::TimedOut,
             Err(MailError::Unreachable) => Self::Unreachable,
         }
@@ -434,6 +436,7 @@ impl From<Done> for Result<(), MailError> {
             Done::NoProcess => Err(MailError::NoProcess),
             Done::NotYours => Err(MailError::NotYours),
             Done::Full => Err(MailError::Full),
+            Done::TooLarge => Err(MailError::TooLarge),
             Done::TimedOut => Err(MailError::TimedOut),
             Done::Unreachable => Err(MailError::Unreachable),
         }
@@ -445,6 +448,7 @@ impl From<NoReply> for Done {
         match why {
             NoReply::Ended => Self::NoProcess,
             NoReply::Full => Self::Full,
+            NoReply::TooLarge => Self::TooLarge,
             NoReply::TimedOut => Self::TimedOut,
             NoReply::Unreachable => Self::Unreachable,
         }

@@ -23,7 +23,7 @@ use crate::pid::Pid;
 const WINDOW: usize = 4096;
 
 /// The most bytes of pieces that are on their way to one host. So one message has at most as many.
-const WINDOW_BYTES: usize = 4 << 20;
+pub(super) const WINDOW_BYTES: usize = 4 << 20;
 
 /// What the other side may have sent before it is told what has come: a part of the window, so that
 /// it can go on meanwhile.
@@ -292,6 +292,7 @@ impl Asked {
             }
             Self::Call(caller) => match done {
                 Done::Full => caller.fail(NoReply::Full),
+                Done::TooLarge => caller.fail(NoReply::TooLarge),
                 Done::TimedOut => caller.fail(NoReply::TimedOut),
                 Done::Unreachable => caller.fail(NoReply::Unreachable),
                 Done::Taken | Done::NoProcess | Done::NotYours => caller.fail(NoReply::Ended),
