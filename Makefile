@@ -22,7 +22,7 @@ test: setup browser clients
 
 examples: setup
 	@echo "make: building the example workers"
-	@cargo run --quiet --example guests -- hello api counter markdown misbehave pingpong prefork ring supervisor \
+	@cargo run --quiet --example guests -- hello api counter markdown misbehave pingpong prefork ring singleton supervisor \
 		wasi-http-p2 wasi-http-p3
 
 bench: setup beam

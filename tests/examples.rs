@@ -10,7 +10,7 @@ use crate::crowds::{RING_ARGS, RING_FLAGS};
 use crate::support::form::has_form;
 use crate::support::program::run;
 use crate::support::server::{guest, serve};
-use crate::support::{Folder, Server, guests};
+use crate::support::{Folder, Server, eventually, guests};
 
 #[test]
 fn hello_answers_as_its_readme_says() {
@@ -125,6 +125,17 @@ fn misbehave_names_every_way() {
         seen += 1;
     }
     assert!(seen >= 14, "{seen} paths");
+}
+
+#[test]
+fn singleton_counts_on_a_host_that_is_alone() {
+    let server = guest("singleton", "");
+    let first = eventually("the counter has its name", || {
+        let reply = server.get("/");
+        (reply.status == 200).then(|| reply.text().trim().to_owned())
+    });
+    assert_eq!(first, "1, counted on host 0");
+    assert_eq!(server.get("/").text().trim(), "2, counted on host 0");
 }
 
 #[test]

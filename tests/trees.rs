@@ -197,6 +197,41 @@ fn names_are_bounded() {
 }
 
 #[test]
+fn a_host_that_is_alone_is_a_cluster_of_one() {
+    // The pid of a process of another host: 2^44 + 1.
+    perform(
+        "--max-names 2",
+        "hosts                                                          -> 0 host self
+         holder it                                                      -> nobody
+         release it                                                     -> not-yours
+         claim it; holder it                                            -> self
+         claim it                                                       -> ok
+         spawn a { claim it; tell; release it; tell; claim mine; tell; holder it; tell; receive }; receive  -> a: name-taken
+         receive                                                        -> a: not-yours
+         receive                                                        -> a: ok
+         receive                                                        -> a: parent
+         holder mine                                                    -> a
+         whereis mine                                                   -> nobody
+         claim mine                                                     -> name-taken
+         claim third                                                    -> too-many-names
+         monitor a; kill a; receive                                     -> a is down: killed
+         holder mine                                                    -> nobody
+         claim mine                                                     -> ok
+         release mine; holder mine                                      -> nobody
+         release mine                                                   -> not-yours
+         claim x*0                                                      -> invalid-name
+         claim x*256                                                    -> invalid-name
+         claim x*255                                                    -> ok
+         send 17592186044417 1 x                                        -> no-process
+         send-wait 17592186044417 1 x 60000                             -> no-process
+         call 17592186044417 x 60000                                    -> no-process
+         receive-from 17592186044417                                    -> no-process
+         monitor 17592186044417                                         -> no-process
+         kill 17592186044417                                            -> no-process",
+    );
+}
+
+#[test]
 fn processes_are_bounded() {
     // The root counts as one of them.
     perform(

@@ -21,6 +21,15 @@ pub(crate) enum NoReply {
     /// The called process has ended.
     Ended,
     TimedOut,
+    /// The mailbox of the called process, on another host, is full.
+    #[cfg_attr(not(feature = "cluster"), expect(dead_code))]
+    Full,
+    /// The reply from another host has more bytes than may go from one host to another.
+    #[cfg_attr(not(feature = "cluster"), expect(dead_code))]
+    TooLarge,
+    /// The host of the called process is lost.
+    #[cfg_attr(not(feature = "cluster"), expect(dead_code))]
+    Unreachable,
 }
 
 /// The calling side of one process. It has one call at a time.
@@ -44,10 +53,12 @@ pub(crate) struct Slot {
 
 #[derive(Debug, Default)]
 struct Arrival {
-    /// The inner option is `None` if no reply will come.
-    reply: Option<Option<Vec<u8>>>,
+    /// The reply, or why none will come.
+    reply: Option<Reply>,
     waker: Option<Waker>,
 }
+
+type Reply = Result<Vec<u8>, NoReply>;
 
 /// A process that waits for a reply. Dropping this tells it that none will come.
 #[derive(Debug)]
@@ -76,6 +87,17 @@ impl Calls {
         Self { slot, alarm }
     }
 
+    /// The calling side of a process of another host, for its call with this tag, which is the
+    /// next one to begin.
+    #[cfg_attr(not(feature = "cluster"), expect(dead_code))]
+    pub(crate) fn on_behalf(tag: u64) -> Self {
+        let slot = Slot {
+            made: AtomicU64::new(tag.wrapping_sub(1)),
+            ..Slot::default()
+        };
+        Self::new(Arc::new(slot))
+    }
+
     /// Begins the next call. Its caller travels with the message.
     pub(crate) fn begin(&mut self) -> Caller {
         let tag = self.slot.made.load(Ordering::Relaxed) + 1;
@@ -95,19 +117,19 @@ impl Calls {
         deadline: Instant,
     ) -> Poll<Result<Vec<u8>, NoReply>> {
         if let Some(reply) = self.slot.take(cx) {
-            return Poll::Ready(reply.ok_or(NoReply::Ended));
+            return Poll::Ready(reply);
         }
         if self.alarm.poll(cx, deadline).is_pending() {
             return Poll::Pending;
         }
         match self.give_up() {
-            Some(reply) => Poll::Ready(reply.ok_or(NoReply::Ended)),
+            Some(reply) => Poll::Ready(reply),
             None => Poll::Ready(Err(NoReply::TimedOut)),
         }
     }
 
     /// Ends the call, so that a later reply is refused. Returns the reply if one has already come.
-    pub(crate) fn give_up(&mut self) -> Option<Option<Vec<u8>>> {
+    pub(crate) fn give_up(&mut self) -> Option<Reply> {
         let mut arrival = self.slot.arrival();
         self.slot.awaited.store(0, Ordering::Release);
         arrival.waker = None;
@@ -126,7 +148,7 @@ impl Slot {
         self.awaited.load(Ordering::Relaxed) != 0
     }
 
-    fn take(&self, cx: &Context<'_>) -> Option<Option<Vec<u8>>> {
+    fn take(&self, cx: &Context<'_>) -> Option<Reply> {
         let mut arrival = self.arrival();
         let reply = arrival.reply.take();
         if reply.is_none() {
@@ -137,7 +159,7 @@ impl Slot {
 
     /// Stores the reply and wakes the process. Gives the reply back if the process no longer waits
     /// for it.
-    fn fill(&self, tag: u64, reply: Option<Vec<u8>>) -> Result<(), Option<Vec<u8>>> {
+    fn fill(&self, tag: u64, reply: Reply) -> Result<(), Reply> {
         let waker = {
             let mut arrival = self.arrival();
             if self.awaited.load(Ordering::Acquire) != tag {
@@ -169,7 +191,13 @@ impl Caller {
     /// Replies. Returns whether the caller was still waiting.
     #[must_use]
     pub(crate) fn reply(self, bytes: Vec<u8>) -> bool {
-        self.slot.fill(self.tag, Some(bytes)).is_ok()
+        self.slot.fill(self.tag, Ok(bytes)).is_ok()
+    }
+
+    /// Tells the caller why there is no reply.
+    #[cfg_attr(not(feature = "cluster"), expect(dead_code))]
+    pub(crate) fn fail(self, why: NoReply) {
+        let _given_up = self.slot.fill(self.tag, Err(why));
     }
 
     fn is_waiting(&self) -> bool {
@@ -180,7 +208,7 @@ impl Caller {
 impl Drop for Caller {
     fn drop(&mut self) {
         if self.is_waiting() {
-            let _replied_or_given_up = self.slot.fill(self.tag, None);
+            let _replied_or_given_up = self.slot.fill(self.tag, Err(NoReply::Ended));
         }
     }
 }

@@ -34,6 +34,9 @@ pub enum Exit {
     Idle,
     /// The host is stopping.
     Stopped,
+    /// The host of the process is lost, and nobody knows whether the process has ended. Only the
+    /// news of a process of another host says so.
+    HostLost,
 }
 
 /// A failed process: its exit, and the details for the log.
@@ -71,7 +74,7 @@ impl Crash {
 
 impl Exit {
     /// All exits, in the order of [`Exit::index`]. `Code(1)` stands for all codes.
-    pub(crate) const ALL: [Self; 13] = [
+    pub(crate) const ALL: [Self; 14] = [
         Self::Normal,
         Self::Code(1),
         Self::Trap,
@@ -85,6 +88,7 @@ impl Exit {
         Self::Grown,
         Self::Idle,
         Self::Stopped,
+        Self::HostLost,
     ];
 
     /// The place of this exit in [`Exit::ALL`].
@@ -110,6 +114,7 @@ impl Exit {
             Self::Grown => "grown",
             Self::Idle => "idle",
             Self::Stopped => "stopped",
+            Self::HostLost => "host-lost",
         }
     }
 
@@ -125,7 +130,8 @@ impl Exit {
             | Self::Served
             | Self::Grown
             | Self::Idle
-            | Self::Stopped => false,
+            | Self::Stopped
+            | Self::HostLost => false,
         }
     }
 }

@@ -17,6 +17,7 @@ use crate::guests::{Division, Guests, Place, StartError, Trace, Unanswered};
 use crate::http::{self, Listener, Routing, Served};
 use crate::kind::Kind;
 use crate::message::{Request, Response};
+use crate::peers::{Alone, Peers};
 use crate::pid::Pid;
 use crate::routes::{Route, Routes};
 use crate::sandbox::Compiled;
@@ -222,7 +223,7 @@ impl Host {
         settings.check().map_err(StartError::Settings)?;
         let division = division(&settings, &pools)?;
         let (stopper, stopping) = shutdown::channel();
-        let lives = Arc::new(Lives::new(settings.memory, others.number()));
+        let lives = Arc::new(Lives::new(settings.memory, others.peers()));
         let steps = pools.last().map(|pool| pool.loaded.settings.steps.clone());
         let routes = Routes::new(pools.iter().map(|pool| &*pool.routes));
         let have_names = pools.len() > 1;
@@ -613,8 +614,11 @@ struct Others {
 
 #[cfg(feature = "cluster")]
 impl Others {
-    fn number(&self) -> u32 {
-        self.cluster.as_ref().map_or(0, Cluster::number)
+    fn peers(&self) -> Arc<dyn Peers> {
+        match &self.cluster {
+            Some(cluster) => Arc::new(cluster.clone()),
+            None => Arc::new(Alone),
+        }
     }
 
     fn elsewhere(&self) -> Option<http::Elsewhere> {
@@ -633,8 +637,8 @@ impl Others {
 
 #[cfg(not(feature = "cluster"))]
 impl Others {
-    fn number(&self) -> u32 {
-        0
+    fn peers(&self) -> Arc<dyn Peers> {
+        Arc::new(Alone)
     }
 
     fn elsewhere(&self) -> Option<http::Elsewhere> {

@@ -68,6 +68,9 @@ mod mailbox;
 
 mod scheduler;
 
+#[cfg_attr(not(feature = "cluster"), expect(dead_code))]
+mod peers;
+
 mod table;
 
 mod router;

@@ -36,6 +36,16 @@ impl Pid {
         NonZeroU64::new(number).map(Self)
     }
 
+    /// The number of its host.
+    pub(crate) fn host(self) -> u32 {
+        (self.0.get() >> SERIAL_BITS) as u32
+    }
+
+    /// Whether both are of one host.
+    pub(crate) fn is_near(self, other: Self) -> bool {
+        (self.0.get() ^ other.0.get()) >> SERIAL_BITS == 0
+    }
+
     /// The number as an integer.
     #[must_use]
     pub fn get(self) -> u64 {

@@ -129,7 +129,7 @@ impl Program {
     fn tree(self) -> Result<Arc<Tree>, StartError> {
         let (compiled, root, settings) = self.0.into_parts();
         let plan = plan_alone(Kind::Program, &settings)?;
-        let table = Arc::new(Table::alone(plan.table));
+        let table = Table::alone(plan.table);
         let time_limit = settings.limits.request_time;
         let tree = guests::tree(&compiled, plan.sandbox, root, table, time_limit);
         tree.map_err(StartError::Load)

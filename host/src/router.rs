@@ -1,6 +1,6 @@
 //! A *router* takes the messages of one process to their receivers. Only the router knows whether a
 //! pid stands for a process, which has a mailbox, or for a client, which has none and waits on its
-//! connection. A process on another host would be a third case here, and nowhere else.
+//! connection. What is for a process of another host goes to the [`Peers`](crate::peers::Peers).
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use crate::call::{Caller, Callers, Calls, NoReply};
 use crate::mailbox::{MailError, Mailbox};
 use crate::message::{Content, Message, Request, Response};
+use crate::peers::{Letter, Way};
 use crate::pid::Pid;
 use crate::table::Table;
 
@@ -72,12 +73,16 @@ impl Router {
     /// Sends without waiting.
     ///
     /// # Errors
-    /// Those of [`Mailbox::send`], [`Table::forward`] and [`Table::answer`].
+    /// Those of [`Mailbox::send`], [`Table::forward`], [`Table::answer`] and, if the receiver is on
+    /// another host, [`Peers::send`](crate::peers::Peers::send).
     /// [`MailError::NotYours`] if data is sent to a client. [`MailError::NoProcess`] if nobody
     /// waits for the reply.
     pub(crate) fn send(&mut self, to: Pid, content: Outgoing) -> Result<(), MailError> {
         match content {
             Outgoing::Data { tag, bytes } => {
+                if !to.is_near(self.from) {
+                    return self.send_afar(to, Letter { tag, bytes });
+                }
                 let message = self.message(Content::Data { tag, bytes });
                 self.mailbox(to)?.send(message)?.wake();
                 Ok(())
@@ -107,6 +112,10 @@ impl Router {
     ) -> Result<(), MailError> {
         match content {
             Outgoing::Data { tag, bytes } => {
+                if !to.is_near(self.from) {
+                    let (way, letter) = (self.way(to), Letter { tag, bytes });
+                    return self.table.peers().send_wait(way, letter, time_limit).await;
+                }
                 let message = self.message(Content::Data { tag, bytes });
                 let (wake, posted) = self.mailbox(to)?.post(message)?;
                 wake.wake();
@@ -122,13 +131,21 @@ impl Router {
         }
     }
 
-    /// Sends a call. [`Router::poll_reply`] waits for the reply.
+    /// Sends a call. [`Router::poll_reply`] waits for the reply, for at most `time_limit`.
     ///
     /// # Errors
     /// Those of [`Router::send`]; [`MailError::NoProcess`] if the process calls itself.
-    pub(crate) fn call(&mut self, to: Pid, bytes: Vec<u8>) -> Result<(), MailError> {
+    pub(crate) fn call(
+        &mut self,
+        to: Pid,
+        bytes: Vec<u8>,
+        time_limit: Duration,
+    ) -> Result<(), MailError> {
         if to == self.from {
             return Err(MailError::NoProcess);
+        }
+        if !to.is_near(self.from) {
+            return self.call_afar(to, bytes, time_limit);
         }
         let mailbox = self.known.find(to, &self.table)?;
         let slot = || Calls::new(Arc::clone(self.mailbox.slot()));
@@ -160,6 +177,9 @@ impl Router {
         calls.poll(cx, deadline).map_err(|error| match error {
             NoReply::Ended => MailError::NoProcess,
             NoReply::TimedOut => MailError::TimedOut,
+            NoReply::Full => MailError::Full,
+            NoReply::TooLarge => MailError::TooLarge,
+            NoReply::Unreachable => MailError::Unreachable,
         })
     }
 
@@ -173,6 +193,41 @@ impl Router {
     /// Holds the caller of a received call until the process replies.
     pub(crate) fn hold(&mut self, pid: Pid, caller: Caller) {
         self.callers.hold(pid, caller);
+    }
+
+    #[cold]
+    fn send_afar(&self, to: Pid, letter: Letter) -> Result<(), MailError> {
+        self.table.peers().send(self.way(to), letter)
+    }
+
+    #[cold]
+    fn call_afar(
+        &mut self,
+        to: Pid,
+        bytes: Vec<u8>,
+        time_limit: Duration,
+    ) -> Result<(), MailError> {
+        let slot = || Calls::new(Arc::clone(self.mailbox.slot()));
+        let calls = self.calls.get_or_insert_with(slot);
+        let caller = calls.begin();
+        let way = Way {
+            program: self.table.program(),
+            from: self.from,
+            to,
+        };
+        let sent = self.table.peers().call(way, caller, bytes, time_limit);
+        if sent.is_err() {
+            calls.give_up();
+        }
+        sent
+    }
+
+    fn way(&self, to: Pid) -> Way<'_> {
+        Way {
+            program: self.table.program(),
+            from: self.from,
+            to,
+        }
     }
 
     fn message(&self, content: Content) -> Message {

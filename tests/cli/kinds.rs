@@ -122,7 +122,7 @@ fn other_modules_are_refused_by_what_they_are() {
         (command(&import("other", "f")), "`other.f`, which this host does not have", "wasm32-wasip1"),
         (command(&import("wasi_snapshot_preview1", "fd_new")), "wasi_snapshot_preview1.fd_new", "wasm32-wasip1"),
         (command(&import("wasi_snapshot_preview1", "fd_write")), "no `memory`", "export its memory"),
-        (command(&import("wasm-pool:worker/files@0.3.0", "open")), "not yet wrapped", "component new"),
+        (command(&import("wasm-pool:worker/files@0.4.0", "open")), "not yet wrapped", "component new"),
         ("(module (@custom \"component-type:x\" \"\") (func (export \"handle\")))".to_owned(), "not yet wrapped", "component new"),
         ("(module)".to_owned(), "a core module that exports nothing", "`_start`"),
         ("(module (global (export \"_start\") i32 (i32.const 0)))".to_owned(), "exports `_start`, and nothing", "`_start` (give it a `main`"),

@@ -14,6 +14,8 @@ mod hosts;
 mod leaving;
 mod lost;
 mod malformed;
+mod messages;
+mod names;
 mod once;
 mod overload;
 mod push;

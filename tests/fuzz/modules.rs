@@ -32,7 +32,7 @@ fn any_file_is_a_module_or_told_why_not() {
         "(module",
         "\"",
         "\\x1b[31m",
-        "wasm-pool:worker/files@0.3.0",
+        "wasm-pool:worker/files@0.4.0",
     ];
     let binary = std::fs::read(guests::path("hello")).expect("a component");
     let text = wat::worker("").into_bytes();

@@ -250,7 +250,7 @@ pub(crate) const PARTS: &[Part] = &[
                 words: "a caller whose time is over does not look for the reply once more",
                 changes: &[(
                     "match self.give_up() {",
-                    "self.give_up(); match None::<Option<Vec<u8>>> {",
+                    "self.give_up(); match None::<Reply> {",
                 )],
             },
             Fault {

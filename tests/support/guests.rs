@@ -16,6 +16,7 @@ const GUESTS: &[&str] = &[
     "pingpong",
     "prefork",
     "ring",
+    "singleton",
     "supervisor",
     "wasi-http-p2",
     "wasi-http-p3",

@@ -29,7 +29,8 @@
 //! ```
 //!
 //! A program is one function that is the whole life of a process, with [`mailbox`] for
-//! messages and [`process`] for starting processes. [`talk`] makes the usual patterns short.
+//! messages, [`process`] for starting processes and [`cluster`] for those of other hosts. [`talk`]
+//! makes the usual patterns short.
 //!
 //! ```
 //! use wasm_pool_guest::mailbox::{self, Incoming};
@@ -109,8 +110,8 @@ pub mod program_bindings {
         default_bindings_module: "wasm_pool_guest::program_bindings",
         runtime_path: "wasm_pool_guest::wit_bindgen_rt",
         with: {
-            "wasm-pool:worker/files@0.3.0": crate::bindings::wasm_pool::worker::files,
-            "wasm-pool:worker/http@0.3.0": crate::bindings::wasm_pool::worker::http,
+            "wasm-pool:worker/files@0.4.0": crate::bindings::wasm_pool::worker::files,
+            "wasm-pool:worker/http@0.4.0": crate::bindings::wasm_pool::worker::http,
         },
     });
 }
@@ -120,7 +121,7 @@ pub use wit_bindgen::rt as wit_bindgen_rt;
 
 pub use bindings::wasm_pool::worker::files;
 pub use bindings::wasm_pool::worker::http::{Body, FileSlice, Header, Request, Response, Scheme};
-pub use program_bindings::wasm_pool::worker::{mailbox, process};
+pub use program_bindings::wasm_pool::worker::{cluster, mailbox, process};
 
 extern crate self as wasm_pool_guest;
 
@@ -243,6 +244,7 @@ impl core::fmt::Display for mailbox::Exit {
             Self::Killed => f.write_str("killed"),
             Self::Memory => f.write_str("memory"),
             Self::Deadline => f.write_str("deadline"),
+            Self::HostLost => f.write_str("host-lost"),
         }
     }
 }

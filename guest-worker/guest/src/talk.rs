@@ -76,7 +76,8 @@ pub fn serve(mut deal: impl FnMut(Message) -> Option<Answer>) -> ! {
 ///
 /// # Errors
 /// Those of [`mailbox::call`]: [`ErrorCode::NoProcess`] also where the server ends before it
-/// replies, or is this process itself, and [`ErrorCode::TimedOut`].
+/// replies, or is this process itself; [`ErrorCode::TimedOut`]; and [`ErrorCode::Unreachable`]
+/// where its host is lost.
 pub fn call(server: Pid, bytes: &[u8], timeout: Duration) -> Result<Vec<u8>, ErrorCode> {
     mailbox::call(server, bytes, milliseconds(timeout))
 }
@@ -114,6 +115,12 @@ pub fn respond(client: Pid, response: Response) -> Result<(), ErrorCode> {
 pub fn exit(code: u32) -> ! {
     process::exit(code);
     unreachable!("the host does not return from `exit`")
+}
+
+/// The number of the host of a process, as [`cluster::here`](crate::cluster::here) gives it there.
+pub fn host_of(pid: Pid) -> u32 {
+    const SERIAL_BITS: u32 = 44;
+    (pid >> SERIAL_BITS) as u32
 }
 
 /// Whole milliseconds, rounded up: a wait that is not over too early.

@@ -10,7 +10,11 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::settings::Role;
+use crate::call::NoReply;
 use crate::exit::Exit;
+use crate::mailbox::MailError;
+use crate::peers::Way;
+use crate::pid::Pid;
 
 /// The most fields of one head. A head of 64 KiB has fewer.
 const MAX_FIELDS: usize = 4096;
@@ -46,6 +50,116 @@ pub(super) enum Frame<'a> {
         asked: Vec<u64>,
         exchanges: Vec<Progress>,
     },
+    /// From a host, for processes of another one.
+    Mail {
+        host: u32,
+        /// The number of the connection.
+        epoch: u64,
+        #[serde(borrow)]
+        mail: Mail<'a>,
+    },
+}
+
+/// What goes between two hosts for their processes.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub(super) enum Mail<'a> {
+    /// The next piece.
+    Numbered {
+        number: u64,
+        #[serde(borrow)]
+        what: Post<'a>,
+    },
+    /// So many pieces have come, and messages to these did not reach them.
+    Taken {
+        number: u64,
+        missed: Vec<(u64, Missed)>,
+    },
+    /// So many pieces were sent. The answer is what has come.
+    Sent { number: u64 },
+    /// An earlier connection is over. The frame has the number of the next one.
+    Lost,
+}
+
+/// A piece of mail. The bytes of a message stand behind it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) enum Post<'a> {
+    /// The bytes behind this are a part of those of the next piece.
+    Piece,
+    /// A message whose sender doesn't wait.
+    Data {
+        #[serde(borrow)]
+        address: Address<'a>,
+        tag: u64,
+    },
+    /// A message whose sender waits for so long until it is taken.
+    Wait {
+        id: u64,
+        #[serde(borrow)]
+        address: Address<'a>,
+        tag: u64,
+        time_ms: u32,
+    },
+    /// A call whose sender waits for so long for the reply.
+    Call {
+        id: u64,
+        #[serde(borrow)]
+        address: Address<'a>,
+        tag: u64,
+        time_ms: u32,
+    },
+    /// Nobody waits for this any more.
+    Withdraw { id: u64 },
+    /// The sender wants to know of the receiver's end.
+    Watch {
+        id: u64,
+        #[serde(borrow)]
+        address: Address<'a>,
+    },
+    /// The sender no longer wants to know of the receiver's end.
+    Forget {
+        #[serde(borrow)]
+        address: Address<'a>,
+    },
+    /// The sender has ended, which the receiver wants to know. The exit, as its place in
+    /// [`Exit::ALL`], and its code.
+    Ended {
+        #[serde(borrow)]
+        address: Address<'a>,
+        exit: u8,
+        code: u32,
+    },
+    /// What has come of what was asked with this number.
+    Done { id: u64, done: Done },
+    /// The reply to the call of this number.
+    Reply { id: u64 },
+}
+
+/// From whom and for whom a piece of mail is.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Address<'a> {
+    /// The name of the program.
+    program: &'a str,
+    from: u64,
+    to: u64,
+}
+
+/// Why a message did not reach its receiver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Missed {
+    NoProcess,
+    Full,
+}
+
+/// What has come of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Done {
+    Taken,
+    NoProcess,
+    NotYours,
+    Full,
+    TimedOut,
+    Unreachable,
+    TooLarge,
 }
 
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -195,10 +309,17 @@ pub(super) struct Beat {
     pub(super) is_draining: bool,
     /// Whether this is the last one.
     pub(super) has_left: bool,
+    /// The root processes of its programs.
+    pub(super) roots: Vec<(String, u64)>,
 }
 
 /// The most pools of a host that serve what is pushed: each is in every beat.
 pub(super) const MAX_FOLLOWED: usize = 16;
+/// The most programs whose root processes are told.
+pub(super) const MAX_ROOTS: usize = 8;
+
+/// The longest name of a program whose root process is told, in bytes.
+pub(super) const MAX_PROGRAM: usize = 64;
 
 /// The longest beat, in bytes: names are short.
 const MAX_BEAT: usize = 4 << 10;
@@ -241,7 +362,8 @@ impl Beat {
             .iter()
             .flat_map(|(pool, digest)| [pool, digest]);
         let is_plain = texts.into_iter().chain(follows).all(|text| is_plain(&text));
-        is_plain.then_some(beat)
+        let is_bounded = beat.roots.len() <= MAX_ROOTS;
+        (is_bounded && is_plain).then_some(beat)
     }
 }
 
@@ -279,6 +401,68 @@ impl<'a> Frame<'a> {
             Self::Known {
                 asked, exchanges, ..
             } => asked.len() <= MAX_PROBED && exchanges.len() <= MAX_PROBED,
+            // No more than the frame has bytes.
+            Self::Mail { .. } => true,
+        }
+    }
+}
+
+impl<'a> Address<'a> {
+    pub(super) fn of(way: Way<'a>) -> Self {
+        Self {
+            program: way.program,
+            from: way.from.get(),
+            to: way.to.get(),
+        }
+    }
+
+    /// The way of what has come from this host.
+    pub(super) fn way(self, host: u32) -> Option<Way<'a>> {
+        let (from, to) = (Pid::new(self.from)?, Pid::new(self.to)?);
+        (from.host() == host).then_some(Way {
+            program: self.program,
+            from,
+            to,
+        })
+    }
+}
+
+impl Done {
+    pub(super) fn of(done: Result<(), MailError>) -> Self {
+        match done {
+            Ok(()) => Self::Taken,
+            Err(MailError::NoProcess) => Self::NoProcess,
+            Err(MailError::NotYours) => Self::NotYours,
+            Err(MailError::Full) => Self::Full,
+            Err(MailError::TooLarge) => Self::TooLarge,
+            Err(MailError::TimedOut) => Self::TimedOut,
+            Err(MailError::Unreachable) => Self::Unreachable,
+        }
+    }
+}
+
+impl From<Done> for Result<(), MailError> {
+    fn from(done: Done) -> Self {
+        match done {
+            Done::Taken => Ok(()),
+            Done::NoProcess => Err(MailError::NoProcess),
+            Done::NotYours => Err(MailError::NotYours),
+            Done::Full => Err(MailError::Full),
+            Done::TooLarge => Err(MailError::TooLarge),
+            Done::TimedOut => Err(MailError::TimedOut),
+            Done::Unreachable => Err(MailError::Unreachable),
+        }
+    }
+}
+
+impl From<NoReply> for Done {
+    fn from(why: NoReply) -> Self {
+        match why {
+            NoReply::Ended => Self::NoProcess,
+            NoReply::Full => Self::Full,
+            NoReply::TooLarge => Self::TooLarge,
+            NoReply::TimedOut => Self::TimedOut,
+            NoReply::Unreachable => Self::Unreachable,
         }
     }
 }
@@ -331,6 +515,27 @@ mod tests {
             sent: 2,
             allowed: 3,
         };
+        let address = Address {
+            program: "main",
+            from: 2 << 44 | 1,
+            to: 1 << 44 | 3,
+        };
+        let call = Post::Call {
+            id: 1,
+            address,
+            tag: 2,
+            time_ms: 1000,
+        };
+        let ended = Post::Ended {
+            address,
+            exit: 1,
+            code: 7,
+        };
+        let mail = |mail| Frame::Mail {
+            host: 2,
+            epoch: 1,
+            mail,
+        };
         let to_front = |what| Frame::ToFront {
             worker: 2,
             id: 3,
@@ -355,6 +560,28 @@ mod tests {
                 },
                 b"",
             ),
+            (
+                mail(Mail::Numbered {
+                    number: 7,
+                    what: call,
+                }),
+                b"question",
+            ),
+            (
+                mail(Mail::Numbered {
+                    number: 8,
+                    what: ended,
+                }),
+                b"",
+            ),
+            (
+                mail(Mail::Taken {
+                    number: 9,
+                    missed: vec![(1 << 44 | 3, Missed::Full)],
+                }),
+                b"",
+            ),
+            (mail(Mail::Lost), b""),
         ]
     }
 

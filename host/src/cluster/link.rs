@@ -26,7 +26,7 @@ use tokio::time::{Instant, timeout};
 
 use super::frames::Beat;
 use super::settings::{ClusterError, ClusterSettings};
-use super::store::Store;
+use super::store::{Book, Store};
 
 /// The version of what hosts say to each other.
 const VERSION: &str = "wph1";
@@ -447,6 +447,14 @@ impl Link {
     /// Says something to itself, which comes behind all that others have sent before.
     pub(super) async fn hello(&self) -> bool {
         self.send(self.number, Bytes::from_static(HELLO)).await
+    }
+
+    /// The bucket of names. If this host makes it, entries expire after `lease`.
+    ///
+    /// # Errors
+    /// [`ClusterError::NoJetStream`], [`ClusterError::Store`].
+    pub(super) async fn names(&self, lease: Duration) -> Result<Book, ClusterError> {
+        Book::open(self.client.clone(), &self.cluster, lease).await
     }
 
     /// Waits until what was handed to the connection is written.

@@ -14,9 +14,11 @@ use tokio::sync::Notify;
 use super::HostInfo;
 use super::frames::{Beat, Load};
 use super::settings::Role;
+use crate::peers::PeerInfo;
+use crate::pid::Pid;
 
 /// The most hosts that are remembered. Each sends its beats to all, so many fewer are useful.
-const MAX_HOSTS: usize = 4096;
+pub(super) const MAX_HOSTS: usize = 4096;
 
 /// How long a host that is gone is remembered, so that a late beat of its doesn't bring it back.
 const REMEMBERED: Duration = Duration::from_secs(60);
@@ -247,6 +249,61 @@ impl Members {
         self.room.notified().await;
     }
 
+    /// Whether this host is there.
+    pub(super) fn is_there(&self, number: u32) -> bool {
+        let hosts = self.hosts();
+        hosts.get(&number).is_some_and(|member| member.is_there)
+    }
+
+    /// Whether this host was there, and is no more.
+    pub(super) fn is_gone(&self, number: u32) -> bool {
+        let hosts = self.hosts();
+        hosts.get(&number).is_some_and(|member| !member.is_there)
+    }
+
+    /// Whether this host has left for ever.
+    pub(super) fn has_left(&self, number: u32) -> bool {
+        let hosts = self.hosts();
+        let member = hosts.get(&number);
+        member.is_some_and(|member| member.beat.has_left)
+    }
+
+    /// For how long this host has left.
+    pub(super) fn left_for(&self, number: u32) -> Option<Duration> {
+        let hosts = self.hosts();
+        let member = hosts.get(&number)?;
+        member.beat.has_left.then(|| member.heard.elapsed())
+    }
+
+    /// Whether this host is remembered.
+    pub(super) fn is_known(&self, number: u32) -> bool {
+        self.hosts().contains_key(&number)
+    }
+
+    /// The other hosts that are there, by number, with the root processes of this program.
+    pub(super) fn peers(&self, program: &str) -> Vec<PeerInfo> {
+        let hosts = self.hosts();
+        let there = hosts.values().filter(|member| member.is_there);
+        let others = there.filter(|member| member.beat.number != self.own);
+        let peer = |member: &Member| {
+            let Beat {
+                number,
+                name,
+                roots,
+                ..
+            } = &member.beat;
+            let root = roots.iter().find(|(name, _)| name == program);
+            PeerInfo {
+                number: *number,
+                name: name.clone(),
+                root: root.and_then(|(_, pid)| Pid::new(*pid)),
+            }
+        };
+        let mut peers: Vec<_> = others.map(peer).collect();
+        peers.sort_by_key(|peer| peer.number);
+        peers
+    }
+
     /// All hosts that are there: this one first, then by number.
     pub(super) fn list(&self) -> Vec<HostInfo> {
         let hosts = self.hosts();
@@ -308,6 +365,7 @@ mod tests {
             },
             is_draining: false,
             has_left: false,
+            roots: Vec::new(),
         }
     }
 

@@ -7,15 +7,21 @@
 //! ([`members`]). What they say is in [`frames`], and the [`link`] brings it.
 //!
 //! A module that is pushed to all of them is a [`rollout`]. What it needs is kept in the [`store`].
+//! Processes of programs send each other messages over hosts ([`remote`]), and have names that hold
+//! on all of them ([`names`]). The floors of processes know this as [`Peers`].
 //!
 //! A message may be lost or late, and nobody is told. So each side asks: a front *probes* what is
 //! older than a second, and a worker refuses what was on its way for too long.
 
+mod deliver;
 mod flow;
 mod frames;
 mod front;
 mod link;
 mod members;
+mod names;
+mod pair;
+mod remote;
 mod rollout;
 mod settings;
 mod store;
@@ -33,16 +39,27 @@ use tokio::sync::{Notify, Semaphore};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 
 use flow::Windows;
-use frames::{Beat, Frame};
+use frames::{Address, Beat, Frame, MAX_PROGRAM, MAX_ROOTS, Post};
 pub(crate) use frames::{Failure, Load, Refusal};
 pub(crate) use front::{Asked, Told};
 use front::{Exchanges, PROBED_AFTER};
 use link::{Connection, Ears, Heard, Link};
 use members::{Change, Members};
+use names::Names;
+use remote::{BATCH_TIME, Remote};
 pub use rollout::{Following, Push, PushEnd, PushEvent, Turn};
 pub use settings::{ClusterError, ClusterSettings, Line, Role};
 use worker::Serving;
 pub(crate) use worker::{Local, Responder, Room};
+
+use crate::call::Caller;
+use crate::exit::Exit;
+use crate::mailbox::MailError;
+use crate::peers::{
+    Asking, Letter, Lost, NotClaimed, NotWatched, PeerInfo, Peers, Unreachable, Way,
+};
+use crate::pid::Pid;
+use crate::table::Table;
 
 /// After a host has said that it takes no more requests, others may have sent it some for so long.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -58,6 +75,8 @@ struct Inner {
     exchanges: Exchanges,
     serving: Serving,
     windows: Windows,
+    remote: Remote,
+    names: Names,
     /// What this host does for others, once it can.
     local: OnceLock<Weak<dyn Local>>,
     /// Places in the line of a front.
@@ -90,6 +109,7 @@ struct Counters {
     retried: AtomicU64,
     served: AtomicU64,
     dropped_frames: AtomicU64,
+    lost_mail: AtomicU64,
     waiting: AtomicU64,
 }
 
@@ -108,6 +128,8 @@ pub struct ClusterCounts {
     pub served: u64,
     /// Frames that could not be read, and messages that came faster than they were read.
     pub dropped_frames: u64,
+    /// How often messages between processes of this host and of another one were lost.
+    pub lost_mail: u64,
     /// Requests that wait for another host at present.
     pub waiting: u64,
     /// Whether this host is connected, and hears its own beats.
@@ -158,6 +180,8 @@ impl Cluster {
             exchanges: Exchanges::default(),
             serving: Serving::default(),
             windows: Windows::new(),
+            remote: Remote::new(),
+            names: Names::new(),
             local: OnceLock::new(),
             line: Semaphore::new(settings.line.queue.min(Semaphore::MAX_PERMITS)),
             turn: tokio::sync::Mutex::new(()),
@@ -227,6 +251,7 @@ impl Cluster {
             retried,
             served,
             dropped_frames,
+            lost_mail,
             waiting,
         } = &self.0.counters;
         let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
@@ -237,6 +262,7 @@ impl Cluster {
             retried: of(retried),
             served: of(served),
             dropped_frames: of(dropped_frames) + self.0.link.dropped(),
+            lost_mail: of(lost_mail),
             waiting: of(waiting),
             is_connected: self.0.link.is_connected() && self.0.members.hears_itself(),
         }
@@ -277,6 +303,9 @@ impl Cluster {
         if self.0.has_left.swap(true, Ordering::SeqCst) {
             return;
         }
+        // What processes have sent until their ends, and the names that they had.
+        let last = async { tokio::join!(self.mail_sent(), self.0.names_released()) };
+        let _cut_off = timeout(FAREWELL, last).await;
         self.0.beat_surely().await;
         // What others have sent before comes before this, and is refused.
         if self.0.link.hello().await {
@@ -297,6 +326,7 @@ async fn run(inner: Arc<Inner>, mut ears: Ears) {
     };
     let mut beat = every(inner.settings.beat());
     let mut probe = every(PROBED_AFTER);
+    let mut batch = every(BATCH_TIME);
     let mut was_connected = true;
     let mut looked = Instant::now();
     loop {
@@ -310,8 +340,11 @@ async fn run(inner: Arc<Inner>, mut ears: Ears) {
                 looked = Instant::now();
                 if !was_frozen {
                     inner.look(&mut was_connected);
+                    inner.look_for_mail();
                 }
             },
+            () = inner.remote.broken() => inner.look_for_broken(),
+            _ = batch.tick(), if inner.remote.owes() => inner.tell_all_taken(),
             _ = probe.tick() => {
                 inner.probe();
                 inner.forget_unwanted();
@@ -353,6 +386,7 @@ impl Inner {
                 asked,
                 exchanges,
             } => self.known(worker, &asked, &exchanges),
+            Frame::Mail { host, epoch, mail } => self.mail_came(host, epoch, mail, body),
         }
     }
 
@@ -376,6 +410,10 @@ impl Inner {
 
     /// The host is not there any more.
     fn gone(&self, host: u32) {
+        // One that has left has said all that it had to say, and some of it may not be heard yet.
+        if !self.members.has_left(host) {
+            self.lose_mail(host);
+        }
         if let Some(name) = self.members.lose(host) {
             tracing::warn!(host, name, "host is lost");
             self.lose_front(host);
@@ -436,6 +474,10 @@ impl Inner {
     fn own_beat(&self) -> Beat {
         let ClusterSettings { name, role, .. } = &self.settings;
         let local = self.local.get().and_then(Weak::upgrade);
+        let roots = self.remote.roots().into_iter();
+        let roots = roots.filter(|(program, _)| program.len() <= MAX_PROGRAM);
+        let roots = roots.map(|(program, pid)| (program, pid.get()));
+        let roots = roots.take(MAX_ROOTS).collect();
         Beat {
             number: self.link.number(),
             count: self.beats.load(Ordering::Relaxed),
@@ -449,6 +491,7 @@ impl Inner {
             load: self.load(),
             is_draining: self.is_draining.load(Ordering::SeqCst),
             has_left: self.has_left.load(Ordering::SeqCst),
+            roots,
         }
     }
 }
@@ -476,6 +519,98 @@ impl HostInfo {
             heard: Duration::ZERO,
             is_this: false,
         }
+    }
+}
+
+impl Peers for Cluster {
+    fn here(&self) -> u32 {
+        self.number()
+    }
+
+    fn attach(&self, program: &str, table: Weak<Table>) {
+        self.0.remote.attach(program, table);
+    }
+
+    fn hosts(&self, program: &str) -> Vec<PeerInfo> {
+        let this = PeerInfo {
+            number: self.number(),
+            name: self.0.settings.name.clone(),
+            root: None,
+        };
+        let others = self.0.members.peers(program);
+        [this].into_iter().chain(others).collect()
+    }
+
+    fn send(&self, way: Way<'_>, letter: Letter) -> Result<(), MailError> {
+        self.send_data(way, &letter)
+    }
+
+    fn send_wait<'a>(
+        &'a self,
+        way: Way<'a>,
+        letter: Letter,
+        time_limit: Duration,
+    ) -> Asking<'a, Result<(), MailError>> {
+        Box::pin(self.send_and_wait(way, letter, time_limit))
+    }
+
+    fn call(
+        &self,
+        way: Way<'_>,
+        caller: Caller,
+        bytes: Vec<u8>,
+        time_limit: Duration,
+    ) -> Result<(), MailError> {
+        self.send_call(way, caller, &bytes, time_limit)
+    }
+
+    fn watch<'a>(&'a self, way: Way<'a>) -> Asking<'a, Result<(), NotWatched>> {
+        Box::pin(self.ask_to_watch(way))
+    }
+
+    fn forget(&self, way: Way<'_>) {
+        let address = Address::of(way);
+        self.tell(way, &Post::Forget { address });
+    }
+
+    fn tell_end(&self, way: Way<'_>, exit: Exit) {
+        let code = if let Exit::Code(code) = exit { code } else { 0 };
+        let ended = Post::Ended {
+            address: Address::of(way),
+            exit: u8::try_from(exit.index()).unwrap_or_default(),
+            code,
+        };
+        self.tell(way, &ended);
+    }
+
+    fn claim<'a>(
+        &'a self,
+        program: &'a str,
+        name: &'a str,
+        holder: Pid,
+        lost: Lost,
+    ) -> Asking<'a, Result<(), NotClaimed>> {
+        Box::pin(self.0.claim_name(program, name, holder, lost))
+    }
+
+    fn release<'a>(
+        &'a self,
+        program: &'a str,
+        name: &'a str,
+    ) -> Asking<'a, Result<(), Unreachable>> {
+        Box::pin(self.0.release_name(program, name))
+    }
+
+    fn let_go(&self, program: &str, name: Arc<str>) {
+        self.0.let_name_go(program, &name);
+    }
+
+    fn whereis<'a>(
+        &'a self,
+        program: &'a str,
+        name: &'a str,
+    ) -> Asking<'a, Result<Option<Pid>, Unreachable>> {
+        Box::pin(self.0.find_name(program, name))
     }
 }
 

@@ -21,6 +21,7 @@ use sha2::{Digest, Sha256};
 use tokio::time::{sleep, timeout};
 
 use super::settings::ClusterError;
+use crate::peers::Unreachable;
 
 /// The bytes of one chunk of a module: those of NATS's own tools. Servers take twice as much in one
 /// message.
@@ -58,30 +59,7 @@ impl Store {
     pub(super) async fn open(client: Client, cluster: &str) -> Result<Self, ClusterError> {
         let bucket = format!("wph-{cluster}");
         let context = jetstream::new(client);
-        if let Ok(records) = context.get_key_value(&bucket).await {
-            return Ok(Self {
-                context,
-                records,
-                bucket,
-            });
-        }
-        let config = stream::Config {
-            name: format!("KV_{bucket}"),
-            subjects: vec![format!("$KV.{bucket}.>")],
-            max_messages_per_subject: 1,
-            discard: stream::DiscardPolicy::New,
-            allow_rollup: true,
-            deny_delete: true,
-            allow_direct: true,
-            num_replicas: 1,
-            ..stream::Config::default()
-        };
-        let created = context.create_stream(config).await;
-        // Another host may have been faster.
-        let records = context.get_key_value(&bucket).await.map_err(|missing| {
-            let why = created.err().map(|error| error.to_string());
-            ClusterError::NoJetStream(why.unwrap_or_else(|| missing.to_string()))
-        })?;
+        let records = bucket_of(&context, &bucket, Duration::ZERO).await?;
         Ok(Self {
             context,
             records,
@@ -253,4 +231,108 @@ impl Store {
     fn about(&self, name: &str) -> String {
         format!("$O.{}.M.{}", self.bucket, URL_SAFE.encode(name))
     }
+}
+
+/// The bucket of names, whose entries expire.
+#[derive(Debug)]
+pub(super) struct Book {
+    entries: kv::Store,
+    /// After so long. Whoever made the bucket has chosen it.
+    pub(super) lease: Duration,
+}
+
+/// Why an entry was not written.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum NotWritten {
+    /// The entry has another revision.
+    Another,
+    /// No answer came, so it may have been written.
+    Unknown,
+}
+
+impl Book {
+    /// Finds the bucket of names, or makes it with entries that expire after `lease`.
+    ///
+    /// # Errors
+    /// [`ClusterError::NoJetStream`], [`ClusterError::Store`].
+    pub(super) async fn open(
+        client: Client,
+        cluster: &str,
+        lease: Duration,
+    ) -> Result<Self, ClusterError> {
+        /// Below this, no host could renew in time.
+        const LEAST: Duration = Duration::from_secs(1);
+        let bucket = format!("wph-{cluster}-names");
+        let entries = bucket_of(&jetstream::new(client), &bucket, lease).await?;
+        let lease = entries.stream.cached_info().config.max_age;
+        if lease < LEAST {
+            let why = format!("entries of {bucket} expire after {lease:?}, and 1 s is the least");
+            return Err(ClusterError::Store(why));
+        }
+        Ok(Self { entries, lease })
+    }
+
+    /// The value of an entry and its revision. Both may be old.
+    ///
+    /// # Errors
+    /// [`Unreachable`].
+    pub(super) async fn read(&self, key: &str) -> Result<Option<Kept>, Unreachable> {
+        let entry = self.entries.entry(key).await.map_err(|_| Unreachable)?;
+        Ok(entry.map(|entry| Kept {
+            value: entry.value,
+            revision: entry.revision,
+        }))
+    }
+
+    /// Writes an entry that has this revision, or 0 if there is none. Returns the next revision.
+    ///
+    /// # Errors
+    /// [`NotWritten`].
+    pub(super) async fn write(
+        &self,
+        key: &str,
+        value: Bytes,
+        revision: u64,
+    ) -> Result<u64, NotWritten> {
+        let written = self.entries.update(key, value, revision).await;
+        written.map_err(|error| match error.kind() {
+            UpdateErrorKind::WrongLastRevision => NotWritten::Another,
+            UpdateErrorKind::InvalidKey | UpdateErrorKind::TimedOut | UpdateErrorKind::Other => {
+                NotWritten::Unknown
+            }
+        })
+    }
+}
+
+/// The bucket of this name, which is made if it is not there. Its entries expire after `age`, or
+/// never.
+///
+/// # Errors
+/// [`ClusterError::NoJetStream`].
+async fn bucket_of(
+    context: &jetstream::Context,
+    bucket: &str,
+    age: Duration,
+) -> Result<kv::Store, ClusterError> {
+    if let Ok(store) = context.get_key_value(bucket).await {
+        return Ok(store);
+    }
+    let config = stream::Config {
+        name: format!("KV_{bucket}"),
+        subjects: vec![format!("$KV.{bucket}.>")],
+        max_messages_per_subject: 1,
+        max_age: age,
+        discard: stream::DiscardPolicy::New,
+        allow_rollup: true,
+        deny_delete: true,
+        allow_direct: true,
+        num_replicas: 1,
+        ..stream::Config::default()
+    };
+    let created = context.create_stream(config).await;
+    // Another host may have been faster.
+    context.get_key_value(bucket).await.map_err(|missing| {
+        let why = created.err().map(|error| error.to_string());
+        ClusterError::NoJetStream(why.unwrap_or_else(|| missing.to_string()))
+    })
 }

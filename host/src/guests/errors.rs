@@ -112,7 +112,7 @@ impl Unanswered {
         match self {
             Self::NotStarted(_) | Self::NoRoot(_) | Self::Late | Self::BadResponse => true,
             Self::Ended(exit) => match exit {
-                Exit::Killed | Exit::ClientLeft | Exit::Stopped => false,
+                Exit::Killed | Exit::ClientLeft | Exit::Stopped | Exit::HostLost => false,
                 Exit::Normal
                 | Exit::Code(_)
                 | Exit::Trap
@@ -152,7 +152,8 @@ impl Unanswered {
             | Exit::Served
             | Exit::Grown
             | Exit::Idle
-            | Exit::Stopped => Self::Ended(exit),
+            | Exit::Stopped
+            | Exit::HostLost => Self::Ended(exit),
         }
     }
 }

@@ -166,7 +166,7 @@ impl Guests {
         } = place;
         let plan = Plan::new(compiled.kind(), settings, files, true);
         let plan = plan.map_err(StartError::Settings)?;
-        let table = Arc::new(Table::new(plan.table, lives, number, name.clone()));
+        let table = Table::new(plan.table, lives, number, name.clone());
         let turn = Turn::First;
         let first = Generation::start(compiled, plan, root_folder, settings, &table, turn).await?;
         let guests = Self {

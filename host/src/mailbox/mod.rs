@@ -42,6 +42,8 @@ pub(crate) enum MailError {
     /// The process may not send this message, or not to this receiver.
     NotYours,
     TimedOut,
+    /// The process is on another host, and that can't be reached.
+    Unreachable,
 }
 
 /// The messages that a receiver asks for.
@@ -177,6 +179,11 @@ impl Mailbox {
         let granted = contents.reserved < self.settings.messages;
         contents.reserved += usize::from(granted);
         granted
+    }
+
+    /// Gives a reserved place back: there will be no news.
+    pub(crate) fn give_place_back(&self) {
+        self.lock().reserved -= 1;
     }
 
     /// Puts the news of an end into its reserved place.

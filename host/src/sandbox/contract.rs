@@ -5,9 +5,9 @@
 const WIT: &str = include_str!("../../../wit/worker.wit");
 
 /// The interfaces of the contract.
-pub(super) const INTERFACES: [&str; 4] = ["files", "http", "mailbox", "process"];
+pub(super) const INTERFACES: [&str; 5] = ["cluster", "files", "http", "mailbox", "process"];
 
-/// The full name of one of [`INTERFACES`], such as `wasm-pool:worker/files@0.3.0`.
+/// The full name of one of [`INTERFACES`], such as `wasm-pool:worker/files@0.4.0`.
 pub(super) fn interface(name: &str) -> String {
     let (package, version) = package();
     format!("{package}/{name}@{version}")
@@ -21,7 +21,7 @@ pub(super) fn find(full_name: &str) -> Option<&'static str> {
 
 /// Whether only programs have this one of [`INTERFACES`].
 pub(super) fn is_for_programs(interface: &str) -> bool {
-    ["mailbox", "process"].contains(&interface)
+    ["cluster", "mailbox", "process"].contains(&interface)
 }
 
 /// Whether this is the name of an interface in another version of the contract.

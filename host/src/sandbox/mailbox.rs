@@ -89,7 +89,7 @@ pub(super) fn add_to_linker(linker: &mut Linker<ProgramState>) -> Result<()> {
                 Bounded::Beyond => 0,
             };
             let rpc = data.mail("call", || format!("to {to}, {size} bytes, {timeout} ms"));
-            match data.call(to, bytes) {
+            match data.call(to, bytes, milliseconds(timeout)) {
                 Ok(()) => Box::new(Calling::new(store, rpc, size, milliseconds(timeout))),
                 Err(error) => {
                     rpc.returns(&data.state.row, 0, || {
@@ -169,13 +169,18 @@ impl ProgramState {
         Ok((received.map_err(ErrorCode::from),))
     }
 
-    fn call(&mut self, to: u64, bytes: Bounded<Vec<u8>>) -> std::result::Result<(), MailError> {
+    fn call(
+        &mut self,
+        to: u64,
+        bytes: Bounded<Vec<u8>>,
+        time_limit: Duration,
+    ) -> std::result::Result<(), MailError> {
         let bytes = bytes.within().ok_or(MailError::TooLarge)?;
         if bytes.len() as u64 > self.settings().max_message {
             return Err(MailError::TooLarge);
         }
         self.router
-            .call(Pid::new(to).ok_or(MailError::NoProcess)?, bytes)
+            .call(Pid::new(to).ok_or(MailError::NoProcess)?, bytes, time_limit)
     }
 
     async fn receive_timeout(&mut self, timeout_ms: u32) -> Result<(Option<Message>,)> {
@@ -247,6 +252,10 @@ impl ProgramState {
         sender: Pid,
         wanted: Wanted,
     ) -> std::result::Result<message::Message, MailError> {
+        if !sender.is_near(self.state.pid) {
+            let (mailbox, pid) = (&self.mailbox, self.state.pid);
+            return self.table.receive_afar(mailbox, sender, pid).await;
+        }
         if let Some(message) = self.mailbox.try_receive(wanted) {
             return Ok(message);
         }
@@ -387,20 +396,20 @@ impl Drop for Calling<'_> {
 }
 
 /// Gives a process that has waited a whole tick again: the tick in which it began to wait is over.
-fn begin_slice(store: &mut StoreContextMut<'_, ProgramState>) {
+pub(super) fn begin_slice(store: &mut StoreContextMut<'_, ProgramState>) {
     if store.data_mut().state.slices.take_waited() {
         store.set_epoch_deadline(1);
     }
 }
 
 /// The outcome of a call, and whether the process had to wait for it.
-struct Noted<T> {
+pub(super) struct Noted<T> {
     outcome: T,
     waited: bool,
 }
 
 /// Runs a call and notes whether it waited. Only a process that waited begins a new slice.
-async fn noting<F: Future>(call: F) -> Noted<F::Output> {
+pub(super) async fn noting<F: Future>(call: F) -> Noted<F::Output> {
     let mut call = pin!(call);
     let mut waited = false;
     let outcome = poll_fn(|cx| {
@@ -413,7 +422,7 @@ async fn noting<F: Future>(call: F) -> Noted<F::Output> {
 }
 
 impl<T> Noted<T> {
-    fn account(self, state: &mut State) -> T {
+    pub(super) fn account(self, state: &mut State) -> T {
         if self.waited {
             state.slices.waited();
         }

@@ -10,6 +10,7 @@ mod bindings;
 mod cache;
 mod check;
 mod clock;
+mod cluster;
 mod code;
 mod command;
 mod contract;

@@ -9,6 +9,7 @@ use wasmtime_wasi::I32Exit;
 use super::bindings::program::wasm_pool::worker::process as wit;
 use super::contract;
 use super::lifted::Bounded;
+use super::mailbox::{begin_slice, noting};
 use super::program::ProgramState;
 use super::rpc::{ByDebug, Rpc};
 use crate::pid::Pid;
@@ -39,6 +40,17 @@ pub(super) fn add_to_linker(linker: &mut Linker<ProgramState>) -> Result<()> {
             Ok((store.data().start_child(args, true),))
         },
     )?;
+    // Another host may have to be asked.
+    process.func_wrap_async(
+        "monitor",
+        |mut store: StoreContextMut<'_, ProgramState>, (pid,): (u64,)| {
+            Box::new(async move {
+                let set = store.data_mut().watch(pid).await;
+                begin_slice(&mut store);
+                Ok((set,))
+            })
+        },
+    )?;
     linker.allow_shadowing(false);
     Ok(())
 }
@@ -61,9 +73,8 @@ impl wit::Host for ProgramState {
     }
 
     fn monitor(&mut self, pid: u64) -> Answer<()> {
-        let rpc = self.rpc("monitor", || pid);
         let set = on(pid, |pid| self.table.monitor(self.state.pid, pid));
-        Ok(rpc.done(self, set))
+        Ok(set.map_err(wit::ErrorCode::from))
     }
 
     fn kill(&mut self, pid: u64) -> Answer<()> {
@@ -116,7 +127,21 @@ impl ProgramState {
         rpc.done(self, child.map(Pid::get))
     }
 
-    fn rpc<T: std::fmt::Display>(
+    async fn watch(&mut self, pid: u64) -> std::result::Result<(), wit::ErrorCode> {
+        let rpc = self.rpc("monitor", || pid);
+        let own = self.state.pid;
+        let set = match Pid::new(pid) {
+            Some(pid) if pid.is_near(own) => self.table.monitor(own, pid),
+            Some(pid) => {
+                let set = noting(self.table.monitor_afar(own, pid)).await;
+                set.account(&mut self.state)
+            }
+            None => Err(ProcessError::NoProcess),
+        };
+        rpc.done(self, set)
+    }
+
+    pub(super) fn rpc<T: std::fmt::Display>(
         &self,
         function: &'static str,
         arguments: impl FnOnce() -> T,
@@ -126,7 +151,7 @@ impl ProgramState {
 }
 
 impl Rpc {
-    fn done<T: std::fmt::Debug>(
+    pub(super) fn done<T: std::fmt::Debug>(
         self,
         data: &ProgramState,
         done: std::result::Result<T, ProcessError>,
@@ -158,6 +183,7 @@ impl From<ProcessError> for wit::ErrorCode {
             ProcessError::NameTaken => Self::NameTaken,
             ProcessError::InvalidName => Self::InvalidName,
             ProcessError::TooManyNames => Self::TooManyNames,
+            ProcessError::Unreachable => Self::Unreachable,
         }
     }
 }

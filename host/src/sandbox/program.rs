@@ -1,5 +1,5 @@
 //! The sandbox's side of a *program's* process: an instance whose `run` is called once. It
-//! receives, sends, spawns and kills through the stubs in `mailbox` and `process`.
+//! receives, sends, spawns and kills through the stubs in `mailbox`, `process` and `cluster`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use super::bindings::program::wasm_pool::worker::http;
 use super::bindings::program::{self as bindings, ProgramPre};
 use super::failure::Cause;
 use super::state::{Common, HEAD_BYTES, HasState, State, cause, crash, store};
-use super::{Settings, drafts, mailbox, process, state};
+use super::{Settings, cluster, drafts, mailbox, process, state};
 use crate::exit::{Crash, Exit};
 use crate::mailbox::Mailbox;
 use crate::pid::Pid;
@@ -73,6 +73,7 @@ pub(super) fn linker(engine: &Engine) -> Result<Linker<ProgramState>, wasmtime::
     http::add_to_linker::<_, ProgramState>(&mut linker, |data| data)?;
     mailbox::add_to_linker(&mut linker)?;
     process::add_to_linker(&mut linker)?;
+    cluster::add_to_linker(&mut linker)?;
     Ok(linker)
 }
 

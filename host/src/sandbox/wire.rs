@@ -94,6 +94,8 @@ pub(super) enum Exit {
     Memory,
     #[component(name = "deadline")]
     Deadline,
+    #[component(name = "host-lost")]
+    HostLost,
 }
 
 #[derive(ComponentType, Lower, Clone, Copy)]
@@ -110,6 +112,8 @@ pub(super) enum ErrorCode {
     NotYours,
     #[component(name = "timed-out")]
     TimedOut,
+    #[component(name = "unreachable")]
+    Unreachable,
 }
 
 impl ErrorCode {
@@ -121,6 +125,7 @@ impl ErrorCode {
             Self::TooLarge => "too-large",
             Self::NotYours => "not-yours",
             Self::TimedOut => "timed-out",
+            Self::Unreachable => "unreachable",
         }
     }
 }
@@ -201,6 +206,7 @@ impl From<exit::Exit> for Exit {
             exit::Exit::Trap | exit::Exit::Stack | exit::Exit::Response => Self::Trap,
             exit::Exit::Memory => Self::Memory,
             exit::Exit::Deadline => Self::Deadline,
+            exit::Exit::HostLost => Self::HostLost,
             exit::Exit::Killed
             | exit::Exit::ClientLeft
             | exit::Exit::Served
@@ -219,6 +225,7 @@ impl From<MailError> for ErrorCode {
             MailError::TooLarge => Self::TooLarge,
             MailError::NotYours => Self::NotYours,
             MailError::TimedOut => Self::TimedOut,
+            MailError::Unreachable => Self::Unreachable,
         }
     }
 }

@@ -157,7 +157,10 @@ impl Table {
         relations.check_holder(client, holder)?;
         let (wake, put) = match relations.processes.get(&to) {
             Some(receiver) => put(&receiver.mailbox)?,
-            None if relations.clients.contains_key(&to) => return Err(MailError::NotYours),
+            // A client stays on its host.
+            None if relations.clients.contains_key(&to) || !to.is_near(holder) => {
+                return Err(MailError::NotYours);
+            }
             None => return Err(MailError::NoProcess),
         };
         relations.move_client(client, holder, to, wake.visits);

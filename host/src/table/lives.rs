@@ -12,6 +12,7 @@ use super::row::{Identity, ProcessInfo, Row};
 use crate::exit::{Crash, Exit};
 use crate::feed::{Ended, Feed, What};
 use crate::kind::Kind;
+use crate::peers::Peers;
 use crate::pid::{Pid, Pids};
 use crate::tally::Tally;
 use crate::threads;
@@ -23,6 +24,8 @@ const SHARDS: usize = 32;
 #[derive(Debug)]
 pub(crate) struct Lives {
     pids: Pids,
+    /// The other hosts.
+    peers: Arc<dyn Peers>,
     feed: Arc<Feed>,
     shards: [Arc<Shard>; SHARDS],
     /// `None` if processes may have any memory together.
@@ -82,7 +85,7 @@ pub(crate) struct Life {
 
 impl Lives {
     /// No processes. `memory` is what all of them may have together, in bytes.
-    pub(crate) fn new(memory: Option<u64>, host: u32) -> Self {
+    pub(crate) fn new(memory: Option<u64>, peers: Arc<dyn Peers>) -> Self {
         let budget = |bytes| {
             Arc::new(Budget {
                 bytes,
@@ -90,11 +93,17 @@ impl Lives {
             })
         };
         Self {
-            pids: Pids::new(host),
+            pids: Pids::new(peers.here()),
+            peers,
             feed: Arc::default(),
             shards: std::array::from_fn(|_| Arc::default()),
             budget: memory.map(budget),
         }
+    }
+
+    /// The other hosts.
+    pub(super) fn peers(&self) -> &dyn Peers {
+        &*self.peers
     }
 
     /// Those who watch.

@@ -1,13 +1,16 @@
 //! The *process table* has a row for every living process, of a pool or of a program.
 //!
 //! The processes of a program also have *relations*: parents and children, monitors, names, and
-//! clients that they owe a response. One lock guards all relations, so that the end of a process is
-//! ordered with everything that happens at the same moment. Messages don't take this lock, except
-//! for requests.
+//! clients that they owe a response. Some of these lead to other hosts. One lock guards all
+//! relations, so that the end of a process is ordered with everything that happens at the same
+//! moment. Messages don't take this lock, except for requests.
 
+#[cfg_attr(not(feature = "cluster"), expect(dead_code))]
+mod afar;
 mod ancestry;
 mod clients;
 mod lives;
+mod names;
 mod row;
 
 use std::collections::{BTreeSet, HashMap};
@@ -17,20 +20,23 @@ use crate::exit::Exit;
 use crate::kind::Kind;
 use crate::mailbox::{self, MailError, Mailbox, Wake};
 use crate::message::{Content, Message};
+use crate::peers::{Alone, Peers, Way};
 use crate::pid::Pid;
 use crate::scheduler::Task;
 use crate::tally::Tally;
+use afar::Afar;
 use ancestry::Terminating;
 use clients::Client;
 pub(crate) use clients::{NotAdmitted, Waiting};
 use lives::Reservation;
 pub(crate) use lives::{Life, Lives, OutOfMemory};
+use names::Holder;
 use row::Identity;
 pub(crate) use row::Row;
 pub use row::{ProcessInfo, State};
 
-/// The longest name, in bytes.
-const LONGEST_NAME: usize = 255;
+/// The name of a program that has none, since it is the only one of its host.
+const ONLY: &str = "main";
 
 /// The limits of the processes of one module. All but the memory concern the tree of a program.
 #[derive(Clone, Copy, Debug)]
@@ -68,6 +74,8 @@ pub enum ProcessError {
     InvalidName,
     /// The limit on names is reached.
     TooManyNames,
+    /// Other hosts can't be reached.
+    Unreachable,
 }
 
 /// All processes of one module.
@@ -93,6 +101,10 @@ struct Relations {
     clients: HashMap<Pid, Client>,
     /// The names of each tree, which its root process stands for. No tree has an empty map.
     names: HashMap<Pid, HashMap<Arc<str>, Pid>>,
+    /// The names of the cluster that processes of this host have or ask for.
+    held: HashMap<Arc<str>, Holder>,
+    /// The processes of other hosts that processes of this one want to know about.
+    afar: HashMap<Pid, Afar>,
     closed: bool,
 }
 
@@ -114,9 +126,15 @@ struct Relative {
     monitors: BTreeSet<Pid>,
     /// The processes whose ends this one is told of.
     monitored: BTreeSet<Pid>,
+    /// The processes of other hosts that are told when this one ends.
+    monitors_afar: BTreeSet<Pid>,
+    /// The processes of other hosts whose ends this one is told of.
+    monitored_afar: BTreeSet<Pid>,
     /// The processes that wait for a message from this one only.
     expecting: BTreeSet<Pid>,
     names: Vec<Arc<str>>,
+    /// The names of the cluster that the process has.
+    held: Vec<Arc<str>>,
     /// The clients that the process holds.
     clients: BTreeSet<Pid>,
     /// Dropping the task ends the process.
@@ -156,8 +174,8 @@ impl Table {
         lives: Arc<Lives>,
         pool: u32,
         name: Option<Arc<str>>,
-    ) -> Self {
-        Self {
+    ) -> Arc<Self> {
+        let table = Arc::new(Self {
             pool,
             name,
             tally: Arc::new(Tally::new(pool, Arc::clone(lives.feed()))),
@@ -168,15 +186,37 @@ impl Table {
                 processes: HashMap::new(),
                 clients: HashMap::new(),
                 names: HashMap::new(),
+                held: HashMap::new(),
+                afar: HashMap::new(),
                 closed: false,
             }),
-        }
+        });
+        table
+            .peers()
+            .attach(table.program(), Arc::downgrade(&table));
+        table
     }
 
     /// A table for a module that runs by itself.
     #[must_use]
-    pub(crate) fn alone(settings: Settings) -> Self {
-        Self::new(settings, Arc::new(Lives::new(None, 0)), 0, None)
+    pub(crate) fn alone(settings: Settings) -> Arc<Self> {
+        let lives = Lives::new(None, Arc::new(Alone));
+        Self::new(settings, Arc::new(lives), 0, None)
+    }
+
+    /// The other hosts.
+    pub(crate) fn peers(&self) -> &dyn Peers {
+        self.lives.peers()
+    }
+
+    /// The name of the program: other hosts run the program of the same name.
+    pub(crate) fn program(&self) -> &str {
+        self.name.as_deref().unwrap_or(ONLY)
+    }
+
+    /// The root process that gets requests.
+    pub(crate) fn root(&self) -> Option<Pid> {
+        self.lock().root
     }
 
     /// Sets the limits of processes that are entered from now on.
@@ -286,8 +326,11 @@ impl Table {
             children: BTreeSet::new(),
             monitors: parent.filter(|_| is_monitored).into_iter().collect(),
             monitored: BTreeSet::new(),
+            monitors_afar: BTreeSet::new(),
+            monitored_afar: BTreeSet::new(),
             expecting: BTreeSet::new(),
             names: Vec::new(),
+            held: Vec::new(),
             clients: BTreeSet::new(),
             task: None,
             exit_signal: None,
@@ -343,6 +386,13 @@ impl Table {
                 monitored.monitors.remove(&pid);
             }
         }
+        for name in process.held {
+            relations.held.remove(&name);
+            self.peers().let_go(self.program(), name);
+        }
+        for afar in &process.monitored_afar {
+            relations.unwatch(pid, *afar);
+        }
         let mut wakes = Vec::new();
         for monitor in process.monitors {
             if let Some(monitor) = relations.processes.get_mut(&monitor) {
@@ -361,6 +411,17 @@ impl Table {
         drop(relations);
 
         self.terminate(terminating);
+        let way = |to| Way {
+            program: self.program(),
+            from: pid,
+            to,
+        };
+        for monitored in process.monitored_afar {
+            self.peers().forget(way(monitored));
+        }
+        for monitor in process.monitors_afar {
+            self.peers().tell_end(way(monitor), exit);
+        }
         // The monitors already have the news, so whoever finds the mailbox closed also finds the
         // news.
         process.mailbox.close();
@@ -418,41 +479,6 @@ impl Table {
         Ok(())
     }
 
-    /// Gives a process a name.
-    ///
-    /// # Errors
-    /// [`ProcessError::InvalidName`], [`ProcessError::NameTaken`] and
-    /// [`ProcessError::TooManyNames`].
-    pub(crate) fn register(&self, pid: Pid, name: &str) -> Result<(), ProcessError> {
-        if name.is_empty() || name.len() > LONGEST_NAME {
-            return Err(ProcessError::InvalidName);
-        }
-        let mut relations = self.lock();
-        let most = relations.settings.names;
-        let tree = relations.process(pid)?.tree;
-        let names = relations.names.get(&tree);
-        match names.and_then(|names| names.get(name)) {
-            Some(&holder) if holder == pid => return Ok(()),
-            Some(_) => return Err(ProcessError::NameTaken),
-            None if names.map_or(0, HashMap::len) >= most => {
-                return Err(ProcessError::TooManyNames);
-            }
-            None => {}
-        }
-        let name: Arc<str> = name.into();
-        relations.process(pid)?.names.push(Arc::clone(&name));
-        relations.names.entry(tree).or_default().insert(name, pid);
-        Ok(())
-    }
-
-    /// The process of this name in the tree of process `by`.
-    #[must_use]
-    pub(crate) fn whereis(&self, by: Pid, name: &str) -> Option<Pid> {
-        let relations = self.lock();
-        let tree = relations.processes.get(&by)?.tree;
-        relations.names.get(&tree)?.get(name).copied()
-    }
-
     /// Has this root process get the requests from now on.
     pub(crate) fn promote(&self, root: Pid) {
         let mut relations = self.lock();
@@ -472,15 +498,6 @@ impl Table {
 impl Relations {
     fn process(&mut self, pid: Pid) -> Result<&mut Relative, ProcessError> {
         self.processes.get_mut(&pid).ok_or(ProcessError::NoProcess)
-    }
-
-    fn free_name(&mut self, tree: Pid, name: &str) {
-        if let Some(names) = self.names.get_mut(&tree) {
-            names.remove(name);
-            if names.is_empty() {
-                self.names.remove(&tree);
-            }
-        }
     }
 }
 

@@ -4,9 +4,9 @@
 ;; The response lies at 1024, by the canonical ABI, and but for its status all of it is zero. What the host
 ;; copies in goes from 2048 upwards, and is forgotten with the answer.
 (component
-  (import "wasm-pool:worker/files@0.3.0" (instance $files (export "file" (type (sub resource)))))
+  (import "wasm-pool:worker/files@0.4.0" (instance $files (export "file" (type (sub resource)))))
   (alias export $files "file" (type $the-file))
-  (import "wasm-pool:worker/http@0.3.0" (instance $http
+  (import "wasm-pool:worker/http@0.4.0" (instance $http
     (export "file" (type $file (eq $the-file)))
     (type $a-header (record (field "name" string) (field "value" (list u8))))
     (export "header" (type $header (eq $a-header)))

@@ -263,6 +263,8 @@ impl Collector for InCluster {
         counter(encoder, "served", help, counts.served)?;
         let help = "Frames of other hosts that could not be understood";
         counter(encoder, "dropped_frames", help, counts.dropped_frames)?;
+        let help = "How often messages between processes here and on another host were lost";
+        counter(encoder, "lost_mail", help, counts.lost_mail)?;
         let help = "Whether the host is connected to NATS";
         gauge(encoder, "connected", help, u64::from(counts.is_connected))
     }

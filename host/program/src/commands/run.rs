@@ -66,7 +66,8 @@ pub(crate) fn run(args: Run) -> anyhow::Result<ExitCode> {
             | Exit::Served
             | Exit::Grown
             | Exit::Idle
-            | Exit::Stopped,
+            | Exit::Stopped
+            | Exit::HostLost,
         ) => KILLED,
         None => signal.map_or(KILLED, signals::exit_code),
     };

@@ -25,7 +25,7 @@ pub(super) mod handler {
 }
 
 /// The world `program`. Its `mailbox` is linked by `sandbox/mailbox.rs` instead, which explains
-/// why.
+/// why, and its `cluster` by `sandbox/cluster.rs`.
 pub(super) mod program {
     wasmtime::component::bindgen!({
         path: "../wit",

@@ -339,7 +339,9 @@ fn ended(exit: &Exit) -> String {
     match exit {
         Exit::Normal => "normal".into(),
         Exit::Killed => "killed".into(),
-        Exit::Code(_) | Exit::Trap | Exit::Memory | Exit::Deadline => format!("{exit:?}"),
+        Exit::Code(_) | Exit::Trap | Exit::Memory | Exit::Deadline | Exit::HostLost => {
+            format!("{exit:?}")
+        }
     }
 }
 

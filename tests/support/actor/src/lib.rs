@@ -19,7 +19,7 @@ use wasm_pool_guest::mailbox::{
     self, ClientRequest, Data, ErrorCode, Incoming, Message, Outgoing, Pid,
 };
 use wasm_pool_guest::{
-    Body, FileSlice, Header, Request, Response, Scheme, files, process, program, talk,
+    Body, FileSlice, Header, Request, Response, Scheme, cluster, files, process, program, talk,
 };
 
 use crate::script::{bytes, shown, statements, text};
@@ -146,6 +146,15 @@ impl Actor {
             ["gone", name] => until(|| process::whereis(name).is_none()),
             ["there", name] => until(|| process::whereis(name).is_some()),
             ["find", name, registered] => process::whereis(registered).map_or("nobody".into(), |pid| { self.name(name, pid); "ok".into() }),
+            ["hosts"] => self.hosts(),
+            ["claim", name] => made(cluster::register(&text(name))),
+            ["release", name] => made(cluster::release(&text(name))),
+            ["holder", name] => cluster::whereis(&text(name)).map_or_else(|error| error.name().into(), |pid| pid.map_or("nobody".into(), |pid| self.named(pid))),
+            ["call-it", name, pid] => { self.name(name, wide(pid)); "ok".into() }
+            ["number", name] => self.pid(name).to_string(),
+            ["root", name, host] => self.root(name, number(host)),
+            ["count-to", to, most] => self.count_to(to, wide(most)),
+            ["counted", most] => self.counted(wide(most)),
             ["whose"] => format!("{}'s", process::parent().map_or("nobody".into(), |pid| self.named(pid))),
             ["expect", outcome] => if self.outcome.ends_with(outcome) { "ok".into() } else { self.outcome.clone() },
             ["pid"] => mailbox::self_().to_string(),
@@ -319,6 +328,63 @@ impl Actor {
         let known = self.names.iter().find(|(known, _)| known == name);
         let pid = known.map(|(_, pid)| *pid).or(name.parse().ok());
         pid.unwrap_or_else(|| panic!("nobody is called {name}"))
+    }
+
+    /// Names the root process of another host.
+    fn root(&mut self, name: &str, number: u32) -> String {
+        let hosts = cluster::hosts();
+        let root = hosts.iter().find(|host| host.number == number);
+        match root.and_then(|host| host.root) {
+            Some(root) => {
+                self.name(name, root);
+                "ok".into()
+            }
+            None => "nobody".into(),
+        }
+    }
+
+    /// Sends messages whose tags are 1, 2, 3, …. The sender waits for some of them, so that no
+    /// mailbox is ever full.
+    fn count_to(&self, to: &str, most: u64) -> String {
+        const AT_ONCE: u64 = 1000;
+        let to = self.pid(to);
+        for tag in 1..=most {
+            let bytes = Vec::new();
+            let content = Outgoing::Data(Data { tag, bytes });
+            let sent = match tag % AT_ONCE {
+                0 => mailbox::send_wait(to, content, 60_000),
+                _ => mailbox::send(to, content),
+            };
+            if let Err(error) = sent {
+                return format!("{tag}: {}", error.name());
+            }
+        }
+        "ok".into()
+    }
+
+    /// Receives messages, and says whether their tags are 1, 2, 3, ….
+    fn counted(&mut self, most: u64) -> String {
+        for expected in 1..=most {
+            let message = self.kept.pop_front().unwrap_or_else(mailbox::receive);
+            let Incoming::Data(data) = &message.content else {
+                return format!("{message:?} instead of {expected}");
+            };
+            if data.tag != expected {
+                return format!("{} instead of {expected}", data.tag);
+            }
+        }
+        "in order".into()
+    }
+
+    /// The number, the name and the root process of each host.
+    fn hosts(&self) -> String {
+        let hosts = cluster::hosts();
+        assert_eq!(hosts[0].number, cluster::here());
+        let shown = hosts.iter().map(|host| {
+            let root = host.root.map_or("no root".into(), |pid| self.named(pid));
+            format!("{} {} {root}", host.number, host.name)
+        });
+        shown.collect::<Vec<_>>().join(", ")
     }
 
     fn named(&self, pid: Pid) -> String {

@@ -1,0 +1,374 @@
+//! *Names* of the cluster are leases in a bucket whose entries expire. A host renews those of its
+//! processes, and ends a process whose name it could not renew, some time before the lease is over.
+//! It counts from before it had sent the renewal, so nobody else can have the name by then.
+//!
+//! Only writes that compare are believed. What is read may be old, and costs a further try then.
+//! Nothing is ever deleted: a name that is given back has no value.
+
+use std::collections::HashMap;
+use std::fmt::Write;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::runtime::Handle;
+use tokio::sync::{OnceCell, oneshot};
+use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
+
+use super::Inner;
+use super::store::{Book, Kept, NotWritten};
+use crate::peers::{Lost, NotClaimed, Unreachable};
+use crate::pid::Pid;
+
+/// A lease is longer by so much than the time after which a host is lost.
+const BEYOND_LOST: Duration = Duration::from_secs(2);
+
+/// A lease is renewed so many times while it lasts. The last of these times is the margin: its
+/// process has ended by then. So clocks may differ by a fifth.
+const PARTS: u32 = 5;
+
+/// The names that this host has.
+pub(super) struct Names {
+    book: OnceCell<Book>,
+    leases: Mutex<HashMap<String, Lease>>,
+    /// Tasks that keep or give back names.
+    keepers: AtomicUsize,
+    runtime: Handle,
+}
+
+#[derive(Debug)]
+struct Lease {
+    holder: Pid,
+    /// Has its keeper give the name back, and say when it has.
+    release: oneshot::Sender<Option<oneshot::Sender<Result<(), Unreachable>>>>,
+}
+
+/// Renews one lease.
+struct Keeper {
+    inner: Arc<Inner>,
+    key: String,
+    holder: Pid,
+    revision: u64,
+    /// When the process is ended.
+    until: Instant,
+    released: oneshot::Receiver<Option<oneshot::Sender<Result<(), Unreachable>>>>,
+}
+
+/// How a renewal went.
+enum Renewed {
+    Until(Instant),
+    /// Another one has the name, or nobody.
+    Gone,
+    Unknown,
+}
+
+/// What a keeper does next.
+enum Next {
+    Renew,
+    Release(Option<oneshot::Sender<Result<(), Unreachable>>>),
+    Lost,
+}
+
+impl Names {
+    pub(super) fn new() -> Self {
+        Self {
+            book: OnceCell::new(),
+            leases: Mutex::default(),
+            keepers: AtomicUsize::new(0),
+            runtime: Handle::current(),
+        }
+    }
+
+    fn leases(&self) -> MutexGuard<'_, HashMap<String, Lease>> {
+        // No step under this lock can panic.
+        self.leases.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    async fn book(&self) -> Result<&Book, Unreachable> {
+        if !self.link.is_connected() {
+            return Err(Unreachable);
+        }
+        let lease = self.settings.lost_after + BEYOND_LOST;
+        let open = || async {
+            let opened = self.link.names(lease).await;
+            opened.inspect_err(|why| {
+                tracing::warn!(%why, "names of the cluster can't be used");
+            })
+        };
+        let opened = self.names.book.get_or_try_init(open).await;
+        opened.map_err(|_logged| Unreachable)
+    }
+
+    /// Gives a process a name.
+    ///
+    /// # Errors
+    /// [`NotClaimed`].
+    pub(super) async fn claim_name(
+        self: &Arc<Self>,
+        program: &str,
+        name: &str,
+        holder: Pid,
+        lost: Lost,
+    ) -> Result<(), NotClaimed> {
+        let unreachable = |Unreachable| NotClaimed::Unreachable;
+        let book = self.book().await.map_err(unreachable)?;
+        let key = key(program, name);
+        let give_up = Instant::now() + book.lease;
+        loop {
+            let read = timeout_at(give_up, book.read(&key)).await;
+            let read = read.unwrap_or(Err(Unreachable)).map_err(unreachable)?;
+            let revision = match &read {
+                None => 0,
+                Some(Kept { value, revision }) if value.is_empty() => *revision,
+                Some(Kept { value, revision }) => match pid(value) {
+                    // It has ended, or gives the name back.
+                    Some(other)
+                        if other.host() == self.link.number()
+                            && !self.names.leases().contains_key(&key) =>
+                    {
+                        *revision
+                    }
+                    Some(_) | None => return Err(NotClaimed::Taken),
+                },
+            };
+            let sent = Instant::now();
+            let writing = book.write(&key, value(holder), revision);
+            match timeout_at(give_up, writing).await {
+                Ok(Ok(revision)) => {
+                    let until = sent + book.usable();
+                    if until <= Instant::now() {
+                        return Err(NotClaimed::Unreachable); // it expires by itself
+                    }
+                    self.keep(key, holder, revision, until, lost);
+                    return Ok(());
+                }
+                Ok(Err(NotWritten::Another)) => tokio::task::yield_now().await,
+                Ok(Err(NotWritten::Unknown)) | Err(_) => return Err(NotClaimed::Unreachable),
+            }
+            if Instant::now() > give_up {
+                return Err(NotClaimed::Unreachable);
+            }
+        }
+    }
+
+    fn keep(self: &Arc<Self>, key: String, holder: Pid, revision: u64, until: Instant, lost: Lost) {
+        let (release, released) = oneshot::channel();
+        let keeper = Keeper {
+            inner: Arc::clone(self),
+            key: key.clone(),
+            holder,
+            revision,
+            until,
+            released,
+        };
+        self.names.leases().insert(key, Lease { holder, release });
+        self.names.keepers.fetch_add(1, Ordering::SeqCst);
+        self.names.runtime.spawn(keeper.run(lost));
+    }
+
+    /// Gives a name back, and waits until others can have it.
+    ///
+    /// # Errors
+    /// [`Unreachable`]: others can have it when the lease is over.
+    pub(super) async fn release_name(&self, program: &str, name: &str) -> Result<(), Unreachable> {
+        let lease = self.names.leases().remove(&key(program, name));
+        let Some(lease) = lease else {
+            return Ok(()); // it was lost
+        };
+        let (sender, released) = oneshot::channel();
+        let _ended = lease.release.send(Some(sender));
+        released.await.unwrap_or(Err(Unreachable))
+    }
+
+    /// Gives a name back whose process has ended.
+    pub(super) fn let_name_go(&self, program: &str, name: &str) {
+        let lease = self.names.leases().remove(&key(program, name));
+        if let Some(lease) = lease {
+            let _ended = lease.release.send(None);
+        }
+    }
+
+    /// The process of another host that has this name, if that host is there.
+    ///
+    /// # Errors
+    /// [`Unreachable`].
+    pub(super) async fn find_name(
+        &self,
+        program: &str,
+        name: &str,
+    ) -> Result<Option<Pid>, Unreachable> {
+        let book = self.book().await?;
+        let read = timeout(book.lease, book.read(&key(program, name))).await;
+        let read = read.unwrap_or(Err(Unreachable))?;
+        let holder = read.and_then(|kept| pid(&kept.value));
+        let is_there = |holder: &Pid| {
+            let host = holder.host();
+            host != self.link.number() && !self.members.is_gone(host)
+        };
+        Ok(holder.filter(is_there))
+    }
+
+    /// Waits until the names of processes that have ended are given back.
+    pub(super) async fn names_released(&self) {
+        const PAUSE: Duration = Duration::from_millis(5);
+        while self.names.keepers.load(Ordering::SeqCst) > 0 && self.link.is_connected() {
+            sleep(PAUSE).await;
+        }
+    }
+}
+
+impl Book {
+    /// How long a name may be used after it was last asked for.
+    fn usable(&self) -> Duration {
+        self.lease - self.lease / PARTS
+    }
+}
+
+impl Keeper {
+    async fn run(mut self, lost: Lost) {
+        match self.keep().await {
+            Next::Release(whom) => {
+                let released = self.give_back().await;
+                if let Some(whom) = whom {
+                    let _gone = whom.send(released);
+                }
+            }
+            Next::Renew | Next::Lost => {
+                lost();
+                tracing::warn!(
+                    pid = self.holder.get(),
+                    "a name of the cluster was lost, and its process ends"
+                );
+                let mut leases = self.inner.names.leases();
+                let is_own = |lease: &Lease| lease.holder == self.holder;
+                if leases.get(&self.key).is_some_and(is_own) {
+                    leases.remove(&self.key);
+                }
+            }
+        }
+    }
+
+    /// Renews the lease until it is given back or lost.
+    async fn keep(&mut self) -> Next {
+        let inner = Arc::clone(&self.inner);
+        let Some(book) = inner.names.book.get() else {
+            return Next::Lost; // can't happen: the name was written there
+        };
+        let pause = book.lease / PARTS;
+        loop {
+            let next = tokio::select! {
+                biased;
+                () = sleep_until(self.until) => Next::Lost,
+                released = &mut self.released => Next::Release(released.unwrap_or(None)),
+                () = sleep(pause) => Next::Renew,
+            };
+            match next {
+                Next::Renew => {}
+                Next::Release(_) | Next::Lost => return next,
+            }
+            let until = self.until;
+            match timeout_at(until.min(Instant::now() + pause), self.renew(book)).await {
+                Ok(Renewed::Until(until)) => self.until = until,
+                Ok(Renewed::Gone) => return Next::Lost,
+                Ok(Renewed::Unknown) | Err(_) => {}
+            }
+        }
+    }
+
+    async fn renew(&mut self, book: &Book) -> Renewed {
+        let sent = Instant::now();
+        for _ in 0..2 {
+            let value = value(self.holder);
+            match book.write(&self.key, value, self.revision).await {
+                Ok(revision) => {
+                    self.revision = revision;
+                    return Renewed::Until(sent + book.usable());
+                }
+                Err(NotWritten::Unknown) => return Renewed::Unknown,
+                Err(NotWritten::Another) => {}
+            }
+            // An earlier renewal may have been written without an answer.
+            match book.read(&self.key).await {
+                Ok(Some(Kept { value, revision })) if pid(&value) == Some(self.holder) => {
+                    self.revision = revision;
+                }
+                Ok(_) => return Renewed::Gone,
+                Err(Unreachable) => return Renewed::Unknown,
+            }
+        }
+        Renewed::Unknown
+    }
+
+    async fn give_back(&mut self) -> Result<(), Unreachable> {
+        let inner = Arc::clone(&self.inner);
+        let book = inner.names.book.get().ok_or(Unreachable)?;
+        let giving_back = async {
+            loop {
+                match book.write(&self.key, Bytes::new(), self.revision).await {
+                    Ok(_) => return Ok(()),
+                    Err(NotWritten::Unknown) => return Err(Unreachable),
+                    Err(NotWritten::Another) => {}
+                }
+                match book.read(&self.key).await? {
+                    Some(Kept { value, revision }) if pid(&value) == Some(self.holder) => {
+                        self.revision = revision;
+                    }
+                    Some(_) | None => return Ok(()),
+                }
+            }
+        };
+        let given_back = timeout(book.lease, giving_back).await;
+        given_back.unwrap_or(Err(Unreachable))
+    }
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        self.inner.names.keepers.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// The key of a name. Guests choose names, so these are in hexadecimal digits.
+fn key(program: &str, name: &str) -> String {
+    let mut key = String::new();
+    for byte in program.bytes() {
+        let _infallible = write!(key, "{byte:02x}");
+    }
+    key.push('.');
+    for byte in name.bytes() {
+        let _infallible = write!(key, "{byte:02x}");
+    }
+    key
+}
+
+fn value(holder: Pid) -> Bytes {
+    holder.to_string().into()
+}
+
+fn pid(value: &[u8]) -> Option<Pid> {
+    let text = std::str::from_utf8(value).ok()?;
+    text.parse().ok().and_then(Pid::new)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_plain_and_apart() {
+        assert_eq!(key("main", "a*.>"), "6d61696e.612a2e3e");
+        assert_ne!(key("a", "ab"), key("aa", "b"));
+    }
+
+    #[test]
+    fn values_are_pids() {
+        let holder = Pid::new(3 << 44 | 7).expect("nobody has 0");
+        assert_eq!(pid(&value(holder)), Some(holder));
+        assert_eq!(pid(b""), None);
+        assert_eq!(pid(b"0"), None);
+        assert_eq!(pid(b"x"), None);
+    }
+}

@@ -1,0 +1,217 @@
+//! Messages between processes of two hosts: in order, each at most once, and nothing is lost
+//! without a word to those who asked.
+
+use std::thread;
+
+use rustix::process::Signal;
+
+use super::{Cluster, HASTY, Host};
+use crate::support::cable::Cable;
+use crate::support::eventually;
+use crate::support::scripts::{FOR_EVER, outcome, send};
+use crate::support::server::guest;
+
+/// Two hosts whose root processes run scripts, and call each other `other`.
+fn two(cluster: &Cluster, flags: &str) -> [Host; 2] {
+    let flags = format!("{FOR_EVER} {flags}");
+    let hosts = [(); 2].map(|()| cluster.both("actor", &flags));
+    acquaint(&hosts);
+    hosts
+}
+
+/// Waits until both know the root process of the other one.
+fn acquaint(hosts: &[Host; 2]) {
+    let [first, second] = hosts;
+    for (host, other) in [(first, second), (second, first)] {
+        eventually("it knows the other root process", || {
+            let script = format!("root other {}", other.number);
+            (outcome(host, &script) == "ok").then_some(())
+        });
+    }
+}
+
+/// Starts a process on `second` that both call `c`.
+fn child(first: &Host, second: &Host, script: &str) {
+    let number = outcome(second, &format!("spawn c {{ {script} }}; number c"));
+    assert_eq!(outcome(first, &format!("call-it c {number}")), "ok");
+}
+
+#[test]
+fn messages_reach_another_host() {
+    let cluster = Cluster::new("");
+    let [first, second] = two(&cluster, "");
+    let sent = "send other 1 a; send other 2 b; send-wait other 3 c 60000";
+    assert_eq!(outcome(&first, sent), "ok");
+    for expected in ["other 1 a", "other 2 b", "other 3 c"] {
+        assert_eq!(outcome(&second, "receive"), expected);
+    }
+    // Larger than a frame, and larger than any message may be.
+    for size in [131_071, 131_072, 131_073, 1_000_000] {
+        assert_eq!(outcome(&first, &format!("send other 7 x*{size}")), "ok");
+        assert_eq!(outcome(&second, "receive"), format!("other 7 x*{size}"));
+    }
+    assert_eq!(outcome(&first, "send other 1 x*20000000"), "too-large");
+    // The answer goes to the pid that the message came from.
+    assert_eq!(outcome(&second, "send sender 9 back"), "ok");
+    assert_eq!(outcome(&first, "receive"), "other 9 back");
+}
+
+#[test]
+fn messages_keep_their_order() {
+    const MESSAGES: u64 = 50_000;
+    let cluster = Cluster::new("");
+    let [first, second] = two(&cluster, "");
+    let mut receiver = send(&second, &format!("counted {MESSAGES}; answer"));
+    assert_eq!(outcome(&first, &format!("count-to other {MESSAGES}")), "ok");
+    let reply = receiver.reply("POST").expect("a reply");
+    assert_eq!(reply.text().trim(), "in order");
+}
+
+#[test]
+fn a_call_is_answered_from_another_host() {
+    let cluster = Cluster::new("");
+    let [first, second] = two(&cluster, "");
+    child(&first, &second, "forever { receive; reply y }");
+    for _ in 0..3 {
+        assert_eq!(outcome(&first, "call c x 60000"), "y");
+    }
+    assert_eq!(outcome(&first, "call c x*1000000 60000"), "y");
+    // It does not reply to this one, and ends.
+    child(&first, &second, "receive");
+    assert_eq!(outcome(&first, "call c x 60000"), "no-process");
+    assert_eq!(outcome(&first, "call c x 60000"), "no-process");
+    child(&first, &second, "pause 600000");
+    assert_eq!(outcome(&first, "call c x 20"), "timed-out");
+    assert_eq!(outcome(&first, "send-wait c 1 x 20"), "timed-out");
+}
+
+#[test]
+fn what_is_sent_to_an_ended_process_is_told_later() {
+    let cluster = Cluster::new("");
+    let [first, second] = two(&cluster, "");
+    child(&first, &second, "receive");
+    assert_eq!(outcome(&first, "monitor c"), "ok");
+    assert_eq!(outcome(&first, "monitor c"), "ok");
+    assert_eq!(outcome(&first, "send-wait c 1 x 60000"), "ok");
+    assert_eq!(outcome(&first, "receive"), "c is down: normal");
+    assert_eq!(outcome(&first, "try-receive"), "nothing");
+    assert_eq!(outcome(&first, "send c 1 x"), "ok", "it is on its way");
+    eventually("the fate of the first one is known", || {
+        (outcome(&first, "send c 1 x") == "no-process").then_some(())
+    });
+    assert_eq!(outcome(&first, "send-wait c 1 x 60000"), "no-process");
+    assert_eq!(outcome(&first, "monitor c"), "no-process");
+    assert_eq!(outcome(&first, "receive-from c"), "no-process");
+    assert_eq!(outcome(&first, "kill other"), "no-process");
+}
+
+#[test]
+fn the_news_of_an_end_comes_behind_all_messages() {
+    let cluster = Cluster::new("");
+    let [first, second] = two(&cluster, "");
+    let number = outcome(&first, "pid");
+    let script = format!("receive; send {number} 1 a; send {number} 2 b; exit 3");
+    child(&first, &second, &script);
+    assert_eq!(outcome(&first, "monitor c; send c 1 go"), "ok");
+    for expected in ["c 1 a", "c 2 b", "c is down: code 3"] {
+        assert_eq!(outcome(&first, "receive"), expected);
+    }
+}
+
+#[test]
+fn a_full_mailbox_on_another_host_is_told() {
+    let cluster = Cluster::new("");
+    let [first, second] = two(&cluster, "--max-mailbox 4");
+    child(&first, &second, "pause 600000");
+    eventually("it is full", || {
+        (outcome(&first, "send c 1 x") == "mailbox-full").then_some(())
+    });
+}
+
+#[test]
+fn a_killed_host_is_told_to_all_who_wait() {
+    let cluster = Cluster::new(HASTY);
+    let [first, second] = two(&cluster, "");
+    child(&first, &second, "pause 600000");
+    assert_eq!(outcome(&first, "monitor c"), "ok");
+    // One process waits for a reply, one until its message is taken, and one for a message.
+    let number = outcome(&first, "number c");
+    let waits = ["call c x 60000", "send-wait c 1 x 60000", "receive-from c"].map(|wait| {
+        let script = format!("spawn w {{ call-it c {number}; {wait}; tell }}");
+        assert_eq!(outcome(&first, &script), "ok");
+        outcome(&first, "number w")
+    });
+    assert_eq!(waits.len(), 3);
+    second.signal(Signal::KILL);
+    let mut told: Vec<String> = (0..4).map(|_| outcome(&first, "receive")).collect();
+    told.sort_by_key(|text| !text.contains("is down"));
+    assert_eq!(told[0], "c is down: host-lost");
+    for text in &told[1..] {
+        assert!(text.ends_with(": unreachable"), "{told:?}");
+    }
+    assert_eq!(outcome(&first, "send c 1 x"), "unreachable");
+    assert_eq!(outcome(&first, "monitor c"), "unreachable");
+    assert_eq!(outcome(&first, "hosts").matches(',').count(), 0);
+}
+
+#[test]
+fn a_host_that_stops_tells_of_its_processes() {
+    let cluster = Cluster::new("");
+    let [first, mut second] = two(&cluster, "");
+    child(&first, &second, "pause 600000");
+    assert_eq!(outcome(&first, "monitor c"), "ok");
+    second.signal(Signal::TERM);
+    second.wait_exit();
+    assert_eq!(outcome(&first, "receive"), "c is down: killed");
+    eventually("it is known that the host has left", || {
+        (outcome(&first, "send c 1 x") == "no-process").then_some(())
+    });
+}
+
+#[test]
+fn a_cut_is_told_once_and_then_messages_come_again() {
+    let cluster = Cluster::new(HASTY);
+    let cable = Cable::to(cluster.nats.address());
+    let near = cluster.both("actor", FOR_EVER);
+    let flags = format!(
+        "--nats nats://{} {} {FOR_EVER}",
+        cable.address(),
+        cluster.flags
+    );
+    let hosts = [near, Host::joined(guest("actor", &flags))];
+    acquaint(&hosts);
+    let [near, far] = &hosts;
+    for host in &hosts {
+        assert_eq!(outcome(host, "monitor other"), "ok");
+    }
+    cable.cut();
+    thread::scope(|scope| {
+        for host in &hosts {
+            scope.spawn(move || assert_eq!(outcome(host, "receive"), "other is down: host-lost"));
+        }
+    });
+    assert_eq!(outcome(far, "send other 1 lost"), "unreachable");
+    cable.heal();
+    for (host, other) in [(near, far), (far, near)] {
+        eventually("messages come again", || {
+            (outcome(host, "send-wait other 1 x 60000") == "ok").then_some(())
+        });
+        assert_eq!(outcome(other, "receive"), "other 1 x");
+    }
+    assert_eq!(outcome(near, "monitor other"), "ok");
+}
+
+#[test]
+fn a_restarted_server_doubles_nothing() {
+    let mut cluster = Cluster::new(HASTY);
+    let [first, second] = two(&cluster, "");
+    assert_eq!(outcome(&first, "send-wait other 1 x 60000"), "ok");
+    cluster.nats.kill();
+    cluster.nats.restart();
+    eventually("messages come again", || {
+        (outcome(&first, "send-wait other 2 y 60000") == "ok").then_some(())
+    });
+    assert_eq!(outcome(&second, "receive"), "other 1 x");
+    // What was on its way when the server ended may have been taken: once at most for each try.
+    assert_eq!(outcome(&second, "receive"), "other 2 y");
+}

@@ -1,0 +1,142 @@
+//! Names of the cluster: each has one process at every moment, on whatever host.
+
+use std::thread;
+use std::time::Instant;
+
+use rustix::process::Signal;
+
+use super::{Cluster, HASTY, Host};
+use crate::support::cable::Cable;
+use crate::support::eventually;
+use crate::support::scripts::{FOR_EVER, outcome};
+use crate::support::server::guest;
+
+/// Names are any text.
+const NAMES: [&str; 8] = ["a", "b", "it", "x*255", "*", ">", "a.b", "ü"];
+
+fn hosts<const COUNT: usize>(cluster: &Cluster) -> [Host; COUNT] {
+    let hosts = [(); COUNT].map(|()| cluster.both("actor", FOR_EVER));
+    for host in &hosts {
+        host.wait_there(
+            &hosts
+                .iter()
+                .filter(|other| other.number != host.number)
+                .collect::<Vec<_>>(),
+        );
+    }
+    hosts
+}
+
+#[test]
+fn of_three_who_ask_one_gets_the_name() {
+    let cluster = Cluster::new("");
+    let hosts = hosts::<3>(&cluster);
+    for name in NAMES {
+        let outcomes = thread::scope(|scope| {
+            let claims = hosts
+                .each_ref()
+                .map(|host| scope.spawn(move || outcome(host, &format!("claim {name}"))));
+            claims.map(|claim| claim.join().expect("an outcome"))
+        });
+        let holders = outcomes.iter().filter(|outcome| *outcome == "ok").count();
+        let taken = outcomes.iter().filter(|outcome| *outcome == "name-taken");
+        assert_eq!((holders, taken.count()), (1, 2), "{name}: {outcomes:?}");
+    }
+}
+
+#[test]
+fn a_name_is_found_and_given_back() {
+    let cluster = Cluster::new("");
+    let [first, second] = hosts::<2>(&cluster);
+    assert_eq!(outcome(&second, "holder it"), "nobody");
+    assert_eq!(outcome(&first, "claim it; holder it"), "self");
+    assert_eq!(outcome(&second, "holder it"), "somebody");
+    assert_eq!(outcome(&second, "claim it"), "name-taken");
+    assert_eq!(outcome(&second, "release it"), "not-yours");
+    assert_eq!(outcome(&first, "release it; holder it"), "nobody");
+    assert_eq!(outcome(&second, "claim it"), "ok");
+    // The name of a process that has ended is free at once, on its host and soon on others.
+    let script =
+        "spawn c { claim mine; tell; receive }; receive; monitor c; kill c; receive; claim mine";
+    assert_eq!(outcome(&first, script), "ok");
+    assert_eq!(outcome(&first, "release mine"), "ok");
+    assert_eq!(outcome(&second, "claim mine"), "ok");
+}
+
+/// Longer than a lease with [`HASTY`].
+#[test]
+fn a_name_is_kept_for_longer_than_a_lease() {
+    let cluster = Cluster::new(HASTY);
+    let [first, second] = hosts::<2>(&cluster);
+    assert_eq!(outcome(&first, "claim it"), "ok");
+    // The entries of another host's name expire meanwhile: that host is killed.
+    assert_eq!(outcome(&second, "claim other"), "ok");
+    second.signal(Signal::KILL);
+    eventually("the name of the lost host is free", || {
+        (outcome(&first, "claim other") == "ok").then_some(())
+    });
+    assert_eq!(outcome(&first, "holder it"), "self");
+    assert!(first.entries("process ended").is_empty());
+}
+
+#[test]
+fn who_is_cut_off_has_lost_its_name_before_another_has_it() {
+    let cluster = Cluster::new(HASTY);
+    let cable = Cable::to(cluster.nats.address());
+    let near = cluster.both("actor", FOR_EVER);
+    let flags = format!(
+        "--nats nats://{} {} {FOR_EVER}",
+        cable.address(),
+        cluster.flags
+    );
+    let far = Host::joined(guest("actor", &flags));
+    near.wait_there(&[&far]);
+    let spawned = "spawn c { claim it; tell; forever { receive } }; receive-from c";
+    assert_eq!(outcome(&far, spawned), "c: ok");
+    assert_eq!(outcome(&near, "claim it"), "name-taken");
+    assert_eq!(outcome(&far, "monitor c"), "ok");
+    cable.cut();
+    let ended_first = thread::scope(|scope| {
+        let ended = scope.spawn(|| {
+            assert_eq!(outcome(&far, "receive"), "c is down: killed");
+            Instant::now()
+        });
+        eventually("another one has the name", || {
+            (outcome(&near, "claim it") == "ok").then_some(())
+        });
+        let claimed = Instant::now();
+        ended.join().expect("it ended") < claimed
+    });
+    assert!(ended_first);
+    assert_eq!(outcome(&far, "claim more"), "unreachable");
+    cable.heal();
+    eventually("it can ask again", || {
+        (outcome(&far, "claim it") == "name-taken").then_some(())
+    });
+}
+
+#[test]
+fn a_singleton_moves_when_its_host_is_killed() {
+    let cluster = Cluster::new(HASTY);
+    let hosts = [(); 3].map(|()| cluster.both("singleton", ""));
+    let counter = |host: &Host| {
+        eventually("it counts", || {
+            let reply = host.get("/");
+            let text = reply.text();
+            let number = text.trim().rsplit_once("host ")?.1.parse::<u64>().ok()?;
+            (reply.status == 200).then_some(number)
+        })
+    };
+    let first = counter(&hosts[0]);
+    for host in &hosts {
+        assert_eq!(counter(host), first, "all hosts have the same one");
+    }
+    let (lost, left): (Vec<_>, Vec<_>) = hosts.iter().partition(|host| host.number == first);
+    assert_eq!((lost.len(), left.len()), (1, 2));
+    lost[0].signal(Signal::KILL);
+    let second = eventually("it has moved", || {
+        let number = counter(left[0]);
+        (number != first).then_some(number)
+    });
+    assert_eq!(counter(left[1]), second);
+}
