@@ -137,6 +137,8 @@ pub struct HostInfo {
     pub module: String,
     /// The first URL at which clients reach it, if any.
     pub address: String,
+    /// The pools that serve what is pushed, and the first digits of the digests of what they serve.
+    pub follows: BTreeMap<String, String>,
     /// How long ago it was heard.
     pub heard: Duration,
     /// Whether this is the host that was asked.
@@ -473,6 +475,7 @@ impl HostInfo {
             is_draining: beat.is_draining,
             module: beat.module.clone(),
             address: beat.address.clone(),
+            follows: beat.follows.clone(),
             heard: Duration::ZERO,
             is_this: false,
         }
