@@ -10,7 +10,7 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 use tokio::time::{Instant, sleep};
 
-use super::super::frames::MAX_FOLLOWED;
+use super::super::frames::{Follows, MAX_FOLLOWED};
 use super::super::settings::ClusterError;
 use super::super::store::Store;
 use super::super::{Cluster, Inner};
@@ -25,8 +25,8 @@ pub struct Following {
     store: Option<Store>,
     /// The digest of the module that the pool has.
     has: String,
-    /// That module, if its trial was cut short: the pool does not follow until another one is
-    /// pushed, or another host has tried this one.
+    /// That module, if its trial was cut short: the pool waits until another one is pushed, or
+    /// another host has tried this one.
     untried: Option<Pushed>,
     /// Whether the log says already that the record can't be had.
     is_warned: bool,
@@ -144,8 +144,7 @@ impl Following {
         turn.module.digest.clone_into(&mut self.has);
         self.untried = Some(turn.module.clone());
         // Whoever pushes does not wait for it, nor take it for one that serves the module.
-        self.inner.follows().remove(&self.pool);
-        self.inner.beat_if_there();
+        self.tells(Follows::Waits(turn.module.object.clone()));
         self.skipped().await;
     }
 
@@ -159,8 +158,11 @@ impl Following {
     fn serves(&mut self, digest: &str) {
         digest.clone_into(&mut self.has);
         self.untried = None;
-        let (pool, shown) = (self.pool.clone(), shown(digest).to_owned());
-        self.inner.follows().insert(pool, shown);
+        self.tells(Follows::Serves(shown(digest).to_owned()));
+    }
+
+    fn tells(&self, follows: Follows) {
+        self.inner.follows().insert(self.pool.clone(), follows);
         self.inner.beat_if_there();
     }
 

@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use tokio::time::{Instant, sleep};
 
 use super::super::Cluster;
-use super::super::frames::Beat;
+use super::super::frames::{Beat, Follows};
 use super::super::link::Connection;
 use super::super::settings::{ClusterError, ClusterSettings};
 use super::super::store::Store;
@@ -115,7 +115,7 @@ impl Cluster {
         store.put(&pushed.object, &module).await?;
         tell(PushEvent::Stored(shown(&pushed.digest).to_owned()));
         // Before the first of them can try the module, and be lost by that.
-        let mut followers = Followers::new(pool, settings.lost_after);
+        let mut followers = Followers::new(pool, pushed.object.clone(), settings.lost_after);
         followers.hear(&connection.who().await?);
         let written = change(&store, &key, |record| {
             record.begin(pushed.clone(), at_once.get());
@@ -155,12 +155,12 @@ async fn tidy(store: &Store, key: &str, pushed: &Pushed) -> Result<Option<String
             }
         }
     }
-    let is_too_much = failed.is_some() && old.len() - removed.len() > MAX_LEFT;
+    let is_too_much = old.len() - removed.len() > MAX_LEFT;
     if !removed.is_empty() || is_too_much {
         change(store, key, |record| {
             record.left.retain(|left| {
-                let was_stored = !is_too_much || left.object != pushed.object;
-                was_stored && !removed.contains(&&left.object)
+                let is_given_up = is_too_much && left.object == pushed.object;
+                !is_given_up && !removed.contains(&&left.object)
             });
         })
         .await?;
@@ -174,6 +174,8 @@ async fn tidy(store: &Store, key: &str, pushed: &Pushed) -> Result<Option<String
 /// The hosts that follow, as far as whoever pushes has heard.
 struct Followers {
     pool: String,
+    /// The object of the module.
+    object: String,
     /// By number.
     hosts: BTreeMap<u32, Follower>,
     /// The names of all hosts that were heard.
@@ -190,9 +192,10 @@ struct Follower {
 }
 
 impl Followers {
-    fn new(pool: String, lost_after: Duration) -> Self {
+    fn new(pool: String, object: String, lost_after: Duration) -> Self {
         Self {
             pool,
+            object,
             hosts: BTreeMap::new(),
             names: HashMap::new(),
             any_gone: false,
@@ -208,13 +211,18 @@ impl Followers {
         let mut gone = Vec::new();
         for beat in beats.iter().filter_map(|beat| Beat::decode(beat)) {
             let host = beat.number;
-            match beat.follows.get(&self.pool) {
-                Some(serves) if !beat.is_draining && !beat.has_left => {
-                    let serves = serves.clone();
-                    let follower = Follower { serves, heard: now };
-                    self.hosts.insert(host, follower);
+            let follows = beat.follows.get(&self.pool);
+            let serves = match follows.filter(|_| !beat.is_draining && !beat.has_left) {
+                None => None,
+                Some(Follows::Serves(digits)) => Some(digits.clone()),
+                Some(Follows::Waits(object)) if *object == self.object => None,
+                Some(Follows::Waits(_)) => Some(String::new()),
+            };
+            match serves {
+                Some(serves) => {
+                    self.hosts.insert(host, Follower { serves, heard: now });
                 }
-                Some(_) | None => gone.extend(self.hosts.remove(&host).map(|_| host)),
+                None => gone.extend(self.hosts.remove(&host).map(|_| host)),
             }
             self.names.insert(host, beat.name);
         }
