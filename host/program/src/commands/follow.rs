@@ -39,7 +39,7 @@ enum Unused {
 /// Serves what is pushed, until the pool is gone or the host stops.
 pub(super) async fn follow(steering: &Steering, mut following: Following) {
     let pool = following.pool().to_owned();
-    loop {
+    while steering.is_pushed(&pool) {
         let stopping = async {
             let _stop = steering.stopped().await;
         };
