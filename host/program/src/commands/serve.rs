@@ -371,7 +371,7 @@ async fn serve_until_stopped(
         let grace = asked.grace.unwrap_or(args.grace);
         steering.manager().stopping(grace);
         host.stop(grace).await;
-        // A host in the middle of a roll-out frees its place. If it can't, it is lost to the others.
+        // A host in the middle of a roll-out frees its place. If it can't, others do later.
         let freed = async { while followers.join_next().await.is_some() {} };
         let _lost = tokio::time::timeout(FREEING, freed).await;
         Ok(())

@@ -1,6 +1,6 @@
-//! A host that *follows* takes up what is pushed for one of its pools. It looks into the record once
-//! a beat, and takes a place there if it may. The one who loads modules asks for the [`Turn`], and
-//! says what has become of it.
+//! A host that *follows* takes up what is pushed for one of its pools. It looks into the record
+//! once a beat, and takes a place there if it may. The one who loads modules asks for the
+//! [`Turn`], and says what has become of it.
 
 use std::collections::HashMap;
 use std::fmt;

@@ -1,6 +1,6 @@
 //! A *roll-out* brings a module that was pushed to the hosts that follow the cluster, one after the
-//! other. There is no leader. A [`record`] in NATS says which module is rolled out, which hosts swap
-//! at present, which hosts serve the module, and why the roll-out was stopped. Each host that
+//! other. There is no leader. A [`record`] in NATS says which module is rolled out, which hosts
+//! swap at present, which hosts serve the module, and why the roll-out was stopped. Each host that
 //! [`follow`]s changes the record by compare-and-set. Whoever [`push`]es only begins the roll-out,
 //! and then watches.
 //!
