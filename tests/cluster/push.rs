@@ -11,6 +11,8 @@ use serde_json::{Value, json};
 
 use super::hosts::hosts;
 use super::{Cluster, HASTY, Host};
+use crate::support::nats::Nats;
+use crate::support::nats::client::{Frame, NatsClient};
 use crate::support::server::{serve, try_serve};
 use crate::support::steer::{ask, asking, told};
 use crate::support::wat::{worker, worker_with};
@@ -22,6 +24,9 @@ const UNUSED: &str = "a module was pushed, and can't be used: the one before goe
 /// The record of the pool of hosts that name none.
 const RECORD: &str = "$KV.wph-default.module.main";
 
+/// The question for this record.
+const READ: &str = "$JS.API.DIRECT.GET.KV_wph-default.$KV.wph-default.module.main";
+
 /// A cluster, and the files that are pushed to it.
 struct Site {
     cluster: Cluster,
@@ -31,8 +36,20 @@ struct Site {
 impl Site {
     /// A cluster whose hosts start with a module that answers with 201.
     fn new(flags: &str) -> Self {
+        Self::of(Cluster::new(flags))
+    }
+
+    /// The same on a server with further lines of a configuration.
+    fn on(config: &str) -> Self {
+        Self::of(Cluster {
+            nats: Nats::with(config),
+            flags: String::new(),
+        })
+    }
+
+    fn of(cluster: Cluster) -> Self {
         let site = Self {
-            cluster: Cluster::new(flags),
+            cluster,
             folder: Folder::new(),
         };
         let (code, text) = site.push(&site.answering(201), "", &[]);
@@ -114,6 +131,16 @@ impl Pushing {
         let number = number.and_then(|number| number.trim_end_matches(':').parse().ok());
         number.unwrap_or_else(|| panic!("no number: {line}"))
     }
+
+    /// Asks until the push ends. Returns its exit code, and what it has said since.
+    fn wait_end(&mut self, ask: impl Fn()) -> (i32, String) {
+        let status = eventually("the push ends", || {
+            ask();
+            self.child.try_wait().expect("a child's status")
+        });
+        let lines = self.lines.by_ref().map(|line| line.expect("a line") + "\n");
+        (status.code().unwrap_or(-1), lines.collect())
+    }
 }
 
 impl Drop for Pushing {
@@ -128,6 +155,13 @@ fn digest(text: &str) -> &str {
     let rest = text.split_once("stored ").map(|(_, rest)| rest);
     let digest = rest.and_then(|rest| rest.split_whitespace().next());
     digest.unwrap_or_else(|| panic!("no digest: {text}"))
+}
+
+/// The last record that this client has heard of.
+fn last_record(nats: &NatsClient) -> Value {
+    let records = nats.all();
+    let record = records.last().expect("the record was written").text();
+    serde_json::from_str(&record).expect("JSON")
 }
 
 fn wait_status(host: &Host, status: u16) {
@@ -159,6 +193,7 @@ fn every_host_takes_it_one_after_the_other() {
         }
         for entry in hosts(asked[0], &site.cluster) {
             assert_eq!(entry["module"], digest(&text), "{entry}");
+            assert_eq!(entry["follows"]["main"], digest(&text), "{entry}");
         }
     }
     // Who comes later starts with it.
@@ -263,6 +298,174 @@ fn another_push_takes_its_place() {
     }
 }
 
+/// Nobody is left who could say what the module has done there.
+#[test]
+fn a_push_that_loses_all_hosts_has_failed() {
+    let site = Site::new("");
+    let nats = site.cluster.nats.client();
+    nats.subscribe(RECORD);
+    let mut host = site.host("");
+    let before = last_record(&nats);
+    let mut pushing = site.begin(&site.answering(202), "");
+    assert_eq!(pushing.wait_loads(), host.number);
+    host.signal(rustix::process::Signal::KILL);
+    host.wait_exit();
+    let (code, text) = pushing.wait_end(|| {});
+    assert_eq!(code, 1, "{text}");
+    let gone = format!("host {} (", host.number);
+    let gone = text.lines().find(|line| line.starts_with(&gone));
+    assert!(
+        gone.is_some_and(|line| line.contains("follows no more")),
+        "{text}"
+    );
+    assert_eq!(last_record(&nats)["current"], before["current"]);
+}
+
+/// What does nothing but fail must not get to other hosts because the first one was stopped.
+#[test]
+fn a_trial_that_a_stop_cuts_short_proves_nothing() {
+    let site = Site::new("");
+    let [one, two] = [(); 2].map(|()| site.host(""));
+    let failing = site.file("failing.wat", &worker("unreachable"));
+    let mut pushing = site.begin(&failing, "");
+    let (mut first, second) = match pushing.wait_loads() == one.number {
+        true => (one, two),
+        false => (two, one),
+    };
+    wait_status(&first, 502);
+    first.signal(rustix::process::Signal::TERM);
+    first.wait_exit();
+    let (code, text) = pushing.wait_end(|| drop(second.get("/")));
+    assert_eq!(code, 1, "{text}");
+    wait_status(&second, 201);
+    assert_eq!(site.host("").get("/").status, 201);
+}
+
+/// The pool of such a host waits for the next push.
+#[test]
+fn a_trial_that_a_drain_cuts_short_proves_nothing() {
+    let site = Site::new("");
+    let nats = site.cluster.nats.client();
+    nats.subscribe(RECORD);
+    let host = site.host("");
+    let before = last_record(&nats);
+    let failing = site.file("failing.wat", &worker("unreachable"));
+    let mut pushing = site.begin(&failing, "");
+    assert_eq!(pushing.wait_loads(), host.number);
+    wait_status(&host, 502);
+    told(&host, "drain main");
+    let (code, text) = pushing.wait_end(|| {});
+    assert_eq!(code, 1, "{text}");
+    assert_eq!(last_record(&nats)["current"], before["current"]);
+    let (code, text) = site.push(&site.answering(202), "", &[&host]);
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains("done: 1 serve it"), "{text}");
+    assert_eq!(host.get("/").status, 202);
+}
+
+/// The module fails for requests with a body, and the second host gets no others.
+#[test]
+fn a_host_behind_the_first_may_fail_too() {
+    let site = Site::new("");
+    let [one, two] = [(); 2].map(|()| site.host(""));
+    let choosy = "(if (local.get $body-length) (then unreachable))
+        (i32.store16 (i32.const 1024) (i32.const 202))";
+    let choosy = site.file("choosy.wat", &worker(choosy));
+    let mut pushing = site.begin(&choosy, "");
+    let (first, second) = match pushing.wait_loads() == one.number {
+        true => (&one, &two),
+        false => (&two, &one),
+    };
+    wait_status(first, 202);
+    let (code, text) = pushing.wait_end(|| drop(second.request("POST", "/", &[], b"body")));
+    assert_eq!(code, 1, "{text}");
+    assert!(!text.contains("done"), "{text}");
+    assert_eq!(first.get("/").status, 202);
+    wait_status(second, 201);
+}
+
+/// A server with a copy may answer with the record before, as this one does once after each write.
+#[test]
+fn a_copy_that_is_behind_is_no_other_push() {
+    const COPY: &str = "copy";
+    let nats = Nats::with(&format!("mappings = {{ \"{READ}\": \"{COPY}\" }}"));
+    let (copy, store) = (nats.client(), nats.client());
+    copy.subscribe(COPY);
+    thread::spawn(move || {
+        let mut before: Option<Frame> = None;
+        while let Some(asked) = copy.wait() {
+            let last = format!("{{\"last_by_subj\":\"{RECORD}\"}}");
+            let found = store.request("$JS.API.DIRECT.GET.KV_wph-default", last.as_bytes());
+            let (Some(now), Some(whom)) = (found, asked.reply) else {
+                continue;
+            };
+            let before = before.replace(now.clone());
+            let Frame { head, payload, .. } = before.unwrap_or(now);
+            copy.send(&Frame {
+                subject: whom,
+                reply: None,
+                head,
+                payload,
+            });
+        }
+    });
+    let site = Site::of(Cluster {
+        nats,
+        flags: String::new(),
+    });
+    for status in [202, 203] {
+        let (code, text) = site.push(&site.answering(status), "", &[]);
+        assert_eq!(code, 0, "{text}");
+    }
+    assert_eq!(site.host("").get("/").status, 203);
+}
+
+#[test]
+fn what_cant_be_removed_a_later_push_removes() {
+    let site = Site::new("");
+    let nats = site.cluster.nats.client();
+    nats.subscribe(RECORD);
+    let (code, text) = site.push(&site.answering(202), "", &[]);
+    assert_eq!(code, 0, "{text}");
+    let mut record = last_record(&nats);
+    // It is of long ago, and there is no bucket from which it could be removed.
+    record["left"] = json!([{ "object": "main-old", "since": 0 }]);
+    nats.publish(RECORD, record.to_string().as_bytes());
+    nats.flush();
+    let other = site.cluster.nats.client();
+    let gone = other.request("$JS.API.STREAM.DELETE.OBJ_wph-default", b"");
+    let gone = gone.expect("an answer").text();
+    assert!(gone.contains("\"success\":true"), "{gone}");
+    for (status, is_left) in [(203, true), (204, false)] {
+        let (code, text) = site.push(&site.answering(status), "", &[]);
+        assert_eq!(code, 0, "{text}");
+        assert_eq!(text.contains("could not be removed"), is_left, "{text}");
+        let left = last_record(&nats)["left"].to_string();
+        assert_eq!(left.contains("main-old"), is_left, "{left}");
+    }
+}
+
+/// A host notices at its start that it could not follow, and not when something is pushed.
+#[test]
+fn rights_to_follow_that_are_missing() {
+    for denied in [RECORD, READ] {
+        let site = Site::on(&format!(
+            "authorization {{ users: [ {{ user: \"all\", password: \"secret\" }}, {{ user: \"host\",
+               password: \"secret\", permissions: {{ publish: {{ deny: [\"{denied}\"] }} }} }} ] }}
+             no_auth_user: \"all\""
+        ));
+        let address = site.cluster.nats.address();
+        let flags = "--module cluster --log-format text";
+        let flags = format!("{flags} --nats nats://host:secret@{address}");
+        let Err((status, text)) = try_serve(None, &flags) else {
+            panic!("it started without {denied}");
+        };
+        assert_eq!(status.code(), Some(1), "{text}");
+        assert!(text.contains("module.main"), "{text}");
+        assert!(text.contains("rights"), "{text}");
+    }
+}
+
 /// What stands in NATS is what anybody with rights may have written there.
 #[test]
 fn what_is_not_what_was_pushed_is_not_used() {
@@ -272,9 +475,7 @@ fn what_is_not_what_was_pushed_is_not_used() {
     nats.subscribe(RECORD);
     let (code, text) = site.push(&site.answering(202), "", &[&host]);
     assert_eq!(code, 0, "{text}");
-    let records = nats.all();
-    let record = records.last().expect("the record was written").text();
-    let record: Value = serde_json::from_str(&record).expect("JSON");
+    let record = last_record(&nats);
     let good = &record["current"];
     let size = good["size"].as_u64().expect("a size");
     let other = "f".repeat(64);

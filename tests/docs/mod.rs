@@ -63,6 +63,7 @@ const FOREIGN: &[(&str, &str)] = &[
     ("--replicas", "nats"),
     ("--target", "cargo"),
     ("--test", "cargo"),
+    ("--ttl", "nats"),
 ];
 
 /// The code that [`a_command_in_rust_answers_as_the_guide_says`] builds.

@@ -303,14 +303,23 @@ pub(super) struct Beat {
     pub(super) version: String,
     pub(super) module: String,
     pub(super) address: String,
-    /// The pools that serve what is pushed, and the first digits of what they serve.
-    pub(super) follows: BTreeMap<String, String>,
+    /// The pools that serve what is pushed.
+    pub(super) follows: BTreeMap<String, Follows>,
     pub(super) load: Load,
     pub(super) is_draining: bool,
     /// Whether this is the last one.
     pub(super) has_left: bool,
     /// The root processes of its programs.
     pub(super) roots: Vec<(String, u64)>,
+}
+
+/// What a pool has that serves what is pushed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Follows {
+    /// A module with a digest that begins with these digits.
+    Serves(String),
+    /// The module in this object, whose trial was cut short. The pool waits for another one.
+    Waits(String),
 }
 
 /// The most pools of a host that serve what is pushed: each is in every beat.
@@ -360,7 +369,7 @@ impl Beat {
         let follows = beat
             .follows
             .iter()
-            .flat_map(|(pool, digest)| [pool, digest]);
+            .flat_map(|(pool, Follows::Serves(what) | Follows::Waits(what))| [pool, what]);
         let is_plain = texts.into_iter().chain(follows).all(|text| is_plain(&text));
         let is_bounded = beat.roots.len() <= MAX_ROOTS;
         (is_bounded && is_plain).then_some(beat)

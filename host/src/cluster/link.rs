@@ -217,7 +217,7 @@ impl Connection {
             let value = Bytes::from(number.to_string());
             let last = entry.map(|entry| entry.revision);
             match store.write(NEXT_HOST, value, last).await {
-                Ok(true) if self.is_taken(number).await => {
+                Ok(Some(_)) if self.is_taken(number).await => {
                     let beats = self.who().await?;
                     let numbers = beats.iter().filter_map(|beat| Beat::decode(beat));
                     let most = numbers.map(|beat| beat.number).max();
@@ -228,15 +228,15 @@ impl Connection {
                     tracing::error!(number, most, "the counter of hosts was lost");
                     behind = most;
                 }
-                Ok(true) => return Ok(number),
-                Ok(false) if Instant::now() > give_up => {
+                Ok(Some(_)) => return Ok(number),
+                Ok(None) if Instant::now() > give_up => {
                     let why = "other hosts are faster".to_owned();
                     return Err(ClusterError::NoNumber(why));
                 }
                 Err(error) if Instant::now() > give_up => {
                     return Err(ClusterError::NoNumber(error.to_string()));
                 }
-                Ok(false) | Err(_) => tokio::task::yield_now().await,
+                Ok(None) | Err(_) => tokio::task::yield_now().await,
             }
         }
     }

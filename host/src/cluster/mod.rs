@@ -39,7 +39,7 @@ use tokio::sync::{Notify, Semaphore};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 
 use flow::Windows;
-use frames::{Address, Beat, Frame, MAX_PROGRAM, MAX_ROOTS, Post};
+use frames::{Address, Beat, Follows, Frame, MAX_PROGRAM, MAX_ROOTS, Post};
 pub(crate) use frames::{Failure, Load, Refusal};
 pub(crate) use front::{Asked, Told};
 use front::{Exchanges, PROBED_AFTER};
@@ -91,8 +91,8 @@ struct Inner {
     beats: AtomicU64,
     /// The first URL at which clients reach this host.
     address: OnceLock<String>,
-    /// The pools that serve what is pushed, and the first digits of what they serve.
-    follows: Mutex<BTreeMap<String, String>>,
+    /// The pools that serve what is pushed.
+    follows: Mutex<BTreeMap<String, Follows>>,
     is_draining: AtomicBool,
     has_left: AtomicBool,
     /// Notified when this host has heard what it has said last.
@@ -159,6 +159,9 @@ pub struct HostInfo {
     pub module: String,
     /// The first URL at which clients reach it, if any.
     pub address: String,
+    /// The pools that serve what is pushed, and the first digits of the digests of what they serve.
+    /// No digits if the trial of a module was cut short.
+    pub follows: BTreeMap<String, String>,
     /// How long ago it was heard.
     pub heard: Duration,
     /// Whether this is the host that was asked.
@@ -466,7 +469,7 @@ impl Inner {
         self.is_draining.load(Ordering::SeqCst)
     }
 
-    fn follows(&self) -> MutexGuard<'_, BTreeMap<String, String>> {
+    fn follows(&self) -> MutexGuard<'_, BTreeMap<String, Follows>> {
         // No step under this lock can panic.
         self.follows.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -516,6 +519,17 @@ impl HostInfo {
             is_draining: beat.is_draining,
             module: beat.module.clone(),
             address: beat.address.clone(),
+            follows: beat
+                .follows
+                .iter()
+                .map(|(pool, follows)| {
+                    let digits = match follows {
+                        Follows::Serves(digits) => digits.clone(),
+                        Follows::Waits(_) => String::new(),
+                    };
+                    (pool.clone(), digits)
+                })
+                .collect(),
             heard: Duration::ZERO,
             is_this: false,
         }

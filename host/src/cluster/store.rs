@@ -80,7 +80,8 @@ impl Store {
         }))
     }
 
-    /// Writes the record, if nobody has since `last` was read. Returns whether it did.
+    /// Writes the record, if nobody has since `last` was read. Returns the new revision, or `None`
+    /// if somebody has.
     ///
     /// # Errors
     /// [`ClusterError::Store`]. The record may have been written then.
@@ -89,17 +90,18 @@ impl Store {
         key: &str,
         value: Bytes,
         last: Option<u64>,
-    ) -> Result<bool, ClusterError> {
-        let failed = |error: String| ClusterError::Store(format!("{key}: {error}"));
+    ) -> Result<Option<u64>, ClusterError> {
+        let failed =
+            |error: String| ClusterError::Store(format!("{key} can't be written: {error}"));
         match last {
             None => match self.records.create(key, value).await {
-                Ok(_) => Ok(true),
-                Err(error) if error.kind() == CreateErrorKind::AlreadyExists => Ok(false),
+                Ok(written) => Ok(Some(written)),
+                Err(error) if error.kind() == CreateErrorKind::AlreadyExists => Ok(None),
                 Err(error) => Err(failed(error.to_string())),
             },
             Some(last) => match self.records.update(key, value, last).await {
-                Ok(_) => Ok(true),
-                Err(error) if error.kind() == UpdateErrorKind::WrongLastRevision => Ok(false),
+                Ok(written) => Ok(Some(written)),
+                Err(error) if error.kind() == UpdateErrorKind::WrongLastRevision => Ok(None),
                 Err(error) => Err(failed(error.to_string())),
             },
         }

@@ -74,16 +74,20 @@ struct Cache {
     folder: OwnedFd,
 }
 
-/// Finds the code of a module in the cache in `folder`, or compiles it and keeps it there. Returns
-/// the loaded code, and the image for further engines. `compiling` is called before a compilation,
-/// which may take long. If the folder can't be used, the log says so, and the code is not kept.
+/// The SHA-256 of a module.
+pub(super) type Sha = [u8; 32];
+
+/// Finds the code of a module in the cache in `folder`, or compiles it and keeps it there. `digest`
+/// is that of the binary. Returns the loaded code, and the image for further engines. `compiling`
+/// is called before a compilation, which may take long. If the folder can't be used, the log says
+/// so, and the code is not kept.
 ///
 /// # Errors
 /// The compiler's error, or that of `load`.
 pub(super) fn load_or_compile<T>(
     folder: Option<&Path>,
     engine: &Engine,
-    binary: &[u8],
+    (binary, digest): (&[u8], &Sha),
     format: Format,
     compiling: impl FnOnce(),
     load: impl Fn(&Image) -> wasmtime::Result<T>,
@@ -108,7 +112,7 @@ pub(super) fn load_or_compile<T>(
         }
         None => return Image::compiled(compile()?).loaded(load),
     };
-    let name = name(engine, binary);
+    let name = name(engine, digest);
     if let Some(image) = cache.find(&name)
         && let Ok(found) = image.loaded(&load)
     {
@@ -314,20 +318,24 @@ impl Drop for Unfinished<'_> {
 }
 
 /// The name of the file with the code of this module.
-fn name(engine: &Engine, binary: &[u8]) -> String {
+fn name(engine: &Engine, digest: &Sha) -> String {
     let mut hash = Hashing(Sha256::new());
     engine.precompile_compatibility_hash().hash(&mut hash);
-    let digest = hash.0.chain_update(binary).finalize();
-    format!("{digest:x}{CODE}")
+    let name = hash.0.chain_update(digest).finalize();
+    format!("{name:x}{CODE}")
 }
 
-/// The first 12 hexadecimal digits of a file's digest.
+/// The digest of a module.
+pub(super) fn digest(module: &[u8]) -> Sha {
+    Sha256::digest(module).into()
+}
+
+/// The first 12 hexadecimal digits of a digest.
 #[cfg(feature = "cluster")]
-pub(super) fn digest(file: &[u8]) -> String {
-    const DIGITS: usize = 12;
-    let mut digest = format!("{:x}", Sha256::digest(file));
-    digest.truncate(DIGITS);
-    digest
+pub(super) fn shown(digest: &Sha) -> String {
+    const BYTES: usize = 6;
+    let digits = digest.iter().take(BYTES);
+    digits.map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Whether the last bytes of the file are the hash of all before.

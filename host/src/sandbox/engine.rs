@@ -108,7 +108,10 @@ pub(super) fn compile_only(
         | Kind::Command03 => Format::Component,
     };
     let load = |image: &Image| image.code(&compiler, format);
-    let loaded = cache::load_or_compile(cache, &compiler, &binary, format, compiling, load);
+    // Once, for the cache and for the cluster.
+    let digest = cache::digest(&binary);
+    let named = (&*binary, &digest);
+    let loaded = cache::load_or_compile(cache, &compiler, named, format, compiling, load);
     let (code, image) = loaded.map_err(failed)?;
     Ok(Compilation {
         code,
@@ -117,10 +120,10 @@ pub(super) fn compile_only(
         first_memory: found.memory,
         // What was pushed is known by the digest of all of it.
         #[cfg(feature = "cluster")]
-        digest: match module {
-            Module::Bytes(module) => cache::digest(&module.bytes),
-            Module::BuiltIn | Module::File(_) => cache::digest(&binary),
-        },
+        digest: cache::shown(&match module {
+            Module::Bytes(module) if module.bytes != binary => cache::digest(&module.bytes),
+            Module::Bytes(_) | Module::BuiltIn | Module::File(_) => digest,
+        }),
     })
 }
 

@@ -92,7 +92,7 @@ impl NatsClient {
 
     /// The answer to a message with this subject. `None` if nobody listens there, or nobody says
     /// anything. Without another subscription, no other message is taken for the answer.
-    pub(super) fn request(&self, subject: &str, payload: &[u8]) -> Option<Frame> {
+    pub(crate) fn request(&self, subject: &str, payload: &[u8]) -> Option<Frame> {
         const INBOX: &str = "_INBOX.test";
         self.say(format!("SUB {INBOX} 2\r\n").as_bytes());
         self.send(&Frame {
@@ -118,6 +118,11 @@ impl NatsClient {
     pub(crate) fn next(&self) -> Frame {
         let frame = self.frames.recv_timeout(PATIENCE);
         frame.expect("a message on the subscription")
+    }
+
+    /// The next message of the subscription, however late it is. `None` once the server has ended.
+    pub(crate) fn wait(&self) -> Option<Frame> {
+        self.frames.recv().ok()
     }
 
     /// All messages of the subscription that have come and were not taken.

@@ -14,13 +14,40 @@ const LOOK: Duration = Duration::from_millis(100);
 const FAILED: &str =
     "it has done nothing but fail for ten seconds, so that the one before serves again";
 
-/// Serves what is pushed, until the pool is gone.
+/// What is said of a module whose trial was cut short.
+const CUT_SHORT: &str = "the host stops, or the pool takes no requests";
+
+/// How the trial of a module has ended.
+enum Trial {
+    /// The module goes on serving.
+    Kept,
+    /// The module before serves again.
+    FellBack,
+    /// The host stops, or the pool was drained or has ended: whether the module can be used is not
+    /// known.
+    CutShort,
+}
+
+/// Why a module that was pushed is not used.
+enum Unused {
+    /// It can't be, for this reason. The one before goes on serving.
+    Unfit(String),
+    /// It was not tried to the end, for this reason.
+    Untried(String),
+}
+
+/// Serves what is pushed, until the pool is gone or the host stops.
 pub(super) async fn follow(steering: &Steering, mut following: Following) {
     let pool = following.pool().to_owned();
-    loop {
-        let turn = following.turn().await;
+    while steering.is_pushed(&pool) {
+        let stopping = async {
+            let _stop = steering.stopped().await;
+        };
+        let Some(turn) = following.turn(stopping).await else {
+            return;
+        };
         if !steering.is_pushed(&pool) {
-            return following.skipped(&turn).await;
+            return following.skipped().await;
         }
         let start = Instant::now();
         match take(steering, &mut following, &pool, &turn).await {
@@ -28,26 +55,31 @@ pub(super) async fn follow(steering: &Steering, mut following: Following) {
                 let ms = start.elapsed().as_millis() as u64;
                 tracing::info!(pool, module, ms, "a module was pushed, and is used");
             }
-            Err(reason) => tracing::warn!(
+            Err(Unused::Unfit(reason)) => tracing::warn!(
                 pool,
                 reason,
                 "a module was pushed, and can't be used: the one before goes on serving"
+            ),
+            Err(Unused::Untried(reason)) => tracing::info!(
+                pool,
+                reason,
+                "a module was pushed, and was not tried to the end"
             ),
         }
     }
 }
 
-/// Takes a module whose turn it is, and returns its name.
+/// Takes a module whose turn it is, and returns its name once its trial is over. The place is held
+/// until then, so that no host that is said to serve the module falls back later.
 ///
 /// # Errors
-/// Why it can't be used. The others know.
+/// Why it is not used. The others know.
 async fn take(
     steering: &Steering,
     following: &mut Following,
     pool: &str,
     turn: &Turn,
-) -> Result<String, String> {
-    let digest = following.serving().to_owned();
+) -> Result<String, Unused> {
     let swapped = async {
         let module = following.fetch(turn).await;
         let module = module.map_err(|error| error.to_string())?;
@@ -60,45 +92,51 @@ async fn take(
         Ok(swapped) => swapped,
         // The module is not at fault.
         Err(why) if steering.is_stopping() => {
-            following.skipped(turn).await;
-            return Err(why);
+            following.skipped().await;
+            return Err(Unused::Untried(why));
         }
         Err(why) => {
             following.swapped(turn, Err(why.clone())).await;
-            return Err(why);
+            return Err(Unused::Unfit(why));
         }
     };
-    // Others follow the first host only once its clients have been answered, or ten seconds are
-    // over. After that, each of them has its own trial.
-    if !turn.is_first {
-        following.swapped(turn, Ok(())).await;
-    }
-    let is_kept = is_kept(steering, pool, loading).await;
-    match (is_kept, turn.is_first) {
-        (true, true) => following.swapped(turn, Ok(())).await,
-        (true, false) => {}
-        (false, _) => {
+    match trial(steering, pool, loading).await {
+        Trial::Kept => {
+            following.swapped(turn, Ok(())).await;
+            Ok(name)
+        }
+        Trial::FellBack => {
             steering.swapped(pool, before);
-            following.came_back(turn, &digest, FAILED.to_owned()).await;
-            return Err(FAILED.to_owned());
+            following.swapped(turn, Err(FAILED.to_owned())).await;
+            Err(Unused::Unfit(FAILED.to_owned()))
+        }
+        Trial::CutShort => {
+            following.cut_short(turn).await;
+            Err(Unused::Untried(CUT_SHORT.to_owned()))
         }
     }
-    Ok(name)
 }
 
-/// Waits until the trial of this loading is over, and returns whether it goes on serving.
-async fn is_kept(steering: &Steering, pool: &str, loading: u64) -> bool {
+/// Waits until the trial of this loading is over.
+async fn trial(steering: &Steering, pool: &str, loading: u64) -> Trial {
     loop {
         let pools = steering.host().pools();
         let Some(info) = pools.iter().find(|info| info.name == pool) else {
-            return true; // the pool has ended
+            return Trial::CutShort;
         };
         if info.generation < loading {
-            return false;
+            return Trial::FellBack;
+        }
+        // A pool that is drained has no module to come back to, so it is not on trial any more.
+        if info.is_draining || steering.is_stopping() {
+            return Trial::CutShort;
         }
         if !info.is_on_trial {
-            return true;
+            return Trial::Kept;
         }
-        tokio::time::sleep(LOOK).await;
+        tokio::select! {
+            () = tokio::time::sleep(LOOK) => {}
+            _ = steering.stopped() => {}
+        }
     }
 }

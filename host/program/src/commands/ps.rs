@@ -159,7 +159,7 @@ pub(super) fn status(status: &Status) -> String {
 pub(super) fn hosts(hosts: &[ClusterHost]) -> String {
     let mut head = vec![
         "HOST", "NAME", "ROLE", "VERSION", "SEATS", "RUNNING", "WAITING", "STATE", "MODULE",
-        "ADDRESS",
+        "FOLLOWS", "ADDRESS",
     ];
     let hears = hosts.iter().any(|host| host.is_this);
     head.extend(hears.then_some("HEARD"));
@@ -173,6 +173,7 @@ pub(super) fn hosts(hosts: &[ClusterHost]) -> String {
             true => "this host".to_owned(),
             false => format!("{} ago", time(host.heard_ms)),
         };
+        let follows: Vec<_> = host.follows.keys().map(String::as_str).collect();
         let mut row = vec![
             host.number.to_string(),
             or_dash(&host.name),
@@ -183,6 +184,7 @@ pub(super) fn hosts(hosts: &[ClusterHost]) -> String {
             host.waiting.to_string(),
             state.to_owned(),
             or_dash(&host.module),
+            or_dash(&follows.join(",")),
             or_dash(&host.address),
         ];
         row.extend(hears.then_some(heard));

@@ -32,11 +32,21 @@ pub(crate) fn push(asked: &cli::Push) -> anyhow::Result<ExitCode> {
             PushEvent::Stored(digest) => {
                 format!("stored {digest} ({size}) for pool {pool} of cluster {cluster}")
             }
+            PushEvent::NotRemoved(why) => format!(
+                "older modules could not be removed, which the next push tries again: {}",
+                printable(&why)
+            ),
             PushEvent::Swapping(host, name) => {
                 format!("host {}: loads it", host_name(host, &name))
             }
             PushEvent::Serving(host, name) => {
                 format!("host {}: serves it", host_name(host, &name))
+            }
+            PushEvent::Gone(host, name) => {
+                format!(
+                    "host {}: follows no more: it stops, was drained, or is lost",
+                    host_name(host, &name)
+                )
             }
         });
     };
@@ -51,6 +61,14 @@ pub(crate) fn push(asked: &cli::Push) -> anyhow::Result<ExitCode> {
              cluster do\n",
         ),
         PushEnd::Done(hosts) => steer::say(&format!("done: {hosts} serve it\n")),
+        PushEnd::Deserted { is_tried: true } => bail!(
+            "no host follows any more; a first host had served it, so hosts that start with --module \
+             cluster do too"
+        ),
+        PushEnd::Deserted { is_tried: false } => bail!(
+            "no host follows any more, and none has served it to the end of its trial; hosts that start \
+             with --module cluster serve the module before, and then try this one"
+        ),
         PushEnd::Superseded => bail!("another module was pushed meanwhile"),
         PushEnd::Stopped {
             host,

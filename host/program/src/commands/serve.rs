@@ -8,6 +8,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use rustix::process::{Signal, set_parent_process_death_signal};
@@ -33,6 +34,9 @@ use crate::control::steering::Around;
 use crate::control::{Control, Steering};
 use crate::service_manager::{self, ServiceManager};
 use crate::{log, signals};
+
+/// How long a host that stops in the middle of a roll-out tries to say so.
+const FREEING: Duration = Duration::from_secs(1);
 
 /// A pool that is to be served.
 #[derive(Clone, Debug)]
@@ -331,12 +335,10 @@ async fn serve_until_stopped(
         let steering = Arc::clone(&steering);
         beside.spawn(async move { watch::watch(&steering).await });
     }
+    let mut followers = JoinSet::new();
     for pushed in following {
         let steering = Arc::clone(&steering);
-        beside.spawn(async move {
-            follow::follow(&steering, pushed).await;
-            std::future::pending().await
-        });
+        followers.spawn(async move { follow::follow(&steering, pushed).await });
     }
     let heard = Arc::clone(&steering);
     beside.spawn(async move {
@@ -369,6 +371,9 @@ async fn serve_until_stopped(
         let grace = asked.grace.unwrap_or(args.grace);
         steering.manager().stopping(grace);
         host.stop(grace).await;
+        // A host in the middle of a roll-out frees its place. If it can't, others do later.
+        let freed = async { while followers.join_next().await.is_some() {} };
+        let _lost = tokio::time::timeout(FREEING, freed).await;
         Ok(())
     };
     let served = tokio::try_join!(all_served, stopped);

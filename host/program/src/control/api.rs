@@ -1,6 +1,7 @@
 //! What goes over the control socket, as JSON: the same types for both sides. Times are in
 //! milliseconds, sizes in bytes.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -96,6 +97,9 @@ pub(crate) struct ClusterHost {
     pub(crate) module: String,
     /// The first place where clients find it. Empty if there is none.
     pub(crate) address: String,
+    /// The pools that serve what is pushed, and the beginnings of the digests of what they serve.
+    #[serde(default)]
+    pub(crate) follows: BTreeMap<String, String>,
     /// How long ago that was.
     pub(crate) heard_ms: u64,
     /// Whether it is the host that says this.
@@ -281,6 +285,7 @@ impl From<HostInfo> for ClusterHost {
             is_draining: host.is_draining,
             module: host.module,
             address: host.address,
+            follows: host.follows,
             heard_ms: u64::try_from(host.heard.as_millis()).unwrap_or(u64::MAX),
             is_this: host.is_this,
         }
