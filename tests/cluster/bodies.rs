@@ -1,16 +1,12 @@
 //! Bodies through a front: exact to the byte at every size, and never held as a whole.
 
-use std::fs::File;
-use std::os::unix::fs::FileExt;
-
 use super::{Cluster, in_chunks};
 use crate::support::cable::Cable;
 use crate::support::table::upload;
-use crate::support::{Client, Folder, pattern};
+use crate::support::{Client, Folder, pattern, sparse};
 
 const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;
-const GIB: u64 = 1 << 30;
 
 /// No host and no server holds more of a body. A window is 256 KiB, and NATS's server has some
 /// buffers for each connection.
@@ -58,32 +54,11 @@ fn files_of_every_size() {
 
 #[test]
 fn a_gibibyte() {
-    let marks: &[(u64, &[u8])] = &[(0, b"first"), (GIB / 2 - 3, b"middle"), (GIB - 4, b"last")];
-    let folder = Folder::new();
-    let file = File::create(folder.root().join("sparse")).expect("a file");
-    file.set_len(GIB).expect("a sparse file");
-    for (offset, mark) in marks {
-        file.write_all_at(mark, *offset).expect("a mark in it");
-    }
     let cluster = Cluster::new("");
     let front = cluster.front("");
-    let worker = cluster.worker_over(folder, "--workers 2");
+    let worker = cluster.worker_over(sparse::gibibyte(), "--workers 2");
     front.wait_there(&[&worker]);
-    let mut client = front.send("/sparse");
-    let head = client.head().expect("a head");
-    assert_eq!(head.field("content-length"), Some(&*GIB.to_string()));
-    let (mut offset, mut found) = (0, Vec::new());
-    let body = client.body("GET", &head, |piece| {
-        if piece.iter().any(|byte| *byte != 0) {
-            let marked = piece.iter().enumerate().filter(|(_, byte)| **byte != 0);
-            found.extend(marked.map(|(at, byte)| (offset + at as u64, *byte)));
-        }
-        offset += piece.len() as u64;
-    });
-    body.expect("the whole body");
-    assert_eq!(offset, GIB);
-    let marked = |(at, mark): &(u64, &[u8])| (*at..).zip(mark.to_vec()).collect::<Vec<_>>();
-    assert_eq!(found, marks.iter().flat_map(marked).collect::<Vec<_>>());
+    sparse::read_gibibyte(&mut front.client());
 }
 
 #[test]
@@ -129,9 +104,7 @@ fn a_slow_client_takes_nobodys_memory_and_nobodys_time() {
     const SIZE: u64 = 100 << 20;
     /// The last bytes take some seconds.
     const SPEED: u64 = 30 << 20;
-    let folder = Folder::new().file("small", "small");
-    let file = File::create(folder.root().join("big")).expect("a file");
-    file.set_len(SIZE).expect("a sparse file");
+    let folder = Folder::new().file("small", "small").sparse("big", SIZE);
     let cluster = Cluster::new("");
     let front = cluster.front("");
     let worker = cluster.worker_over(folder, "--workers 2");
