@@ -14,6 +14,7 @@ pub(crate) mod http;
 mod http1;
 mod log;
 pub(crate) mod nats;
+pub(crate) mod network;
 pub(crate) mod program;
 pub(crate) mod scripts;
 pub(crate) mod server;
