@@ -21,7 +21,7 @@ const BEAT: Duration = Duration::from_secs(1);
 /// How soon a host is in the list again whose link is up again.
 const BACK: Duration = Duration::from_secs(2);
 
-/// Processes of each host.
+/// Processes of each host that is lost. The one that is left has twice as many.
 const SEATS: usize = 8;
 
 /// How many beats the links are down, of the two hosts that hear each other: ten seconds.
@@ -37,7 +37,7 @@ fn links_that_are_down() {
         flags: "--expose-pid --queue-timeout 100s".to_owned(),
     };
     let front = hub.within(|| reached(&cluster, "--role front"));
-    let near = hub.within(|| cluster.worker("misbehave", &format!("--workers {SEATS}")));
+    let near = hub.within(|| cluster.worker("misbehave", &format!("--workers {}", 2 * SEATS)));
     let spokes = [1, 2, 3].map(|number| hub.spoke(number));
     let start = || reached(&cluster, &format!("--workers {SEATS}"));
     let far = spokes.each_ref().map(|spoke| spoke.within(start));
