@@ -87,7 +87,7 @@ fn uploads_of_every_size() {
     assert_eq!(reply.status, 413);
 }
 
-/// A head and the beginning of a body go in one message, and the largest head takes a quarter of it.
+/// A head and the beginning of a body go in one message. The largest head takes a quarter of it.
 #[test]
 fn bodies_behind_the_largest_heads() {
     /// 250 fields of 903 bytes, each counted with 48 more, and the body that came.
@@ -186,8 +186,8 @@ fn a_slow_client_takes_nobodys_memory_and_nobodys_time() {
     assert!(grown < HELD, "the server: {grown} bytes");
 }
 
-/// The time that a client waits in its slowest of some requests, all but one in a hundred: the least
-/// of so many rounds, since what happens in some only is the machine's.
+/// The longest time of a request, but for one in a hundred: the least of so many rounds, since what
+/// happens in only some of them comes from the machine.
 fn slowest(client: &mut Client, rounds: usize) -> Duration {
     let round = |_| {
         let mut times = [(); 100].map(|()| {

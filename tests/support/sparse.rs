@@ -1,5 +1,5 @@
-//! A *sparse* file is as large as a test wants, and takes no room on the disk. A few marks in one of
-//! a gibibyte tell whether each byte comes from its place.
+//! A *sparse* file is as large as a test wants, and takes no room on the disk. In one of a gibibyte,
+//! a few marks tell whether each byte comes from its place.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
