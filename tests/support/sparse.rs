@@ -1,4 +1,4 @@
-//! A *sparse* file is as large as a test wants, and takes no room on the disk. In one of a gibibyte,
+//! A *sparse* file is as large as a test wants, and takes no room on the disk. In one of a gibibyte
 //! a few marks tell whether each byte comes from its place.
 
 use std::fs::File;
