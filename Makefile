@@ -62,7 +62,7 @@ browser:
 	else echo "make: chromium can't be installed; the live page is not tested"; fi
 
 # Connections are tested with other people's clients and proxies, sockets with systemd's tool for that, walls with a
-# debugger, and clusters with nats-server. Where these can't be had, their tests do without, and say so.
+# debugger, and clusters with nats-server and iproute2. Where these can't be had, their tests do without, and say so.
 clients:
 	@tests/clients.sh
 

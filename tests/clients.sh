@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs the programs of others with which the tests meet the host: clients and proxies for its connections, systemd's
-# tool for its sockets, a debugger for its walls, and nats-server for its clusters, all from Debian. What is there
-# already is left as it is. Where they can't be installed, their tests do without, and say so.
+# tool for its sockets, a debugger for its walls, nats-server for its clusters, and iproute2 for links that are down, all
+# from Debian. What is there already is left as it is. Where they can't be installed, their tests do without, and say so.
 set -u
 
 PATH=$PATH:/usr/sbin # where Debian puts servers, and users don't look
@@ -26,6 +26,7 @@ need openssl openssl
 need gdb gdb
 need systemd-socket-activate systemd
 need nats-server nats-server
+need ip iproute2
 
 [ -z "$packages" ] && exit
 if command -v apt-get >/dev/null; then

@@ -4,13 +4,13 @@
 use std::fs;
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
-use std::os::unix::fs::{FileExt, symlink};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
 use crate::support::scripts::outcome;
 use crate::support::server::{guest_over, serve};
-use crate::support::{Folder, PATIENCE, Server, eventually, pattern};
+use crate::support::{Folder, PATIENCE, Server, eventually, pattern, sparse};
 
 const KIB: usize = 1024;
 const MIB: u64 = 1024 * 1024;
@@ -78,39 +78,17 @@ fn ranges_of_files_that_are_streamed() {
 
 #[test]
 fn a_gibibyte_with_bounded_memory() {
-    let folder = Folder::new();
-    let marks: &[(u64, &[u8])] = &[(0, b"first"), (GIB / 2 - 3, b"middle"), (GIB - 4, b"last")];
-    let file = File::create(folder.root().join("sparse")).expect("a file");
-    file.set_len(GIB).expect("a sparse file");
-    for (offset, mark) in marks {
-        file.write_all_at(mark, *offset).expect("a mark in it");
-    }
-    let server = serve(folder, "--workers 2");
-    assert_eq!(server.request("HEAD", "/sparse", &[], b"").status, 200);
+    let server = serve(sparse::gibibyte(), "--workers 2");
+    assert_eq!(server.request("HEAD", "/gibibyte", &[], b"").status, 200);
     let before = server.memory("VmRSS");
 
-    let mut client = server.send("/sparse");
-    let head = client.head().expect("a head");
-    assert_eq!(head.field("content-length"), Some(GIB.to_string().as_str()));
-    let mut offset = 0;
-    let mut found = Vec::new();
-    let body = client.body("GET", &head, |piece| {
-        if piece.iter().any(|byte| *byte != 0) {
-            let marked = piece.iter().enumerate().filter(|(_, byte)| **byte != 0);
-            found.extend(marked.map(|(at, byte)| (offset + at as u64, *byte)));
-        }
-        offset += piece.len() as u64;
-    });
-    body.expect("the whole body");
-
-    assert_eq!(offset, GIB);
-    let marked = |(at, mark): &(u64, &[u8])| (*at..).zip(mark.to_vec()).collect::<Vec<_>>();
-    assert_eq!(found, marks.iter().flat_map(marked).collect::<Vec<_>>());
+    let mut client = server.client();
+    sparse::read_gibibyte(&mut client);
     let grown = server.memory("VmHWM").saturating_sub(before);
     assert!(grown < 64 * MIB, "memory grew by {grown} B");
 
     let range = format!("bytes={}-", GIB - 8);
-    let end = client.request("GET", "/sparse", &[("range", &range)], b"");
+    let end = client.request("GET", "/gibibyte", &[("range", &range)], b"");
     assert_eq!(
         (end.status, end.body.as_slice()),
         (206, b"\0\0\0\0last".as_slice())
@@ -122,10 +100,8 @@ fn a_file_that_shrinks_ends_the_connection() {
     let size = 256 * MIB;
     let folder = Folder::new();
     let path = folder.root().join("shrinks");
-    File::create(&path)
-        .and_then(|file| file.set_len(size))
-        .expect("a sparse file");
-    let server = serve(folder.file("other", "other"), "--workers 2");
+    let folder = folder.file("other", "other").sparse("shrinks", size);
+    let server = serve(folder, "--workers 2");
 
     let mut client = server.send("/shrinks");
     let head = client.head().expect("a head");
@@ -152,10 +128,7 @@ fn a_file_that_grows_is_sent_as_long_as_it_was() {
     let size = 32 * MIB;
     let folder = Folder::new();
     let path = folder.root().join("grows");
-    File::create(&path)
-        .and_then(|file| file.set_len(size))
-        .expect("a sparse file");
-    let server = serve(folder, "--workers 1");
+    let server = serve(folder.sparse("grows", size), "--workers 1");
 
     let mut client = server.send("/grows");
     let head = client.head().expect("a head");
@@ -175,10 +148,7 @@ fn a_file_that_grows_is_sent_as_long_as_it_was() {
 
 #[test]
 fn a_slow_reader_holds_no_process() {
-    let folder = Folder::new().file("other", "other");
-    File::create(folder.root().join("big"))
-        .and_then(|file| file.set_len(GIB))
-        .expect("a sparse file");
+    let folder = Folder::new().file("other", "other").sparse("big", GIB);
     let server = serve(folder, "--workers 1 --queue-timeout 50s");
     let mut slow = server.send("/big");
     let head = slow.head().expect("a head");
@@ -189,11 +159,8 @@ fn a_slow_reader_holds_no_process() {
 
 #[test]
 fn a_reader_that_leaves_gives_the_descriptor_back() {
-    let folder = Folder::new();
-    File::create(folder.root().join("big"))
-        .and_then(|file| file.set_len(GIB))
-        .expect("a sparse file");
-    let server = serve(folder.file("other", "other"), "--workers 1");
+    let folder = Folder::new().file("other", "other").sparse("big", GIB);
+    let server = serve(folder, "--workers 1");
     assert_eq!(server.get("/other").status, 200);
     for _ in 0..10 {
         let mut client = server.send("/big");
@@ -352,9 +319,7 @@ fn releases() -> (Folder, PathBuf) {
         fs::create_dir(&path).expect("a release");
         fs::write(path.join("small"), release).expect("a file in it");
         fs::write(path.join("large"), release.repeat(100 * KIB)).expect("a file in it");
-        File::create(path.join("huge"))
-            .and_then(|file| file.set_len(GIB / 4))
-            .expect("a sparse file");
+        sparse::create(&path.join("huge"), GIB / 4);
     }
     let current = folder.path().join("current");
     (folder, current)

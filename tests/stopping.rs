@@ -118,11 +118,8 @@ fn running_requests_finish() {
 
 #[test]
 fn files_under_way_are_sent_to_their_end() {
-    let folder = Folder::new();
     let size = 64 << 20;
-    std::fs::File::create(folder.root().join("big"))
-        .and_then(|file| file.set_len(size))
-        .expect("a sparse file");
+    let folder = Folder::new().sparse("big", size);
     let mut server = serve(folder, &on_own_address("--workers 1 --grace 50s"));
     let mut client = server.send("/big");
     let head = client.head().expect("a head");

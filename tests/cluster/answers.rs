@@ -115,11 +115,15 @@ fn a_front_has_nobody_of_its_own() {
 #[test]
 fn a_request_waits_for_the_first_worker() {
     let cluster = Cluster::new("");
-    let front = cluster.front("--queue-timeout 100s");
+    let front = cluster.front("--queue-timeout 100s --admin 0");
+    let in_line = || front.metric("cluster_line");
+    assert_eq!(in_line(), 0.0);
     let mut waiting = front.send("/ok");
+    eventually("it is in line", || (in_line() == 1.0).then_some(()));
     let worker = cluster.worker("misbehave", "--workers 1");
     let reply = waiting.reply("GET").expect("a reply");
     assert_eq!(answerer(&reply), worker.number);
+    assert_eq!(in_line(), 0.0);
 }
 
 #[test]

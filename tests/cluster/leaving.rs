@@ -1,6 +1,7 @@
 //! Clients that leave, and clients that send nothing more: no process elsewhere waits for them.
 
 use super::{Cluster, wait_running};
+use crate::support::{Folder, eventually};
 
 #[test]
 fn a_client_that_leaves_ends_its_process_elsewhere() {
@@ -29,9 +30,9 @@ fn clients_that_leave_in_the_middle_of_a_file() {
     const FILES: usize = 20;
     let cluster = Cluster::new("");
     let front = cluster.front("");
-    let folder = crate::support::Folder::new().file("small", "small");
-    let big = std::fs::File::create(folder.root().join("big")).expect("a file");
-    big.set_len(256 << 20).expect("a sparse file");
+    let folder = Folder::new()
+        .file("small", "small")
+        .sparse("big", 256 << 20);
     let worker = cluster.worker_over(folder, "--workers 2");
     front.wait_there(&[&worker]);
     for _ in 0..FILES {
@@ -40,7 +41,7 @@ fn clients_that_leave_in_the_middle_of_a_file() {
         client.reset();
         assert_eq!(front.wait_served("/small").text(), "small");
     }
-    crate::support::eventually("no file is open for them", || {
+    eventually("no file is open for them", || {
         (worker.open_files("big") <= 1).then_some(())
     });
     assert_eq!(worker.entries("process ended").len(), 0);

@@ -12,17 +12,20 @@ use crate::support::eventually;
 /// listens at the subject of a host that was killed, so the first probe says so.
 const PROBED: Duration = Duration::from_millis(2_200);
 
+/// Silence says nothing for as long as a test may take: a probe must.
+const PATIENT: &str = "--lost-after 60s";
+
 /// The age of a request that is probed, and the interval of probes.
 const ASKED: Duration = Duration::from_secs(2);
 
 #[test]
 fn a_killed_host_fails_the_posts_that_it_had() {
-    loses(Signal::KILL, "POST", "", PROBED);
+    loses(Signal::KILL, "POST", PATIENT, PROBED);
 }
 
 #[test]
 fn a_killed_host_fails_no_get() {
-    loses(Signal::KILL, "GET", "", PROBED);
+    loses(Signal::KILL, "GET", PATIENT, PROBED);
 }
 
 #[test]

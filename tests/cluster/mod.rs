@@ -12,6 +12,7 @@ mod counts;
 mod flags;
 mod hosts;
 mod leaving;
+mod links;
 mod lost;
 mod malformed;
 mod messages;

@@ -1,7 +1,6 @@
 //! What was given up, refused or lost: it is executed with its whole body or not at all, ends on
 //! both hosts, and no number is given twice.
 
-use std::fs::File;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
@@ -68,9 +67,7 @@ fn what_was_cancelled_ends_although_the_word_is_lost() {
     let cable = Cable::to(cluster.nats.address());
     let flags = format!("--nats nats://{} {}", cable.address(), cluster.flags);
     let front = Host::joined(serve(Folder::new(), &format!("{flags} --role front")));
-    let folder = Folder::new();
-    let file = File::create(folder.root().join("big")).expect("a file");
-    file.set_len(256 << 20).expect("a sparse file");
+    let folder = Folder::new().sparse("big", 256 << 20);
     let mut worker = cluster.guest_over("misbehave", folder, &format!("--workers 2 {FOR_EVER}"));
     front.wait_there(&[&worker]);
     let idle = front.descriptors();

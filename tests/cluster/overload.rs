@@ -1,10 +1,10 @@
 //! More load than all hosts can serve: every client is answered, and no host takes too many.
 
 use std::sync::Barrier;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use super::hosts::hosts;
-use super::{Cluster, wait_running};
+use super::{Cluster, answerer, wait_running};
 use crate::support::{Reply, eventually, meanwhile};
 
 const CLIENTS: usize = 200;
@@ -81,6 +81,43 @@ fn the_less_busy_host_is_asked() {
         counts.iter().all(|count| (2..=6).contains(count)),
         "{counts:?}"
     );
+}
+
+/// The slow one says of itself what the fast one says. That it has more to do is all that tells.
+#[test]
+fn a_host_that_is_twice_as_slow_gets_half_as_much() {
+    const CLIENTS: usize = 24;
+    const REQUESTS: usize = 400;
+    let cluster = Cluster::new("");
+    let front = cluster.front("");
+    // What a busy machine adds is little beside these.
+    let workers = [100, 200].map(|pace| {
+        let flags = format!("--workers {CLIENTS} --env PACE={pace}");
+        cluster.worker("ours", &flags)
+    });
+    front.wait_there(&workers.each_ref());
+    let answered = workers.each_ref().map(|_| AtomicUsize::new(0));
+    let client = |goes_on: &dyn Fn() -> bool| {
+        let mut client = front.client();
+        while goes_on() {
+            let number = answerer(&client.get("/do?pace"));
+            let at = usize::from(number == workers[1].number);
+            answered[at].fetch_add(1, Ordering::Relaxed);
+        }
+    };
+    let counts = || {
+        answered
+            .each_ref()
+            .map(|count| count.load(Ordering::Relaxed))
+    };
+    let [fast, slow] = meanwhile(CLIENTS, client, || {
+        eventually("requests are answered", || {
+            let counts = counts();
+            (counts.iter().sum::<usize>() >= REQUESTS).then_some(counts)
+        })
+    });
+    let share = slow as f64 / fast as f64;
+    assert!((0.35..0.7).contains(&share), "{slow} and {fast}");
 }
 
 /// A front's own line is bounded in time.

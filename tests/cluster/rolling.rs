@@ -38,13 +38,13 @@ fn every_host_is_replaced_and_no_request_is_lost() {
     meanwhile(CLIENTS, client, || {
         for worker in &mut workers {
             wait_more(REQUESTS / 10);
-            let next = start();
-            front.wait_there(&[&next]);
             worker.signal(Signal::TERM);
             assert_eq!(worker.wait_exit().code(), Some(0));
             front.wait_told("host has left", worker);
             assert!(worker.living().is_empty(), "every process has ended");
-            *worker = next;
+            // Those that are left have had everything meanwhile, as in the guide.
+            *worker = start();
+            front.wait_there(&[&*worker]);
         }
         wait_more(REQUESTS);
     });

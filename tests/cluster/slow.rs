@@ -1,7 +1,6 @@
 //! Slow clients and slow guests: they take their own time, and neither the places nor the memory of
 //! others. Whoever waits is served in turn.
 
-use std::fs::File;
 use std::net::{Ipv4Addr, TcpListener};
 use std::time::Duration;
 
@@ -23,9 +22,9 @@ const NO_LINE: &str = "--queue 0 --header-timeout 600s --admin 0";
 /// A front without a line, and a worker that has a file `small`, and a file `big` that no buffers
 /// hold.
 fn hosts_with_files(cluster: &Cluster) -> (Host, Host) {
-    let folder = Folder::new().file("small", "small");
-    let file = File::create(folder.root().join("big")).expect("a file");
-    file.set_len(256 << 20).expect("a sparse file");
+    let folder = Folder::new()
+        .file("small", "small")
+        .sparse("big", 256 << 20);
     let front = cluster.front(NO_LINE);
     let flags = format!("--workers {SEATS} --request-timeout 600s --admin 0");
     let worker = cluster.worker_over(folder, &flags);

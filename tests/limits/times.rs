@@ -1,7 +1,5 @@
 //! The time limits of clients, for sending and for reading.
 
-use std::fs::File;
-
 use crate::support::http::request_bytes;
 use crate::support::server::{guest, serve};
 use crate::support::{Client, Folder, Server, eventually};
@@ -65,10 +63,7 @@ fn time_to_do_nothing() {
 
 #[test]
 fn time_to_take_an_answer() {
-    let folder = Folder::new();
-    File::create(folder.root().join("big"))
-        .and_then(|file| file.set_len(1 << 30))
-        .expect("a sparse file");
+    let folder = Folder::new().sparse("big", 1 << 30);
     let server = serve(folder, "--workers 1 --header-timeout 1s");
     let _stuck = eventually("a client comes in time", || {
         let mut client = server.try_client().ok()?;

@@ -1,7 +1,5 @@
 //! Responses: invalid responses are refused, and files are given away.
 
-use std::fs::File;
-
 use crate::support::scripts::{FOR_EVER, ask, outcome, send};
 use crate::support::server::{guest, guest_over};
 use crate::support::{Folder, eventually, pattern};
@@ -50,13 +48,12 @@ fn responses_that_are_not_http() {
 #[test]
 fn files_are_given_away() {
     let content = pattern(300_000);
+    let size = 1 << 30;
     let folder = Folder::new()
         .file("small", "s")
         .file("empty", "")
-        .file("large", &content);
-    let size = 1 << 30;
-    let huge = File::create(folder.root().join("huge")).expect("a file");
-    huge.set_len(size).expect("a sparse file");
+        .file("large", &content)
+        .sparse("huge", size);
     let server = guest_over("actor", folder, &format!("{FOR_EVER} --max-open-files 2"));
     let before = server.memory("VmRSS");
     for _ in 0..5 {

@@ -14,10 +14,12 @@ pub(crate) mod http;
 mod http1;
 mod log;
 pub(crate) mod nats;
+pub(crate) mod network;
 pub(crate) mod program;
 pub(crate) mod scripts;
 pub(crate) mod server;
 pub(crate) mod shell;
+pub(crate) mod sparse;
 pub(crate) mod steer;
 pub(crate) mod table;
 pub(crate) mod terminal;
@@ -141,6 +143,12 @@ impl Folder {
         let path = self.root().join(name);
         fs::create_dir_all(path.parent().expect("a parent")).expect("folders on the way");
         fs::write(path, content).expect("a file below the root");
+        self
+    }
+
+    /// Creates a sparse file of this size below the root.
+    pub(crate) fn sparse(self, name: &str, size: u64) -> Self {
+        sparse::create(&self.root().join(name), size);
         self
     }
 

@@ -36,8 +36,13 @@ pub(crate) struct Nats {
 impl Nats {
     /// A server with JetStream, configured as the example of a cluster is.
     pub(crate) fn start() -> Self {
+        Self::at(own_address())
+    }
+
+    /// The same at this address.
+    pub(crate) fn at(address: Ipv4Addr) -> Self {
         let config = workspace().join("examples/cluster/nats.conf");
-        Self::of(&config, own_address(), &[])
+        Self::of(&config, address, &[])
     }
 
     /// A server without JetStream, with further lines of a configuration.

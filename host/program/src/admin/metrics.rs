@@ -104,13 +104,8 @@ impl Collector for Sample {
         });
         counters(encoder, "cpu", help, seconds, cpu)?;
         let help = "Calls of guests to the host, by interface";
-        counters(
-            encoder,
-            "calls",
-            help,
-            None,
-            self.calls(|calls| calls.count),
-        )?;
+        let count = self.calls(|calls| calls.count);
+        counters(encoder, "calls", help, None, count)?;
         let help = "Bytes that calls copied into and out of processes";
         let bytes = self.calls(|calls| calls.bytes);
         counters(encoder, "call", help, Some(&Unit::Bytes), bytes)?;
@@ -247,7 +242,7 @@ impl Collector for InCluster {
         let encoder = &mut encoder;
         let counts = &self.counts;
         let help = "Hosts that are there, this one included";
-        gauge(encoder, "hosts", help, self.hosts)?;
+        gauges(encoder, "hosts", help, None, alone(self.hosts))?;
         let help = "Requests that went to other hosts, and those of them that were refused there, were lost, \
                     or were tried once more";
         let requests = [
@@ -260,13 +255,17 @@ impl Collector for InCluster {
         let requests = requests.map(|(to, count)| ([("to", to)], count));
         counters(encoder, "requests", help, None, requests)?;
         let help = "Requests of other hosts that were answered here";
-        counter(encoder, "served", help, counts.served)?;
+        counters(encoder, "served", help, None, alone(counts.served))?;
+        let help = "Requests that wait for another host, as there is no pool here";
+        gauges(encoder, "line", help, None, alone(counts.waiting))?;
         let help = "Frames of other hosts that could not be understood";
-        counter(encoder, "dropped_frames", help, counts.dropped_frames)?;
+        let dropped = alone(counts.dropped_frames);
+        counters(encoder, "dropped_frames", help, None, dropped)?;
         let help = "How often messages between processes here and on another host were lost";
-        counter(encoder, "lost_mail", help, counts.lost_mail)?;
+        counters(encoder, "lost_mail", help, None, alone(counts.lost_mail))?;
         let help = "Whether the host is connected to NATS";
-        gauge(encoder, "connected", help, u64::from(counts.is_connected))
+        let connected = alone(u64::from(counts.is_connected));
+        gauges(encoder, "connected", help, None, connected)
     }
 }
 
@@ -319,22 +318,7 @@ fn gauges<'a, const N: usize>(
     Ok(())
 }
 
-fn counter(
-    encoder: &mut DescriptorEncoder<'_>,
-    name: &str,
-    help: &str,
-    value: u64,
-) -> Result<(), Error> {
-    let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
-    metric.encode_counter::<NoLabelSet, _, u64>(&value, None)
-}
-
-fn gauge(
-    encoder: &mut DescriptorEncoder<'_>,
-    name: &str,
-    help: &str,
-    value: u64,
-) -> Result<(), Error> {
-    let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
-    metric.encode_gauge(&value)
+/// The only value of a family, which has no labels.
+fn alone(value: u64) -> impl Iterator<Item = Labelled<'static, u64, 0>> {
+    std::iter::once(([], value))
 }

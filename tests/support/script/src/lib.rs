@@ -83,6 +83,12 @@ pub fn steps(asked: Asked<'_>) -> Vec<Step> {
     }
 }
 
+/// The pace of this host, in milliseconds: `--env PACE=NUMBER`.
+fn pace() -> u64 {
+    let pace = std::env::var("PACE").expect("a pace");
+    pace.parse().expect("a number")
+}
+
 /// A step from its text, `NAME` or `NAME=VALUE`. A text that is none is a failure.
 fn step(text: &str) -> Step {
     let (name, value) = text.split_once('=').unwrap_or((text, ""));
@@ -113,6 +119,7 @@ fn step(text: &str) -> Step {
         "forget" => Step::Forget,
         "abort" => Step::Abort,
         "sleep" => Step::Sleep(number().into()),
+        "pace" => Step::Sleep(pace()),
         "spin" => Step::Spin,
         "trap" => Step::Trap,
         "memory" => Step::Memory,
