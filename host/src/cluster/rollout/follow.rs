@@ -14,8 +14,8 @@ use super::super::frames::{Follows, MAX_FOLLOWED};
 use super::super::settings::ClusterError;
 use super::super::store::Store;
 use super::super::{Cluster, Inner};
-use super::SOON;
 use super::record::{Look, Looking, Pushed, Record, Turn, change, key, shown};
+use super::{BEHIND, SOON};
 use crate::settings::{Module, ModuleBytes};
 
 /// A pool of this host that serves what is pushed.
@@ -60,18 +60,27 @@ impl Following {
         if self.inner.follows().len() >= MAX_FOLLOWED {
             return Err(ClusterError::Follows(MAX_FOLLOWED));
         }
-        let kept = self.store().await?.read(&key).await?;
-        let Some(kept) = kept else {
-            return Err(self.nothing_pushed());
+        let give_up = Instant::now() + BEHIND;
+        let current = loop {
+            let kept = self.store().await?.read(&key).await?;
+            let Some(kept) = kept else {
+                return Err(self.nothing_pushed());
+            };
+            let current = Record::decode(&kept)?.current;
+            // Without the right to write, this is found out here, and not when a module is pushed.
+            // What can't be written over was old, or somebody was faster.
+            let (value, revision) = (kept.value, kept.revision);
+            let store = self.store().await?;
+            if store.write(&key, value, Some(revision)).await?.is_some() {
+                break current;
+            }
+            if Instant::now() > give_up {
+                let why = format!("{key}: its copies are behind");
+                return Err(ClusterError::Store(why));
+            }
+            sleep(SOON).await;
         };
-        let Some(current) = Record::decode(&kept)?.current else {
-            return Err(self.nothing_pushed());
-        };
-        // Without the right to write, this is found out here, and not when a module is pushed. If
-        // somebody is faster, nothing is written, and the right is there.
-        let (value, revision) = (kept.value, kept.revision);
-        let store = self.store().await?;
-        store.write(&key, value, Some(revision)).await?;
+        let current = current.ok_or_else(|| self.nothing_pushed())?;
         let module = self.fetched(&current).await?;
         self.serves(&current.digest);
         Ok(module)

@@ -21,3 +21,6 @@ pub use record::Turn;
 
 /// How often the record is read while a roll-out is under way, or a copy of it is behind.
 const SOON: Duration = Duration::from_millis(200);
+
+/// The longest time for which copies of the record may be behind what was written.
+const BEHIND: Duration = Duration::from_secs(30);

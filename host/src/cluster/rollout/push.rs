@@ -16,16 +16,13 @@ use super::super::frames::{Beat, Follows};
 use super::super::link::Connection;
 use super::super::settings::{ClusterError, ClusterSettings};
 use super::super::store::Store;
-use super::SOON;
 use super::record::{Failed, Pushed, Record, change, key, shown};
+use super::{BEHIND, SOON};
 use crate::sandbox::MAX_MODULE_BYTES;
 
 /// The most older modules that can't be removed before nothing more is stored: each is part of the
 /// record.
 const MAX_LEFT: usize = 100;
-
-/// The longest time for which copies of the record may be behind what was written.
-const BEHIND: Duration = Duration::from_secs(30);
 
 /// What is pushed.
 #[derive(Clone, Debug)]
