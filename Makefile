@@ -31,7 +31,7 @@ bench: setup beam
 	cargo bench --bench messages
 	cargo bench --bench operations
 
-compare: setup beam peers
+compare: setup peers
 	@echo "make: building with the release profile, then comparing: half an hour in which nothing else should run"
 	cargo bench --bench compare
 	cargo bench --bench messages

@@ -1,7 +1,7 @@
 #!/bin/sh
-# Installs what the host is compared with: nginx, php-fpm, Apache, h2load and nats-server from Debian, `wasmtime serve`
-# and static-web-server from source into target/peers. What is there already is left as it is, and what can't be
-# installed is left out: the comparison goes on without it.
+# Installs what the host is compared with: nginx, php-fpm, Apache, h2load, nats-server and Erlang from Debian,
+# `wasmtime serve` and static-web-server from source into target/peers. What is there already is left as it is, and what
+# can't be installed is left out: the comparison goes on without it.
 set -u
 cd "$(dirname "$0")/../../.."
 
@@ -39,6 +39,7 @@ php() {
 from_debian nginx-light nginx
 from_debian nghttp2-client h2load
 from_debian nats-server nats-server
+from_debian erlang-base erl
 php
 from_debian apache2-bin apache2
 from_source wasmtime-cli "$WASMTIME" wasmtime

@@ -20,6 +20,7 @@ mod results;
 mod table;
 
 // How it is measured.
+mod beam;
 mod client;
 mod kernel;
 mod limits;

@@ -2,10 +2,13 @@
 //! and a name for tables and charts.
 
 pub(crate) const RATE: &str = "requests_per_second";
+/// Two messages each.
+pub(crate) const ROUND_TRIPS: &str = "round_trips_per_second";
 pub(crate) const P50: &str = "latency_p50_ms";
 pub(crate) const P99: &str = "latency_p99_ms";
 pub(crate) const P99_9: &str = "latency_p99_9_ms";
 pub(crate) const CPU: &str = "cpu_seconds_per_1000_requests";
+pub(crate) const PEAK: &str = "peak_mib";
 pub(crate) const MEMORY: &str = "memory_kib";
 pub(crate) const ANSWERS_AGAIN: &str = "answers_again_ms";
 
@@ -28,11 +31,12 @@ pub(crate) const SHOWN: &[(&str, &str)] = &[
     ("reply_us", "reply"),
     ("together_us", "together"),
     (RATE, "requests/s"),
+    (ROUND_TRIPS, "round trips/s"),
     (P50, "p50, ms"),
     (P99, "p99, ms"),
     (P99_9, "p99.9, ms"),
     (CPU, "CPU s/1000"),
-    ("peak_mib", "peak MiB"),
+    (PEAK, "peak MiB"),
     (MEMORY, "one more takes, KiB"),
     ("proportional_kib", "of that its own, KiB"),
     ("page_tables_kib", "page tables beside that, KiB"),

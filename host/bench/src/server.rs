@@ -1,7 +1,7 @@
 //! A *server* under measurement: the host, a native server, or a peer of several processes.
 //! Dropping it ends all its processes.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::thread;
@@ -16,7 +16,7 @@ use crate::client::{self, Answer, Pending};
 use crate::kernel::{self, Use};
 use crate::load::{self, Load, Question};
 use crate::process::Running;
-use crate::quantities::{CPU, P50, P99, P99_9, RATE};
+use crate::quantities::{CPU, P50, P99, P99_9, PEAK, RATE};
 use crate::results::Turn;
 
 /// Lets the kernel choose a free port of this machine.
@@ -56,6 +56,18 @@ pub(crate) fn host(program: &std::path::Path) -> Command {
 pub(crate) fn free_address() -> anyhow::Result<SocketAddr> {
     let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     Ok(TcpListener::bind(any)?.local_addr()?)
+}
+
+/// Waits until a process listens at this address, for processes that print nothing then.
+pub(crate) fn wait_for(process: &Running, address: SocketAddr) -> anyhow::Result<()> {
+    let give_up = Instant::now() + PATIENCE;
+    while let Err(error) = TcpStream::connect(address) {
+        if Instant::now() > give_up {
+            return process.check(Err(error));
+        }
+        thread::sleep(GLANCE);
+    }
+    Ok(())
 }
 
 impl Server {
@@ -158,7 +170,7 @@ impl Server {
             (P99, tally.latency_ms(0.99)),
             (P99_9, tally.latency_ms(0.999)),
             (CPU, cpu * 1000.0 / tally.responses_in_all()),
-            ("peak_mib", used.peak_kib / 1024.0),
+            (PEAK, used.peak_kib / 1024.0),
             ("failed", tally.failed as f64),
             ("requests", tally.requests() as f64),
         ])
@@ -217,7 +229,7 @@ impl Server {
 
 /// A peer's command. If this process is killed, the peer is told to stop, and then stops its own
 /// children.
-fn ended_with_us(mut command: Command) -> Command {
+pub(crate) fn ended_with_us(mut command: Command) -> Command {
     // SAFETY: between fork and exec, only async-signal-safe calls are allowed. This is one system
     // call, and it doesn't allocate.
     unsafe {

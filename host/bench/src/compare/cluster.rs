@@ -2,13 +2,12 @@
 //! many, and how hosts add up. All of them share this machine with their `nats-server`.
 
 use std::fs;
-use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, ensure};
+use anyhow::Context;
 use tempfile::TempDir;
 
 use super::Bench;
@@ -85,26 +84,21 @@ pub(super) fn judge(results: &mut Results) {
 }
 
 /// A server of NATS with an empty store. Dropping it ends it.
-struct Nats {
-    process: Running,
-    url: String,
+pub(super) struct Nats {
+    pub(super) process: Running,
+    pub(super) url: String,
     _store: TempDir,
 }
 
 impl Nats {
-    fn start(program: &Path) -> anyhow::Result<Self> {
-        const PATIENCE: Duration = Duration::from_secs(10);
+    pub(super) fn start(program: &Path) -> anyhow::Result<Self> {
         let store = tempfile::tempdir()?;
         let address = server::free_address()?;
         let mut command = Command::new(program);
         command.args(["-js", "-a", "127.0.0.1", "-p", &address.port().to_string()]);
         command.arg("-sd").arg(store.path());
         let process = Running::start("nats-server", command)?;
-        let give_up = Instant::now() + PATIENCE;
-        while TcpStream::connect(address).is_err() {
-            ensure!(Instant::now() < give_up, "nats-server does not answer");
-            thread::sleep(Duration::from_millis(1));
-        }
+        server::wait_for(&process, address)?;
         Ok(Self {
             process,
             url: format!("nats://{address}"),

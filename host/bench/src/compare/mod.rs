@@ -6,7 +6,7 @@
 //! cargo bench --bench compare                    the same without installing anything
 //! cargo bench --bench compare -- --ours          without peers: the quick measurement, six minutes
 //! cargo bench --bench compare -- --doors         only TLS, HTTP/2 and confinement, beside nginx
-//! cargo bench --bench compare -- --cluster       only hosts that answer for each other
+//! cargo bench --bench compare -- --cluster       only hosts that answer for each other, and their messages
 //! cargo bench --bench compare -- --soak          only ten million requests, and their traces
 //! cargo bench --bench compare -- --quick         a short round over everything: is all in order?
 //! cargo bench --bench compare -- --render FILE   tables and chart of results that are kept as JSON
@@ -17,6 +17,7 @@
 //! `host/bench/results/`. A missed target is a line of the report, and so is a peer that can't
 //! serve a cell. The bench fails only if the host itself can't be run, or answers wrongly.
 
+mod between;
 mod cluster;
 mod contestants;
 mod doors;
@@ -105,10 +106,14 @@ pub fn main(program: &Path) -> anyhow::Result<()> {
         }
         [part @ ("--doors" | "--cluster")] => {
             let bench = bench(FULL)?;
-            let peers = Peers::find(Path::new(""));
+            let peers = Peers::find(Path::new(""))?;
             let cases = match *part {
                 "--doors" => Vec::from_iter(bench.doors(&peers)),
-                _ => bench.cluster(&peers),
+                _ => {
+                    let mut cases = bench.cluster(&peers);
+                    cases.extend(bench.between(&peers));
+                    cases
+                }
             };
             ensure!(
                 !cases.is_empty(),
@@ -118,7 +123,10 @@ pub fn main(program: &Path) -> anyhow::Result<()> {
             run(&mut results, &cases)?;
             match *part {
                 "--doors" => doors::judge(&mut results),
-                _ => cluster::judge(&mut results),
+                _ => {
+                    cluster::judge(&mut results);
+                    between::judge(&mut results);
+                }
             }
             let folder = workspace().join("host/bench/results");
             save(&results, &folder, &part.replace("--", "-"))?;
@@ -203,7 +211,10 @@ struct Bench {
 
 impl Bench {
     fn new(program: &Path, pace: Pace) -> anyhow::Result<Self> {
-        let guests = build(workspace(), &["misbehave", "prefork", "wasi-http-files"]);
+        let guests = build(
+            workspace(),
+            &["between", "misbehave", "prefork", "wasi-http-files"],
+        );
         Ok(Self {
             site: Site::new(program)?,
             guests: guests.map_err(anyhow::Error::msg)?,
@@ -212,7 +223,7 @@ impl Bench {
     }
 
     fn everything(&self) -> anyhow::Result<Results> {
-        let peers = Peers::find(&self.guests.join("wasi_http_files.wasm"));
+        let peers = Peers::find(&self.guests.join("wasi_http_files.wasm"))?;
         for (name, version) in peers.versions().as_object().into_iter().flatten() {
             if version.is_null() {
                 eprintln!("{name} is not installed, and not compared: make compare installs it");
@@ -222,6 +233,7 @@ impl Bench {
         let mut cases = self.drills();
         cases.extend(self.doors(&peers));
         cases.extend(self.cluster(&peers));
+        cases.extend(self.between(&peers));
         cases.extend([self.scaling(), self.soak()]);
         self.measure(&peers, &Cell::all(), cases)
     }
@@ -241,6 +253,7 @@ impl Bench {
         run(&mut results, &cases)?;
         matrix::judge(&mut results);
         cluster::judge(&mut results);
+        between::judge(&mut results);
         doors::judge(&mut results);
         drills::judge(&mut results);
         Ok(results)

@@ -16,6 +16,7 @@ use wasm_pool_guest_build::workspace;
 use super::doors::Identity;
 use super::matrix::TARGET_CONNECTIONS;
 use super::site::{KIB_1, Site, open_folder};
+use crate::beam::Beam;
 use crate::kernel::cores;
 use crate::server::{self, Server};
 
@@ -44,6 +45,7 @@ pub(crate) struct Peers {
     pub(crate) apache: Option<Program>,
     pub(crate) static_web_server: Option<Program>,
     pub(crate) wasmtime: Option<Program>,
+    pub(crate) beam: Option<Beam>,
 }
 
 /// An installed program.
@@ -53,9 +55,11 @@ pub(crate) struct Program {
 }
 
 impl Peers {
-    pub(crate) fn find(component: &Path) -> Self {
+    /// # Errors
+    /// If Erlang is installed, and what is here for it can't be compiled.
+    pub(crate) fn find(component: &Path) -> anyhow::Result<Self> {
         let find = |name: &str, ask, mark| Program::find(|file| file == name, ask, mark);
-        Self {
+        Ok(Self {
             component: component.to_owned(),
             nginx: find("nginx", "-v", "nginx/"),
             nats: find("nats-server", "--version", "nats-server: v"),
@@ -65,7 +69,8 @@ impl Peers {
             apache: find("apache2", "-v", "Apache/"),
             static_web_server: find("static-web-server", "--version", "Version:"),
             wasmtime: find("wasmtime", "--version", "wasmtime "),
-        }
+            beam: Beam::find()?,
+        })
     }
 
     /// Each program's version; nothing if it isn't installed.
@@ -79,6 +84,7 @@ impl Peers {
             "apache": version(&self.apache),
             "static-web-server": version(&self.static_web_server),
             "wasmtime": version(&self.wasmtime),
+            "BEAM": self.beam.as_ref().map(|beam| &beam.name),
         })
     }
 }

@@ -11,7 +11,6 @@
 //! the bench fails only if something can't be run. `make bench` installs Erlang if it can. If
 //! Erlang is missing, the report says so.
 
-mod beam;
 mod pipes;
 
 use std::path::{Path, PathBuf};
@@ -21,12 +20,12 @@ use anyhow::{Context, ensure};
 use serde_json::{Value, json};
 use wasm_pool_guest_build::{build, workspace};
 
+use crate::beam::Beam;
 use crate::findings::Target::{self, AtMost};
 use crate::process::Running;
 use crate::quantities::MEMORY;
 use crate::results::{Results, Turn};
 use crate::table;
-use beam::Beam;
 
 /// The number of rounds. A figure is their median.
 const ROUNDS: usize = 5;
