@@ -52,7 +52,8 @@ fn messages_reach_another_host() {
     }
     assert_eq!(outcome(&first, "send other 1 x*20000000"), "too-large");
     // The answer goes to the pid that the message came from.
-    assert_eq!(outcome(&second, "send sender 9 back"), "ok");
+    assert_eq!(outcome(&first, "send other 8 there"), "ok");
+    assert_eq!(outcome(&second, "receive; send sender 9 back"), "ok");
     assert_eq!(outcome(&first, "receive"), "other 9 back");
 }
 
