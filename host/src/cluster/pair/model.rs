@@ -8,20 +8,22 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use super::*;
 
 /// The messages of each host.
-const MESSAGES: u8 = 2;
+const MESSAGES: [u8; 2] = [2, 1];
 
 /// The most frames that are lost.
 const LOSSES: u8 = 2;
 
-/// The most times that each host breaks a connection off by itself, asks what has come, tells what
-/// has come, and forgets the other host.
-const EACH: u8 = 1;
+/// The most times that a host breaks a connection off by itself, or asks what has come, or tells
+/// what has come, or forgets the other host.
+const EACH: [u8; 4] = [1, 1, 1, 1];
 
 /// Both hosts, and the wire that leads to each.
 struct World {
     hosts: [Host; 2],
     wires: [VecDeque<Said>; 2],
     losses: u8,
+    /// What the hosts have done of each kind that [`EACH`] bounds.
+    done: [u8; 4],
 }
 
 struct Host {
@@ -36,8 +38,6 @@ struct Host {
     came: Vec<u8>,
     /// Whether the host has heard of a loss since the last message came.
     is_warned: bool,
-    /// What it has done of each kind that is bounded by [`EACH`].
-    done: [u8; 4],
 }
 
 /// A frame.
@@ -93,6 +93,7 @@ impl World {
             hosts: [(); 2].map(|()| Host::new()),
             wires: Default::default(),
             losses: 0,
+            done: [0; 4],
         }
     }
 
@@ -101,6 +102,7 @@ impl World {
             hosts: self.hosts.each_ref().map(Host::copy),
             wires: self.wires.clone(),
             losses: self.losses,
+            done: self.done,
         }
     }
 
@@ -111,16 +113,16 @@ impl World {
             let Out { sent, on_way, .. } = &host.state.out;
             (epoch, heard, sent, on_way.len()).hash(&mut hasher);
             (host.sent, &host.unsure, &host.told, &host.came).hash(&mut hasher);
-            (host.is_warned, host.done).hash(&mut hasher);
+            host.is_warned.hash(&mut hasher);
         }
-        (&self.wires, self.losses).hash(&mut hasher);
+        (&self.wires, self.losses, self.done).hash(&mut hasher);
         hasher.finish()
     }
 
     fn steps(&self) -> Vec<Step> {
         let mut steps = Vec::new();
         for (at, host) in self.hosts.iter().enumerate() {
-            if host.sent < MESSAGES {
+            if host.sent < MESSAGES[at] {
                 steps.push(Step::Send(at));
             }
             if !self.wires[at].is_empty() {
@@ -135,8 +137,8 @@ impl World {
                 Step::Tell(at),
                 Step::Forget(at),
             ];
-            let each = each.into_iter().zip(host.done);
-            steps.extend(each.filter(|(_, done)| *done < EACH).map(|(step, _)| step));
+            let each = each.into_iter().zip(self.done).zip(EACH);
+            steps.extend(each.filter_map(|((step, done), most)| (done < most).then_some(step)));
         }
         steps
     }
@@ -162,19 +164,19 @@ impl World {
                 self.wires[at].pop_front();
             }
             Step::Break(at) => {
-                self.hosts[at].done[0] += 1;
+                self.done[0] += 1;
                 self.break_off(at);
             }
             Step::Ask(at) => {
-                self.hosts[at].done[1] += 1;
+                self.done[1] += 1;
                 self.ask(at);
             }
             Step::Tell(at) => {
-                self.hosts[at].done[2] += 1;
+                self.done[2] += 1;
                 self.say(at, What::Taken(self.hosts[at].state.heard));
             }
             Step::Forget(at) => {
-                self.hosts[at].done[3] += 1;
+                self.done[3] += 1;
                 let next = self.hosts[at].state.epoch + 2;
                 self.break_off(at);
                 self.hosts[at].state = State {
@@ -269,7 +271,6 @@ impl Host {
             told: Vec::new(),
             came: Vec::new(),
             is_warned: false,
-            done: [0; 4],
         }
     }
 
