@@ -81,7 +81,7 @@ pub(crate) fn judge() -> String {
                 }
                 sender.replace(from).is_none()
             }
-            Incoming::Down(down) if down.exit == Exit::HostLost => {
+            Incoming::Down(down) if matches!(down.exit, Exit::HostLost) => {
                 losses += 1;
                 true
             }
