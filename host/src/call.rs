@@ -200,7 +200,8 @@ impl Caller {
         let _given_up = self.slot.fill(self.tag, Err(why));
     }
 
-    fn is_waiting(&self) -> bool {
+    /// Whether the process still waits for this reply.
+    pub(crate) fn is_waiting(&self) -> bool {
         self.slot.awaited.load(Ordering::Relaxed) == self.tag
     }
 }

@@ -1,8 +1,9 @@
 //! What no host says: random bytes, and real frames that were cut or changed. A host drops them,
 //! counts them, and goes on.
 
-use super::{Cluster, Host, answerer};
+use super::{Cluster, HASTY, Host, answerer};
 use crate::support::nats::client::{Frame, NatsClient};
+use crate::support::scripts::{FOR_EVER, outcome};
 use crate::support::{Random, eventually, seed};
 
 /// The frames of each kind. Each is small, so the hosts' windows hold.
@@ -104,11 +105,59 @@ fn frames_with_other_bits_harm_nobody() {
     assert!(first.dropped() + second.dropped() > 0.0);
 }
 
+/// Changed mail may be a message for anybody, or the end of a connection, which both sides notice.
+#[test]
+fn mail_with_other_bits_harms_nobody() {
+    let cluster = Cluster::new(HASTY);
+    let flags = format!("{FOR_EVER} --admin 0");
+    let hosts = [(); 2].map(|()| cluster.both("actor", &flags));
+    let [first, second] = &hosts;
+    let client = cluster.nats.client();
+    client.subscribe("wph1.default.h.*");
+    for (host, other) in [(first, second), (second, first)] {
+        eventually("it knows the other root process", || {
+            let root = format!("root other {}", other.number);
+            (outcome(host, &root) == "ok").then_some(())
+        });
+        let number = outcome(other, "spawn c { forever { receive; reply y } }; number c");
+        let says = format!(
+            "call-it c {number}; monitor c; send c 1 x; send-wait c 2 x*300000 60000; call c z 60000"
+        );
+        assert_eq!(outcome(host, &says), "y");
+    }
+    let mut frames = client.all();
+    frames.sort_by(|one, other| one.payload.cmp(&other.payload));
+    frames.dedup_by(|one, other| one.payload == other.payload);
+    assert!(frames.len() > 10, "hosts talk: {frames:?}");
+    let mut random = Random::new(seed());
+    for frame in frames.iter().filter(|frame| !frame.payload.is_empty()) {
+        for _ in 0..FRAMES / 10 {
+            let mut changed = frame.clone();
+            changed.payload.truncate(200); // the heads are shorter
+            for _ in 0..=random.below(3) {
+                let at = random.below(changed.payload.len().min(60));
+                changed.payload[at] ^= 1 << random.below(8);
+            }
+            client.send(&changed);
+        }
+        client.flush();
+    }
+    for host in [first, second] {
+        eventually("messages come again", || {
+            (outcome(host, "send-wait other 1 x 1000") == "ok").then_some(())
+        });
+        eventually("and answers", || {
+            (outcome(host, "call c z 1000") == "y").then_some(())
+        });
+    }
+    assert!(first.dropped() + second.dropped() > 0.0);
+}
+
 /// A request that comes again, long after it was sent, is not executed again.
 #[test]
 fn a_request_that_is_sent_again_is_stale() {
     const BEATS: usize = 8;
-    let cluster = Cluster::new(super::HASTY);
+    let cluster = Cluster::new(HASTY);
     let front = cluster.front("");
     let worker = cluster.worker("misbehave", "--workers 1");
     front.wait_there(&[&worker]);

@@ -11,6 +11,10 @@ use crate::support::eventually;
 use crate::support::scripts::{FOR_EVER, outcome, send};
 use crate::support::server::guest;
 
+/// The most that a host may grow: some windows of 4 MiB, a mailbox of 8 MiB, the memory of a guest,
+/// and what the allocator keeps of each.
+const ROOM: u64 = 96 << 20;
+
 /// Two hosts whose root processes run scripts, and call each other `other`.
 fn two(cluster: &Cluster, flags: &str) -> [Host; 2] {
     let flags = format!("{FOR_EVER} {flags}");
@@ -52,13 +56,14 @@ fn messages_reach_another_host() {
     }
     assert_eq!(outcome(&first, "send other 1 x*20000000"), "too-large");
     // The answer goes to the pid that the message came from.
-    assert_eq!(outcome(&second, "send sender 9 back"), "ok");
+    assert_eq!(outcome(&first, "send other 8 there"), "ok");
+    assert_eq!(outcome(&second, "receive; send sender 9 back"), "ok");
     assert_eq!(outcome(&first, "receive"), "other 9 back");
 }
 
 #[test]
 fn messages_keep_their_order() {
-    const MESSAGES: u64 = 50_000;
+    const MESSAGES: u64 = 1_000_000;
     let cluster = Cluster::new("");
     let [first, second] = two(&cluster, "");
     let mut receiver = send(&second, &format!("counted {MESSAGES}; answer"));
@@ -128,6 +133,58 @@ fn a_full_mailbox_on_another_host_is_told() {
     });
 }
 
+/// What is on its way and what waits is bounded, whatever a process does.
+#[test]
+fn a_receiver_that_sleeps_costs_no_memory() {
+    let cluster = Cluster::new("");
+    let hosts = two(&cluster, "");
+    let [first, second] = &hosts;
+    child(first, second, "pause 600000");
+    let before = hosts.each_ref().map(|host| host.memory("VmHWM"));
+    let taken = outcome(first, "flood c 1000 x*1000000");
+    assert!(
+        taken.ends_with(" taken") && taken != "1000 taken",
+        "{taken}"
+    );
+    for (host, before) in hosts.iter().zip(before) {
+        assert!(host.grown(before) < ROOM, "{}", host.grown(before));
+    }
+}
+
+#[test]
+fn who_asks_and_is_killed_leaves_nothing_behind() {
+    const SLOW: u64 = 1_000_000;
+    let cluster = Cluster::new("");
+    let cable = Cable::to(cluster.nats.address());
+    let flags = format!(
+        "--nats nats://{} {} {FOR_EVER}",
+        cable.address(),
+        cluster.flags
+    );
+    let near = Host::joined(guest("actor", &flags));
+    let hosts = [near, cluster.both("actor", FOR_EVER)];
+    acquaint(&hosts);
+    let [near, far] = &hosts;
+    child(near, far, "pause 600000");
+    cable.slow(SLOW);
+    let before = near.memory("VmHWM");
+    let asks = "spawn w { send-wait c 1 x*1000000 60000 }; pause 5; kill w";
+    assert_eq!(outcome(near, &format!("repeat 200 {{ {asks} }}")), "200 ok");
+    assert!(near.grown(before) < ROOM, "{}", near.grown(before));
+}
+
+#[test]
+fn hosts_have_their_roots() {
+    let cluster = Cluster::new("");
+    let [first, second] = two(&cluster, "--name one");
+    let listed = format!("{} one self, {} one other", first.number, second.number);
+    assert_eq!(outcome(&first, "hosts"), listed);
+    let front = cluster.front("--name two");
+    first.wait_there(&[&front]);
+    let listed = format!("{listed}, {} two no root", front.number);
+    assert_eq!(outcome(&first, "hosts"), listed);
+}
+
 #[test]
 fn a_killed_host_is_told_to_all_who_wait() {
     let cluster = Cluster::new(HASTY);
@@ -152,6 +209,11 @@ fn a_killed_host_is_told_to_all_who_wait() {
     assert_eq!(outcome(&first, "send c 1 x"), "unreachable");
     assert_eq!(outcome(&first, "monitor c"), "unreachable");
     assert_eq!(outcome(&first, "hosts").matches(',').count(), 0);
+    assert_eq!(
+        outcome(&first, "try-receive"),
+        "nothing",
+        "each was told once"
+    );
 }
 
 #[test]
@@ -214,4 +276,54 @@ fn a_restarted_server_doubles_nothing() {
     assert_eq!(outcome(&second, "receive"), "other 1 x");
     // What was on its way when the server ended may have been taken: once at most for each try.
     assert_eq!(outcome(&second, "receive"), "other 2 y");
+}
+
+/// One process sends without end to one on another host, and whatever can break does.
+#[test]
+fn nothing_comes_twice_or_late_and_each_gap_is_told() {
+    const TIMES: usize = 3;
+    let mut cluster = Cluster::new(HASTY);
+    let cable = Cable::to(cluster.nats.address());
+    let flags = format!("{FOR_EVER} --max-mailbox 65536");
+    let near = cluster.both("actor", &flags);
+    let flags = format!(
+        "--nats nats://{} {} {flags}",
+        cable.address(),
+        cluster.flags
+    );
+    let hosts = [near, Host::joined(guest("actor", &flags))];
+    acquaint(&hosts);
+    let [near, far] = &hosts;
+    let judge = outcome(far, "spawn j { judge; tell }; number j");
+    let streams = format!("call-it j {judge}; spawn s {{ stream j }}");
+    assert_eq!(outcome(near, &streams), "ok");
+    let passes = || {
+        eventually("messages come again", || {
+            (outcome(near, "send-wait other 0 x 60000") == "ok").then_some(())
+        });
+    };
+    for time in 1..=TIMES {
+        cable.cut();
+        for host in &hosts {
+            host.wait_entries("host is lost", time);
+        }
+        cable.heal();
+        for host in &hosts {
+            host.wait_entries("host is there", 1 + time);
+        }
+        passes();
+    }
+    for _ in 0..TIMES {
+        cable.close();
+        passes();
+    }
+    for _ in 0..TIMES {
+        cluster.nats.kill();
+        cluster.nats.restart();
+        passes();
+    }
+    assert_eq!(outcome(near, "kill s"), "ok");
+    let verdict = outcome(far, "receive-from j");
+    assert!(verdict.starts_with("j: in order, "), "{verdict}");
+    assert!(!verdict.contains(" 0 losses"), "{verdict}");
 }

@@ -1,7 +1,7 @@
 //! Names of the cluster: each has one process at every moment, on whatever host.
 
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
@@ -61,6 +61,81 @@ fn a_name_is_found_and_given_back() {
     assert_eq!(outcome(&first, script), "ok");
     assert_eq!(outcome(&first, "release mine"), "ok");
     assert_eq!(outcome(&second, "claim mine"), "ok");
+}
+
+/// Each host asks for each name, looks whether it has it, and gives it back. The test's clock tells
+/// when a host certainly had a name: from the end of the call that gave it to the beginning of the
+/// call that gave it back.
+#[test]
+fn a_name_has_one_holder_at_most_at_every_moment() {
+    const TIMES: usize = 3;
+    const COUNT: usize = 100;
+    let cluster = Cluster::new("");
+    let hosts = hosts::<3>(&cluster);
+    let hold = |host: &Host, name: usize| {
+        let claimed = outcome(host, &format!("claim {name}"));
+        if claimed == "name-taken" {
+            return None;
+        }
+        let start = Instant::now();
+        assert_eq!(claimed, "ok");
+        assert_eq!(outcome(host, &format!("holder {name}")), "self");
+        let end = Instant::now();
+        assert_eq!(outcome(host, &format!("release {name}")), "ok");
+        Some((name, start, end))
+    };
+    let of_host = |host: &Host| {
+        let names = (0..TIMES).flat_map(|_| 0..COUNT);
+        names
+            .filter_map(|name| hold(host, name))
+            .collect::<Vec<_>>()
+    };
+    let mut held: Vec<_> = thread::scope(|scope| {
+        let of_hosts = hosts.each_ref().map(|host| scope.spawn(move || of_host(host)));
+        let of_hosts = of_hosts.map(|of_host| of_host.join().expect("its times"));
+        of_hosts.into_iter().flatten().collect()
+    });
+    held.sort_unstable();
+    for pair in held.windows(2) {
+        let [(name, _, end), (next, start, _)] = pair else {
+            panic!("two");
+        };
+        assert!(name != next || end <= start, "{name} had two holders");
+    }
+    held.dedup_by_key(|(name, ..)| *name);
+    assert_eq!(held.len(), COUNT, "somebody has had each");
+}
+
+#[test]
+fn who_was_frozen_has_lost_its_name() {
+    let cluster = Cluster::new(HASTY);
+    let [near, far] = hosts::<2>(&cluster);
+    let spawned = "spawn c { claim it; tell; forever { receive } }; receive-from c";
+    assert_eq!(outcome(&far, spawned), "c: ok");
+    assert_eq!(outcome(&far, "monitor c"), "ok");
+    far.signal(Signal::STOP);
+    eventually("another one has the name", || {
+        (outcome(&near, "claim it") == "ok").then_some(())
+    });
+    far.signal(Signal::CONT);
+    assert_eq!(outcome(&far, "receive"), "c is down: killed");
+    eventually("it knows who has the name", || {
+        (outcome(&far, "claim it") == "name-taken").then_some(())
+    });
+    assert_eq!(outcome(&near, "holder it"), "self");
+}
+
+#[test]
+fn the_names_of_a_host_that_stops_are_free_at_once() {
+    let lease = Duration::from_secs(60);
+    let cluster = Cluster::new("--lost-after 60s");
+    let [first, mut second] = hosts::<2>(&cluster);
+    assert_eq!(outcome(&second, "claim it"), "ok");
+    let start = Instant::now();
+    second.signal(Signal::TERM);
+    second.wait_exit();
+    assert_eq!(outcome(&first, "claim it"), "ok");
+    assert!(start.elapsed() < lease);
 }
 
 /// Longer than a lease with [`HASTY`].

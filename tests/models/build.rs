@@ -20,6 +20,8 @@ fn main() {
     let out = Path::new(&out);
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-changed=faults.rs");
+    // The host's files name a feature of the host.
+    println!("cargo::rustc-check-cfg=cfg(feature, values(\"cluster\"))");
     let mut included = String::new();
     for part in PARTS {
         let Part { name, .. } = part;

@@ -16,7 +16,6 @@ use crate::exit::Exit;
 use crate::mailbox::MailError;
 use crate::message::{Content, Message};
 use crate::peers::Way;
-use crate::table::ProcessError;
 
 /// The calling side of a process of another host. Dropped, it waits no more.
 struct OnBehalf(Calls);
@@ -24,7 +23,7 @@ struct OnBehalf(Calls);
 impl Inner {
     /// Does what a piece of this connection asks for.
     pub(super) fn act(self: &Arc<Self>, pair: &Arc<Pair>, epoch: u64, what: Post<'_>, body: Bytes) {
-        let answer = |id, done| self.answer(pair, epoch, &Post::Done { id, done }, b"");
+        let answer = |id, done| self.answer(pair, epoch, &Post::Done { id, done });
         match what {
             Post::Piece => {}
             Post::Data { address, tag } => {
@@ -64,7 +63,7 @@ impl Inner {
                     },
                 };
                 let posted = self.remote.mailbox(way);
-                let posted = posted.and_then(|(_, mailbox)| mailbox.post(message));
+                let posted = posted.and_then(|mailbox| mailbox.post(message));
                 let posted = match posted {
                     Ok((wake, posted)) => {
                         wake.wake();
@@ -74,13 +73,7 @@ impl Inner {
                 };
                 self.serve(pair, epoch, id, async move {
                     let taken = posted.taken(Duration::from_millis(time_ms.into())).await;
-                    (
-                        Post::Done {
-                            id,
-                            done: Done::of(taken),
-                        },
-                        Vec::new(),
-                    )
+                    Err(Done::of(taken))
                 });
             }
             Post::Call {
@@ -107,18 +100,9 @@ impl Inner {
                 self.serve(pair, epoch, id, async move {
                     let reply = poll_fn(|cx| calls.0.poll(cx, deadline)).await;
                     match reply {
-                        Ok(bytes) if bytes.len() > WINDOW_BYTES => {
-                            let done = Done::TooLarge;
-                            (Post::Done { id, done }, Vec::new())
-                        }
-                        Ok(bytes) => (Post::Reply { id }, bytes),
-                        Err(why) => (
-                            Post::Done {
-                                id,
-                                done: why.into(),
-                            },
-                            Vec::new(),
-                        ),
+                        Ok(bytes) if bytes.len() > WINDOW_BYTES => Err(Done::TooLarge),
+                        Ok(bytes) => Ok(bytes),
+                        Err(why) => Err(why.into()),
                     }
                 });
             }
@@ -132,17 +116,22 @@ impl Inner {
                 let Some(way) = address.way(pair.host) else {
                     return self.drop_frame();
                 };
-                let table = self.remote.table(way.program);
-                let table = table.ok_or(ProcessError::NoProcess);
-                let watched = table.and_then(|table| table.watched_from_afar(way.from, way.to));
-                let watched = watched.map_err(|_| MailError::NoProcess);
-                answer(id, Done::of(watched));
+                let tables = self.remote.of_name(way.program);
+                let mut tables = tables.iter();
+                let is_watched = tables.any(|it| it.watched_from_afar(way.from, way.to).is_ok());
+                answer(
+                    id,
+                    match is_watched {
+                        true => Done::Taken,
+                        false => Done::NoProcess,
+                    },
+                );
             }
             Post::Forget { address } => {
                 let Some(way) = address.way(pair.host) else {
                     return self.drop_frame();
                 };
-                if let Some(table) = self.remote.table(way.program) {
+                for table in self.remote.of_name(way.program) {
                     table.forgotten_from_afar(way.from, way.to);
                 }
             }
@@ -159,18 +148,18 @@ impl Inner {
                     Some(exit) => *exit,
                     None => Exit::Killed,
                 };
-                if let Some(table) = self.remote.table(way.program) {
+                for table in self.remote.of_name(way.program) {
                     table.ended_afar(way.from, way.to, exit);
                 }
             }
             Post::Done { id, done } => {
-                let asked = pair.state().asked.remove(&id);
+                let asked = pair.answered(id);
                 if let Some(asked) = asked {
                     asked.done(done);
                 }
             }
             Post::Reply { id } => {
-                let asked = pair.state().asked.remove(&id);
+                let asked = pair.answered(id);
                 if let Some(Asked::Call(caller)) = asked {
                     let _was_waiting = caller.reply(body.into());
                 }
@@ -179,7 +168,7 @@ impl Inner {
     }
 
     fn deliver(&self, way: Way<'_>, content: Content) -> Result<(), MailError> {
-        let (_table, mailbox) = self.remote.mailbox(way)?;
+        let mailbox = self.remote.mailbox(way)?;
         let message = Message {
             sender: way.from,
             content,
@@ -188,21 +177,26 @@ impl Inner {
         Ok(())
     }
 
-    /// Does something for a process of another host, and answers when it is done.
+    /// Does something for a process of another host, and answers when it is done: with the bytes of
+    /// a reply, or without.
     fn serve(
         self: &Arc<Self>,
         pair: &Arc<Pair>,
         epoch: u64,
         id: u64,
-        work: impl Future<Output = (Post<'static>, Vec<u8>)> + Send + 'static,
+        work: impl Future<Output = Result<Vec<u8>, Done>> + Send + 'static,
     ) {
         let (inner, serving) = (Arc::clone(self), Arc::clone(pair));
         // Entered under the lock, so that the task finds itself there.
         let mut state = pair.state();
         let task = self.remote.runtime.spawn(async move {
-            let (answer, body) = work.await;
-            serving.state().serving.remove(&id);
-            inner.answer(&serving, epoch, &answer, &body);
+            match work.await {
+                Ok(reply) => inner.reply(&serving, epoch, id, &reply).await,
+                Err(done) => {
+                    serving.state().serving.remove(&id);
+                    inner.answer(&serving, epoch, &Post::Done { id, done });
+                }
+            }
         });
         state.serving.insert(id, task.abort_handle());
     }

@@ -17,6 +17,7 @@ mod deliver;
 mod flow;
 mod frames;
 mod front;
+mod leases;
 mod link;
 mod members;
 mod names;
@@ -499,7 +500,7 @@ impl Inner {
     }
 }
 
-/// Milliseconds of a clock that goes on while the machine is suspended.
+/// Milliseconds by a clock that goes on while the machine is suspended.
 fn clock_ms() -> u64 {
     let now = rustix::time::clock_gettime(ClockId::Boottime);
     let (seconds, nanos) = (now.tv_sec.unsigned_abs(), now.tv_nsec.unsigned_abs());

@@ -1,23 +1,24 @@
 //! *Names* of the cluster are leases in a bucket whose entries expire. A host renews those of its
-//! processes, and ends a process whose name it could not renew, some time before the lease is over.
-//! It counts from before it had sent the renewal, so nobody else can have the name by then.
+//! processes, and ends a process whose name it could not renew ([`leases`](super::leases)), some
+//! time before the entry expires. It counts from before it had sent the renewal, so nobody else can
+//! have the name by then.
 //!
 //! Only writes that compare are believed. What is read may be old, and costs a further try then.
 //! Nothing is ever deleted: a name that is given back has no value.
 
-use std::collections::HashMap;
 use std::fmt::Write;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::runtime::Handle;
 use tokio::sync::{OnceCell, oneshot};
-use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use super::Inner;
+use super::leases::{Lease, Leases, Release};
 use super::store::{Book, Kept, NotWritten};
+use super::{Inner, clock_ms};
 use crate::peers::{Lost, NotClaimed, Unreachable};
 use crate::pid::Pid;
 
@@ -31,17 +32,10 @@ const PARTS: u32 = 5;
 /// The names that this host has.
 pub(super) struct Names {
     book: OnceCell<Book>,
-    leases: Mutex<HashMap<String, Lease>>,
+    leases: Arc<Leases>,
     /// Tasks that keep or give back names.
     keepers: AtomicUsize,
     runtime: Handle,
-}
-
-#[derive(Debug)]
-struct Lease {
-    holder: Pid,
-    /// Has its keeper give the name back, and say when it has.
-    release: oneshot::Sender<Option<oneshot::Sender<Result<(), Unreachable>>>>,
 }
 
 /// Renews one lease.
@@ -50,39 +44,25 @@ struct Keeper {
     key: String,
     holder: Pid,
     revision: u64,
-    /// When the process is ended.
-    until: Instant,
-    released: oneshot::Receiver<Option<oneshot::Sender<Result<(), Unreachable>>>>,
+    released: oneshot::Receiver<Release>,
 }
 
 /// How a renewal went.
 enum Renewed {
-    Until(Instant),
+    Until(u64),
     /// Another one has the name, or nobody.
     Gone,
     Unknown,
-}
-
-/// What a keeper does next.
-enum Next {
-    Renew,
-    Release(Option<oneshot::Sender<Result<(), Unreachable>>>),
-    Lost,
 }
 
 impl Names {
     pub(super) fn new() -> Self {
         Self {
             book: OnceCell::new(),
-            leases: Mutex::default(),
+            leases: Arc::default(),
             keepers: AtomicUsize::new(0),
             runtime: Handle::current(),
         }
-    }
-
-    fn leases(&self) -> MutexGuard<'_, HashMap<String, Lease>> {
-        // No step under this lock can panic.
-        self.leases.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -127,23 +107,22 @@ impl Inner {
                     // It has ended, or gives the name back.
                     Some(other)
                         if other.host() == self.link.number()
-                            && !self.names.leases().contains_key(&key) =>
+                            && !self.names.leases.contains(&key) =>
                     {
                         *revision
                     }
                     Some(_) | None => return Err(NotClaimed::Taken),
                 },
             };
-            let sent = Instant::now();
+            let sent = clock_ms();
             let writing = book.write(&key, value(holder), revision);
             match timeout_at(give_up, writing).await {
                 Ok(Ok(revision)) => {
-                    let until = sent + book.usable();
-                    if until <= Instant::now() {
+                    let until = sent + book.usable_ms();
+                    if until < clock_ms() + millis(Leases::LOOK) {
                         return Err(NotClaimed::Unreachable); // it expires by itself
                     }
-                    self.keep(key, holder, revision, until, lost);
-                    return Ok(());
+                    return self.keep(key, holder, revision, until, lost);
                 }
                 Ok(Err(NotWritten::Another)) => tokio::task::yield_now().await,
                 Ok(Err(NotWritten::Unknown)) | Err(_) => return Err(NotClaimed::Unreachable),
@@ -154,19 +133,38 @@ impl Inner {
         }
     }
 
-    fn keep(self: &Arc<Self>, key: String, holder: Pid, revision: u64, until: Instant, lost: Lost) {
+    /// # Errors
+    /// [`NotClaimed`].
+    fn keep(
+        self: &Arc<Self>,
+        key: String,
+        holder: Pid,
+        revision: u64,
+        until: u64,
+        lost: Lost,
+    ) -> Result<(), NotClaimed> {
         let (release, released) = oneshot::channel();
+        let lease = Lease {
+            holder,
+            until,
+            lost,
+            release,
+        };
+        let entered = self.names.leases.enter(key.clone(), lease);
+        entered.map_err(|why| {
+            tracing::warn!(%why, "names of the cluster can't be used");
+            NotClaimed::Unreachable // it expires by itself
+        })?;
         let keeper = Keeper {
             inner: Arc::clone(self),
-            key: key.clone(),
+            key,
             holder,
             revision,
-            until,
             released,
         };
-        self.names.leases().insert(key, Lease { holder, release });
         self.names.keepers.fetch_add(1, Ordering::SeqCst);
-        self.names.runtime.spawn(keeper.run(lost));
+        self.names.runtime.spawn(keeper.run());
+        Ok(())
     }
 
     /// Gives a name back, and waits until others can have it.
@@ -174,7 +172,7 @@ impl Inner {
     /// # Errors
     /// [`Unreachable`]: others can have it when the lease is over.
     pub(super) async fn release_name(&self, program: &str, name: &str) -> Result<(), Unreachable> {
-        let lease = self.names.leases().remove(&key(program, name));
+        let lease = self.names.leases.remove(&key(program, name));
         let Some(lease) = lease else {
             return Ok(()); // it was lost
         };
@@ -185,7 +183,7 @@ impl Inner {
 
     /// Gives a name back whose process has ended.
     pub(super) fn let_name_go(&self, program: &str, name: &str) {
-        let lease = self.names.leases().remove(&key(program, name));
+        let lease = self.names.leases.remove(&key(program, name));
         if let Some(lease) = lease {
             let _ended = lease.release.send(None);
         }
@@ -221,71 +219,54 @@ impl Inner {
 }
 
 impl Book {
-    /// How long a name may be used after it was last asked for.
-    fn usable(&self) -> Duration {
-        self.lease - self.lease / PARTS
+    /// How long a name may be used after it was last asked for, in milliseconds.
+    fn usable_ms(&self) -> u64 {
+        millis(self.lease - self.lease / PARTS)
     }
 }
 
 impl Keeper {
-    async fn run(mut self, lost: Lost) {
-        match self.keep().await {
-            Next::Release(whom) => {
-                let released = self.give_back().await;
-                if let Some(whom) = whom {
-                    let _gone = whom.send(released);
-                }
-            }
-            Next::Renew | Next::Lost => {
-                lost();
-                tracing::warn!(
-                    pid = self.holder.get(),
-                    "a name of the cluster was lost, and its process ends"
-                );
-                let mut leases = self.inner.names.leases();
-                let is_own = |lease: &Lease| lease.holder == self.holder;
-                if leases.get(&self.key).is_some_and(is_own) {
-                    leases.remove(&self.key);
-                }
+    async fn run(mut self) {
+        // Without a word, the name was lost.
+        if let Some(whom) = self.keep().await {
+            let released = self.give_back().await;
+            if let Some(whom) = whom {
+                let _gone = whom.send(released);
             }
         }
     }
 
-    /// Renews the lease until it is given back or lost.
-    async fn keep(&mut self) -> Next {
+    /// Renews the lease until it is to be given back, or lost.
+    async fn keep(&mut self) -> Option<Release> {
         let inner = Arc::clone(&self.inner);
-        let Some(book) = inner.names.book.get() else {
-            return Next::Lost; // can't happen: the name was written there
-        };
+        let leases = &inner.names.leases;
+        let book = inner.names.book.get()?; // it is there: the name was written to it
         let pause = book.lease / PARTS;
         loop {
-            let next = tokio::select! {
+            tokio::select! {
                 biased;
-                () = sleep_until(self.until) => Next::Lost,
-                released = &mut self.released => Next::Release(released.unwrap_or(None)),
-                () = sleep(pause) => Next::Renew,
-            };
-            match next {
-                Next::Renew => {}
-                Next::Release(_) | Next::Lost => return next,
+                released = &mut self.released => return released.ok(),
+                () = sleep(pause) => {}
             }
-            let until = self.until;
-            match timeout_at(until.min(Instant::now() + pause), self.renew(book)).await {
-                Ok(Renewed::Until(until)) => self.until = until,
-                Ok(Renewed::Gone) => return Next::Lost,
+            match timeout(pause, self.renew(book)).await {
+                Ok(Renewed::Until(until)) => {
+                    leases.prolong(&self.key, self.holder, until);
+                }
+                Ok(Renewed::Gone) => leases.lose(&self.key, self.holder),
+                // The lease is over, or the next renewal comes in time.
                 Ok(Renewed::Unknown) | Err(_) => {}
             }
         }
     }
 
     async fn renew(&mut self, book: &Book) -> Renewed {
-        let sent = Instant::now();
+        let sent = clock_ms();
         for _ in 0..2 {
             let value = value(self.holder);
             match book.write(&self.key, value, self.revision).await {
                 Ok(revision) => {
                     self.revision = revision;
-                    return Renewed::Until(sent + book.usable());
+                    return Renewed::Until(sent + book.usable_ms());
                 }
                 Err(NotWritten::Unknown) => return Renewed::Unknown,
                 Err(NotWritten::Another) => {}
@@ -342,6 +323,10 @@ fn key(program: &str, name: &str) -> String {
         let _infallible = write!(key, "{byte:02x}");
     }
     key
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn value(holder: Pid) -> Bytes {

@@ -33,6 +33,9 @@ const BATCH_BYTES: usize = WINDOW_BYTES / 4;
 /// The most bytes of a body in one frame. NATS takes more, with the head.
 const PIECE_BYTES: usize = 128 << 10;
 
+/// The most answers that processes of this host wait for from one other host.
+const MOST_ASKED: usize = 64 << 10;
+
 /// How long a full mailbox of another host counts as full.
 const FULL_FOR: Duration = Duration::from_millis(100);
 
@@ -47,6 +50,8 @@ pub(super) struct Pair {
     state: Mutex<State>,
     /// Notified when a frame is to be sent.
     pub(super) ready: Notify,
+    /// Notified when there may be room in the window.
+    pub(super) room: Notify,
 }
 
 #[derive(Default)]
@@ -116,12 +121,18 @@ pub(super) enum Received {
 }
 
 impl Pair {
-    pub(super) fn new(host: u32) -> Self {
+    /// The first connection has this number.
+    pub(super) fn new(host: u32, epoch: u64) -> Self {
+        let state = State {
+            epoch,
+            ..State::default()
+        };
         Self {
             host,
             since: Instant::now(),
-            state: Mutex::default(),
+            state: Mutex::new(state),
             ready: Notify::new(),
+            room: Notify::new(),
         }
     }
 
@@ -134,16 +145,19 @@ impl Pair {
     /// # Errors
     /// What is known of the receiver.
     pub(super) fn miss_of(&self, to: Pid) -> Result<(), MailError> {
-        let mut state = self.state();
-        match state.out.misses.get(&to) {
-            None => Ok(()),
+        match self.state().out.misses.get(&to) {
             Some((Missed::NoProcess, _)) => Err(MailError::NoProcess),
             Some((Missed::Full, since)) if since.elapsed() < FULL_FOR => Err(MailError::Full),
-            Some((Missed::Full, _)) => {
-                state.out.misses.remove(&to);
-                Ok(())
-            }
+            // What is over stays: `order` has each receiver once.
+            Some((Missed::Full, _)) | None => Ok(()),
         }
+    }
+
+    /// What waits for the answer with this number, and waits no more.
+    pub(super) fn answered(&self, id: u64) -> Option<Asked> {
+        let asked = self.state().asked.remove(&id);
+        self.room.notify_waiters();
+        asked
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
@@ -172,6 +186,27 @@ impl State {
             return Err(MailError::Full);
         }
         Ok(())
+    }
+
+    /// Whether a message for whose answer a process waits is within the window.
+    ///
+    /// # Errors
+    /// As [`State::fits`].
+    pub(super) fn fits_asking(&self, body: usize) -> Result<(), MailError> {
+        match self.asked.len() < MOST_ASKED {
+            true => self.fits(body),
+            false => Err(MailError::Full),
+        }
+    }
+
+    /// Removes the calls whose processes wait no more. Returns their numbers.
+    pub(super) fn given_up(&mut self) -> Vec<u64> {
+        let is_over = |asked: &Asked| match asked {
+            Asked::Call(caller) => !caller.is_waiting(),
+            Asked::Wait(_) | Asked::Watch(_) => false, // their guards withdraw them
+        };
+        let given_up = self.asked.extract_if(|_, asked| is_over(asked));
+        given_up.map(|(id, _)| id).collect()
     }
 
     /// Takes in a piece.
@@ -315,6 +350,9 @@ pub(super) fn not_watched(error: MailError) -> NotWatched {
 }
 
 #[cfg(test)]
+mod model;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
@@ -405,7 +443,7 @@ mod tests {
 
     #[test]
     fn who_has_ended_is_remembered() {
-        let pair = Pair::new(2);
+        let pair = Pair::new(2, 0);
         let pid = Pid::new(2 << 44 | 1).expect("nobody has 0");
         pair.state().push(1, &PIECE, b"");
         assert_eq!(pair.miss_of(pid), Ok(()));

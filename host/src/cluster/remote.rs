@@ -11,14 +11,15 @@
 
 use std::collections::HashMap;
 use std::mem::take;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, oneshot};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::frames::{Address, Frame, Mail, Post};
 use super::members::MAX_HOSTS;
@@ -40,6 +41,9 @@ const MOST_LOST: u64 = 1 << 32;
 /// The connections of this host.
 pub(super) struct Remote {
     pairs: Mutex<HashMap<u32, Arc<Pair>>>,
+    /// Above the numbers of all connections that this host has forgotten. Another host may remember
+    /// one of them, and what has come by it.
+    next_epoch: AtomicU64,
     /// The programs of this host.
     tables: Mutex<HashMap<String, Vec<Weak<Table>>>>,
     pub(super) runtime: Handle,
@@ -60,6 +64,7 @@ impl Remote {
     pub(super) fn new() -> Self {
         Self {
             pairs: Mutex::default(),
+            next_epoch: AtomicU64::new(0),
             tables: Mutex::default(),
             runtime: Handle::current(),
             owes: AtomicBool::new(false),
@@ -87,18 +92,19 @@ impl Remote {
 
     /// The programs of this host, and their root processes.
     pub(super) fn roots(&self) -> Vec<(String, Pid)> {
-        let tables = self.all_tables();
-        let roots = tables
-            .iter()
-            .filter_map(|table| Some((table.program().to_owned(), table.root()?)));
-        roots.collect()
+        let programs: Vec<_> = self.tables().keys().cloned().collect();
+        let root = |program: String| {
+            let root = self.of_name(&program).iter().find_map(|it| it.root())?;
+            Some((program, root))
+        };
+        programs.into_iter().filter_map(root).collect()
     }
 
-    /// The latest program with this name.
-    pub(super) fn table(&self, program: &str) -> Option<Arc<Table>> {
+    /// The programs with this name, the latest first: one that goes may still have processes.
+    pub(super) fn of_name(&self, program: &str) -> Vec<Arc<Table>> {
         let tables = self.tables();
-        let of_name = tables.get(program)?;
-        of_name.iter().rev().find_map(Weak::upgrade)
+        let of_name = tables.get(program).into_iter().flatten();
+        of_name.rev().filter_map(Weak::upgrade).collect()
     }
 
     fn all_tables(&self) -> Vec<Arc<Table>> {
@@ -107,10 +113,15 @@ impl Remote {
         tables.filter_map(Weak::upgrade).collect()
     }
 
-    pub(super) fn mailbox(&self, way: Way<'_>) -> Result<(Arc<Table>, Arc<Mailbox>), MailError> {
-        let table = self.table(way.program).ok_or(MailError::NoProcess)?;
-        let mailbox = table.mailbox(way.to)?;
-        Ok((table, mailbox))
+    pub(super) fn mailbox(&self, way: Way<'_>) -> Result<Arc<Mailbox>, MailError> {
+        let mut found = Err(MailError::NoProcess);
+        for table in self.of_name(way.program) {
+            match table.mailbox(way.to) {
+                Err(MailError::NoProcess) => {}
+                mailbox => found = mailbox,
+            }
+        }
+        found
     }
 
     fn known_pairs(&self) -> Vec<Arc<Pair>> {
@@ -138,7 +149,7 @@ impl Cluster {
             tag: letter.tag,
         };
         pair.miss_of(way.to)?;
-        self.0.post_within(&pair, &what, &letter.bytes, None)
+        self.0.post_within(&pair, &what, &letter.bytes, &mut None)
     }
 
     pub(super) async fn send_and_wait(
@@ -147,23 +158,30 @@ impl Cluster {
         letter: Letter,
         time_limit: Duration,
     ) -> Result<(), MailError> {
+        let start = Instant::now();
         let pair = self.0.pair_for(way.to)?;
         let id = self.0.next_id.fetch_add(1, Ordering::Relaxed);
         let (sender, answer) = oneshot::channel();
-        let what = Post::Wait {
+        let what = |time_limit| Post::Wait {
             id,
             address: Address::of(way),
             tag: letter.tag,
             time_ms: millis(time_limit),
         };
         let asked = (id, Asked::Wait(sender));
-        self.0.post_asking(&pair, &what, &letter.bytes, asked)?;
+        let left = || time_limit.saturating_sub(start.elapsed());
+        let posting = self
+            .0
+            .post_asking(&pair, || what(left()), &letter.bytes, asked);
+        // What was not sent is not taken.
+        let posted = timeout(time_limit, posting).await;
+        posted.unwrap_or(Err(MailError::TimedOut))?;
         let _guard = Guard {
             inner: &self.0,
             pair,
             id,
         };
-        let answered = timeout(time_limit + self.0.patience(), answer).await;
+        let answered = timeout(left() + self.0.patience(), answer).await;
         let answered = answered.ok().and_then(Result::ok);
         answered.unwrap_or(Err(MailError::Unreachable))
     }
@@ -187,7 +205,7 @@ impl Cluster {
         };
         pair.miss_of(way.to)?;
         let asked = (id, Asked::Call(caller));
-        self.0.post_within(&pair, &what, bytes, Some(asked))
+        self.0.post_within(&pair, &what, bytes, &mut Some(asked))
     }
 
     pub(super) async fn ask_to_watch(&self, way: Way<'_>) -> Result<(), NotWatched> {
@@ -199,7 +217,9 @@ impl Cluster {
             address: Address::of(way),
         };
         let asked = (id, Asked::Watch(sender));
-        let posted = self.0.post_asking(&pair, &what, b"", asked);
+        let posting = self.0.post_asking(&pair, || what.clone(), b"", asked);
+        let posted = timeout(self.0.patience(), posting).await;
+        let posted = posted.unwrap_or(Err(MailError::Unreachable));
         posted.map_err(not_watched)?;
         let _guard = Guard {
             inner: &self.0,
@@ -215,7 +235,7 @@ impl Cluster {
     pub(super) fn tell(&self, way: Way<'_>, what: &Post<'_>) {
         // Without a connection, that host takes this one as lost.
         if let Some(pair) = self.0.known_pair(way.to.host()) {
-            self.0.post(&pair, what, b"");
+            self.0.post(&pair, what);
         }
     }
 
@@ -265,61 +285,92 @@ impl Inner {
         if pairs.len() >= MAX_HOSTS || host == self.link.number() {
             return None;
         }
-        let pair = Arc::new(Pair::new(host));
+        let epoch = self.remote.next_epoch.load(Ordering::Relaxed);
+        let pair = Arc::new(Pair::new(host, epoch));
         pairs.insert(host, Arc::clone(&pair));
         let writing = write(Arc::downgrade(self), Arc::clone(&pair));
         self.remote.runtime.spawn(writing);
         Some(pair)
     }
 
-    /// Sends a piece, if it is within the window. `asked` is what waits for its answer.
+    /// Sends a piece, if it is within the window. `asked` is what waits for its answer, and is
+    /// taken then.
     fn post_within(
         &self,
         pair: &Pair,
         what: &Post<'_>,
         body: &[u8],
-        asked: Option<(u64, Asked)>,
+        asked: &mut Option<(u64, Asked)>,
     ) -> Result<(), MailError> {
         let mut state = pair.state();
-        state.fits(body.len())?;
-        state.asked.extend(asked);
+        match asked {
+            Some(_) => state.fits_asking(body.len())?,
+            None => state.fits(body.len())?,
+        }
+        state.asked.extend(asked.take());
         state.push(self.link.number(), what, body);
         drop(state);
         pair.ready.notify_one();
         Ok(())
     }
 
-    /// Sends a piece for whose answer its process waits: one at a time, so the window is not asked.
-    fn post_asking(
+    /// Sends a piece for whose answer its process waits, as soon as it is within the window.
+    async fn post_asking<'a>(
         &self,
         pair: &Pair,
-        what: &Post<'_>,
+        what: impl Fn() -> Post<'a>,
         body: &[u8],
         asked: (u64, Asked),
     ) -> Result<(), MailError> {
-        let mut state = pair.state();
-        match state.fits(body.len()) {
-            Err(MailError::TooLarge) => return Err(MailError::TooLarge),
-            Ok(()) | Err(_) => {}
+        let mut asked = Some(asked);
+        loop {
+            let mut room = pin!(pair.room.notified());
+            room.as_mut().enable(); // before the look
+            match self.post_within(pair, &what(), body, &mut asked) {
+                Err(MailError::Full) => room.await,
+                posted => return posted,
+            }
+            if !self.members.is_there(pair.host) {
+                return Err(MailError::Unreachable);
+            }
         }
-        state.asked.extend([asked]);
-        state.push(self.link.number(), what, body);
-        drop(state);
-        pair.ready.notify_one();
-        Ok(())
     }
 
-    /// Sends a piece that answers another one, or the news of an end.
-    fn post(&self, pair: &Pair, what: &Post<'_>, body: &[u8]) {
-        pair.state().push(self.link.number(), what, body);
+    /// Sends a piece without bytes for which nobody waits: the news of an end, or what takes back.
+    /// The pieces before it bound how many there are.
+    fn post(&self, pair: &Pair, what: &Post<'_>) {
+        pair.state().push(self.link.number(), what, b"");
         pair.ready.notify_one();
+    }
+
+    /// Sends the reply to a call of this connection, as soon as it is within the window.
+    pub(super) async fn reply(&self, pair: &Pair, epoch: u64, id: u64, body: &[u8]) {
+        loop {
+            let mut room = pin!(pair.room.notified());
+            room.as_mut().enable(); // before the look
+            let is_over = {
+                let mut state = pair.state();
+                let is_over = state.epoch != epoch;
+                if !is_over && state.fits(body.len()).is_ok() {
+                    state.serving.remove(&id);
+                    state.push(self.link.number(), &Post::Reply { id }, body);
+                    drop(state);
+                    return pair.ready.notify_one();
+                }
+                is_over
+            };
+            if is_over {
+                return;
+            }
+            room.await;
+        }
     }
 
     /// Answers a piece of this connection.
-    pub(super) fn answer(&self, pair: &Pair, epoch: u64, what: &Post<'_>, body: &[u8]) {
+    pub(super) fn answer(&self, pair: &Pair, epoch: u64, what: &Post<'_>) {
         let mut state = pair.state();
         if state.epoch == epoch {
-            state.push(self.link.number(), what, body);
+            state.push(self.link.number(), what, b"");
             drop(state);
             pair.ready.notify_one();
         }
@@ -362,8 +413,10 @@ impl Inner {
                     let missed = format!("{missed:?}");
                     tracing::debug!(host, pid = to, missed, "message did not reach its process");
                 }
-                if !pair.state().out.taken(number, &missed) {
-                    self.drop_frame();
+                let taken = pair.state().out.taken(number, &missed);
+                match taken {
+                    true => pair.room.notify_waiters(),
+                    false => self.drop_frame(),
                 }
             }
             Mail::Sent { number } => {
@@ -420,6 +473,10 @@ impl Inner {
         for pair in self.remote.known_pairs() {
             let left_for = self.members.left_for(pair.host);
             let has_left = left_for.is_some_and(|time| time > self.settings.beat());
+            let given_up = pair.state().given_up();
+            for id in given_up {
+                self.post(&pair, &Post::Withdraw { id });
+            }
             let (epoch, number, is_late, is_used) = {
                 let state = pair.state();
                 let is_late = state.out.is_late(self.settings.lost_after);
@@ -436,6 +493,8 @@ impl Inner {
             if pair.is_old() && !self.members.is_known(pair.host) {
                 let epoch = pair.state().epoch;
                 self.break_off(&pair, epoch);
+                let next = epoch.saturating_add(2);
+                self.remote.next_epoch.fetch_max(next, Ordering::Relaxed);
                 self.remote.pairs().remove(&pair.host);
                 pair.ready.notify_one(); // its writer ends
             }
@@ -482,6 +541,7 @@ impl Inner {
     }
 
     fn connection_lost(&self, pair: &Pair, left: Left) {
+        pair.room.notify_waiters();
         if !left.was_used {
             return;
         }
@@ -505,8 +565,12 @@ async fn write(inner: Weak<Inner>, pair: Arc<Pair>) {
     loop {
         pair.ready.notified().await;
         loop {
-            let next = pair.state().out.queue.pop_front();
-            let Some(frame) = next else {
+            let next = {
+                let mut state = pair.state();
+                let frame = state.out.queue.pop_front();
+                frame.map(|frame| (frame, state.epoch))
+            };
+            let Some((frame, epoch)) = next else {
                 break;
             };
             let Some(inner) = inner.upgrade() else {
@@ -514,7 +578,8 @@ async fn write(inner: Weak<Inner>, pair: Arc<Pair>) {
             };
             if !inner.link.send(pair.host, frame).await {
                 let mut state = pair.state();
-                state.is_broken = state.is_used();
+                let is_same = state.epoch == epoch; // what is over is not broken again
+                state.is_broken |= is_same && state.is_used();
                 drop(state);
                 inner.remote.broken.notify_one();
             }
@@ -531,10 +596,9 @@ async fn write(inner: Weak<Inner>, pair: Arc<Pair>) {
 
 impl Drop for Guard<'_> {
     fn drop(&mut self) {
-        let was_open = self.pair.state().asked.remove(&self.id).is_some();
-        if was_open {
+        if self.pair.answered(self.id).is_some() {
             let withdraw = Post::Withdraw { id: self.id };
-            self.inner.post(&self.pair, &withdraw, b"");
+            self.inner.post(&self.pair, &withdraw);
         }
     }
 }

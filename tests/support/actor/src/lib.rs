@@ -9,6 +9,7 @@
 //! without arguments serves HTTP: it runs the body of each request.
 
 mod crowd;
+mod mail;
 mod misdeeds;
 mod script;
 
@@ -154,6 +155,9 @@ impl Actor {
             ["number", name] => self.pid(name).to_string(),
             ["root", name, host] => self.root(name, number(host)),
             ["count-to", to, most] => self.count_to(to, wide(most)),
+            ["flood", to, times, text] => mail::flood(self.pid(to), number(times), &bytes(text)),
+            ["stream", to] => mail::stream(self.pid(to)),
+            ["judge"] => mail::judge(),
             ["counted", most] => self.counted(wide(most)),
             ["whose"] => format!("{}'s", process::parent().map_or("nobody".into(), |pid| self.named(pid))),
             ["expect", outcome] => if self.outcome.ends_with(outcome) { "ok".into() } else { self.outcome.clone() },
