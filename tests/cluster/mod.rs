@@ -19,6 +19,7 @@ mod names;
 mod once;
 mod overload;
 mod push;
+mod queues;
 mod rolling;
 mod servers;
 mod slow;
