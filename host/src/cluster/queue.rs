@@ -488,6 +488,8 @@ impl Shared {
             "max_age": 0,
             "max_msg_size": -1,
             "max_consumers": 2 * MAX_QUEUES,
+            // So that people can look at jobs with NATS's own tools.
+            "allow_direct": true,
             "num_replicas": 1,
             "duplicate_window": nanoseconds(Duration::from_secs(120)),
         })
