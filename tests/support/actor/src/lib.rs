@@ -153,7 +153,7 @@ impl Actor {
             ["claim", name] => made(cluster::register(&text(name))),
             ["release", name] => made(cluster::release(&text(name))),
             ["holder", name] => cluster::whereis(&text(name)).map_or_else(|error| error.name().into(), |pid| pid.map_or("nobody".into(), |pid| self.named(pid))),
-            ["put", queue, bytes_] => job_error(queue::put(&text(queue), &bytes(bytes_))),
+            ["put", queue, job] => job_error(queue::put(&text(queue), &bytes(job))),
             ["take", queue, ms] => self.take_job(queue, number(ms)),
             ["take-many", queue, count] => self.take_jobs(queue, number(count)),
             ["done"] => self.job_done(),
