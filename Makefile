@@ -22,8 +22,8 @@ test: setup browser clients
 
 examples: setup
 	@echo "make: building the example workers"
-	@cargo run --quiet --example guests -- hello api counter markdown misbehave pingpong prefork ring singleton supervisor \
-		wasi-http-p2 wasi-http-p3
+	@cargo run --quiet --example guests -- hello api counter jobs-accept jobs-work markdown misbehave pingpong prefork ring singleton \
+		supervisor wasi-http-p2 wasi-http-p3
 
 bench: setup beam
 	@echo "make: building with the release profile, then measuring"

@@ -271,12 +271,13 @@ fn check_of_a_program() {
         .expect("it runs");
     let text = String::from_utf8_lossy(&output.stdout);
     assert_eq!(output.status.code(), Some(0), "{text}");
-    let imports = ["mailbox", "process", "cluster"].map(interface);
+    let imports = ["mailbox", "process", "cluster", "queue"].map(interface);
     for word in [
         "  run\n",
         &imports[0],
         &imports[1],
         &imports[2],
+        &imports[3],
         "runs here",
     ] {
         assert!(text.contains(word), "{word} in {text}");

@@ -69,6 +69,9 @@ mod mailbox;
 mod scheduler;
 
 #[cfg_attr(not(feature = "cluster"), expect(dead_code))]
+mod queues;
+
+#[cfg_attr(not(feature = "cluster"), expect(dead_code))]
 mod peers;
 
 mod table;

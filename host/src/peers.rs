@@ -11,6 +11,7 @@ use crate::call::Caller;
 use crate::exit::Exit;
 use crate::mailbox::MailError;
 use crate::pid::Pid;
+use crate::queues::Queues;
 use crate::table::Table;
 
 /// An answer for which another host may be asked.
@@ -64,7 +65,7 @@ pub(crate) struct Unreachable;
 pub(crate) type Lost = Box<dyn Fn() + Send + Sync>;
 
 /// What other hosts do for processes of this one.
-pub(crate) trait Peers: Send + Sync + fmt::Debug {
+pub(crate) trait Peers: Queues + Send + Sync + fmt::Debug {
     /// The number of this host.
     fn here(&self) -> u32;
 

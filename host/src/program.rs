@@ -104,7 +104,7 @@ impl Program {
         settings.environment.args = args;
         let plan = plan_alone(kind, &settings).map_err(RunError::Start)?;
         let table = Table::alone(plan.table);
-        let prepared = compiled.reserve_pooled(plan.sandbox, root, table.tally());
+        let prepared = compiled.reserve_pooled(plan.sandbox, root, &table);
         let prepared = prepared
             .map_err(StartError::Load)
             .map_err(RunError::Start)?;

@@ -44,6 +44,8 @@ pub enum Interface {
     Process,
     /// Requests to other servers.
     Outbound,
+    /// Jobs.
+    Queue,
 }
 
 /// Calls of guests.
@@ -123,7 +125,13 @@ impl Counts {
 
 impl Interface {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Files, Self::Mailbox, Self::Process, Self::Outbound];
+    pub const ALL: [Self; 5] = [
+        Self::Files,
+        Self::Mailbox,
+        Self::Process,
+        Self::Outbound,
+        Self::Queue,
+    ];
 
     /// The interface in one word.
     #[must_use]
@@ -133,6 +141,7 @@ impl Interface {
             Self::Mailbox => "mailbox",
             Self::Process => "process",
             Self::Outbound => "outbound",
+            Self::Queue => "queue",
         }
     }
 }
@@ -278,7 +287,7 @@ mod tests {
             tally.waited(Duration::from_micros(us));
         }
         tally.responded(599, Duration::ZERO);
-        let calls = [7, 0, 0, 0].map(|count| Calls { count, bytes: 8 });
+        let calls = [7, 0, 0, 0, 0].map(|count| Calls { count, bytes: 8 });
         tally.ended(Exit::Trap, 3, calls);
         let counts = tally.counts();
         let waits = counts.waits;

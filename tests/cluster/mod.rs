@@ -20,6 +20,7 @@ mod names;
 mod once;
 mod overload;
 mod push;
+mod queues;
 mod rolling;
 mod servers;
 mod slow;

@@ -53,14 +53,23 @@ const NOT_RUN: &[(&str, &str, &str)] = &[
 
 /// Flags in the guides that are not this program's, and whose they are.
 const FOREIGN: &[(&str, &str)] = &[
+    ("--allow-direct", "nats"),
     ("--bench", "cargo"),
     ("--check-config", "gunicorn"),
+    ("--defaults", "nats"),
     ("--deploy-hook", "certbot"),
+    ("--discard", "nats"),
     ("--doors", "cargo bench"),
     ("--example", "cargo"),
     ("--http2-prior-knowledge", "curl"),
+    ("--max-consumers", "nats"),
+    ("--max-msgs", "nats"),
     ("--release", "cargo"),
     ("--replicas", "nats"),
+    ("--retention", "nats"),
+    ("--storage", "nats"),
+    ("--subject", "nats"),
+    ("--subjects", "nats"),
     ("--target", "cargo"),
     ("--test", "cargo"),
     ("--ttl", "nats"),

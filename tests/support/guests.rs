@@ -11,6 +11,8 @@ const GUESTS: &[&str] = &[
     "hello",
     "api",
     "counter",
+    "jobs-accept",
+    "jobs-work",
     "markdown",
     "misbehave",
     "pingpong",

@@ -30,7 +30,8 @@
 //!
 //! A program is one function that is the whole life of a process, with [`mailbox`] for
 //! messages, [`process`] for starting processes and [`cluster`] for those of other hosts. [`talk`]
-//! makes the usual patterns short.
+//! makes the usual patterns short. Workers and programs alike have [`queue`] for jobs that outlive
+//! their host.
 //!
 //! ```
 //! use wasm_pool_guest::mailbox::{self, Incoming};
@@ -112,6 +113,7 @@ pub mod program_bindings {
         with: {
             "wasm-pool:worker/files@0.4.0": crate::bindings::wasm_pool::worker::files,
             "wasm-pool:worker/http@0.4.0": crate::bindings::wasm_pool::worker::http,
+            "wasm-pool:worker/queue@0.4.0": crate::bindings::wasm_pool::worker::queue,
         },
     });
 }
@@ -121,6 +123,7 @@ pub use wit_bindgen::rt as wit_bindgen_rt;
 
 pub use bindings::wasm_pool::worker::files;
 pub use bindings::wasm_pool::worker::http::{Body, FileSlice, Header, Request, Response, Scheme};
+pub use bindings::wasm_pool::worker::queue;
 pub use program_bindings::wasm_pool::worker::{cluster, mailbox, process};
 
 extern crate self as wasm_pool_guest;

@@ -17,10 +17,13 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use async_nats::connection::State;
-use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event, ServerAddr, Subscriber};
+use async_nats::{
+    Client, ConnectErrorKind, ConnectOptions, Event, HeaderMap, ServerAddr, Subscriber,
+};
 use bytes::Bytes;
 use futures_util::{FutureExt, Stream, StreamExt};
 use percent_encoding::percent_decode_str;
+use tokio::sync::watch;
 use tokio::task::unconstrained;
 use tokio::time::{Instant, timeout};
 
@@ -72,6 +75,8 @@ pub(super) struct Connection {
 struct Events {
     /// Messages that a subscription dropped.
     dropped: AtomicU64,
+    /// How often the link was up.
+    connections: watch::Sender<u64>,
 }
 
 /// The speaking side of the link. Clones speak over the same connection.
@@ -93,6 +98,21 @@ pub(super) struct Ears {
     who: Subscriber,
     /// What waits until the frames before it are heard, and how many of them may still come first.
     held: Option<(Heard, usize)>,
+}
+
+/// Hears what the server says to questions of this host.
+pub(super) struct Inbox(Subscriber);
+
+/// What the server says to a question.
+pub(super) enum Said {
+    Bytes(Bytes),
+    /// A number, as HTTP has them, and no bytes.
+    Status(u16),
+    /// A job. What becomes of it is told to this subject.
+    Job {
+        ack: String,
+        bytes: Bytes,
+    },
 }
 
 /// What is heard.
@@ -355,6 +375,9 @@ impl Events {
         if let Event::SlowConsumer(_) = event {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
+        if let Event::Connected = event {
+            self.connections.send_modify(|count| *count += 1);
+        }
         tracing::debug!(%event, "NATS");
     }
 }
@@ -449,6 +472,60 @@ impl Link {
         self.send(self.number, Bytes::from_static(HELLO)).await
     }
 
+    /// Hears what the server says to questions of this host.
+    pub(super) async fn inbox(&self) -> Option<Inbox> {
+        let subject = format!("{}.q.{}.*", self.prefix, self.number);
+        let subscribing = timeout(SENDING, self.client.subscribe(subject)).await;
+        subscribing.ok()?.ok().map(Inbox)
+    }
+
+    /// Hands a question for the server to the connection. The answer comes to the [`Inbox`], with
+    /// this id. A stream stores what says `once` a single time, however often it comes.
+    pub(super) async fn question(
+        &self,
+        subject: String,
+        id: u64,
+        once: Option<&str>,
+        payload: Bytes,
+    ) -> bool {
+        if !self.is_connected() {
+            return false;
+        }
+        let reply = format!("{}.q.{}.{id}", self.prefix, self.number);
+        let sending = async {
+            let Some(once) = once else {
+                let sending = self.client.publish_with_reply(subject, reply, payload);
+                return sending.await;
+            };
+            let mut headers = HeaderMap::new();
+            headers.insert("Nats-Msg-Id", once);
+            let publishing = self
+                .client
+                .publish_with_reply_and_headers(subject, reply, headers, payload);
+            publishing.await
+        };
+        matches!(timeout(SENDING, sending).await, Ok(Ok(())))
+    }
+
+    /// Tells the server something that needs no answer.
+    pub(super) async fn tell_server(&self, subject: &str, what: Bytes) -> bool {
+        if !self.is_connected() {
+            return false;
+        }
+        let sending = self.client.publish(subject.to_owned(), what);
+        matches!(timeout(SENDING, sending).await, Ok(Ok(())))
+    }
+
+    /// Changes whenever the link is up again.
+    pub(super) fn connections(&self) -> watch::Receiver<u64> {
+        self.events.connections.subscribe()
+    }
+
+    /// The name of the cluster.
+    pub(super) fn cluster(&self) -> &str {
+        &self.cluster
+    }
+
     /// The bucket of names. If this host makes it, entries expire after `lease`.
     ///
     /// # Errors
@@ -482,6 +559,24 @@ fn shown(url: &str) -> String {
 /// Whether the connection takes this at once.
 fn is_ready<E>(publishing: impl Future<Output = Result<(), E>>) -> bool {
     matches!(unconstrained(publishing).now_or_never(), Some(Ok(())))
+}
+
+impl Inbox {
+    /// The id of a question, and what the server says. `None` once the link is closed.
+    pub(super) async fn hear(&mut self) -> Option<(u64, Said)> {
+        let message = self.0.next().await?;
+        let id = message.subject.rsplit('.').next();
+        let id = id.and_then(|id| id.parse().ok()).unwrap_or_default();
+        let said = match (message.status, message.reply) {
+            (Some(status), _) => Said::Status(status.as_u16()),
+            (None, Some(ack)) => Said::Job {
+                ack: ack.to_string(),
+                bytes: message.payload,
+            },
+            (None, None) => Said::Bytes(message.payload),
+        };
+        Some((id, said))
+    }
 }
 
 impl Ears {

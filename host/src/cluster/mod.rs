@@ -8,7 +8,8 @@
 //!
 //! A module that is pushed to all of them is a [`rollout`]. What it needs is kept in the [`store`].
 //! Processes of programs send each other messages over hosts ([`remote`]), and have names that hold
-//! on all of them ([`names`]). The floors of processes know this as [`Peers`].
+//! on all of them ([`names`]). The floors of processes know this as [`Peers`]. Jobs that outlive all
+//! of them are in a [`queue`].
 //!
 //! A message may be lost or late, and nobody is told. So each side asks: a front *probes* what is
 //! older than a second, and a worker refuses what was on its way for too long.
@@ -22,6 +23,8 @@ mod link;
 mod members;
 mod names;
 mod pair;
+mod questions;
+mod queue;
 mod remote;
 mod rollout;
 mod settings;
@@ -47,6 +50,7 @@ use front::{Exchanges, PROBED_AFTER};
 use link::{Connection, Ears, Heard, Link};
 use members::{Change, Members};
 use names::Names;
+use queue::Jobs;
 use remote::{BATCH_TIME, Remote};
 pub use rollout::{Following, Push, PushEnd, PushEvent, Turn};
 pub use settings::{ClusterError, ClusterSettings, Line, Role};
@@ -60,6 +64,7 @@ use crate::peers::{
     Asking, Letter, Lost, NotClaimed, NotWatched, PeerInfo, Peers, Unreachable, Way,
 };
 use crate::pid::Pid;
+use crate::queues::{Job, Queue, QueueError, Queues};
 use crate::table::Table;
 
 /// After a host has said that it takes no more requests, others may have sent it some for so long.
@@ -78,6 +83,7 @@ struct Inner {
     windows: Windows,
     remote: Remote,
     names: Names,
+    jobs: Jobs,
     /// What this host does for others, once it can.
     local: OnceLock<Weak<dyn Local>>,
     /// Places in the line of a front.
@@ -131,6 +137,16 @@ pub struct ClusterCounts {
     pub dropped_frames: u64,
     /// How often messages between processes of this host and of another one were lost.
     pub lost_mail: u64,
+    /// Jobs that guests of this host have put into queues.
+    pub jobs_put: u64,
+    /// Jobs that guests have taken.
+    pub jobs_taken: u64,
+    /// Those of them that are done.
+    pub jobs_done: u64,
+    /// Those of them that came back from here.
+    pub jobs_given_back: u64,
+    /// Jobs that this host has moved to the dead letters.
+    pub jobs_dead: u64,
     /// Requests that wait for another host at present.
     pub waiting: u64,
     /// Whether this host is connected, and hears its own beats.
@@ -186,6 +202,7 @@ impl Cluster {
             windows: Windows::new(),
             remote: Remote::new(),
             names: Names::new(),
+            jobs: Jobs::new(link.clone(), settings.lost_after),
             local: OnceLock::new(),
             line: Semaphore::new(settings.line.queue.min(Semaphore::MAX_PERMITS)),
             turn: tokio::sync::Mutex::new(()),
@@ -259,6 +276,7 @@ impl Cluster {
             waiting,
         } = &self.0.counters;
         let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        let jobs = self.0.jobs.counters();
         ClusterCounts {
             asked: of(asked),
             refused: of(refused),
@@ -267,6 +285,11 @@ impl Cluster {
             served: of(served),
             dropped_frames: of(dropped_frames) + self.0.link.dropped(),
             lost_mail: of(lost_mail),
+            jobs_put: of(&jobs.put),
+            jobs_taken: of(&jobs.taken),
+            jobs_done: of(&jobs.done),
+            jobs_given_back: of(&jobs.given_back),
+            jobs_dead: of(&jobs.dead),
             waiting: of(waiting),
             is_connected: self.0.link.is_connected() && self.0.members.hears_itself(),
         }
@@ -307,8 +330,14 @@ impl Cluster {
         if self.0.has_left.swap(true, Ordering::SeqCst) {
             return;
         }
-        // What processes have sent until their ends, and the names that they had.
-        let last = async { tokio::join!(self.mail_sent(), self.0.names_released()) };
+        // What processes have sent until their ends, and the names and the jobs that they had.
+        let last = async {
+            tokio::join!(
+                self.mail_sent(),
+                self.0.names_released(),
+                self.0.jobs.returned()
+            )
+        };
         let _cut_off = timeout(FAREWELL, last).await;
         self.0.beat_surely().await;
         // What others have sent before comes before this, and is refused.
@@ -316,6 +345,7 @@ impl Cluster {
             let _silent = timeout(FAREWELL, self.0.farewell.notified()).await;
         }
         self.0.link.flush().await;
+        self.0.jobs.close();
         self.0.leaving.notify_one();
     }
 }
@@ -626,6 +656,24 @@ impl Peers for Cluster {
         name: &'a str,
     ) -> Asking<'a, Result<Option<Pid>, Unreachable>> {
         Box::pin(self.0.find_name(program, name))
+    }
+}
+
+impl Queues for Cluster {
+    fn most_bytes(&self) -> usize {
+        self.0.jobs.most_bytes()
+    }
+
+    fn put<'a>(&'a self, queue: Queue<'a>, bytes: Vec<u8>) -> Asking<'a, Result<(), QueueError>> {
+        Box::pin(self.0.jobs.put(queue, bytes))
+    }
+
+    fn take<'a>(
+        &'a self,
+        queue: Queue<'a>,
+        time_limit: Duration,
+    ) -> Asking<'a, Result<Option<Job>, QueueError>> {
+        Box::pin(self.0.jobs.take(queue, time_limit))
     }
 }
 

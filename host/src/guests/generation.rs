@@ -78,7 +78,7 @@ impl Generation {
         let kind = compiled.kind();
         let table = Arc::clone(table);
         let answering = if kind.is_pooled() {
-            let prepared = compiled.reserve_pooled(plan.sandbox, root_folder, table.tally());
+            let prepared = compiled.reserve_pooled(plan.sandbox, root_folder, &table);
             let prepared = prepared.map_err(StartError::Load)?;
             let memory = settings.limits.memory;
             let supervisor = Supervisor::new(prepared, kind, table, memory, time_limit);

@@ -142,7 +142,7 @@ pub(crate) fn tree(
     table: Arc<Table>,
     time_limit: Duration,
 ) -> Result<Arc<Tree>, LoadError> {
-    let program = compiled.reserve_program(sandbox, root_folder, table.tally())?;
+    let program = compiled.reserve_program(sandbox, root_folder, &table)?;
     Ok(Tree::new(program, table, time_limit))
 }
 

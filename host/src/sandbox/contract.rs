@@ -5,7 +5,8 @@
 const WIT: &str = include_str!("../../../wit/worker.wit");
 
 /// The interfaces of the contract.
-pub(super) const INTERFACES: [&str; 5] = ["cluster", "files", "http", "mailbox", "process"];
+pub(super) const INTERFACES: [&str; 6] =
+    ["cluster", "files", "http", "mailbox", "process", "queue"];
 
 /// The full name of one of [`INTERFACES`], such as `wasm-pool:worker/files@0.4.0`.
 pub(super) fn interface(name: &str) -> String {

@@ -145,7 +145,7 @@ impl Foreign {
             let serving = pin!(self.common.clock.run(&begun.row, serving));
             unless_over(serving, &begun).await
         };
-        self.store.data().served();
+        self.store.data_mut().served();
         match served {
             Ok(Ok(())) => {
                 let state = self.store.data_mut();

@@ -112,7 +112,7 @@ impl Handler {
             unless_over(call, &begun).await
         };
         drop(timing);
-        self.store.data().served();
+        self.store.data_mut().served();
         let response = match answer {
             Ok(Ok(response)) => response,
             Ok(Err(error)) => return Err(cause(&mut self.store, &error)),

@@ -18,7 +18,7 @@ use super::contract;
 use super::lifted::Bounded;
 use super::program::ProgramState;
 use super::rpc::Rpc;
-use super::state::{HEAD_BYTES, State};
+use super::state::{HEAD_BYTES, HasState, State};
 use super::wire::{Data, ErrorCode, Forward, Message, Sent};
 use crate::mailbox::{MailError, Wanted};
 use crate::message::{self, Request};
@@ -396,8 +396,8 @@ impl Drop for Calling<'_> {
 }
 
 /// Gives a process that has waited a whole tick again: the tick in which it began to wait is over.
-pub(super) fn begin_slice(store: &mut StoreContextMut<'_, ProgramState>) {
-    if store.data_mut().state.slices.take_waited() {
+pub(super) fn begin_slice<T: HasState>(store: &mut StoreContextMut<'_, T>) {
+    if store.data_mut().state().slices.take_waited() {
         store.set_epoch_deadline(1);
     }
 }

@@ -41,6 +41,7 @@ mod output;
 mod process;
 mod program;
 mod provider;
+mod queue;
 mod rpc;
 mod shape;
 mod slow;
@@ -78,7 +79,7 @@ use crate::files::RootFolder;
 use crate::kind::Kind;
 use crate::settings::{self, Environment, Module, Output};
 use crate::steps::Steps;
-use crate::tally::Tally;
+use crate::table::Table;
 use clock::Clock;
 use core_dump::CoreDumps;
 use engine::Compilation;
@@ -160,7 +161,7 @@ impl Compiled {
         &self.compilation.digest
     }
 
-    /// Reserves memory for the processes of a pool, whose calls count in `tally`.
+    /// Reserves memory for the processes of a pool, whose calls count in `table`.
     ///
     /// # Errors
     /// If there is too little memory, or the module needs something that this host lacks.
@@ -168,9 +169,9 @@ impl Compiled {
         &self,
         settings: Settings,
         root_folder: RootFolder,
-        tally: &Arc<Tally>,
+        table: &Table,
     ) -> Result<Prepared, LoadError> {
-        let (code, common) = self.reserve(settings, root_folder, tally)?;
+        let (code, common) = self.reserve(settings, root_folder, table)?;
         let prepared = match (self.kind, &code) {
             (Kind::Handler, Code::Component(component)) => {
                 PreparedHandler::new(component, common).map(Prepared::Handler)
@@ -180,7 +181,7 @@ impl Compiled {
         prepared.map_err(|error| self.contract(error))
     }
 
-    /// Reserves memory for the processes of a program, whose calls count in `tally`.
+    /// Reserves memory for the processes of a program, whose calls count in `table`.
     ///
     /// # Errors
     /// If there is too little memory, or the module needs something that this host lacks.
@@ -188,9 +189,9 @@ impl Compiled {
         &self,
         settings: Settings,
         root_folder: RootFolder,
-        tally: &Arc<Tally>,
+        table: &Table,
     ) -> Result<PreparedProgram, LoadError> {
-        let (code, common) = self.reserve(settings, root_folder, tally)?;
+        let (code, common) = self.reserve(settings, root_folder, table)?;
         let prepared = code.component().and_then(program::prepare);
         match prepared {
             Ok(prepared) => Ok(PreparedProgram::new(prepared, common)),
@@ -202,7 +203,7 @@ impl Compiled {
         &self,
         settings: Settings,
         root_folder: RootFolder,
-        tally: &Arc<Tally>,
+        table: &Table,
     ) -> Result<(Code, Common), LoadError> {
         let host = |error: std::io::Error| LoadError::Host(error.into());
         if settings.output == Output::Inherit {
@@ -223,7 +224,8 @@ impl Compiled {
             kind: self.kind,
             root_folder,
             settings,
-            tally: Arc::clone(tally),
+            tally: Arc::clone(table.tally()),
+            queues: table.queues(),
             open_files: AtomicU32::new(0),
             outgoing: Outgoing::default(),
             core_dumps,

@@ -18,9 +18,10 @@ use super::failure::Cause;
 use super::limits::Limits;
 use super::outbound::{Outbound, Outgoing};
 use super::output::{Name, Printer};
+use super::queue::Jobs;
 use super::rpc::Rpc;
 use super::slow::Slow;
-use super::{Settings, files, inherit, wasi, wasi_files};
+use super::{Settings, files, inherit, queue, wasi, wasi_files};
 use crate::body::{Body, FileSlice};
 use crate::deadline;
 use crate::exit::{Crash, Exit};
@@ -28,6 +29,7 @@ use crate::files::RootFolder;
 use crate::kind::Kind;
 use crate::message::{Request, Response};
 use crate::pid::Pid;
+use crate::queues::Queues;
 use crate::settings::Output;
 use crate::table::Row;
 use crate::tally::{Interface, Tally};
@@ -59,6 +61,7 @@ pub(super) struct Common {
     pub(super) settings: Settings,
     /// Counts the calls of all instances.
     pub(super) tally: Arc<Tally>,
+    pub(super) queues: Arc<dyn Queues>,
     /// Open files of all instances together.
     pub(super) open_files: AtomicU32,
     /// Connections that instances have opened.
@@ -93,6 +96,8 @@ pub(super) struct State {
     http: WasiHttpCtx,
     /// Created when the guest first calls `wasi:http`.
     outbound: Option<Box<Outbound>>,
+    /// Jobs that the process has. Dropping them gives them back.
+    pub(super) jobs: Jobs,
 }
 
 /// The data of a store: a [`State`], alone or with a program's additions.
@@ -119,12 +124,17 @@ impl State {
             printer: None,
             http: WasiHttpCtx::new(),
             outbound: None,
+            jobs: Jobs::default(),
             common: Arc::clone(common),
         }
     }
 
     pub(super) fn settings(&self) -> &Settings {
         &self.common.settings
+    }
+
+    pub(super) fn queues(&self) -> &dyn Queues {
+        &*self.common.queues
     }
 
     pub(super) fn root_folder(&self) -> &RootFolder {
@@ -151,7 +161,8 @@ impl State {
     }
 
     /// Ends the current request.
-    pub(super) fn served(&self) {
+    pub(super) fn served(&mut self) {
+        self.jobs.give_all_back();
         if let Some(printer) = &self.printer {
             printer.served();
         }
@@ -376,13 +387,14 @@ pub(super) fn crash<T: HasState>(store: &mut Store<T>, cause: Cause) -> Crash {
     cause.with_output(store.data_mut().state().last_lines())
 }
 
-/// Links the imports that both worlds have: `files`, WASI 0.2 and its HTTP.
+/// Links the imports that both worlds have: `files`, `queue`, WASI 0.2 and its HTTP.
 pub(super) fn linker<T: HasState>(engine: &Engine) -> wasmtime::Result<Linker<T>> {
     let mut linker = Linker::new(engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
     wasi_files::add_to_linker(&mut linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
     files::add_to_linker(&mut linker)?;
+    queue::add_to_linker(&mut linker)?;
     Ok(linker)
 }
 

@@ -14,6 +14,7 @@ use crate::feed::{Ended, Feed, What};
 use crate::kind::Kind;
 use crate::peers::Peers;
 use crate::pid::{Pid, Pids};
+use crate::queues::Queues;
 use crate::tally::Tally;
 use crate::threads;
 
@@ -104,6 +105,11 @@ impl Lives {
     /// The other hosts.
     pub(super) fn peers(&self) -> &dyn Peers {
         &*self.peers
+    }
+
+    /// The queues of the cluster.
+    pub(super) fn queues(&self) -> Arc<dyn Queues> {
+        Arc::<dyn Peers>::clone(&self.peers)
     }
 
     /// Those who watch.

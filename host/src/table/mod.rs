@@ -22,6 +22,7 @@ use crate::mailbox::{self, MailError, Mailbox, Wake};
 use crate::message::{Content, Message};
 use crate::peers::{Alone, Peers, Way};
 use crate::pid::Pid;
+use crate::queues::Queues;
 use crate::scheduler::Task;
 use crate::tally::Tally;
 use afar::Afar;
@@ -207,6 +208,11 @@ impl Table {
     /// The other hosts.
     pub(crate) fn peers(&self) -> &dyn Peers {
         self.lives.peers()
+    }
+
+    /// The queues of the cluster.
+    pub(crate) fn queues(&self) -> Arc<dyn Queues> {
+        self.lives.queues()
     }
 
     /// The name of the program: other hosts run the program of the same name.

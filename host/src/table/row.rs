@@ -223,7 +223,7 @@ impl Row {
                 to.fetch_add(more, Ordering::Relaxed);
             }
             // There is one writer, so a load and a store suffice and save a locked instruction.
-            Interface::Files | Interface::Mailbox | Interface::Process => {
+            Interface::Files | Interface::Mailbox | Interface::Process | Interface::Queue => {
                 to.store(to.load(Ordering::Relaxed) + more, Ordering::Relaxed);
             }
         };

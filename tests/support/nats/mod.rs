@@ -10,12 +10,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::guests::workspace;
 use super::server::memory;
 use super::{eventually, own_address};
-use client::NatsClient;
+use client::{Frame, NatsClient};
 
 /// What all servers of the tests have, unless they are configured as the example is. A lost client
 /// is noticed within seconds.
@@ -146,6 +146,44 @@ impl Nats {
         let stores: Vec<_> = paths.filter(|path| path.is_dir()).collect();
         assert_eq!(stores.len(), 1, "the only folder is the store: {stores:?}");
         fs::remove_dir_all(&stores[0]).expect("the store can be removed");
+    }
+
+    /// What JetStream answers to this question.
+    pub(crate) fn jetstream(&self, subject: &str, question: &Value) -> Value {
+        let question = question.to_string();
+        eventually("JetStream answers", || {
+            let answer = self.client().request(subject, question.as_bytes())?;
+            serde_json::from_slice(&answer.payload).ok()
+        })
+    }
+
+    /// The jobs of a queue of the cluster `default` that nobody has taken from. They are taken now.
+    pub(crate) fn take_all_jobs(&self, queue: &str) -> Vec<Vec<u8>> {
+        const STREAM: &str = "JOBS_wph-default";
+        const INBOX: &str = "_INBOX.jobs";
+        let subject = format!("wph-default.jobs.{queue}");
+        let config = json!({
+            "name": "all",
+            "durable_name": "all",
+            "filter_subject": subject,
+            "ack_policy": "explicit",
+            "max_ack_pending": 1_000_000,
+        });
+        let create = format!("$JS.API.CONSUMER.CREATE.{STREAM}.all.{subject}");
+        let made = self.jetstream(&create, &json!({ "stream_name": STREAM, "config": config }));
+        let count = made["num_pending"].as_u64();
+        let count = count.unwrap_or_else(|| panic!("no consumer: {made}"));
+        let client = self.client();
+        client.subscribe(INBOX);
+        client.send(&Frame {
+            subject: format!("$JS.API.CONSUMER.MSG.NEXT.{STREAM}.all"),
+            reply: Some(INBOX.to_owned()),
+            head: Vec::new(),
+            payload: json!({ "batch": count, "expires": 60_000_000_000_u64 })
+                .to_string()
+                .into(),
+        });
+        (0..count).map(|_| client.next().payload).collect()
     }
 
     pub(crate) fn client(&self) -> NatsClient {

@@ -263,6 +263,17 @@ impl Collector for InCluster {
         counters(encoder, "dropped_frames", help, None, dropped)?;
         let help = "How often messages between processes here and on another host were lost";
         counters(encoder, "lost_mail", help, None, alone(counts.lost_mail))?;
+        let help = "Jobs of queues: put, taken, done, given back, and moved to the dead letters";
+        let jobs = [
+            ("put", counts.jobs_put),
+            ("taken", counts.jobs_taken),
+            ("done", counts.jobs_done),
+            ("given-back", counts.jobs_given_back),
+            ("dead", counts.jobs_dead),
+        ];
+        let jobs = jobs.into_iter();
+        let jobs = jobs.map(|(what, count)| ([("what", what)], count));
+        counters(encoder, "jobs", help, None, jobs)?;
         let help = "Whether the host is connected to NATS";
         let connected = alone(u64::from(counts.is_connected));
         gauges(encoder, "connected", help, None, connected)

@@ -3,7 +3,8 @@
 #[expect(unreachable_pub)] // `bindgen!` re-exports its types publicly
 pub mod http;
 
-/// The world `handler`, with the requests and responses of [`http`], which explains why.
+/// The world `handler`, with the requests and responses of [`http`], which explains why. Its `queue`
+/// is linked by `sandbox/queue.rs` instead.
 pub(super) mod handler {
     wasmtime::component::bindgen!({
         path: "../wit",
@@ -34,6 +35,7 @@ pub(super) mod program {
         exports: { default: async },
         with: {
             "wasm-pool:worker/files": super::handler::wasm_pool::worker::files,
+            "wasm-pool:worker/queue": super::handler::wasm_pool::worker::queue,
         },
     });
 }

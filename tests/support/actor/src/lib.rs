@@ -20,7 +20,8 @@ use wasm_pool_guest::mailbox::{
     self, ClientRequest, Data, ErrorCode, Incoming, Message, Outgoing, Pid,
 };
 use wasm_pool_guest::{
-    Body, FileSlice, Header, Request, Response, Scheme, cluster, files, process, program, talk,
+    Body, FileSlice, Header, Request, Response, Scheme, cluster, files, process, program, queue,
+    talk,
 };
 
 use crate::script::{bytes, shown, statements, text};
@@ -80,6 +81,8 @@ struct Actor {
     outcome: String,
     /// The outcomes since the last request.
     said: Vec<String>,
+    /// The jobs that it has taken, by their numbers.
+    jobs: Vec<u64>,
 }
 
 impl Actor {
@@ -151,6 +154,11 @@ impl Actor {
             ["claim", name] => made(cluster::register(&text(name))),
             ["release", name] => made(cluster::release(&text(name))),
             ["holder", name] => cluster::whereis(&text(name)).map_or_else(|error| error.name().into(), |pid| pid.map_or("nobody".into(), |pid| self.named(pid))),
+            ["put", queue, job] => job_error(queue::put(&text(queue), &bytes(job))),
+            ["take", queue, ms] => self.take_job(queue, number(ms)),
+            ["take-many", queue, count] => self.take_jobs(queue, number(count)),
+            ["done"] => self.job_done(),
+            ["give-back", ms] => self.give_back(number(ms)),
             ["call-it", name, pid] => { self.name(name, wide(pid)); "ok".into() }
             ["number", name] => self.pid(name).to_string(),
             ["root", name, host] => self.root(name, number(host)),
@@ -391,6 +399,43 @@ impl Actor {
         shown.collect::<Vec<_>>().join(", ")
     }
 
+    /// The job, and its attempt.
+    fn take_job(&mut self, name: &str, timeout: u32) -> String {
+        match queue::take(&text(name), timeout) {
+            Ok(Some(job)) => {
+                self.jobs.push(job.id);
+                format!("{} {}", shown(&job.bytes), job.attempt)
+            }
+            Ok(None) => "nothing".into(),
+            Err(error) => error.name().into(),
+        }
+    }
+
+    /// The number of jobs that it takes, and why it can't take more.
+    fn take_jobs(&mut self, name: &str, count: u32) -> String {
+        for taken in 0..count {
+            match queue::take(&text(name), 1000) {
+                Ok(Some(job)) => self.jobs.push(job.id),
+                Ok(None) => return format!("{taken}, then nothing"),
+                Err(error) => return format!("{taken}, then {}", error.name()),
+            }
+        }
+        format!("{count}")
+    }
+
+    /// The job that was taken last is done. It is still the last one afterwards.
+    fn job_done(&self) -> String {
+        job_error(queue::done(self.last_job()))
+    }
+
+    fn give_back(&self, delay: u32) -> String {
+        job_error(queue::give_back(self.last_job(), delay))
+    }
+
+    fn last_job(&self) -> u64 {
+        self.jobs.last().copied().unwrap_or_default()
+    }
+
     fn named(&self, pid: Pid) -> String {
         let lasting = |name: &str| !["sender", "client"].contains(&name);
         let known = self.names.iter().rev();
@@ -456,6 +501,10 @@ fn done(result: Result<(), ErrorCode>) -> String {
 }
 
 fn made(result: Result<(), process::ErrorCode>) -> String {
+    result.map_or_else(|error| error.name().into(), |()| "ok".into())
+}
+
+fn job_error(result: Result<(), queue::ErrorCode>) -> String {
     result.map_or_else(|error| error.name().into(), |()| "ok".into())
 }
 
