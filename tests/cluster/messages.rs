@@ -173,6 +173,25 @@ fn who_asks_and_is_killed_leaves_nothing_behind() {
     assert!(near.grown(before) < ROOM, "{}", near.grown(before));
 }
 
+/// The called process hears that nobody waits for its reply, some beats after the caller's end.
+#[test]
+fn the_call_of_a_killed_process_is_withdrawn() {
+    let cluster = Cluster::new(HASTY);
+    let [first, second] = two(&cluster, "");
+    let mut pause = 0;
+    eventually("the reply is refused", || {
+        pause += 50;
+        let script = "receive; tell; receive-from parent; reply-before y; tell";
+        child(&first, &second, script);
+        assert_eq!(outcome(&first, "spawn w { call c x 600000 }"), "ok");
+        let called = outcome(&second, "receive-from c");
+        assert_eq!(called, "c: somebody calls: x");
+        assert_eq!(outcome(&first, "kill w"), "ok");
+        let replied = format!("pause {pause}; send c 0 go; receive-from c");
+        (outcome(&second, &replied) == "c: no-process").then_some(())
+    });
+}
+
 #[test]
 fn hosts_have_their_roots() {
     let cluster = Cluster::new("");

@@ -72,12 +72,8 @@ impl Store {
     /// # Errors
     /// [`ClusterError::Store`].
     pub(super) async fn read(&self, key: &str) -> Result<Option<Kept>, ClusterError> {
-        let entry = self.records.entry(key).await;
-        let entry = entry.map_err(|error| ClusterError::Store(format!("{key}: {error}")))?;
-        Ok(entry.map(|entry| Kept {
-            value: entry.value,
-            revision: entry.revision,
-        }))
+        let entry = entry(&self.records, key).await;
+        entry.map_err(|error| ClusterError::Store(format!("{key}: {error}")))
     }
 
     /// Writes the record, if nobody has since `last` was read. Returns the new revision, or `None`
@@ -279,11 +275,8 @@ impl Book {
     /// # Errors
     /// [`Unreachable`].
     pub(super) async fn read(&self, key: &str) -> Result<Option<Kept>, Unreachable> {
-        let entry = self.entries.entry(key).await.map_err(|_| Unreachable)?;
-        Ok(entry.map(|entry| Kept {
-            value: entry.value,
-            revision: entry.revision,
-        }))
+        let entry = entry(&self.entries, key).await;
+        entry.map_err(|_| Unreachable)
     }
 
     /// Writes an entry that has this revision, or 0 if there is none. Returns the next revision.
@@ -303,6 +296,34 @@ impl Book {
                 NotWritten::Unknown
             }
         })
+    }
+}
+
+/// The entry of this key. A server that has yet to finish a new bucket does not answer at all, so it
+/// is asked several times, each time with more patience: for 3.75 s in all.
+///
+/// # Errors
+/// Why the last question was not answered.
+async fn entry(records: &kv::Store, key: &str) -> Result<Option<Kept>, String> {
+    const FIRST: Duration = Duration::from_millis(250);
+    const MOST: Duration = Duration::from_secs(2);
+    let mut patience = FIRST;
+    loop {
+        let entry = timeout(patience, records.entry(key)).await;
+        let why = match entry {
+            Ok(Ok(entry)) => {
+                return Ok(entry.map(|entry| Kept {
+                    value: entry.value,
+                    revision: entry.revision,
+                }));
+            }
+            Ok(Err(error)) => error.to_string(),
+            Err(_elapsed) => "timed out".to_owned(),
+        };
+        if patience >= MOST {
+            return Err(why);
+        }
+        patience *= 2;
     }
 }
 
