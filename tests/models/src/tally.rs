@@ -5,11 +5,18 @@ pub(crate) enum Interface {
     Files,
     Mailbox,
     Process,
+    Queue,
     Outbound,
 }
 
 impl Interface {
-    pub(crate) const ALL: [Self; 4] = [Self::Files, Self::Mailbox, Self::Process, Self::Outbound];
+    pub(crate) const ALL: [Self; 5] = [
+        Self::Files,
+        Self::Mailbox,
+        Self::Process,
+        Self::Queue,
+        Self::Outbound,
+    ];
 }
 
 #[derive(Clone, Copy, Debug)]
