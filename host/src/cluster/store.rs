@@ -299,8 +299,8 @@ impl Book {
     }
 }
 
-/// The entry of this key. A server that has yet to finish a new bucket does not answer at all, so it
-/// is asked several times, each time with more patience: for 3.75 s in all.
+/// The entry of this key. A server that has yet to finish a new bucket does not answer at all. So
+/// it is asked several times, each time with more patience: for 3.75 s in all.
 ///
 /// # Errors
 /// Why the last question was not answered.
