@@ -283,7 +283,7 @@ fn a_right_that_is_missing_is_said_once() {
              expect unreachable; receive-from b; expect unreachable"
         );
         assert_eq!(outcome(&host, &script), "ok", "without {denied}");
-        let entries = host.entries(UNUSABLE);
+        let entries = host.wait_entries(UNUSABLE, 1);
         assert_eq!(entries.len(), 1, "without {denied}: {entries:?}");
         let why = entries[0]["why"].as_str().unwrap_or_default();
         let subject = denied.trim_end_matches('*');

@@ -8,6 +8,9 @@
 //! - The server counts how often it has handed a job out. It does not act on that: it would drop
 //!   the job. Who gets one for the sixth time stores it with the dead letters, and only then says
 //!   that it is done.
+//! - A server that is killed may forget that it has removed a job, and remember that the job is done.
+//!   Nobody would get such a job, and it would stay for ever. So jobs are swept some time after each
+//!   connection.
 //! - Servers before 2.10 answer some questions in a form that the library can't read. So requests
 //!   and answers are plain JSON here.
 
@@ -98,8 +101,8 @@ struct Shared {
     start: String,
     /// The number of the last job that was put.
     put: AtomicU64,
-    /// Those who hear and those who speak, from the first call on.
-    tasks: OnceCell<[AbortHandle; 2]>,
+    /// Those who hear, speak and sweep, from the first call on.
+    tasks: OnceCell<[AbortHandle; 3]>,
     has_stream: AtomicBool,
     /// The consumers that are there.
     consumers: Mutex<HashSet<String>>,
@@ -377,7 +380,9 @@ impl Shared {
             let inbox = self.link.inbox().await.ok_or(QueueError::Unreachable)?;
             let hearing = self.runtime.spawn(hear(Arc::clone(self), inbox));
             let speaking = self.runtime.spawn(speak(Arc::clone(self)));
-            Ok([hearing.abort_handle(), speaking.abort_handle()])
+            let sweeping = self.runtime.spawn(sweep(Arc::clone(self)));
+            let tasks = [hearing, speaking, sweeping];
+            Ok(tasks.map(|task| task.abort_handle()))
         };
         self.tasks.get_or_try_init(begin).await.map(drop)
     }
@@ -471,6 +476,32 @@ impl Shared {
         }
         known.insert(consumer.to_owned());
         Ok(())
+    }
+
+    /// Removes the jobs of one queue that are done and were not removed.
+    async fn sweep_queue(&self, consumer: &str) {
+        const WHAT: &str = "removing jobs that are done";
+        let stream = &self.stream;
+        let swept = async {
+            let until = Instant::now() + PATIENCE;
+            let subject = format!("$JS.API.CONSUMER.INFO.{stream}.{consumer}");
+            let found = self.questions.api(subject, &Value::Null, until).await?;
+            let done = found["ack_floor"]["stream_seq"].as_u64().unwrap_or(0);
+            let Some(filter) = found["config"]["filter_subject"].as_str() else {
+                return Ok(()); // not a consumer of ours
+            };
+            let subject = format!("$JS.API.STREAM.PURGE.{stream}");
+            let request = json!({ "filter": filter, "seq": done.saturating_add(1) });
+            self.questions.api(subject, &request, until).await?;
+            Ok(())
+        };
+        match swept.await {
+            // It is gone, and its jobs with it, or it has none.
+            Ok(()) | Err(Refused::Error(NO_STREAM | NO_CONSUMER, _)) => {}
+            Err(why) => {
+                let _logged = self.failed(WHAT, why);
+            }
+        }
     }
 
     /// The settings of the stream. Bytes are bounded by the account and the server: what a stream
@@ -607,6 +638,23 @@ async fn speak(shared: Arc<Shared>) {
                 sleep(PAUSE).await;
             }
             shared.owed.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+}
+
+/// Removes jobs that are done and were not removed.
+async fn sweep(shared: Arc<Shared>) {
+    let mut connections = shared.link.connections();
+    loop {
+        // What was taken before the connection broke has come again by then, and the server counts
+        // as done what is before the first job that is not.
+        sleep(shared.wait + shared.wait / 2).await;
+        let consumers: Vec<String> = shared.consumers().iter().cloned().collect();
+        for consumer in consumers {
+            shared.sweep_queue(&consumer).await;
+        }
+        if connections.changed().await.is_err() {
+            return; // the link is closed
         }
     }
 }
