@@ -4,7 +4,7 @@
 
 use std::fmt;
 use std::pin::Pin;
-use std::sync::{Arc, Weak};
+use std::sync::Weak;
 use std::time::Duration;
 
 use crate::call::Caller;
@@ -121,15 +121,16 @@ pub(crate) trait Peers: Queues + Send + Sync + fmt::Debug {
         lost: Lost,
     ) -> Asking<'a, Result<(), NotClaimed>>;
 
-    /// Gives a name back, and waits until others can have it.
+    /// Gives a name of this process back, and waits until others can have it.
     fn release<'a>(
         &'a self,
         program: &'a str,
         name: &'a str,
+        holder: Pid,
     ) -> Asking<'a, Result<(), Unreachable>>;
 
-    /// Gives a name back whose process has ended.
-    fn let_go(&self, program: &str, name: Arc<str>);
+    /// Gives a name of this process back, if it has it. Nobody waits for that.
+    fn let_go(&self, program: &str, name: &str, holder: Pid);
 
     /// The process of another host that has this name.
     fn whereis<'a>(
@@ -206,11 +207,12 @@ impl Peers for Alone {
         &'a self,
         _program: &'a str,
         _name: &'a str,
+        _holder: Pid,
     ) -> Asking<'a, Result<(), Unreachable>> {
         Box::pin(async { Ok(()) })
     }
 
-    fn let_go(&self, _program: &str, _name: Arc<str>) {}
+    fn let_go(&self, _program: &str, _name: &str, _holder: Pid) {}
 
     fn whereis<'a>(
         &'a self,

@@ -25,7 +25,7 @@ impl Inner {
     pub(super) fn act(self: &Arc<Self>, pair: &Arc<Pair>, epoch: u64, what: Post<'_>, body: Bytes) {
         let answer = |id, done| self.answer(pair, epoch, &Post::Done { id, done });
         match what {
-            Post::Piece => {}
+            Post::Part => {}
             Post::Data { address, tag } => {
                 let Some(way) = address.way(pair.host) else {
                     return self.drop_frame();

@@ -84,7 +84,7 @@ pub(super) enum Mail<'a> {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) enum Post<'a> {
     /// The bytes behind this are a part of those of the next piece.
-    Piece,
+    Part,
     /// A message whose sender doesn't wait.
     Data {
         #[serde(borrow)]

@@ -50,9 +50,13 @@ impl Leases {
     /// Enters a lease.
     ///
     /// # Errors
-    /// If the thread can't be started. The lease is not entered then.
+    /// If another process of this host has been given the name meanwhile, or the thread can't be
+    /// started. The lease is not entered then.
     pub(super) fn enter(self: &Arc<Self>, key: String, lease: Lease) -> io::Result<()> {
         let mut held = self.held();
+        if held.leases.contains_key(&key) {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
         if !held.is_watched {
             let leases = Arc::clone(self);
             let thread = thread::Builder::new().name("leases".into());
@@ -75,20 +79,17 @@ impl Leases {
         lease.map(|lease| lease.until = until).is_some()
     }
 
-    /// Removes a lease that is to be given back.
-    pub(super) fn remove(&self, key: &str) -> Option<Lease> {
-        self.held().leases.remove(key)
+    /// Removes the lease of this holder, if it has one.
+    pub(super) fn remove(&self, key: &str, holder: Pid) -> Option<Lease> {
+        let mut held = self.held();
+        let lease = held.leases.get(key);
+        let is_own = lease.is_some_and(|lease| lease.holder == holder);
+        is_own.then(|| held.leases.remove(key)).flatten()
     }
 
     /// Ends this holder, whose lease is over early.
     pub(super) fn lose(&self, key: &str, holder: Pid) {
-        let lost = {
-            let mut held = self.held();
-            let lease = held.leases.get(key);
-            let is_own = lease.is_some_and(|lease| lease.holder == holder);
-            is_own.then(|| held.leases.remove(key)).flatten()
-        };
-        if let Some(lost) = lost {
+        if let Some(lost) = self.remove(key, holder) {
             lost.end();
         }
     }

@@ -101,6 +101,8 @@ struct Inner {
     /// The pools that serve what is pushed.
     follows: Mutex<BTreeMap<String, Follows>>,
     is_draining: AtomicBool,
+    is_leaving: AtomicBool,
+    /// Whether the next beat is the last one.
     has_left: AtomicBool,
     /// Notified when this host has heard what it has said last.
     farewell: Notify,
@@ -213,6 +215,7 @@ impl Cluster {
             address: OnceLock::new(),
             follows: Mutex::default(),
             is_draining: AtomicBool::new(false),
+            is_leaving: AtomicBool::new(false),
             has_left: AtomicBool::new(false),
             farewell: Notify::new(),
             leaving: Notify::new(),
@@ -327,7 +330,7 @@ impl Cluster {
     /// Leaves the cluster.
     pub(crate) async fn leave(&self) {
         self.0.is_draining.store(true, Ordering::SeqCst);
-        if self.0.has_left.swap(true, Ordering::SeqCst) {
+        if self.0.is_leaving.swap(true, Ordering::SeqCst) {
             return;
         }
         // What processes have sent until their ends, and the names and the jobs that they had.
@@ -339,6 +342,7 @@ impl Cluster {
             )
         };
         let _cut_off = timeout(FAREWELL, last).await;
+        self.0.has_left.store(true, Ordering::SeqCst);
         self.0.beat_surely().await;
         // What others have sent before comes before this, and is refused.
         if self.0.link.hello().await {
@@ -444,11 +448,13 @@ impl Inner {
 
     /// The host is not there any more.
     fn gone(&self, host: u32) {
+        let has_left = self.members.has_left(host);
+        let lost = self.members.lose(host);
         // One that has left has said all that it had to say, and some of it may not be heard yet.
-        if !self.members.has_left(host) {
+        if !has_left {
             self.lose_mail(host);
         }
-        if let Some(name) = self.members.lose(host) {
+        if let Some(name) = lost {
             tracing::warn!(host, name, "host is lost");
             self.lose_front(host);
         }
@@ -642,12 +648,13 @@ impl Peers for Cluster {
         &'a self,
         program: &'a str,
         name: &'a str,
+        holder: Pid,
     ) -> Asking<'a, Result<(), Unreachable>> {
-        Box::pin(self.0.release_name(program, name))
+        Box::pin(self.0.release_name(program, name, holder))
     }
 
-    fn let_go(&self, program: &str, name: Arc<str>) {
-        self.0.let_name_go(program, &name);
+    fn let_go(&self, program: &str, name: &str, holder: Pid) {
+        self.0.let_name_go(program, name, holder);
     }
 
     fn whereis<'a>(

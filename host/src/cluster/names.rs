@@ -7,8 +7,8 @@
 //! Nothing is ever deleted: a name that is given back has no value.
 
 use std::fmt::Write;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -29,9 +29,14 @@ const BEYOND_LOST: Duration = Duration::from_secs(2);
 /// process has ended by then. So clocks may differ by a fifth.
 const PARTS: u32 = 5;
 
+/// That names can't be used is logged once in this time.
+const QUIET: Duration = Duration::from_secs(60);
+
 /// The names that this host has.
 pub(super) struct Names {
     book: OnceCell<Book>,
+    /// When the bucket could last not be had, and when the log has last said so.
+    missing: Mutex<[Option<Instant>; 2]>,
     leases: Arc<Leases>,
     /// Tasks that keep or give back names.
     keepers: AtomicUsize,
@@ -59,10 +64,16 @@ impl Names {
     pub(super) fn new() -> Self {
         Self {
             book: OnceCell::new(),
+            missing: Mutex::default(),
             leases: Arc::default(),
             keepers: AtomicUsize::new(0),
             runtime: Handle::current(),
         }
+    }
+
+    fn missing(&self) -> MutexGuard<'_, [Option<Instant>; 2]> {
+        // No step under this lock can panic.
+        self.missing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -73,13 +84,24 @@ impl Inner {
         }
         let lease = self.settings.lost_after + BEYOND_LOST;
         let open = || async {
+            let beat = self.settings.beat();
+            let [missed, _] = *self.names.missing();
+            if missed.is_some_and(|missed| missed.elapsed() < beat) {
+                return Err(Unreachable); // those who have waited for this try, too
+            }
             let opened = self.link.names(lease).await;
-            opened.inspect_err(|why| {
-                tracing::warn!(%why, "names of the cluster can't be used");
+            opened.map_err(|why| {
+                let now = Instant::now();
+                let [missed, told] = &mut *self.names.missing();
+                *missed = Some(now);
+                if told.is_none_or(|told| now - told > QUIET) {
+                    *told = Some(now);
+                    tracing::warn!(%why, "names of the cluster can't be used");
+                }
+                Unreachable
             })
         };
-        let opened = self.names.book.get_or_try_init(open).await;
-        opened.map_err(|_logged| Unreachable)
+        self.names.book.get_or_try_init(open).await
     }
 
     /// Gives a process a name.
@@ -93,9 +115,28 @@ impl Inner {
         holder: Pid,
         lost: Lost,
     ) -> Result<(), NotClaimed> {
+        let (inner, key) = (Arc::clone(self), key(program, name));
+        let (sender, claimed) = oneshot::channel();
+        // It goes on if the process ends meanwhile: what is written then is given back.
+        self.names.runtime.spawn(async move {
+            let claimed = inner.claim(key.clone(), holder, lost).await;
+            if let Err(Ok(())) = sender.send(claimed) {
+                inner.give_back(&key, holder);
+            }
+        });
+        claimed.await.unwrap_or(Err(NotClaimed::Unreachable))
+    }
+
+    /// # Errors
+    /// [`NotClaimed`].
+    async fn claim(
+        self: &Arc<Self>,
+        key: String,
+        holder: Pid,
+        lost: Lost,
+    ) -> Result<(), NotClaimed> {
         let unreachable = |Unreachable| NotClaimed::Unreachable;
         let book = self.book().await.map_err(unreachable)?;
-        let key = key(program, name);
         let give_up = Instant::now() + book.lease;
         loop {
             let read = timeout_at(give_up, book.read(&key)).await;
@@ -171,8 +212,13 @@ impl Inner {
     ///
     /// # Errors
     /// [`Unreachable`]: others can have it when the lease is over.
-    pub(super) async fn release_name(&self, program: &str, name: &str) -> Result<(), Unreachable> {
-        let lease = self.names.leases.remove(&key(program, name));
+    pub(super) async fn release_name(
+        &self,
+        program: &str,
+        name: &str,
+        holder: Pid,
+    ) -> Result<(), Unreachable> {
+        let lease = self.names.leases.remove(&key(program, name), holder);
         let Some(lease) = lease else {
             return Ok(()); // it was lost
         };
@@ -181,10 +227,13 @@ impl Inner {
         released.await.unwrap_or(Err(Unreachable))
     }
 
-    /// Gives a name back whose process has ended.
-    pub(super) fn let_name_go(&self, program: &str, name: &str) {
-        let lease = self.names.leases.remove(&key(program, name));
-        if let Some(lease) = lease {
+    /// Gives a name of this process back, if it has it. Nobody waits for that.
+    pub(super) fn let_name_go(&self, program: &str, name: &str, holder: Pid) {
+        self.give_back(&key(program, name), holder);
+    }
+
+    fn give_back(&self, key: &str, holder: Pid) {
+        if let Some(lease) = self.names.leases.remove(key, holder) {
             let _ended = lease.release.send(None);
         }
     }

@@ -4,6 +4,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::mem::take;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -52,6 +53,8 @@ pub(super) struct Pair {
     pub(super) ready: Notify,
     /// Notified when there may be room in the window.
     pub(super) room: Notify,
+    /// Whether a frame was taken out of the queue, and the connection to NATS has yet to take it.
+    pub(super) is_writing: AtomicBool,
 }
 
 #[derive(Default)]
@@ -133,7 +136,14 @@ impl Pair {
             state: Mutex::new(state),
             ready: Notify::new(),
             room: Notify::new(),
+            is_writing: AtomicBool::new(false),
         }
+    }
+
+    /// Whether the connection to NATS has all frames.
+    pub(super) fn is_written(&self) -> bool {
+        let state = self.state();
+        state.out.queue.is_empty() && !self.is_writing.load(Ordering::Relaxed)
     }
 
     /// Whether it has been there for long enough to have heard a beat of its host.
@@ -178,7 +188,7 @@ impl State {
     /// [`MailError::Full`] and [`MailError::TooLarge`].
     pub(super) fn fits(&self, body: usize) -> Result<(), MailError> {
         let Out { on_way, bytes, .. } = &self.out;
-        let pieces = 1 + body / PIECE_BYTES;
+        let pieces = body.div_ceil(PIECE_BYTES).max(1);
         if body > WINDOW_BYTES {
             return Err(MailError::TooLarge);
         }
@@ -260,7 +270,7 @@ impl State {
                 epoch,
                 mail: Mail::Numbered {
                     number: self.out.sent,
-                    what: if is_last { what.clone() } else { Post::Piece },
+                    what: if is_last { what.clone() } else { Post::Part },
                 },
             };
             self.out.queue.push_back(frame.encode(piece));
@@ -368,7 +378,7 @@ mod tests {
                     ..
                 },
                 body,
-            )) => (number, what == Post::Piece, body),
+            )) => (number, what == Post::Part, body),
             other => panic!("no piece: {other:?}"),
         });
         pieces.collect()

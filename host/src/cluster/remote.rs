@@ -9,7 +9,7 @@
 //!
 //! Only the loop that hears ends connections. So what one frame changes is whole before the next.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::mem::take;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -45,7 +45,7 @@ pub(super) struct Remote {
     /// one of them, and what has come by it.
     next_epoch: AtomicU64,
     /// The programs of this host.
-    tables: Mutex<HashMap<String, Vec<Weak<Table>>>>,
+    tables: Mutex<BTreeMap<String, Vec<Weak<Table>>>>,
     pub(super) runtime: Handle,
     /// Whether any other host is to be told what has come.
     owes: AtomicBool,
@@ -84,10 +84,12 @@ impl Remote {
 
     pub(super) fn attach(&self, program: &str, table: Weak<Table>) {
         let mut tables = self.tables();
-        let of_name = tables.entry(program.to_owned()).or_default();
+        tables.retain(|_, of_name| {
+            of_name.retain(|table| table.strong_count() > 0);
+            !of_name.is_empty()
+        });
         // One that goes still has processes when the next one of its name comes.
-        of_name.retain(|table| table.strong_count() > 0);
-        of_name.push(table);
+        tables.entry(program.to_owned()).or_default().push(table);
     }
 
     /// The programs of this host, and their root processes.
@@ -128,7 +130,7 @@ impl Remote {
         self.pairs().values().cloned().collect()
     }
 
-    fn tables(&self) -> MutexGuard<'_, HashMap<String, Vec<Weak<Table>>>> {
+    fn tables(&self) -> MutexGuard<'_, BTreeMap<String, Vec<Weak<Table>>>> {
         // No step under this lock can panic.
         self.tables.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -176,13 +178,7 @@ impl Cluster {
         // What was not sent is not taken.
         let posted = timeout(time_limit, posting).await;
         posted.unwrap_or(Err(MailError::TimedOut))?;
-        let _guard = Guard {
-            inner: &self.0,
-            pair,
-            id,
-        };
-        let answered = timeout(left() + self.0.patience(), answer).await;
-        let answered = answered.ok().and_then(Result::ok);
+        let answered = self.0.answered(pair, id, left(), answer).await;
         answered.unwrap_or(Err(MailError::Unreachable))
     }
 
@@ -221,13 +217,7 @@ impl Cluster {
         let posted = timeout(self.0.patience(), posting).await;
         let posted = posted.unwrap_or(Err(MailError::Unreachable));
         posted.map_err(not_watched)?;
-        let _guard = Guard {
-            inner: &self.0,
-            pair,
-            id,
-        };
-        let answered = timeout(self.0.patience(), answer).await;
-        let answered = answered.ok().and_then(Result::ok);
+        let answered = self.0.answered(pair, id, Duration::ZERO, answer).await;
         answered.unwrap_or(Err(NotWatched::Unreachable))
     }
 
@@ -244,7 +234,7 @@ impl Cluster {
         const PAUSE: Duration = Duration::from_millis(5);
         let is_sent = || {
             let pairs = self.0.remote.known_pairs();
-            pairs.iter().all(|pair| pair.state().out.queue.is_empty())
+            pairs.iter().all(|pair| pair.is_written())
         };
         while !is_sent() && self.0.link.is_connected() {
             tokio::time::sleep(PAUSE).await;
@@ -257,6 +247,23 @@ impl Inner {
     /// lost.
     fn patience(&self) -> Duration {
         self.settings.lost_after * 2
+    }
+
+    /// Waits for what is answered. Withdraws what was asked if nobody waits any more.
+    async fn answered<T>(
+        &self,
+        pair: Arc<Pair>,
+        id: u64,
+        time: Duration,
+        answer: oneshot::Receiver<T>,
+    ) -> Option<T> {
+        let _guard = Guard {
+            inner: self,
+            pair,
+            id,
+        };
+        let answered = timeout(time + self.patience(), answer).await;
+        answered.ok()?.ok()
     }
 
     /// The connection to the host of this process.
@@ -326,12 +333,12 @@ impl Inner {
         loop {
             let mut room = pin!(pair.room.notified());
             room.as_mut().enable(); // before the look
+            if !self.members.is_there(pair.host) {
+                return Err(MailError::Unreachable);
+            }
             match self.post_within(pair, &what(), body, &mut asked) {
                 Err(MailError::Full) => room.await,
                 posted => return posted,
-            }
-            if !self.members.is_there(pair.host) {
-                return Err(MailError::Unreachable);
             }
         }
     }
@@ -376,7 +383,7 @@ impl Inner {
         }
     }
 
-    /// Sends what is not numbered. All of it is said again if it is lost.
+    /// Sends what is not numbered. It is said again if it is lost.
     fn say(&self, pair: &Pair, epoch: u64, mail: Mail<'_>) {
         if !self.link.is_connected() {
             return;
@@ -427,7 +434,7 @@ impl Inner {
                 }
             }
             Mail::Numbered { number, what } => {
-                let is_part = matches!(what, Post::Piece);
+                let is_part = matches!(what, Post::Part);
                 let received = pair.state().receive(number, is_part, body);
                 match received {
                     Received::Whole(body) => self.act(&pair, epoch, what, body),
@@ -444,8 +451,11 @@ impl Inner {
         }
     }
 
-    /// Tells the other side what has come.
+    /// Tells the other side what has come. Who was missed is told once.
     fn tell_taken(&self, pair: &Pair) {
+        if !self.link.is_connected() {
+            return; // the other side asks again
+        }
         let (epoch, mail) = {
             let mut state = pair.state();
             state.owed = (0, 0);
@@ -568,6 +578,7 @@ async fn write(inner: Weak<Inner>, pair: Arc<Pair>) {
             let next = {
                 let mut state = pair.state();
                 let frame = state.out.queue.pop_front();
+                pair.is_writing.store(frame.is_some(), Ordering::Relaxed);
                 frame.map(|frame| (frame, state.epoch))
             };
             let Some((frame, epoch)) = next else {

@@ -61,6 +61,9 @@ impl Table {
         let Err(why) = self.peers().watch(way).await else {
             return Ok(());
         };
+        if why == NotWatched::Unreachable {
+            self.peers().forget(way); // the answer may be late
+        }
         let mut relations = self.lock();
         if !relations.unwatch(monitor, pid) {
             return Ok(()); // the news of its end, or of its host's, was faster
@@ -112,6 +115,7 @@ impl Table {
                     return mailbox.try_receive(wanted).ok_or(MailError::NoProcess);
                 }
                 Err(NotWatched::Unreachable) => {
+                    self.peers().forget(way); // the answer may be late
                     return mailbox.try_receive(wanted).ok_or(MailError::Unreachable);
                 }
             }

@@ -394,7 +394,7 @@ impl Table {
         }
         for name in process.held {
             relations.held.remove(&name);
-            self.peers().let_go(self.program(), name);
+            self.peers().let_go(self.program(), &name, pid);
         }
         for afar in &process.monitored_afar {
             relations.unwatch(pid, *afar);

@@ -25,6 +25,7 @@ pub(super) struct Holder {
 struct Claim<'a> {
     table: &'a Table,
     name: &'a str,
+    pid: Pid,
     is_held: bool,
 }
 
@@ -88,6 +89,7 @@ impl Table {
         let mut claim = Claim {
             table: self,
             name,
+            pid,
             is_held: false,
         };
         let table = Arc::downgrade(self);
@@ -101,7 +103,7 @@ impl Table {
             NotClaimed::Taken => ProcessError::NameTaken,
             NotClaimed::Unreachable => ProcessError::Unreachable,
         })?;
-        claim.keep(pid)
+        claim.keep()
     }
 
     /// The process of this name in the cluster.
@@ -132,7 +134,7 @@ impl Table {
         if !self.lock().held.get(name).is_some_and(is_own) {
             return Err(ProcessError::NotYours);
         }
-        let released = self.peers().release(self.program(), name).await;
+        let released = self.peers().release(self.program(), name, pid).await;
         let mut relations = self.lock();
         relations.held.remove(name);
         if let Ok(process) = relations.process(pid) {
@@ -165,9 +167,9 @@ impl Relations {
 impl Claim<'_> {
     /// # Errors
     /// [`ProcessError::NoProcess`] if the process has ended meanwhile.
-    fn keep(&mut self, pid: Pid) -> Result<(), ProcessError> {
+    fn keep(&mut self) -> Result<(), ProcessError> {
         let mut relations = self.table.lock();
-        let process = relations.process(pid);
+        let process = relations.process(self.pid);
         process?.held.push(self.name.into());
         if let Some(holder) = relations.held.get_mut(self.name) {
             holder.is_held = true;
@@ -183,8 +185,8 @@ impl Drop for Claim<'_> {
             return;
         }
         // If the process has ended, it may have got the name meanwhile.
-        let (program, name) = (self.table.program(), Arc::from(self.name));
-        self.table.peers().let_go(program, name);
+        let program = self.table.program();
+        self.table.peers().let_go(program, self.name, self.pid);
         self.table.lock().held.remove(self.name);
     }
 }

@@ -5,9 +5,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use tokio::time::{Instant, sleep};
 
 use super::super::settings::ClusterError;
 use super::super::store::{Kept, Store, TRANSFER};
+use super::{BEHIND, SOON};
 use crate::sandbox::MAX_MODULE_BYTES;
 use crate::text::cut;
 
@@ -25,9 +27,6 @@ const SHOWN: usize = 12;
 
 /// The most hosts that are lost while they swap before nobody else does.
 const MAX_LOST: usize = 1;
-
-/// How often a write is tried that others are faster than.
-const MOST_WRITES: usize = 1000;
 
 /// What is known of the modules of one pool. It is JSON, so that people can read it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -301,7 +300,8 @@ pub(super) async fn change(
     key: &str,
     mut with: impl FnMut(&mut Record),
 ) -> Result<u64, ClusterError> {
-    for _ in 0..MOST_WRITES {
+    let give_up = Instant::now() + BEHIND;
+    loop {
         let kept = store.read(key).await?;
         let mut record = match &kept {
             Some(kept) => Record::decode(kept)?,
@@ -312,9 +312,11 @@ pub(super) async fn change(
         if let Some(written) = store.write(key, record.encode(), revision).await? {
             return Ok(written);
         }
-        tokio::task::yield_now().await;
+        if Instant::now() > give_up {
+            return Err(ClusterError::Store(format!("{key}: others are faster")));
+        }
+        sleep(SOON).await;
     }
-    Err(ClusterError::Store(format!("{key}: others are faster")))
 }
 
 /// The key of a pool's record.
