@@ -10,6 +10,9 @@ use crate::peers::{Alone, Asking};
 /// The most jobs that one process has.
 pub(crate) const MAX_JOBS: usize = 64;
 
+/// The longest time before which nobody gets a job that was given back.
+pub(crate) const MAX_DELAY: Duration = Duration::from_secs(60 * 60);
+
 /// The longest name of a queue, in bytes.
 const MAX_NAME: usize = 64;
 

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::{Cluster, HASTY, Host, MARGIN};
 use crate::support::nats::Nats;
-use crate::support::scripts::{FOR_EVER, outcome};
+use crate::support::scripts::{FOR_EVER, ask, outcome};
 use crate::support::server::{guest, serve};
 use crate::support::{Client, Folder, eventually, guests};
 
@@ -88,6 +88,24 @@ fn a_job_is_taken_by_one_until_it_is_done() {
     assert_eq!(outcome(&first, "take other 10000"), " 1");
     assert_eq!(outcome(&first, "done"), "ok");
     assert!(jobs(&cluster.nats).is_empty());
+    // Jobs leave room for what hosts themselves keep.
+    let info = cluster.nats.jetstream(INFO, &Value::Null);
+    assert_eq!(info["config"]["max_bytes"], 256 << 20, "{info}");
+}
+
+/// Whoever has asked gets the job, and nobody is told that something is wrong.
+#[test]
+fn others_who_wait_get_nothing() {
+    let cluster = Cluster::new("");
+    let host = actor(&cluster);
+    let takers = "spawn a { take q 300; tell; done }; spawn b { take q 300; tell; done }; \
+                  spawn c { take q 300; tell; done }; put q job; receive; receive; receive; answer";
+    for _ in 0..3 {
+        let text = ask(&host, takers).text();
+        let count = |said: &str| text.lines().filter(|line| line.ends_with(said)).count();
+        assert_eq!([": job 1", ": nothing"].map(count), [1, 2], "{text}");
+    }
+    assert_eq!(host.entries(UNUSABLE), Vec::<Value>::new());
 }
 
 /// Well before the 30 s after which jobs of lost hosts come back.
@@ -174,10 +192,13 @@ fn who_waits_no_more_swallows_nothing() {
         outcome(&first, "monitor c; kill c; receive"),
         "c is down: killed"
     );
+    // The server forgets who hears no more: a job that nobody has had was not tried.
+    eventually("nobody waits", || {
+        (waiting(&cluster.nats, "q") == Some(0)).then_some(())
+    });
     let start = Instant::now();
     assert_eq!(outcome(&second, "put q job"), "ok");
-    let taken = outcome(&second, "take q 100000");
-    assert!(taken.starts_with("job "), "{taken}");
+    assert_eq!(outcome(&second, "take q 100000"), "job 1");
     assert!(start.elapsed() < MARGIN, "{:?}", start.elapsed());
     assert_eq!(outcome(&second, "done"), "ok");
     // Somebody else on the same host waits meanwhile.

@@ -479,6 +479,21 @@ impl Link {
         subscribing.ok()?.ok().map(Inbox)
     }
 
+    /// Asks the server for a job. The answer comes to an inbox of its own.
+    pub(super) async fn pull(&self, subject: String, id: u64, payload: Bytes) -> Option<Inbox> {
+        if !self.is_connected() {
+            return None;
+        }
+        let reply = format!("{}.q.{}.pull.{id}", self.prefix, self.number);
+        let asking = async {
+            let inbox = Inbox(self.client.subscribe(reply.clone()).await.ok()?);
+            let asking = self.client.publish_with_reply(subject, reply, payload);
+            asking.await.ok()?;
+            Some(inbox)
+        };
+        timeout(SENDING, asking).await.ok().flatten()
+    }
+
     /// Hands a question for the server to the connection. The answer comes to the [`Inbox`], with
     /// this id. A stream stores what says `once` a single time, however often it comes.
     pub(super) async fn question(
@@ -564,7 +579,16 @@ fn is_ready<E>(publishing: impl Future<Output = Result<(), E>>) -> bool {
 impl Inbox {
     /// The id of a question, and what the server says. `None` once the link is closed.
     pub(super) async fn hear(&mut self) -> Option<(u64, Said)> {
-        let message = self.0.next().await?;
+        self.0.next().await.map(Self::read)
+    }
+
+    /// What the server has said already.
+    pub(super) fn heard(&mut self) -> Option<Said> {
+        let heard = unconstrained(self.0.next()).now_or_never()?;
+        heard.map(|message| Self::read(message).1)
+    }
+
+    fn read(message: async_nats::Message) -> (u64, Said) {
         let id = message.subject.rsplit('.').next();
         let id = id.and_then(|id| id.parse().ok()).unwrap_or_default();
         let said = match (message.status, message.reply) {
@@ -575,7 +599,7 @@ impl Inbox {
             },
             (None, None) => Said::Bytes(message.payload),
         };
-        Some((id, said))
+        (id, said)
     }
 }
 

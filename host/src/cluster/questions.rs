@@ -1,6 +1,6 @@
-//! A *question* goes to the server of NATS, and its answer comes to this host's inbox: a job is
-//! stored, there is none, here is one. Each has a number, so that an answer finds who has asked,
-//! and whoever asks no more leaves nothing behind.
+//! A *question* goes to the server of NATS, and its answer comes to this host's inbox. Each has a
+//! number, so that an answer finds who has asked, and whoever asks no more leaves nothing behind. A
+//! job comes under its own subject, so whoever asks for one has an inbox of its own.
 //!
 //! Nobody answers what the server has not got, and what the user may not ask. So each question has
 //! an end, and one that was asked before the connection broke is over with it.
@@ -20,17 +20,14 @@ use super::link::Link;
 /// The pause before something is tried again that could not be done at once.
 pub(super) const PAUSE: Duration = Duration::from_millis(50);
 
-/// The questions of this host that are not answered yet. A job may be an answer.
-pub(super) struct Questions<J> {
+/// A server is busy with itself, and will answer later.
+pub(super) const BUSY: u64 = 10008;
+
+/// The questions of this host that are not answered yet.
+pub(super) struct Questions {
     link: Link,
     last: AtomicU64,
-    open: Mutex<HashMap<u64, Open<J>>>,
-}
-
-struct Open<J> {
-    /// The consumer that was asked for a job.
-    consumer: Option<String>,
-    answer: oneshot::Sender<Answer<J>>,
+    open: Mutex<HashMap<u64, oneshot::Sender<Answer>>>,
 }
 
 /// What to ask.
@@ -40,15 +37,12 @@ pub(super) struct Question<'a> {
     pub(super) payload: Bytes,
     /// Two with the same text are stored once.
     pub(super) once: Option<&'a str>,
-    /// The consumer that is asked for a job.
-    pub(super) consumer: Option<&'a str>,
 }
 
-pub(super) enum Answer<J> {
+pub(super) enum Answer {
     Bytes(Bytes),
     /// A number, as HTTP has them.
     Status(u16),
-    Job(J),
 }
 
 /// Why there is no answer.
@@ -72,12 +66,12 @@ pub(super) enum Refused {
 }
 
 /// Forgets a question that nobody waits for any more.
-struct Forget<'a, J> {
-    questions: &'a Questions<J>,
+struct Forget<'a> {
+    questions: &'a Questions,
     id: u64,
 }
 
-impl<J> Questions<J> {
+impl Questions {
     pub(super) fn new(link: Link) -> Self {
         Self {
             link,
@@ -107,22 +101,17 @@ impl<J> Questions<J> {
         &self,
         question: Question<'_>,
         until: Instant,
-    ) -> Result<Answer<J>, Unanswered> {
+    ) -> Result<Answer, Unanswered> {
         let Question {
             subject,
             payload,
             once,
-            consumer,
         } = question;
         let id = self.last.fetch_add(1, Ordering::Relaxed) + 1;
         let (sender, answer) = oneshot::channel();
-        let open = Open {
-            consumer: consumer.map(str::to_owned),
-            answer: sender,
-        };
         let mut connections = self.link.connections();
         connections.mark_unchanged();
-        self.open().insert(id, open);
+        self.open().insert(id, sender);
         let _forget = Forget {
             questions: self,
             id,
@@ -162,56 +151,34 @@ impl<J> Questions<J> {
             };
             let answer = self.ask(question, until).await;
             match answer {
-                Ok(Answer::Bytes(answer)) => return read(&answer),
+                Ok(Answer::Bytes(answer)) => match read(&answer) {
+                    Err(Refused::Error(BUSY, _)) if Instant::now() < until => sleep(PAUSE).await,
+                    answer => return answer,
+                },
                 // Nobody hears there: JetStream is not there, or not yet.
-                Ok(Answer::Status(_) | Answer::Job(_)) | Err(Unanswered::Broken)
-                    if Instant::now() < until =>
-                {
+                Ok(Answer::Status(_)) | Err(Unanswered::Broken) if Instant::now() < until => {
                     sleep(PAUSE).await;
                 }
-                Ok(Answer::Status(_) | Answer::Job(_)) | Err(_) => {
-                    return Err(Refused::Silence(subject));
-                }
+                Ok(Answer::Status(_)) | Err(_) => return Err(Refused::Silence(subject)),
             }
         }
     }
 
-    /// Brings an answer to who has asked. A job of this consumer that nobody waits for any more goes
-    /// to somebody else who waits for one. If there is nobody, it is dropped here.
-    pub(super) fn answered(&self, id: u64, consumer: Option<&str>, answer: Answer<J>) {
-        let mut answer = answer;
-        loop {
-            let asked = {
-                let mut open = self.open();
-                let is_asked = |open: &Open<J>| open.consumer.as_deref() == consumer;
-                let id = match consumer {
-                    None => Some(id),
-                    Some(_) if open.get(&id).is_some_and(is_asked) => Some(id),
-                    Some(_) => open
-                        .iter()
-                        .find(|(_, open)| is_asked(open))
-                        .map(|(id, _)| *id),
-                };
-                id.and_then(|id| open.remove(&id))
-            };
-            let Some(asked) = asked else {
-                return;
-            };
-            // Whoever has asked may have ended a moment ago.
-            match (asked.answer.send(answer), consumer) {
-                (Err(back), Some(_)) => answer = back,
-                (Ok(()) | Err(_), _) => return,
-            }
+    /// Brings an answer to who has asked.
+    pub(super) fn answered(&self, id: u64, answer: Answer) {
+        let asked = self.open().remove(&id);
+        if let Some(asked) = asked {
+            let _has_ended = asked.send(answer);
         }
     }
 
-    fn open(&self) -> MutexGuard<'_, HashMap<u64, Open<J>>> {
+    fn open(&self) -> MutexGuard<'_, HashMap<u64, oneshot::Sender<Answer>>> {
         // No step under this lock can panic.
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl<J> Drop for Forget<'_, J> {
+impl Drop for Forget<'_> {
     fn drop(&mut self) {
         self.questions.open().remove(&self.id);
     }

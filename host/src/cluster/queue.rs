@@ -3,8 +3,8 @@
 //! all the while that its processes are still busy, and gives a job back as soon as its process has
 //! ended.
 //!
-//! - A host asks for one job for each process that waits, and only for as long as it waits. A job
-//!   that comes too late goes to another process that waits here, or back.
+//! - A host asks for one job for each process that waits, and hears the answer at a subject of its
+//!   own. Whoever waits no more hears no more, and the server forgets what nobody hears.
 //! - The server counts how often it has handed a job out. It does not act on that: it would drop
 //!   the job. Who gets one for the sixth time stores it with the dead letters, and only then says
 //!   that it is done.
@@ -14,7 +14,7 @@
 //! - Servers before 2.10 answer some questions in a form that the library can't read. So requests
 //!   and answers are plain JSON here.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -28,7 +28,7 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::link::{Inbox, Link, Said};
-use super::questions::{Answer, PAUSE, Question, Questions, Refused, Unanswered, read};
+use super::questions::{Answer, BUSY, PAUSE, Question, Questions, Refused, Unanswered, read};
 use crate::peers::Asking;
 use crate::queues::{Job, Queue, QueueError, Taken};
 
@@ -55,14 +55,22 @@ const GRACE: Duration = Duration::from_secs(1);
 /// What is kept free of a message's bytes for NATS's own head.
 const HEAD: usize = 1 << 10;
 
-/// The most jobs in all queues of a cluster.
+/// The most jobs in all queues of a cluster, and their most bytes, if NATS has so much room. The
+/// rest of its room is for what hosts themselves need.
 const MAX_JOBS: u64 = 1_000_000;
+const MAX_BYTES: i64 = 256 << 20;
 
 /// The most queues that are taken from. Each may have dead letters, which are one more.
 const MAX_QUEUES: u64 = 1000;
 
-/// The most jobs of one queue that processes have.
+/// The most jobs of one queue that processes have, or have given back for later.
 const MAX_TAKEN: u64 = 100_000;
+
+/// A queue from which nobody has taken for so long is no longer counted.
+const UNUSED: Duration = Duration::from_secs(3 * 24 * 60 * 60);
+
+/// The most jobs that are given back before words are said about others.
+const AT_ONCE: usize = 256;
 
 /// The most processes that wait for jobs of one queue.
 const MAX_TAKERS: u64 = 10_000;
@@ -91,7 +99,7 @@ pub(super) struct Jobs(Arc<Shared>);
 
 struct Shared {
     link: Link,
-    questions: Questions<Held>,
+    questions: Questions,
     runtime: Handle,
     /// The name of the stream.
     stream: String,
@@ -106,11 +114,13 @@ struct Shared {
     has_stream: AtomicBool,
     /// The consumers that are there.
     consumers: Mutex<HashSet<String>>,
-    /// Jobs that processes have, by where to speak of them.
-    held: Mutex<HashMap<u64, String>>,
+    /// What is said of the jobs that processes have.
+    held: Mutex<HashMap<u64, Spoken>>,
     last_held: AtomicU64,
+    /// The number of the last question for a job.
+    last_pull: AtomicU64,
     /// Jobs that go back: where to say so, and what.
-    returned: Mutex<Vec<(String, Bytes)>>,
+    returned: Mutex<VecDeque<(String, Bytes)>>,
     /// The number of those, and of the one that is on its way.
     owed: AtomicUsize,
     /// Notified if there is something to return, or to say earlier.
@@ -149,10 +159,25 @@ struct Held {
     delay: Duration,
 }
 
+/// What this host says of a job that a process has.
+#[derive(Clone)]
+struct Spoken {
+    /// Where.
+    ack: String,
+    /// When the server has last heard of the job.
+    heard: Instant,
+}
+
+/// Somebody waits for a job. Dropping this gives back what has come meanwhile; the server soon
+/// notices that nobody hears.
+struct Pulling<'a> {
+    shared: &'a Arc<Shared>,
+    inbox: Inbox,
+}
+
 /// What the subject says at which a job is spoken of.
 #[derive(Debug, PartialEq, Eq)]
-struct Delivery<'a> {
-    consumer: &'a str,
+struct Delivery {
     attempt: u32,
     sequence: u64,
 }
@@ -175,6 +200,7 @@ impl Jobs {
             consumers: Mutex::default(),
             held: Mutex::default(),
             last_held: AtomicU64::new(0),
+            last_pull: AtomicU64::new(0),
             returned: Mutex::default(),
             owed: AtomicUsize::new(0),
             work: Notify::new(),
@@ -225,6 +251,9 @@ impl Jobs {
                 if shared.bury(queue, &held).await.is_err() {
                     held.delay = shared.wait;
                 }
+                if Instant::now() >= until {
+                    return Ok(None);
+                }
                 continue;
             }
             held.is_taken = true;
@@ -271,22 +300,20 @@ impl Shared {
                 subject: self.subject(queue),
                 payload: bytes.clone(),
                 once: Some(once),
-                consumer: None,
             };
             let subject = question.subject.clone();
             let answer = self.questions.ask(question, until).await;
             match answer {
-                Ok(Answer::Bytes(answer)) => {
-                    let stored = read(&answer);
-                    return stored.map(drop).map_err(|why| self.failed(WHAT, why));
-                }
+                Ok(Answer::Bytes(answer)) => match read(&answer) {
+                    Ok(_) => return Ok(()),
+                    Err(Refused::Error(BUSY, _)) if Instant::now() < until => {}
+                    Err(why) => return Err(self.failed(WHAT, why)),
+                },
                 Err(Unanswered::Silence) => {
                     return Err(self.failed(WHAT, Refused::Silence(subject)));
                 }
                 // No stream hears there: it is gone, or its server begins.
-                Ok(Answer::Status(_) | Answer::Job(_)) => {
-                    self.has_stream.store(false, Ordering::Relaxed);
-                }
+                Ok(Answer::Status(_)) => self.has_stream.store(false, Ordering::Relaxed),
                 Err(Unanswered::Broken) => {}
             }
             if Instant::now() >= until {
@@ -317,24 +344,25 @@ impl Shared {
                 true => json!({ "batch": 1, "no_wait": true }),
                 false => json!({ "batch": 1, "expires": nanoseconds(time) }),
             };
-            let question = Question {
-                subject: subject.clone(),
-                payload: request.to_string().into(),
-                once: None,
-                consumer: Some(&consumer),
-            };
-            let answer = self.questions.ask(question, now + time + GRACE).await;
+            let payload = request.to_string().into();
+            let answer = self.ask_for_job(subject.clone(), payload, now + time + GRACE);
+            let answer = answer.await;
             let is_over = Instant::now() >= until;
             match answer {
-                Ok(Answer::Job(held)) => return Ok(Some(held)),
-                Ok(Answer::Status(status)) if NONE.contains(&status) => {
+                Ok(Said::Job { ack, bytes }) => {
+                    // What is no job is nobody's.
+                    if let Some(held) = self.hold(ack, bytes) {
+                        return Ok(Some(held));
+                    }
+                }
+                Ok(Said::Status(status)) if NONE.contains(&status) => {
                     if is_over {
                         return Ok(None);
                     }
                     continue;
                 }
                 // Too many wait, or the consumer is gone or moves.
-                Ok(Answer::Status(_) | Answer::Bytes(_)) => {
+                Ok(Said::Status(_) | Said::Bytes(_)) => {
                     self.consumers().remove(&consumer);
                 }
                 Err(Unanswered::Silence) => {
@@ -350,6 +378,29 @@ impl Shared {
                 return Err(QueueError::Unreachable);
             }
             sleep(PAUSE).await;
+        }
+    }
+
+    /// Asks for a job, and waits until one comes or the server says that none does.
+    async fn ask_for_job(
+        self: &Arc<Self>,
+        subject: String,
+        payload: Bytes,
+        until: Instant,
+    ) -> Result<Said, Unanswered> {
+        let id = self.last_pull.fetch_add(1, Ordering::Relaxed);
+        let mut connections = self.link.connections();
+        connections.mark_unchanged();
+        let inbox = self.link.pull(subject, id, payload).await;
+        let mut pulling = Pulling {
+            shared: self,
+            inbox: inbox.ok_or(Unanswered::Broken)?,
+        };
+        tokio::select! {
+            biased;
+            heard = pulling.inbox.hear() => heard.map(|(_, said)| said).ok_or(Unanswered::Broken),
+            _ = connections.changed() => Err(Unanswered::Broken),
+            () = sleep_until(until) => Err(Unanswered::Silence),
         }
     }
 
@@ -400,7 +451,13 @@ impl Shared {
             Ok(found) => found,
             Err(Refused::Error(NO_STREAM, _)) => {
                 let create = format!("$JS.API.STREAM.CREATE.{}", self.stream);
-                let made = self.questions.api(create, &self.config(), until).await;
+                let config = self.config(MAX_BYTES);
+                let mut made = self.questions.api(create.clone(), &config, until).await;
+                if let Err(Refused::Error(code, _)) = &made
+                    && NO_ROOM.contains(code)
+                {
+                    made = self.questions.api(create, &self.config(-1), until).await;
+                }
                 match made {
                     Ok(made) => made,
                     // Another host was faster, with other settings.
@@ -413,8 +470,19 @@ impl Shared {
             }
             Err(why) => return Err(self.failed(WHAT, why)),
         };
-        if found["config"]["retention"] != "workqueue" {
-            let why = format!("{} is no work queue: its jobs would stay", self.stream);
+        let config = &found["config"];
+        let wrong = [
+            ("retention", "workqueue", "its jobs would stay"),
+            ("discard", "new", "jobs would be removed where others come"),
+        ];
+        for (key, wanted, why) in wrong {
+            if config[key] != wanted {
+                let why = format!("the {key} of {} is not {wanted:?}: {why}", self.stream);
+                return Err(self.failed(WHAT, Refused::Error(0, why)));
+            }
+        }
+        if config["max_age"].as_u64().unwrap_or(0) != 0 {
+            let why = format!("jobs of {} expire (max_age)", self.stream);
             return Err(self.failed(WHAT, Refused::Error(0, why)));
         }
         self.has_stream.store(true, Ordering::Relaxed);
@@ -439,11 +507,11 @@ impl Shared {
         let found = self.questions.api(subject, &Value::Null, until).await;
         let found = match found {
             Ok(found) => found,
-            Err(Refused::Error(NO_STREAM, why)) => {
-                self.has_stream.store(false, Ordering::Relaxed);
-                return Err(self.failed(WHAT, Refused::Error(NO_STREAM, why)));
-            }
-            Err(Refused::Error(NO_CONSUMER, _)) => {
+            Err(Refused::Error(code @ (NO_STREAM | NO_CONSUMER), _)) => {
+                if code == NO_STREAM {
+                    self.has_stream.store(false, Ordering::Relaxed);
+                    self.find_stream(until).await?;
+                }
                 let filter = self.subject(queue);
                 let create = format!("$JS.API.CONSUMER.CREATE.{stream}.{consumer}.{filter}");
                 let request = json!({
@@ -459,6 +527,7 @@ impl Shared {
                         "max_deliver": -1,
                         "max_ack_pending": MAX_TAKEN,
                         "max_waiting": MAX_TAKERS,
+                        "inactive_threshold": nanoseconds(UNUSED),
                     },
                 });
                 let made = self.questions.api(create, &request, until).await;
@@ -466,7 +535,18 @@ impl Shared {
             }
             Err(why) => return Err(self.failed(WHAT, why)),
         };
-        let wait = found["config"]["ack_wait"].as_u64();
+        let config = &found["config"];
+        let is_ours = config["filter_subject"] == self.subject(queue)
+            && config["ack_policy"] == "explicit"
+            && config["max_deliver"].as_i64().unwrap_or(-1) == -1;
+        if !is_ours {
+            let why = format!(
+                "the consumer {consumer} of {stream} has another filter_subject, ack_policy or \
+                 max_deliver: jobs could be lost"
+            );
+            return Err(self.failed(WHAT, Refused::Error(0, why)));
+        }
+        let wait = config["ack_wait"].as_u64();
         let wait = wait.map_or(self.wait, Duration::from_nanos);
         self.pace_ms.fetch_min(pace_ms(wait), Ordering::Relaxed);
         self.work.notify_one();
@@ -490,6 +570,15 @@ impl Shared {
             let Some(filter) = found["config"]["filter_subject"].as_str() else {
                 return Ok(()); // not a consumer of ours
             };
+            let subject = format!("$JS.API.STREAM.INFO.{stream}");
+            let found = self.questions.api(subject, &Value::Null, until).await?;
+            if found["state"]["last_seq"]
+                .as_u64()
+                .is_none_or(|last| done > last)
+            {
+                let why = format!("{stream} has lost its end, and {consumer} counts on it");
+                return Err(Refused::Error(0, why));
+            }
             let subject = format!("$JS.API.STREAM.PURGE.{stream}");
             let request = json!({ "filter": filter, "seq": done.saturating_add(1) });
             self.questions.api(subject, &request, until).await?;
@@ -504,9 +593,9 @@ impl Shared {
         }
     }
 
-    /// The settings of the stream. Bytes are bounded by the account and the server: what a stream
-    /// may have is reserved.
-    fn config(&self) -> Value {
+    /// The settings of the stream. Its bytes are reserved; with -1, none are, and there is no bound
+    /// but those of the account and the server.
+    fn config(&self, max_bytes: i64) -> Value {
         let cluster = self.link.cluster();
         json!({
             "name": self.stream,
@@ -515,7 +604,7 @@ impl Shared {
             "storage": "file",
             "discard": "new",
             "max_msgs": MAX_JOBS,
-            "max_bytes": -1,
+            "max_bytes": max_bytes,
             "max_age": 0,
             "max_msg_size": -1,
             "max_consumers": 2 * MAX_QUEUES,
@@ -557,10 +646,15 @@ impl Shared {
     }
 
     /// A job has come.
-    fn hold(self: &Arc<Self>, ack: String, attempt: u32, sequence: u64, bytes: Bytes) -> Held {
+    fn hold(self: &Arc<Self>, ack: String, bytes: Bytes) -> Option<Held> {
+        let Delivery { attempt, sequence } = Delivery::read(&ack)?;
         let id = self.last_held.fetch_add(1, Ordering::Relaxed);
-        self.held().insert(id, ack.clone());
-        Held {
+        let spoken = Spoken {
+            ack: ack.clone(),
+            heard: Instant::now(),
+        };
+        self.held().insert(id, spoken);
+        Some(Held {
             shared: Arc::clone(self),
             id,
             ack,
@@ -570,7 +664,12 @@ impl Shared {
             is_taken: false,
             is_done: AtomicBool::new(false),
             delay: Duration::ZERO,
-        }
+        })
+    }
+
+    /// Whether the server may have handed out again what it has not heard of since then.
+    fn is_lost(&self, heard: Instant) -> bool {
+        heard.elapsed() > self.pace() * WORDS
     }
 
     fn pace(&self) -> Duration {
@@ -584,11 +683,11 @@ impl Shared {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn held(&self) -> MutexGuard<'_, HashMap<u64, String>> {
+    fn held(&self) -> MutexGuard<'_, HashMap<u64, Spoken>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn returns(&self) -> MutexGuard<'_, Vec<(String, Bytes)>> {
+    fn returns(&self) -> MutexGuard<'_, VecDeque<(String, Bytes)>> {
         self.returned.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -597,19 +696,9 @@ impl Shared {
 async fn hear(shared: Arc<Shared>, mut inbox: Inbox) {
     while let Some((id, said)) = inbox.hear().await {
         match said {
-            Said::Bytes(bytes) => shared.questions.answered(id, None, Answer::Bytes(bytes)),
-            Said::Status(status) => shared.questions.answered(id, None, Answer::Status(status)),
-            Said::Job { ack, bytes } => {
-                // What is no job is nobody's, and nobody waits for it.
-                let Some(delivery) = Delivery::read(&ack) else {
-                    continue;
-                };
-                let consumer = delivery.consumer.to_owned();
-                let (attempt, sequence) = (delivery.attempt, delivery.sequence);
-                let held = shared.hold(ack, attempt, sequence, bytes);
-                let job = Answer::Job(held);
-                shared.questions.answered(id, Some(&consumer), job);
-            }
+            Said::Bytes(bytes) => shared.questions.answered(id, Answer::Bytes(bytes)),
+            Said::Status(status) => shared.questions.answered(id, Answer::Status(status)),
+            Said::Job { .. } => {} // jobs come elsewhere
         }
     }
 }
@@ -622,22 +711,31 @@ async fn speak(shared: Arc<Shared>) {
         tokio::select! {
             () = shared.work.notified() => {}
             () = sleep_until(next) => {
-                let acks: Vec<String> = shared.held().values().cloned().collect();
-                for ack in acks {
+                let spoken: Vec<_> = shared.held().iter().map(|(id, it)| (*id, it.clone())).collect();
+                for (id, Spoken { ack, heard }) in spoken {
                     let said = Bytes::from_static(b"+WPI");
-                    let _next_time = shared.link.tell_server(&ack, said).await;
+                    // Who has it now says so.
+                    if shared.is_lost(heard) || !shared.link.tell_server(&ack, said).await {
+                        continue;
+                    }
+                    if let Some(spoken) = shared.held().get_mut(&id) {
+                        spoken.heard = Instant::now();
+                    }
                 }
                 next = Instant::now() + shared.pace();
             }
         }
-        loop {
-            let Some((ack, what)) = shared.returns().pop() else {
+        for _ in 0..AT_ONCE {
+            let Some((ack, what)) = shared.returns().pop_front() else {
                 break;
             };
             while !shared.link.tell_server(&ack, what.clone()).await {
                 sleep(PAUSE).await;
             }
             shared.owed.fetch_sub(1, Ordering::SeqCst);
+        }
+        if !shared.returns().is_empty() {
+            shared.work.notify_one();
         }
     }
 }
@@ -685,10 +783,20 @@ impl Held {
                 Ok(Answer::Status(NOBODY)) | Err(Unanswered::Broken) if Instant::now() < until => {
                     sleep(PAUSE).await;
                 }
-                Ok(Answer::Status(_) | Answer::Job(_)) | Err(_) => {
+                Ok(Answer::Status(_)) | Err(_) => {
                     let subject = format!("$JS.ACK.{}.>", shared.stream);
                     return Err(shared.failed(WHAT, Refused::Silence(subject)));
                 }
+            }
+        }
+    }
+}
+
+impl Drop for Pulling<'_> {
+    fn drop(&mut self) {
+        while let Some(said) = self.inbox.heard() {
+            if let Said::Job { ack, bytes } = said {
+                drop(self.shared.hold(ack, bytes));
             }
         }
     }
@@ -715,17 +823,21 @@ impl Drop for Held {
             return;
         }
         let shared = &self.shared;
-        shared.held().remove(&self.id);
+        if self.is_taken {
+            shared.counters.given_back.fetch_add(1, Ordering::Relaxed);
+        }
+        let spoken = shared.held().remove(&self.id);
+        if spoken.is_some_and(|spoken| shared.is_lost(spoken.heard)) {
+            return; // somebody else has it
+        }
         let what = match self.delay.is_zero() {
             true => Bytes::from_static(b"-NAK"),
             false => format!("-NAK {{\"delay\": {}}}", nanoseconds(self.delay)).into(),
         };
         shared.owed.fetch_add(1, Ordering::SeqCst);
-        shared.returns().push((std::mem::take(&mut self.ack), what));
+        let ack = std::mem::take(&mut self.ack);
+        shared.returns().push_back((ack, what));
         shared.work.notify_one();
-        if self.is_taken {
-            shared.counters.given_back.fetch_add(1, Ordering::Relaxed);
-        }
     }
 }
 
@@ -737,22 +849,21 @@ impl fmt::Debug for Held {
     }
 }
 
-impl<'a> Delivery<'a> {
+impl Delivery {
     /// Reads `$JS.ACK.STREAM.CONSUMER.DELIVERED.SEQUENCE.…`. Newer servers may have two words more
     /// before the stream.
-    fn read(subject: &'a str) -> Option<Self> {
+    fn read(subject: &str) -> Option<Self> {
         let words: Vec<&str> = subject.strip_prefix("$JS.ACK.")?.split('.').collect();
         let words = match words.len() {
             7 => &words[..],
             9.. => &words[2..],
             _ => return None,
         };
-        let [_stream, consumer, delivered, sequence, ..] = words else {
+        let [_stream, _consumer, delivered, sequence, ..] = words else {
             return None;
         };
         let delivered: u64 = delivered.parse().ok()?;
         Some(Self {
-            consumer,
             attempt: u32::try_from(delivered).unwrap_or(u32::MAX),
             sequence: sequence.parse().ok()?,
         })
@@ -786,19 +897,13 @@ mod tests {
 
     #[test]
     fn subjects_of_jobs_are_read() {
-        let delivery = |consumer, attempt, sequence| {
-            Some(Delivery {
-                consumer,
-                attempt,
-                sequence,
-            })
-        };
+        let delivery = |attempt, sequence| Some(Delivery { attempt, sequence });
         #[rustfmt::skip] // one line per case
         let cases = [
-            ("$JS.ACK.JOBS_wph-a.jobs-x.2.7.9.1795822948682777040.4", delivery("jobs-x", 2, 7)),
-            ("$JS.ACK.d.h4sh.JOBS_wph-a.jobs-x.2.7.9.17.4", delivery("jobs-x", 2, 7)),
-            ("$JS.ACK._.h4sh.JOBS_wph-a.jobs-x.2.7.9.17.4.token", delivery("jobs-x", 2, 7)),
-            ("$JS.ACK.JOBS_wph-a.jobs-x.99999999999.7.9.17.4", delivery("jobs-x", u32::MAX, 7)),
+            ("$JS.ACK.JOBS_wph-a.jobs-x.2.7.9.1795822948682777040.4", delivery(2, 7)),
+            ("$JS.ACK.d.h4sh.JOBS_wph-a.jobs-x.2.7.9.17.4", delivery(2, 7)),
+            ("$JS.ACK._.h4sh.JOBS_wph-a.jobs-x.2.7.9.17.4.token", delivery(2, 7)),
+            ("$JS.ACK.JOBS_wph-a.jobs-x.99999999999.7.9.17.4", delivery(u32::MAX, 7)),
             ("$JS.ACK.JOBS_wph-a.jobs-x.two.7.9.17.4", None),
             ("$JS.ACK.JOBS_wph-a.jobs-x.2", None),
             ("$JS.ACK.", None),

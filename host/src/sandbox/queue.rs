@@ -13,7 +13,7 @@ use super::lifted::{Bounded, Bulk};
 use super::mailbox::{begin_slice, noting};
 use super::rpc::Rpc;
 use super::state::{HasState, State};
-use crate::queues::{MAX_JOBS, Queue, QueueError, Taken};
+use crate::queues::{MAX_DELAY, MAX_JOBS, Queue, QueueError, Taken};
 use crate::tally::Interface;
 use crate::text;
 
@@ -143,7 +143,8 @@ impl State {
         let rpc = self.rpc(Interface::Queue, "give-back", arguments);
         let given_back = match self.jobs.taken.remove(&id) {
             Some(taken) => {
-                taken.give_back(Duration::from_millis(delay_ms.into()));
+                let delay = Duration::from_millis(delay_ms.into());
+                taken.give_back(delay.min(MAX_DELAY));
                 Ok(())
             }
             None => Err(QueueError::NotYours),

@@ -87,8 +87,7 @@ fn send(job: &Job, settings: &Settings) {
     if let Some(receipts) = &settings.receipts
         && queue::put(receipts, &job.bytes).is_err()
     {
-        let _not_ours = queue::give_back(job.id, talk::milliseconds(PAUSE));
-        return;
+        return give_back(job);
     }
     assert!(
         luck != Luck::EndsAfter,
@@ -96,8 +95,15 @@ fn send(job: &Job, settings: &Settings) {
     );
     if let Err(error) = queue::done(job.id) {
         println!("{subject:?} may be sent twice: {}", error.name());
-        let _not_ours = queue::give_back(job.id, talk::milliseconds(PAUSE));
+        give_back(job);
     }
+}
+
+/// Gives a job back, each time for longer: there are five attempts, and they should not be over
+/// before the trouble is.
+fn give_back(job: &Job) {
+    let pause = PAUSE * job.attempt * job.attempt;
+    let _not_ours = queue::give_back(job.id, talk::milliseconds(pause));
 }
 
 /// What the environment says (`--env`).
