@@ -88,7 +88,8 @@ pub use read::{read, read_at_most};
 unsafe extern "C" {}
 
 /// The client stubs, generated from `wit/` by `wit-bindgen`.
-#[allow(missing_docs, clippy::too_many_arguments)] // the WIT's comments document it; nobody wrote it
+// The WIT's comments document it, and nobody wrote it.
+#[allow(missing_docs, clippy::too_many_arguments)]
 pub mod bindings {
     wit_bindgen::generate!({
         path: "../../wit",

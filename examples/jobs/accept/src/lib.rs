@@ -37,8 +37,8 @@ fn show_dead() -> Response {
     }
 }
 
-/// Puts the oldest dead letter into the queue again, with five attempts of its own. It is put before
-/// it is done: the other way round, it might be lost.
+/// Puts the oldest dead letter into the queue again, with five attempts of its own. It is put
+/// before it is done: the other way round, it might be lost.
 fn send_once_more() -> Response {
     let job = match queue::take(DEAD, 0) {
         Ok(Some(job)) => job,

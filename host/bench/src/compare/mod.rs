@@ -6,7 +6,7 @@
 //! cargo bench --bench compare                    the same without installing anything
 //! cargo bench --bench compare -- --ours          without peers: the quick measurement, six minutes
 //! cargo bench --bench compare -- --doors         only TLS, HTTP/2 and confinement, beside nginx
-//! cargo bench --bench compare -- --cluster       only hosts that answer for each other, and their messages
+//! cargo bench --bench compare -- --cluster       only hosts of a cluster, and their messages
 //! cargo bench --bench compare -- --soak          only ten million requests, and their traces
 //! cargo bench --bench compare -- --quick         a short round over everything: is all in order?
 //! cargo bench --bench compare -- --render FILE   tables and chart of results that are kept as JSON
