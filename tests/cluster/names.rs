@@ -91,7 +91,9 @@ fn a_name_has_one_holder_at_most_at_every_moment() {
             .collect::<Vec<_>>()
     };
     let mut held: Vec<_> = thread::scope(|scope| {
-        let of_hosts = hosts.each_ref().map(|host| scope.spawn(move || of_host(host)));
+        let of_hosts = hosts
+            .each_ref()
+            .map(|host| scope.spawn(move || of_host(host)));
         let of_hosts = of_hosts.map(|of_host| of_host.join().expect("its times"));
         of_hosts.into_iter().flatten().collect()
     });

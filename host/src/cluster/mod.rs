@@ -8,8 +8,8 @@
 //!
 //! A module that is pushed to all of them is a [`rollout`]. What it needs is kept in the [`store`].
 //! Processes of programs send each other messages over hosts ([`remote`]), and have names that hold
-//! on all of them ([`names`]). The floors of processes know this as [`Peers`]. Jobs that outlive all
-//! of them are in a [`queue`].
+//! on all of them ([`names`]). The floors of processes know this as [`Peers`]. Jobs that outlive
+//! all of them are in a [`queue`].
 //!
 //! A message may be lost or late, and nobody is told. So each side asks: a front *probes* what is
 //! older than a second, and a worker refuses what was on its way for too long.

@@ -143,9 +143,9 @@ impl Questions {
             }
             let question = Question {
                 subject: subject.clone(),
-                payload: match request {
-                    Value::Null => Bytes::new(),
-                    request => request.to_string().into(),
+                payload: match request.is_null() {
+                    true => Bytes::new(),
+                    false => request.to_string().into(),
                 },
                 ..Question::default()
             };

@@ -8,9 +8,9 @@
 //! - The server counts how often it has handed a job out. It does not act on that: it would drop
 //!   the job. Who gets one for the sixth time stores it with the dead letters, and only then says
 //!   that it is done.
-//! - A server that is killed may forget that it has removed a job, and remember that the job is done.
-//!   Nobody would get such a job, and it would stay for ever. So jobs are swept some time after each
-//!   connection.
+//! - A server that is killed may forget that it has removed a job, and remember that the job is
+//!   done. Nobody would get such a job, and it would stay for ever. So jobs are swept some time
+//!   after each connection.
 //! - Servers before 2.10 answer some questions in a form that the library can't read. So requests
 //!   and answers are plain JSON here.
 

@@ -150,9 +150,9 @@ impl Nats {
 
     /// What JetStream answers to this question.
     pub(crate) fn jetstream(&self, subject: &str, question: &Value) -> Value {
-        let question = match question {
-            Value::Null => String::new(),
-            question => question.to_string(),
+        let question = match question.is_null() {
+            true => String::new(),
+            false => question.to_string(),
         };
         eventually("JetStream answers", || {
             let answer = self.client().request(subject, question.as_bytes())?;

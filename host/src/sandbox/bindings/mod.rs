@@ -3,8 +3,8 @@
 #[expect(unreachable_pub)] // `bindgen!` re-exports its types publicly
 pub mod http;
 
-/// The world `handler`, with the requests and responses of [`http`], which explains why. Its `queue`
-/// is linked by `sandbox/queue.rs` instead.
+/// The world `handler`, with the requests and responses of [`http`], which explains why. Its
+/// `queue` is linked by `sandbox/queue.rs` instead.
 pub(super) mod handler {
     wasmtime::component::bindgen!({
         path: "../wit",
