@@ -4,28 +4,18 @@ use std::time::Instant;
 
 use super::{Cluster, HASTY, Host, LOST_AFTER, MARGIN, answerer, wait_answered_by};
 use crate::support::cable::Cable;
-use crate::support::server::guest;
-use crate::support::{eventually, meanwhile};
+use crate::support::server::serve;
+use crate::support::{Folder, eventually, meanwhile};
 
 const CUT_OFF: &str = "cut off from the cluster";
 const BACK: &str = "the cluster is back";
-
-/// A host with this role whose way to the server is this cable.
-fn behind(cable: &Cable, cluster: &Cluster, flags: &str) -> Host {
-    let flags = format!(
-        "--nats nats://{} {} {flags}",
-        cable.address(),
-        cluster.flags
-    );
-    Host::joined(guest("misbehave", &flags))
-}
 
 #[test]
 fn a_worker_that_is_cut_off_comes_back_and_runs_nothing_stale() {
     let cluster = Cluster::new(&format!("--queue-timeout 2s {HASTY}"));
     let front = cluster.front("");
     let cable = Cable::to(cluster.nats.address());
-    let worker = behind(&cable, &cluster, "--role worker --workers 1");
+    let worker = cluster.behind(&cable, "misbehave", "--role worker --workers 1");
     front.wait_there(&[&worker]);
     assert_eq!(front.get("/print").status, 200);
     worker.wait_entries("guest output", 2);
@@ -72,7 +62,7 @@ fn no_request_is_executed_that_was_refused() {
     let cables = [(); 2].map(|()| Cable::to(cluster.nats.address()));
     let workers = cables
         .each_ref()
-        .map(|cable| behind(cable, &cluster, "--role worker --workers 2"));
+        .map(|cable| cluster.behind(cable, "misbehave", "--role worker --workers 2"));
     front.wait_there(&workers.each_ref());
     let counts = super::counts::Counts::default();
     let client = |goes_on: &dyn Fn() -> bool| {
@@ -115,7 +105,7 @@ fn a_closed_connection_is_made_again() {
     let cluster = Cluster::new("");
     let front = cluster.front("--queue-timeout 100s");
     let cable = Cable::to(cluster.nats.address());
-    let worker = behind(&cable, &cluster, "--role worker --workers 2");
+    let worker = cluster.behind(&cable, "misbehave", "--role worker --workers 2");
     front.wait_there(&[&worker]);
     for _ in 0..5 {
         assert_eq!(front.get("/ok").status, 200);
@@ -130,7 +120,7 @@ fn a_closed_connection_is_made_again() {
 fn a_host_that_is_cut_off_serves_alone() {
     let cluster = Cluster::new(HASTY);
     let cable = Cable::to(cluster.nats.address());
-    let alone = behind(&cable, &cluster, "--workers 2");
+    let alone = cluster.behind(&cable, "misbehave", "--workers 2");
     let other = cluster.both("misbehave", "--workers 2");
     alone.wait_there(&[&other]);
     other.wait_there(&[&alone]);
@@ -155,15 +145,8 @@ fn a_front_that_is_cut_off() {
     let cluster = Cluster::new(&format!("--queue-timeout 1s {HASTY}"));
     let worker = cluster.worker("misbehave", "--workers 2");
     let cable = Cable::to(cluster.nats.address());
-    let flags = format!(
-        "--nats nats://{} {} --role front",
-        cable.address(),
-        cluster.flags
-    );
-    let front = Host::joined(crate::support::server::serve(
-        crate::support::Folder::new(),
-        &flags,
-    ));
+    let flags = cluster.over(&cable, "--role front");
+    let front = Host::joined(serve(Folder::new(), &flags));
     front.wait_there(&[&worker]);
     let mut running = front.client();
     running.ask("POST", "/slow?ms=20000", b"");

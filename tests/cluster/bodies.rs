@@ -173,8 +173,9 @@ fn a_slow_client_takes_nobodys_memory_and_nobodys_time() {
         others.join().expect("others are served")
     });
     assert_eq!(count, SIZE);
+    // Other tests take their time as well, now more and now less.
+    let alone = alone.max(slowest(&mut other, ROUNDS));
     for beside in [beside_stalled, beside_slow] {
-        // Other tests take their time as well.
         let most = 3 * alone + Duration::from_millis(50);
         assert!(beside < most, "{beside:?}, and alone {alone:?}");
     }

@@ -24,6 +24,9 @@ const BACK: Duration = Duration::from_secs(2);
 /// Processes of each host that is lost. The one that is left has twice as many.
 const SEATS: usize = 8;
 
+/// What takes longer than it takes to send all of these and to notice a loss.
+const SLOW: &str = "/slow?ms=20000";
+
 /// How many beats the links are down, of the two hosts that hear each other: ten seconds.
 const BEATS: usize = 20;
 
@@ -154,7 +157,7 @@ fn under_way(front: &Host, method: &str, far: &[Host], near: &Host) -> (Vec<Clie
     let hosts: Vec<_> = far.iter().chain([near]).collect();
     let running = || hosts.iter().map(|host| host.running()).collect::<Vec<_>>();
     let before = running();
-    let ask = || ask(front, method, "/slow?ms=8000");
+    let ask = || ask(front, method, SLOW);
     let mut clients: Vec<_> = far.iter().map(|_| ask()).collect();
     loop {
         clients.push(ask());

@@ -53,7 +53,11 @@ fn loses(signal: Signal, method: &str, flags: &str, noticed: Duration) {
         let clients: Vec<_> = (0..REQUESTS).map(|_| scope.spawn(ask)).collect();
         let running = wait_running(&workers.each_ref(), REQUESTS);
         let lost_at = Instant::now();
-        workers[0].signal(signal);
+        if signal == Signal::STOP {
+            workers[0].freeze();
+        } else {
+            workers[0].signal(signal);
+        }
         let replies: Vec<_> = clients
             .into_iter()
             .map(|client| client.join().expect("a client was answered"))
@@ -91,15 +95,17 @@ fn loses(signal: Signal, method: &str, flags: &str, noticed: Duration) {
 #[test]
 fn a_frozen_host_runs_nothing_stale() {
     const REQUESTS: usize = 8;
-    let cluster = Cluster::new(&format!("--queue-timeout 2s {HASTY}"));
+    /// Long enough that the front still asks a host that was frozen a moment ago.
+    const LOST_AFTER: Duration = Duration::from_secs(2);
+    let cluster = Cluster::new("--queue-timeout 2s --lost-after 2s");
     let front = cluster.front("");
     let worker = cluster.worker("misbehave", "--workers 1");
     front.wait_there(&[&worker]);
     assert_eq!(front.get("/print").status, 200);
     worker.wait_entries("guest output", 2);
-    worker.signal(Signal::STOP);
-    let start = Instant::now();
     let mut clients: Vec<_> = (0..REQUESTS).map(|_| front.client()).collect();
+    worker.freeze();
+    let start = Instant::now();
     for client in &mut clients {
         client.ask("POST", "/print", b"");
     }

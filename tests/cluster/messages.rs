@@ -9,7 +9,6 @@ use super::{Cluster, HASTY, Host};
 use crate::support::cable::Cable;
 use crate::support::eventually;
 use crate::support::scripts::{FOR_EVER, outcome, send};
-use crate::support::server::guest;
 
 /// The most that a host may grow: some windows of 4 MiB, a mailbox of 8 MiB, the memory of a guest,
 /// and what the allocator keeps of each.
@@ -38,6 +37,14 @@ fn acquaint(hosts: &[Host; 2]) {
 fn child(first: &Host, second: &Host, script: &str) {
     let number = outcome(second, &format!("spawn c {{ {script} }}; number c"));
     assert_eq!(outcome(first, &format!("call-it c {number}")), "ok");
+}
+
+/// Has the root process of this host monitor a process of another host. Where hosts are lost soon,
+/// a busy machine makes one of them lost for a moment, and the other one tries again.
+fn monitors(host: &Host, name: &str) {
+    eventually("it monitors", || {
+        (outcome(host, &format!("monitor {name}")) == "ok").then_some(())
+    });
 }
 
 #[test]
@@ -156,12 +163,7 @@ fn who_asks_and_is_killed_leaves_nothing_behind() {
     const SLOW: u64 = 1_000_000;
     let cluster = Cluster::new("");
     let cable = Cable::to(cluster.nats.address());
-    let flags = format!(
-        "--nats nats://{} {} {FOR_EVER}",
-        cable.address(),
-        cluster.flags
-    );
-    let near = Host::joined(guest("actor", &flags));
+    let near = cluster.behind(&cable, "actor", FOR_EVER);
     let hosts = [near, cluster.both("actor", FOR_EVER)];
     acquaint(&hosts);
     let [near, far] = &hosts;
@@ -176,11 +178,11 @@ fn who_asks_and_is_killed_leaves_nothing_behind() {
 /// The called process hears that nobody waits for its reply, some beats after the caller's end.
 #[test]
 fn the_call_of_a_killed_process_is_withdrawn() {
-    let cluster = Cluster::new(HASTY);
+    let cluster = Cluster::new("");
     let [first, second] = two(&cluster, "");
     let mut pause = 0;
     eventually("the reply is refused", || {
-        pause += 50;
+        pause += 100;
         let script = "receive; tell; receive-from parent; reply-before y; tell";
         child(&first, &second, script);
         assert_eq!(outcome(&first, "spawn w { call c x 600000 }"), "ok");
@@ -209,7 +211,7 @@ fn a_killed_host_is_told_to_all_who_wait() {
     let cluster = Cluster::new(HASTY);
     let [first, second] = two(&cluster, "");
     child(&first, &second, "pause 600000");
-    assert_eq!(outcome(&first, "monitor c"), "ok");
+    monitors(&first, "c");
     // One process waits for a reply, one until its message is taken, and one for a message.
     let number = outcome(&first, "number c");
     let waits = ["call c x 60000", "send-wait c 1 x 60000", "receive-from c"].map(|wait| {
@@ -254,16 +256,11 @@ fn a_cut_is_told_once_and_then_messages_come_again() {
     let cluster = Cluster::new(HASTY);
     let cable = Cable::to(cluster.nats.address());
     let near = cluster.both("actor", FOR_EVER);
-    let flags = format!(
-        "--nats nats://{} {} {FOR_EVER}",
-        cable.address(),
-        cluster.flags
-    );
-    let hosts = [near, Host::joined(guest("actor", &flags))];
+    let hosts = [near, cluster.behind(&cable, "actor", FOR_EVER)];
     acquaint(&hosts);
     let [near, far] = &hosts;
     for host in &hosts {
-        assert_eq!(outcome(host, "monitor other"), "ok");
+        monitors(host, "other");
     }
     cable.cut();
     thread::scope(|scope| {
@@ -279,7 +276,7 @@ fn a_cut_is_told_once_and_then_messages_come_again() {
         });
         assert_eq!(outcome(other, "receive"), "other 1 x");
     }
-    assert_eq!(outcome(near, "monitor other"), "ok");
+    monitors(near, "other");
 }
 
 #[test]
@@ -305,12 +302,7 @@ fn nothing_comes_twice_or_late_and_each_gap_is_told() {
     let cable = Cable::to(cluster.nats.address());
     let flags = format!("{FOR_EVER} --max-mailbox 65536");
     let near = cluster.both("actor", &flags);
-    let flags = format!(
-        "--nats nats://{} {} {flags}",
-        cable.address(),
-        cluster.flags
-    );
-    let hosts = [near, Host::joined(guest("actor", &flags))];
+    let hosts = [near, cluster.behind(&cable, "actor", &flags)];
     acquaint(&hosts);
     let [near, far] = &hosts;
     let judge = outcome(far, "spawn j { judge; tell }; number j");

@@ -31,6 +31,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::admin;
+use crate::support::cable::Cable;
 use crate::support::nats::Nats;
 use crate::support::server::{guest, guest_over, serve};
 use crate::support::steer::json;
@@ -80,6 +81,12 @@ impl Cluster {
         format!("{} {} {flags}", self.url(), self.flags)
     }
 
+    /// The flags of a host that reaches the server over this cable.
+    fn over(&self, cable: &Cable, flags: &str) -> String {
+        let address = cable.address();
+        format!("--nats nats://{address} {} {flags}", self.flags)
+    }
+
     /// A front.
     fn front(&self, flags: &str) -> Host {
         let flags = self.direct(&format!("--role front {flags}"));
@@ -107,6 +114,11 @@ impl Cluster {
     /// A host with one of the example guests that clients can talk to.
     fn both(&self, name: &str, flags: &str) -> Host {
         Host::joined(guest(name, &self.direct(flags)))
+    }
+
+    /// A host with one of the example guests that reaches the server over this cable.
+    fn behind(&self, cable: &Cable, name: &str, flags: &str) -> Host {
+        Host::joined(guest(name, &self.over(cable, flags)))
     }
 }
 

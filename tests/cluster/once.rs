@@ -65,8 +65,8 @@ fn what_was_cancelled_ends_although_the_word_is_lost() {
     const FORGOTTEN_AFTER: Duration = Duration::from_secs(6);
     let cluster = Cluster::new("--grace 600s");
     let cable = Cable::to(cluster.nats.address());
-    let flags = format!("--nats nats://{} {}", cable.address(), cluster.flags);
-    let front = Host::joined(serve(Folder::new(), &format!("{flags} --role front")));
+    let flags = cluster.over(&cable, "--role front");
+    let front = Host::joined(serve(Folder::new(), &flags));
     let folder = Folder::new().sparse("big", 256 << 20);
     let mut worker = cluster.guest_over("misbehave", folder, &format!("--workers 2 {FOR_EVER}"));
     front.wait_there(&[&worker]);

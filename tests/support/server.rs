@@ -376,6 +376,22 @@ impl Server {
         kill_process(pid, signal).expect("the program runs and takes a signal");
     }
 
+    /// Freezes the program, and waits until all of its threads stand still. The signal alone does
+    /// not say so: the thread that takes it may have to wait for a core, and the others go on.
+    pub(crate) fn freeze(&self) {
+        self.signal(Signal::STOP);
+        let stands_still = |folder: fs::DirEntry| {
+            let stat = fs::read_to_string(folder.path().join("stat")).unwrap_or_default();
+            let state = stat.rsplit_once(") ").map(|(_name, state)| state);
+            state.is_some_and(|state| state.starts_with('T'))
+        };
+        eventually("it stands still", || {
+            let threads = fs::read_dir(self.proc("task")).expect("the host's threads");
+            let mut threads = threads.map(|thread| thread.expect("a thread"));
+            threads.all(stands_still).then_some(())
+        });
+    }
+
     /// The process id of the program.
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
