@@ -62,6 +62,7 @@ const FOREIGN: &[(&str, &str)] = &[
     ("--doors", "cargo bench"),
     ("--example", "cargo"),
     ("--http2-prior-knowledge", "curl"),
+    ("--max-bytes", "nats"),
     ("--max-consumers", "nats"),
     ("--max-msgs", "nats"),
     ("--release", "cargo"),

@@ -26,9 +26,17 @@ pub(super) struct Lines {
 
 impl Log {
     pub(super) fn read(&self, errors: impl Read) {
-        for line in BufReader::new(errors).split(b'\n') {
-            let line = line.expect("standard error can be read");
-            self.lock().push(&String::from_utf8_lossy(&line));
+        let (mut errors, mut line) = (BufReader::new(errors), Vec::new());
+        loop {
+            line.clear();
+            let read = errors.read_until(b'\n', &mut line);
+            read.expect("standard error can be read");
+            let Some(whole) = line.strip_suffix(b"\n") else {
+                // What was being written when the program was killed is no line.
+                self.lock().text.push_str(&String::from_utf8_lossy(&line));
+                return self.more.notify_all();
+            };
+            self.lock().push(&String::from_utf8_lossy(whole));
             self.more.notify_all();
         }
     }
