@@ -23,7 +23,6 @@ mod link;
 mod members;
 mod names;
 mod pair;
-mod questions;
 mod queue;
 mod remote;
 mod rollout;

@@ -15,7 +15,7 @@ use serde_json::Value;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use super::link::Link;
+use super::super::link::Link;
 
 /// The pause before something is tried again that could not be done at once.
 pub(super) const PAUSE: Duration = Duration::from_millis(50);
