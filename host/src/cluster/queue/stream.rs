@@ -1,5 +1,5 @@
-//! The stream of jobs, and its consumers: one for each queue. Whoever first needs one makes it. What
-//! others have made is used if no job can be lost by it.
+//! The stream of jobs, and its consumers: one for each queue. Whoever first needs one makes it.
+//! What others have made is used if no job can be lost by it.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
