@@ -5,8 +5,8 @@ use std::fs;
 
 use super::Cluster;
 use crate::support::nats::Nats;
-use crate::support::server::{guest, try_serve};
-use crate::support::steer::ask;
+use crate::support::server::{guest, outcome, try_serve};
+use crate::support::steer::{ask, asking};
 use crate::support::{Folder, guests, own_address};
 
 /// Why a host with these flags does not start, and its exit code.
@@ -166,6 +166,62 @@ fn a_host_alone_opens_no_connection() {
             assert!(is_clients || !inodes.contains(fields[9]), "{table}: {line}");
         }
     }
+}
+
+/// A password in a configuration doesn't get into the journal.
+#[test]
+fn a_password_in_a_configuration_is_not_shown() {
+    let folder = Folder::new();
+    let config = folder.path().join("host.toml");
+    for (url, why) in [
+        ("tls://u:secret@bad host", "no spaces"),
+        ("tls://u:secret#more@host", "%23"),
+        ("tls://u:secret@host/path", "no path"),
+    ] {
+        fs::write(&config, format!("nats = [{url:?}]\n")).expect("a configuration");
+        let (code, text) = refused(&format!("--config {}", config.display()));
+        assert_eq!(code, 2, "{url}: {text}");
+        assert!(text.contains(why), "{url}: {text}");
+        assert!(!text.contains("secret"), "{url}: {text}");
+    }
+}
+
+/// Commands that ask the cluster find it as hosts do.
+#[test]
+fn servers_may_stand_in_variables() {
+    let cluster = Cluster::new("");
+    let host = cluster.both("hello", "--name house");
+    let hosts = |url: &str, name: &str| {
+        let mut asking = asking(host.folder.path(), "hosts");
+        asking.env("WASM_POOL_HOST_NATS", url);
+        outcome(asking.env("WASM_POOL_HOST_CLUSTER", name))
+    };
+    let address = cluster.nats.address();
+    let (code, text) = hosts(&format!("nats://{address}"), "default");
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains("house"), "{text}");
+    for (url, name, variable) in [
+        ("http://127.0.0.1", "default", "WASM_POOL_HOST_NATS"),
+        ("nats://127.0.0.1", "A B", "WASM_POOL_HOST_CLUSTER"),
+    ] {
+        let (code, text) = hosts(url, name);
+        assert_eq!(code, 2, "{text}");
+        assert!(text.contains(variable), "{text}");
+    }
+}
+
+/// A user without rights does not take a cluster for an empty one.
+#[test]
+fn who_may_not_ask_is_told() {
+    let nats = Nats::with(
+        "authorization { users: [ { user: \"host\", password: \"secret\", permissions: {
+           publish: { deny: [\"wph1.default.>\"] } } } ] }",
+    );
+    let folder = Folder::new();
+    let url = format!("nats://host:secret@{}", nats.address());
+    let (code, text) = ask(folder.path(), &format!("hosts --nats {url}"));
+    assert_eq!(code, 1, "{text}");
+    assert!(text.contains("wph1.default.who"), "{text}");
 }
 
 #[test]

@@ -309,6 +309,11 @@ fn a_right_that_is_missing_is_said_once() {
         let why = entries[0]["why"].as_str().unwrap_or_default();
         let subject = denied.trim_end_matches('*');
         assert!(why.contains(subject), "without {denied}: {why}");
+        host.wait_entry("the user of this host lacks a right in NATS", |entry| {
+            entry["why"]
+                .as_str()
+                .is_some_and(|why| why.contains(subject))
+        });
     }
 }
 

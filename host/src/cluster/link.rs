@@ -10,15 +10,16 @@
 //! - `Client::request` keeps something for each request that is never answered; `drain` forgets
 //!   what the server has sent meanwhile; queue groups choose without looking. None is used.
 
+use std::collections::BTreeSet;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use async_nats::connection::State;
 use async_nats::{
-    Client, ConnectErrorKind, ConnectOptions, Event, HeaderMap, ServerAddr, Subscriber,
+    Client, ConnectErrorKind, ConnectOptions, Event, HeaderMap, ServerAddr, ServerError, Subscriber,
 };
 use bytes::Bytes;
 use futures_util::{FutureExt, Stream, StreamExt};
@@ -53,6 +54,9 @@ const WAITING: usize = 16 << 10;
 /// The least that a server must take in one message: a head and a part of a body.
 const LEAST_PAYLOAD: usize = 256 << 10;
 
+/// The most missing rights that are logged. Guests choose parts of subjects.
+const MAX_TOLD: usize = 16;
+
 /// What a host says to learn whether it is heard. Nobody answers.
 const HELLO: &[u8] = b"hello";
 
@@ -77,6 +81,8 @@ struct Events {
     dropped: AtomicU64,
     /// How often the link was up.
     connections: watch::Sender<u64>,
+    /// Missing rights that the log knows.
+    told: Mutex<BTreeSet<String>>,
 }
 
 /// The speaking side of the link. Clones speak over the same connection.
@@ -366,7 +372,24 @@ impl Connection {
             }
             beats.push(answer.payload);
         }
+        // Nobody is there, or nobody may hear.
+        if beats.is_empty() && !self.hears_itself().await {
+            return Err(refused());
+        }
         Ok(beats)
+    }
+}
+
+impl Connection {
+    /// Whether what is said below the cluster's subjects comes back.
+    async fn hears_itself(&self) -> bool {
+        let inbox = self.client.new_inbox();
+        let Ok(mut heard) = self.client.subscribe(inbox.clone()).await else {
+            return false;
+        };
+        let said = self.client.publish(inbox, Bytes::from_static(HELLO)).await;
+        let comes_back = timeout(PATIENCE, heard.next()).await;
+        said.is_ok() && matches!(comes_back, Ok(Some(_)))
     }
 }
 
@@ -375,10 +398,24 @@ impl Events {
         if let Event::SlowConsumer(_) = event {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
+        if let Event::ServerError(ServerError::Other(why)) = event
+            && why.to_ascii_lowercase().contains("permissions violation")
+        {
+            self.refused(why);
+        }
         if let Event::Connected = event {
             self.connections.send_modify(|count| *count += 1);
         }
         tracing::debug!(%event, "NATS");
+    }
+
+    /// Logs a right that is missing, once. Whoever has asked just gets no answer.
+    fn refused(&self, why: &str) {
+        // No step under this lock can panic.
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.len() < MAX_TOLD && told.insert(why.to_owned()) {
+            tracing::warn!(why, "the user of this host lacks a right in NATS");
+        }
     }
 }
 

@@ -221,8 +221,8 @@ impl fmt::Display for ClusterError {
             ),
             Self::Store(what) => write!(
                 f,
-                "what the cluster keeps in NATS can't be had: {what}; the user needs the rights that \
-                 docs/cluster.md lists, and JetStream needs room"
+                "what the cluster keeps in NATS can't be had: {what}; if NATS and JetStream are there, \
+                 the user lacks a right (docs/cluster.md lists them) or JetStream has no room"
             ),
             Self::Pool(name) => write!(
                 f,
@@ -231,7 +231,7 @@ impl fmt::Display for ClusterError {
             Self::NothingPushed(pool, cluster) => write!(
                 f,
                 "nothing was pushed for the pool {pool} of the cluster {cluster} yet: do that first, \
-                 with `wasm-pool-host push FILE --pool {pool}`"
+                 with `wasm-pool-host push FILE --pool {pool} --cluster {cluster} --nats URL`"
             ),
             Self::LargeModule(bytes) => {
                 write!(f, "a module of {bytes} bytes is larger than any may be, 1 GiB")

@@ -9,6 +9,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use wasm_pool_host::{self as library, ClusterSettings, Line};
 
+use super::config::variable;
 use super::time;
 
 /// The port of a URL without one.
@@ -209,15 +210,39 @@ impl Push {
 }
 
 impl Servers {
-    /// The settings of whoever asks without being a host.
+    /// The settings of whoever asks without being a host. What no flag says, the variables of the
+    /// flags say, as they do for hosts.
     ///
     /// # Errors
-    /// A sentence that names the flag.
+    /// A sentence that names the flag or the variable.
     fn asked(&self) -> Result<ClusterSettings, String> {
-        if self.nats.is_empty() {
-            return Err("--nats: give the URL of a server, such as nats://127.0.0.1".to_owned());
+        let mut asked = self.clone();
+        let said = |flag: &str| std::env::var(variable(flag)).ok();
+        let wrong = |flag: &str| {
+            let name = variable(flag);
+            move |problem| format!("{name}: {problem}")
+        };
+        if asked.nats.is_empty()
+            && let Some(urls) = said("nats")
+        {
+            let servers = urls.split(',').map(server).collect::<Result<_, _>>();
+            asked.nats = servers.map_err(wrong("nats"))?;
         }
-        Ok(self.settings())
+        if asked.cluster.is_none()
+            && let Some(name) = said("cluster")
+        {
+            asked.cluster = Some(cluster(&name).map_err(wrong("cluster"))?);
+        }
+        let file = |flag| said(flag).map(PathBuf::from);
+        asked.nats_creds = asked.nats_creds.or_else(|| file("nats-creds"));
+        asked.nats_ca = asked.nats_ca.or_else(|| file("nats-ca"));
+        if asked.nats.is_empty() {
+            return Err(format!(
+                "--nats: give the URL of a server, such as nats://127.0.0.1, here or in the variable {}",
+                variable("nats")
+            ));
+        }
+        Ok(asked.settings())
     }
 
     fn settings(&self) -> ClusterSettings {
@@ -308,14 +333,24 @@ fn server(text: &str) -> Result<Server, String> {
         Some((scheme, _)) => return Err(format!("{scheme}:// is not spoken to NATS; {FORM}")),
         None => return Err(FORM.to_owned()),
     };
-    let is_path = |byte: u8| b"/?#\\".contains(&byte) || !byte.is_ascii_graphic();
-    if rest.bytes().any(is_path) {
-        return Err(format!("a server of NATS has no path; {FORM}"));
+    if !rest.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(format!(
+            "a URL has no spaces, and no letters but those of ASCII; {FORM}"
+        ));
     }
     let (user, place) = match rest.rsplit_once('@') {
         Some((user, place)) => (Some(user), place),
         None => (None, rest),
     };
+    let is_special = |byte: u8| b"/?#\\".contains(&byte);
+    if user.is_some_and(|user| user.bytes().any(is_special)) {
+        return Err(format!(
+            "in a user and a password, write / as %2F, ? as %3F, # as %23 and \\ as %5C; {FORM}"
+        ));
+    }
+    if place.bytes().any(is_special) {
+        return Err(format!("a server of NATS has no path; {FORM}"));
+    }
     let is_pair = |user: &str| {
         let pair = user.split_once(':');
         pair.is_some_and(|(name, password)| !name.is_empty() && !password.is_empty())

@@ -279,8 +279,13 @@ impl Shared {
             let patience = Instant::now() + PATIENCE;
             // Whoever waits for a job also waits for the server.
             self.begun(until.max(patience)).await?;
-            self.find_consumer(queue, &consumer, Instant::now() + PATIENCE)
-                .await?;
+            let found = self.find_consumer(queue, &consumer, Instant::now() + PATIENCE);
+            match found.await {
+                Ok(()) => {}
+                // The server has gone meanwhile. Whoever waits for a job also waits for it.
+                Err(_) if !self.link.is_connected() && Instant::now() < until => continue,
+                Err(error) => return Err(error),
+            }
             let now = Instant::now();
             let time = until.saturating_duration_since(now).min(PULL);
             let request = match time.is_zero() {
@@ -393,6 +398,7 @@ impl Shared {
             Refused::Error(LARGE_MESSAGE, _) => return QueueError::TooLarge,
             Refused::Error(code, why) if NO_ROOM.contains(&code) => (QueueError::NoRoom, why),
             Refused::Error(_, why) => (QueueError::Unreachable, why),
+            Refused::Silence(_) if !self.link.is_connected() => return QueueError::Unreachable,
             Refused::Silence(subject) => {
                 let why = format!(
                     "nobody answers at {subject}: the user needs the rights that docs/cluster.md \

@@ -114,7 +114,8 @@ impl Text<'_> {
             .map_err(|problem| self.at(value.span().start, &format!("{name}: {problem}")))?;
         for text in texts.iter().filter(|_| flag.takes != Takes::Nothing) {
             flags::check(flag, text).map_err(|problem| {
-                let problem = format!("{name} {:?}: {problem}", text.display().to_string());
+                let shown = without_password(&text.display().to_string());
+                let problem = format!("{name} {shown:?}: {problem}");
                 self.at(value.span().start, &problem)
             })?;
         }
@@ -261,4 +262,12 @@ fn texts(flag: &Flag, value: &DeValue<'_>) -> Result<Vec<OsString>, &'static str
         Takes::ManyValues => "give a text, or a list of texts",
     })?;
     Ok(texts.into_iter().map(OsString::from).collect())
+}
+
+/// A text, without what may be a user and a password before the host of a URL.
+fn without_password(text: &str) -> String {
+    match (text.split_once("://"), text.rsplit_once('@')) {
+        (Some((scheme, _)), Some((_, place))) => format!("{scheme}://…@{place}"),
+        (None, _) | (Some(_), None) => text.to_owned(),
+    }
 }

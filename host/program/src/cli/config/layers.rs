@@ -210,7 +210,7 @@ pub(super) fn variables() -> Result<Layer, String> {
 }
 
 /// The variable of a flag.
-pub(super) fn variable(flag: &str) -> String {
+pub(crate) fn variable(flag: &str) -> String {
     format!("{VARIABLE}{}", flag.to_ascii_uppercase().replace('-', "_"))
 }
 

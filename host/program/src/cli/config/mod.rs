@@ -18,7 +18,7 @@ use wasm_pool_host::{ClusterSettings, HostSettings, Loaded, Route, StartError};
 
 use super::{Role, Serve, explain};
 use file::File;
-pub(crate) use layers::Given;
+pub(crate) use layers::{Given, variable};
 use layers::{Layer, Layers, Source};
 pub(crate) use show::show;
 
