@@ -29,8 +29,6 @@ const COMPUTING: &str = "hosts that compute, with a quarter of a core each";
 const ALONE: &str = "host, alone";
 const MEMBER: &str = "host, with --nats";
 const HOP: &str = "host, by a front and a worker";
-/// The threads of NATS's own runtime wake each other. Where cores are few, one is faster.
-const HOP_OF_ONE: &str = "host, by a front and a worker, GOMAXPROCS=1 for NATS";
 const HOSTS: [&str; 3] = ["1 host", "2 hosts", "3 hosts"];
 
 /// What the hop adds to one request: a message to a server and on to a host, and back.
@@ -58,7 +56,6 @@ const RATIOS: &[(&str, [&str; 2], &str, Target)] = &[
     (MANY, [MEMBER, ALONE], RATE, AtLeast(0.98, 1.0)),
     (MANY, [HOP, ALONE], RATE, Target::None),
     (MANY, [HOP, ALONE], CPU, AtMost(2.5, 1.8)),
-    (MANY, [HOP_OF_ONE, ALONE], CPU, Target::None),
     (ONE_BY_ONE, [HOP, ALONE], P50, Target::None),
     (WAITING, [HOSTS[1], HOSTS[0]], RATE, AtLeast(1.9, 2.0)),
     (WAITING, [HOSTS[2], HOSTS[0]], RATE, AtLeast(2.9, 3.0)),
@@ -68,19 +65,18 @@ const RATIOS: &[(&str, [&str; 2], &str, Target)] = &[
 
 pub(super) fn judge(results: &mut Results) {
     let rounds = |one| results.rounds((one, ONE_BY_ONE), P50).map(<[f64]>::to_vec);
-    let added = |hop| {
-        let (alone, hop) = (rounds(ALONE)?, rounds(hop)?);
-        let rounds = alone.iter().zip(&hop);
-        Some(rounds.map(|(alone, hop)| (hop - alone) * 1e3).collect())
-    };
-    let target = AtMost(MOST_ADDED_US, 65.0);
-    for (name, added) in [
-        ("latency that the hop adds, p50", added(HOP)),
-        ("the same, GOMAXPROCS=1 for NATS", added(HOP_OF_ONE)),
-    ] {
-        if let Some(added) = added {
-            results.find_value(name, added, "µs", target);
-        }
+    if let (Some(alone), Some(hop)) = (rounds(ALONE), rounds(HOP)) {
+        let added = alone
+            .iter()
+            .zip(&hop)
+            .map(|(alone, hop)| (hop - alone) * 1e3);
+        let added = added.collect::<Vec<_>>();
+        results.find_value(
+            "latency that the hop adds, p50",
+            added,
+            "µs",
+            AtMost(MOST_ADDED_US, 65.0),
+        );
     }
     for (case, contestants, quantity, target) in RATIOS {
         results.find_ratio(case, *contestants, quantity, *target);
@@ -96,12 +92,9 @@ pub(super) struct Nats {
 
 impl Nats {
     pub(super) fn start(program: &Path) -> anyhow::Result<Self> {
-        Self::run(Command::new(program))
-    }
-
-    fn run(mut command: Command) -> anyhow::Result<Self> {
         let store = tempfile::tempdir()?;
         let address = server::free_address()?;
+        let mut command = Command::new(program);
         command.args(["-js", "-a", "127.0.0.1", "-p", &address.port().to_string()]);
         command.arg("-sd").arg(store.path());
         let process = Running::start("nats-server", command)?;
@@ -177,12 +170,12 @@ impl Bench {
             )
         };
         let mut cases = vec![
-            [ALONE, HOP, HOP_OF_ONE]
+            [ALONE, HOP]
                 .into_iter()
                 .fold(Case::new(ONE_BY_ONE, turns.rounds), |case, name| {
                     case.with(name, one(name))
                 }),
-            [ALONE, MEMBER, HOP, HOP_OF_ONE]
+            [ALONE, MEMBER, HOP]
                 .into_iter()
                 .fold(Case::new(MANY, turns.rounds), |case, name| {
                     case.with(name, many(name))
@@ -207,11 +200,7 @@ impl Bench {
             if name == ALONE {
                 return self.site.measure(&[], &load);
             }
-            let mut command = Command::new(nats);
-            if name == HOP_OF_ONE {
-                command.env("GOMAXPROCS", "1");
-            }
-            let nats = Nats::run(command)?;
+            let nats = Nats::start(nats)?;
             let flags = ["--nats", &nats.url];
             let mut server = if name == MEMBER {
                 self.site.host(&flags)?.beside(vec![nats.process])
