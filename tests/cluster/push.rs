@@ -462,7 +462,7 @@ fn rights_to_follow_that_are_missing() {
         };
         assert_eq!(status.code(), Some(1), "{text}");
         assert!(text.contains("module.main"), "{text}");
-        assert!(text.contains("rights"), "{text}");
+        assert!(text.contains("lacks a right"), "{text}");
     }
 }
 
