@@ -208,15 +208,10 @@ impl Router {
         time_limit: Duration,
     ) -> Result<(), MailError> {
         let slot = || Calls::new(Arc::clone(self.mailbox.slot()));
-        let calls = self.calls.get_or_insert_with(slot);
-        let caller = calls.begin();
-        let way = Way {
-            program: self.table.program(),
-            from: self.from,
-            to,
-        };
-        let sent = self.table.peers().call(way, caller, bytes, time_limit);
-        if sent.is_err() {
+        let caller = self.calls.get_or_insert_with(slot).begin();
+        let peers = self.table.peers();
+        let sent = peers.call(self.way(to), caller, bytes, time_limit);
+        if let (Err(_), Some(calls)) = (&sent, &mut self.calls) {
             calls.give_up();
         }
         sent

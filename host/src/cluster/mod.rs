@@ -39,7 +39,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use rustix::time::ClockId;
 use tokio::sync::{Notify, Semaphore};
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout};
 
 use flow::Windows;
 use frames::{Address, Beat, Follows, Frame, MAX_PROGRAM, MAX_ROOTS, Post};
@@ -68,6 +68,9 @@ use crate::table::Table;
 
 /// After a host has said that it takes no more requests, others may have sent it some for so long.
 const FAREWELL: Duration = Duration::from_secs(1);
+
+/// How often a host that leaves looks whether all is said.
+const GLANCE: Duration = Duration::from_millis(5);
 
 /// A host's part in a cluster. Clones are handles of the same part.
 #[derive(Clone)]
@@ -333,12 +336,19 @@ impl Cluster {
             return;
         }
         // What processes have sent until their ends, and the names and the jobs that they had.
+        let is_said = || {
+            let Inner {
+                remote,
+                names,
+                jobs,
+                ..
+            } = &*self.0;
+            remote.is_sent() && names.are_given_back() && jobs.are_given_back()
+        };
         let last = async {
-            tokio::join!(
-                self.mail_sent(),
-                self.0.names_released(),
-                self.0.jobs.returned()
-            )
+            while !is_said() && self.0.link.is_connected() {
+                sleep(GLANCE).await;
+            }
         };
         let _cut_off = timeout(FAREWELL, last).await;
         self.0.has_left.store(true, Ordering::SeqCst);

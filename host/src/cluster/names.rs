@@ -29,6 +29,9 @@ const BEYOND_LOST: Duration = Duration::from_secs(2);
 /// process has ended by then. So clocks may differ by a fifth.
 const PARTS: u32 = 5;
 
+/// How often one renewal is tried. The next one comes soon.
+const TRIES: u32 = 2;
+
 /// That names can't be used is logged once in this time.
 const QUIET: Duration = Duration::from_secs(60);
 
@@ -52,9 +55,9 @@ struct Keeper {
     released: oneshot::Receiver<Release>,
 }
 
-/// How a renewal went.
-enum Renewed {
-    Until(u64),
+/// What has become of a write to an entry.
+enum Written {
+    Yes,
     /// Another one has the name, or nobody.
     Gone,
     Unknown,
@@ -69,6 +72,11 @@ impl Names {
             keepers: AtomicUsize::new(0),
             runtime: Handle::current(),
         }
+    }
+
+    /// Whether the names of processes that have ended are given back.
+    pub(super) fn are_given_back(&self) -> bool {
+        self.keepers.load(Ordering::SeqCst) == 0
     }
 
     fn missing(&self) -> MutexGuard<'_, [Option<Instant>; 2]> {
@@ -257,14 +265,6 @@ impl Inner {
         };
         Ok(holder.filter(is_there))
     }
-
-    /// Waits until the names of processes that have ended are given back.
-    pub(super) async fn names_released(&self) {
-        const PAUSE: Duration = Duration::from_millis(5);
-        while self.names.keepers.load(Ordering::SeqCst) > 0 && self.link.is_connected() {
-            sleep(PAUSE).await;
-        }
-    }
 }
 
 impl Book {
@@ -297,27 +297,37 @@ impl Keeper {
                 released = &mut self.released => return released.ok(),
                 () = sleep(pause) => {}
             }
-            match timeout(pause, self.renew(book)).await {
-                Ok(Renewed::Until(until)) => {
+            let sent = clock_ms();
+            match timeout(pause, self.write(book, value(self.holder), TRIES)).await {
+                Ok(Written::Yes) => {
+                    let until = sent + book.usable_ms();
                     leases.prolong(&self.key, self.holder, until);
                 }
-                Ok(Renewed::Gone) => leases.lose(&self.key, self.holder),
+                Ok(Written::Gone) => leases.lose(&self.key, self.holder),
                 // The lease is over, or the next renewal comes in time.
-                Ok(Renewed::Unknown) | Err(_) => {}
+                Ok(Written::Unknown) | Err(_) => {}
             }
         }
     }
 
-    async fn renew(&mut self, book: &Book) -> Renewed {
-        let sent = clock_ms();
-        for _ in 0..2 {
-            let value = value(self.holder);
-            match book.write(&self.key, value, self.revision).await {
+    async fn give_back(&mut self) -> Result<(), Unreachable> {
+        let inner = Arc::clone(&self.inner);
+        let book = inner.names.book.get().ok_or(Unreachable)?;
+        match timeout(book.lease, self.write(book, Bytes::new(), u32::MAX)).await {
+            Ok(Written::Yes | Written::Gone) => Ok(()),
+            Ok(Written::Unknown) | Err(_) => Err(Unreachable),
+        }
+    }
+
+    /// Writes the entry, while it is this holder's.
+    async fn write(&mut self, book: &Book, value: Bytes, tries: u32) -> Written {
+        for _ in 0..tries {
+            match book.write(&self.key, value.clone(), self.revision).await {
                 Ok(revision) => {
                     self.revision = revision;
-                    return Renewed::Until(sent + book.usable_ms());
+                    return Written::Yes;
                 }
-                Err(NotWritten::Unknown) => return Renewed::Unknown,
+                Err(NotWritten::Unknown) => return Written::Unknown,
                 Err(NotWritten::Another) => {}
             }
             // An earlier renewal may have been written without an answer.
@@ -325,33 +335,11 @@ impl Keeper {
                 Ok(Some(Kept { value, revision })) if pid(&value) == Some(self.holder) => {
                     self.revision = revision;
                 }
-                Ok(_) => return Renewed::Gone,
-                Err(Unreachable) => return Renewed::Unknown,
+                Ok(_) => return Written::Gone,
+                Err(Unreachable) => return Written::Unknown,
             }
         }
-        Renewed::Unknown
-    }
-
-    async fn give_back(&mut self) -> Result<(), Unreachable> {
-        let inner = Arc::clone(&self.inner);
-        let book = inner.names.book.get().ok_or(Unreachable)?;
-        let giving_back = async {
-            loop {
-                match book.write(&self.key, Bytes::new(), self.revision).await {
-                    Ok(_) => return Ok(()),
-                    Err(NotWritten::Unknown) => return Err(Unreachable),
-                    Err(NotWritten::Another) => {}
-                }
-                match book.read(&self.key).await? {
-                    Some(Kept { value, revision }) if pid(&value) == Some(self.holder) => {
-                        self.revision = revision;
-                    }
-                    Some(_) | None => return Ok(()),
-                }
-            }
-        };
-        let given_back = timeout(book.lease, giving_back).await;
-        given_back.unwrap_or(Err(Unreachable))
+        Written::Unknown
     }
 }
 

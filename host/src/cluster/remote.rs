@@ -77,6 +77,11 @@ impl Remote {
         self.broken.notified().await;
     }
 
+    /// Whether all that processes have sent is on its way.
+    pub(super) fn is_sent(&self) -> bool {
+        self.known_pairs().iter().all(|pair| pair.is_written())
+    }
+
     /// Whether another host is to be told what has come.
     pub(super) fn owes(&self) -> bool {
         self.owes.load(Ordering::Relaxed)
@@ -226,18 +231,6 @@ impl Cluster {
         // Without a connection, that host takes this one as lost.
         if let Some(pair) = self.0.known_pair(way.to.host()) {
             self.0.post(&pair, what);
-        }
-    }
-
-    /// Waits until all that processes have sent is on its way.
-    pub(super) async fn mail_sent(&self) {
-        const PAUSE: Duration = Duration::from_millis(5);
-        let is_sent = || {
-            let pairs = self.0.remote.known_pairs();
-            pairs.iter().all(|pair| pair.is_written())
-        };
-        while !is_sent() && self.0.link.is_connected() {
-            tokio::time::sleep(PAUSE).await;
         }
     }
 }

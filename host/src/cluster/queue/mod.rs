@@ -210,12 +210,9 @@ impl Jobs {
         }
     }
 
-    /// Waits until jobs whose processes have ended are on their way back.
-    pub(super) async fn returned(&self) {
-        const PAUSE: Duration = Duration::from_millis(5);
-        while self.0.owed.load(Ordering::SeqCst) > 0 && self.0.link.is_connected() {
-            sleep(PAUSE).await;
-        }
+    /// Whether jobs whose processes have ended are on their way back.
+    pub(super) fn are_given_back(&self) -> bool {
+        self.0.owed.load(Ordering::SeqCst) == 0
     }
 
     /// The host has left.
